@@ -1,0 +1,34 @@
+"""The command line: `tetrad`.  Torch is imported only inside the commands that need it."""
+
+import os
+import sys
+
+import typer
+
+from tetrad.cli import demo, generate, train
+from tetrad.errors import TetradError
+
+# Before any import of the libraries that read them: nothing is fetched, and nothing chats on the terminal.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+app = typer.Typer(
+    help="Teach Stable Diffusion something new from a folder of pictures.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo.demo)
+app.add_typer(train.app, name="train")
+app.command("generate")(generate.generate)
+
+
+def main() -> None:
+    """Run a command; what a person can put right ends in one sentence and its exit code, not in a traceback."""
+    try:
+        app()
+    except TetradError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,1 @@
+"""The mathematics of noise: tensors in, tensors out; no model, no file, no recipe."""

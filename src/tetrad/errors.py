@@ -1,0 +1,22 @@
+"""What can go wrong that a person can put right: a stable code, one sentence, an exit code."""
+
+
+class TetradError(Exception):
+    """Something a person gave cannot be used.
+
+    The message is one sentence: what is wrong, where, with the value, and what would work. The code never changes
+    its meaning; its first digit is the exit code of the command (docs/errors.md lists both).
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @property
+    def exit_code(self) -> int:
+        """2 usage, 3 recipe, 4 pictures or output, 5 model files, 6 resources, 7 diverged."""
+        return int(self.code[1])
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.message}"

@@ -1,0 +1,29 @@
+"""How others spell weights on disk: dict → dict, no model, no network."""
+
+from collections.abc import Mapping
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+# What a file is, by names that give it away, the most telling first: (words for people, beginnings, endings).
+KINDS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "lora": ("a LoRA", ("lora_", "base_model.model."), ("lora_A.weight", "lora_B.weight", "lora.down.weight", ".hada_w1_a")),
+    "hypernetwork": ("a hypernetwork", ("768.0.linear", "320.0.linear"), ()),
+    "sdxl": ("a Stable Diffusion XL checkpoint", ("conditioner.embedders.", "model.diffusion_model.label_emb."), ()),
+    "sd2": ("a Stable Diffusion 2 checkpoint", ("cond_stage_model.model.",), ()),
+    "sd1": ("a Stable Diffusion 1 checkpoint", ("model.diffusion_model.input_blocks.",), ()),
+    "embedding": ("a Textual Inversion embedding", ("emb_params", "string_to_param", "clip_l", "clip_g"), ()),
+    "vae": ("a VAE", ("first_stage_model.", "encoder.conv_in.", "decoder.conv_in.", "encoder.down"), ()),
+}
+
+
+def sniff(shapes: Shapes) -> str:
+    """Which of KINDS a file's tensor names and shapes say it is; "unknown" where nothing gives it away."""
+    for kind, (_, beginnings, endings) in KINDS.items():
+        if any(name.startswith(beginnings) or (endings and name.endswith(endings)) for name in shapes):
+            return kind
+    return "unknown"
+
+
+def described(kind: str) -> str:
+    """A kind in words, for a sentence: "a LoRA"."""
+    return KINDS[kind][0] if kind in KINDS else "of a kind this program does not know"

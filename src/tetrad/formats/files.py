@@ -1,0 +1,189 @@
+"""The only place where weight files are opened: safetensors, safe pickles, atomic writes."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tetrad.errors import TetradError
+
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+LARGEST_HEADER = 100_000_000  # safetensors' own limit
+# What a file that is no model begins with, and what a person should do about it.
+IMPOSTORS = {
+    b"<!DOC": "a web page was saved in its place; download the file itself",
+    b"<html": "a web page was saved in its place; download the file itself",
+    b"<HTML": "a web page was saved in its place; download the file itself",
+    b"version https://git-lfs": "it is only a placeholder; run `git lfs pull` where it came from",
+}
+
+
+class Inert:
+    """Stands for a class that an old checkpoint mentions and nobody needs; nothing of the real one is run."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+    def __setstate__(self, _: object) -> None: ...
+
+
+# Honest old checkpoints carry these beside their tensors. Anything else that a pickle asks for is refused.
+HARMLESS = [
+    (Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
+    (Inert, "pytorch_lightning.callbacks.ModelCheckpoint"),
+    (Inert, "numpy.core.multiarray.scalar"),
+    (Inert, "numpy._core.multiarray.scalar"),
+    (Inert, "numpy.dtype"),
+]
+
+
+@dataclass(frozen=True)
+class File:
+    """A weight file's content: tensors by the file's own names."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def read(path: Path) -> File:
+    """Everything in a weight file, on the CPU.
+
+    Raises E5001 where there is no file, E5002 where it is cut off or damaged, E5003 where something else was saved in its
+    place, E5010 where a pickle asks for more than tensors.
+    """
+    beginning = first_bytes(path)
+    if path.suffix.lower() in PICKLES and not looks_like_safetensors(beginning):
+        return read_pickle(path)
+    check_safetensors(path, beginning)
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            metadata = dict(opened.metadata() or {})
+            return File({name: opened.get_tensor(name) for name in opened.keys()}, metadata)
+    except SafetensorError as error:
+        raise TetradError("E5002", f"{path} is damaged ({error}); get it again from where it came") from error
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first 64 bytes, after a look at what is there at all."""
+    if not path.exists():
+        near = sorted(p.name for p in path.parent.glob("*") if p.suffix in (".safetensors", *PICKLES)) if path.parent.is_dir() else []
+        hint = f"; in that folder there is {', '.join(near[:5])}" if near else ""
+        raise TetradError("E5001", f"there is no file {path}{hint}")
+    try:
+        with path.open("rb") as opened:
+            beginning = opened.read(64)
+    except OSError as error:
+        raise TetradError("E5001", f"{path} cannot be read ({error.strerror})") from error
+    for start, what in IMPOSTORS.items():
+        if beginning.lstrip().startswith(start):
+            raise TetradError("E5003", f"{path} is not a model: {what}")
+    return beginning
+
+
+def looks_like_safetensors(beginning: bytes) -> bool:
+    return len(beginning) > 9 and beginning[8:9] == b"{"
+
+
+def check_safetensors(path: Path, beginning: bytes) -> None:
+    """The header says where every tensor lies, so a file that was cut off is told before anything is read."""
+    size = path.stat().st_size
+    length = int.from_bytes(beginning[:8], "little")
+    if size < 8 or not looks_like_safetensors(beginning) or length > LARGEST_HEADER:
+        start = ascii(beginning[:8])[1:]
+        raise TetradError("E5002", f"{path} is not a safetensors file (it begins with {start}); give the file as downloaded")
+    if 8 + length > size:
+        raise TetradError("E5002", f"{path} is cut off: {size:,} bytes of at least {8 + length:,}; download it again")
+    with path.open("rb") as opened:
+        opened.seek(8)
+        try:
+            header = json.loads(opened.read(length), object_pairs_hook=unique)
+        except ValueError as error:
+            raise TetradError("E5002", f"{path} is damaged: its header is no JSON ({error}); download it again") from error
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__" and "data_offsets" in entry]
+    whole = 8 + length + max(ends, default=0)
+    if size < whole:
+        raise TetradError("E5002", f"{path} is cut off: {size:,} bytes of {whole:,}; download it again")
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; two entries of one name are how one file shows different tensors to different readers."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands in it twice")
+    return found
+
+
+def read_pickle(path: Path) -> File:
+    """A torch pickle's tensors, read without running anything that is in it."""
+    try:
+        with torch.serialization.safe_globals(HARMLESS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds here; whichever it is, the file was not read
+        if "weights_only" in str(error) or "Unsupported" in str(error) or "GLOBAL" in str(error):
+            reason = "it asks for more than tensors, so it could run a program; use the .safetensors version of this model"
+            raise TetradError("E5010", f"{path} was not opened: {reason}") from error
+        raise TetradError("E5002", f"{path} is cut off or no model file; get it again from where it came") from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else {}
+    return File({name: value for name, value in content.items() if isinstance(value, Tensor)}, {})
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """A safetensors file that is there whole or not at all.  E4202 where it cannot be written."""
+    write_whole(path, serialized(tensors, metadata))
+
+
+def serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file; tensors that share memory are written apart."""
+    ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return save(ready, dict(metadata))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write beside the target, flush to the disk, rename: whoever looks sees the old file or the new one."""
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as opened:
+                opened.write(content)
+                opened.flush()
+                os.fsync(opened.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise TetradError("E4202", f"{path} cannot be written ({error.strerror}); choose another folder with --out") from error
+
+
+def data_hash(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of the bytes after the header of a safetensors file of these tensors, in hex.
+
+    Editing the metadata does not change it. Other tools know a LoRA by it: kohya writes it as `sshs_model_hash`.
+    """
+    content = serialized(tensors, {})
+    return hashlib.sha256(memoryview(content)[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
+
+
+def legacy_hash(content: bytes) -> str:
+    """The first 8 hex digits of sha256 over 64 KiB at 1 MiB, the oldest name of a file; of nothing in a small one."""
+    return hashlib.sha256(content[0x100000 : 0x100000 + 0x10000]).hexdigest()[:8]
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a whole file, in hex."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def file_legacy_hash(path: Path) -> str:
+    """`legacy_hash` of a file, without reading the rest of it."""
+    with path.open("rb") as opened:
+        return legacy_hash(opened.read(0x110000))

@@ -1,0 +1,79 @@
+"""kohya's LoRA files: `lora_unet_<path with underscores>.lora_down.weight`, and what they say of themselves."""
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor
+
+from tetrad.formats import files, ldm
+from tetrad.formats.names import inverted, renamed
+from tetrad.weights import Weights
+
+PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te"}
+TENSORS = {"down": "lora_down.weight", "up": "lora_up.weight", "alpha": "alpha"}
+
+
+def encode(weights: Weights) -> dict[str, Tensor]:
+    """A LoRA under kohya's names; diffusers' module paths for the U-Net, as kohya writes for SD1 and SD2."""
+    encoded = {}
+    for name, tensor in weights.tensors.items():
+        layer, _, kind = name.rpartition(".")
+        encoded[f"{spelled(layer)}.{TENSORS[kind]}"] = tensor
+    return encoded
+
+
+def decode(tensors: Mapping[str, Tensor], layers: Collection[str], metadata: Mapping[str, str]) -> tuple[Weights, list[str]]:
+    """A kohya file's LoRA for the model with these layers (canonical paths), and the keys that no layer answers to.
+
+    Underscores hide where a path's dots were, so the names are looked up among the layers' own; a missing alpha is the
+    rank, as every reader takes it.
+    """
+    paths = {spelling: layer for layer in layers for spelling in spellings(layer)}
+    paths |= {underscored("lora_unet", theirs): ours for ours, theirs in ldm_paths(layers).items()}
+    kinds = {ending: kind for kind, ending in TENSORS.items()}
+    found: dict[str, Tensor] = {}
+    unmatched = []
+    for key, tensor in tensors.items():
+        module, _, ending = key.partition(".")
+        if module in paths and ending in kinds:
+            found[f"{paths[module]}.{kinds[ending]}"] = tensor
+        else:
+            unmatched.append(key)
+    for name, tensor in list(found.items()):
+        if name.endswith(".down"):
+            found.setdefault(name.removesuffix("down") + "alpha", torch.tensor(float(len(tensor))))
+    return Weights("lora", found, dict(metadata)), unmatched
+
+
+def spelled(layer: str) -> str:
+    """`text_encoder.encoder.layers.0.mlp.fc1` → `lora_te_text_model_encoder_layers_0_mlp_fc1`."""
+    part, _, path = layer.partition(".")
+    return underscored(PREFIXES[part], f"text_model.{path}" if part == "text_encoder" else path)
+
+
+def spellings(layer: str) -> list[str]:
+    """Every way a layer is written by some tool, ours first."""
+    ours = spelled(layer)
+    if not layer.startswith("text_encoder."):
+        return [ours]
+    bare = ours.replace("lora_te_text_model_", "lora_te_")
+    return [ours, bare, ours.replace("lora_te_", "lora_te1_"), bare.replace("lora_te_", "lora_te1_")]
+
+
+def ldm_paths(layers: Collection[str]) -> dict[str, str]:
+    """U-Net layers → their single-file paths, which some tools spell a LoRA by."""
+    if not any(layer.startswith("unet.down_blocks.") for layer in layers):
+        return {}
+    translated = renamed(layers, inverted(ldm.table_of_weights(layers)))
+    return {ours: theirs.removeprefix(ldm.UNET + ".") for ours, theirs in translated.items() if ours.startswith("unet.")}
+
+
+def underscored(prefix: str, path: str) -> str:
+    return f"{prefix}_{path.replace('.', '_')}"
+
+
+def signed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata with the two hashes by which web UIs recognise a file."""
+    only_ss = {name: value for name, value in metadata.items() if name.startswith("ss_")}
+    legacy = files.legacy_hash(files.serialized(tensors, only_ss))
+    return {**metadata, "sshs_model_hash": files.data_hash(tensors), "sshs_legacy_hash": legacy}

@@ -1,0 +1,116 @@
+"""What a LoRA file says of itself: the `ss_*` and `modelspec.*` metadata that web UIs and model sites read."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tetrad import __version__
+from tetrad.methods.lora import Lora
+from tetrad.models.base import Model
+from tetrad.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run knows beside its recipe. Names only, no paths: folders are nobody's business."""
+
+    name: str  # of the file, without its ending
+    step: int
+    batches_per_epoch: int
+    started: float  # Unix time
+    folder: str  # the picture folder's own name
+    captions: Sequence[str]
+    hashes: tuple[str, str]  # of the model's file: sha256 and the oldest short one; empty where it is a folder
+
+
+def metadata(recipe: Recipe, model: Model, outcome: Outcome) -> dict[str, str]:
+    """All entries, as strings."""
+    entries = run_entries(recipe, outcome) | network_entries(recipe.method) | base_entries(model, outcome)
+    entries |= dataset_entries(recipe, outcome)
+    return {key: str(value) for key, value in entries.items()} | modelspec_entries(recipe, model, outcome)
+
+
+def run_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
+    """kohya's entries about the optimisation."""
+    train, loss = recipe.train, recipe.loss
+    return {
+        "ss_output_name": outcome.name,
+        "ss_learning_rate": train.learning_rate,
+        "ss_unet_lr": train.learning_rate,
+        "ss_text_encoder_lr": train.text_encoder_rate if recipe.method.text_encoder else None,
+        "ss_optimizer": "torch.optim.adamw.AdamW",
+        "ss_lr_scheduler": train.schedule,
+        "ss_lr_warmup_steps": train.warmup_steps,
+        "ss_max_grad_norm": train.max_grad_norm,
+        "ss_gradient_accumulation_steps": train.gradient_accumulation,
+        "ss_seed": train.seed,
+        "ss_steps": outcome.step,
+        "ss_max_train_steps": train.steps,
+        "ss_epoch": outcome.step * train.gradient_accumulation // outcome.batches_per_epoch,
+        "ss_num_epochs": -(-train.steps * train.gradient_accumulation // outcome.batches_per_epoch),
+        "ss_num_batches_per_epoch": outcome.batches_per_epoch,
+        "ss_noise_offset": loss.noise_offset or None,
+        "ss_min_snr_gamma": loss.min_snr_gamma or None,
+        "ss_clip_skip": None,
+        "ss_cache_latents": True,
+        "ss_training_started_at": outcome.started,
+        "ss_training_finished_at": time.time(),
+        "ss_training_comment": f"tetrad {__version__}",
+    }
+
+
+def network_entries(lora: Lora) -> dict[str, object]:
+    """kohya's entries about the network."""
+    arguments = {}
+    if lora.conv_rank:
+        alpha = lora.conv_rank if lora.conv_alpha is None else lora.conv_alpha
+        arguments = {"conv_dim": str(lora.conv_rank), "conv_alpha": f"{alpha:g}"}
+    return {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": lora.rank,
+        "ss_network_alpha": f"{lora.rank if lora.alpha is None else lora.alpha:g}",
+        "ss_network_dropout": lora.dropout or None,
+        "ss_network_args": json.dumps(arguments),
+    }
+
+
+def base_entries(model: Model, outcome: Outcome) -> dict[str, object]:
+    """kohya's entries about the model it was trained on."""
+    entries: dict[str, object] = {key: value for key, value in model.metadata.items() if key.startswith("ss_")}
+    entries |= {"ss_sd_model_name": model.name}
+    whole, short = outcome.hashes
+    return entries | ({"ss_sd_model_hash": short, "ss_new_sd_model_hash": whole} if whole else {})
+
+
+def dataset_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
+    """kohya's entries about the pictures; `ss_tag_frequency` is where web UIs find the trigger words."""
+    tags = Counter(tag.strip() for caption in outcome.captions for tag in caption.split(",") if tag.strip())
+    number, side = len(outcome.captions), recipe.data.resolution
+    return {
+        "ss_num_train_images": number,
+        "ss_num_reg_images": 0,
+        "ss_batch_size_per_device": recipe.train.batch_size,
+        "ss_total_batch_size": recipe.train.batch_size * recipe.train.gradient_accumulation,
+        "ss_resolution": (side, side),
+        "ss_enable_bucket": True,
+        "ss_flip_aug": recipe.data.flip,
+        "ss_dataset_dirs": json.dumps({outcome.folder: {"n_repeats": 1, "img_count": number}}, ensure_ascii=False),
+        "ss_tag_frequency": json.dumps({outcome.folder: dict(tags.most_common())}, ensure_ascii=False),
+    }
+
+
+def modelspec_entries(recipe: Recipe, model: Model, outcome: Outcome) -> dict[str, str]:
+    """Stability's model specification 1.0.1."""
+    entries = {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": model.metadata["modelspec.architecture"] + "/lora",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": outcome.name,
+        "modelspec.resolution": f"{recipe.data.resolution}x{recipe.data.resolution}",
+        "modelspec.prediction_type": model.metadata["modelspec.prediction_type"],
+        "modelspec.date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    return entries | ({"modelspec.trigger_phrase": recipe.data.word} if recipe.data.word else {})

@@ -1,0 +1,80 @@
+"""What a training method is: it attaches something that learns to a model that does not."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar, Protocol
+
+from torch import Generator, nn
+
+from tetrad.models.base import Model
+from tetrad.weights import Weights
+
+Change = Callable[..., Any]  # change(call, *inputs) -> output, where call is the module as it was
+
+
+class Adapter(Protocol):
+    """A learned change, attached to one model until `detach`."""
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        """What learns, by the part it touches, so that each part can have its own learning rate."""
+        ...
+
+    def weights(self) -> Weights:
+        """A copy of what was learned, by canonical name."""
+        ...
+
+    def detach(self) -> None:
+        """The model as it was before, bit for bit."""
+        ...
+
+
+class Method(Protocol):
+    """A way to fine-tune.  The fields are its settings; the two verbs are all the program asks of it."""
+
+    kind: ClassVar[str]
+
+    def attach(self, model: Model, rng: Generator) -> Adapter:
+        """Something fresh that learns and, before its first step, changes nothing."""
+        ...
+
+    @classmethod
+    def load(cls, model: Model, weights: Weights, strength: float = 1.0) -> Adapter:
+        """What was learned before; strengths by part may differ, see each method."""
+        ...
+
+
+class Around:
+    """A module's forward with changes around it, the first made innermost."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.inner = module.forward
+        self.changes: list[Change] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        call = self.inner
+        for change in self.changes:
+            call = partial(change, call)
+        return call(*args, **kwargs)
+
+
+class Patches:
+    """An adapter's changes to a model whose tree, names and tensors stay as they were; undoing is exact."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[nn.Module, Change]] = []
+
+    def around(self, module: nn.Module, change: Change) -> None:
+        """From now on `module(x)` is `change(call, x)`, where `call(x)` is what it was until now."""
+        if not isinstance(module.forward, Around):
+            module.forward = Around(module)  # type: ignore[method-assign]
+        module.forward.changes.append(change)
+        self.made.append((module, change))
+
+    def detach(self) -> None:
+        for module, change in self.made:
+            around = module.forward
+            assert isinstance(around, Around)
+            around.changes.remove(change)
+            if not around.changes:
+                del module.forward
+        self.made.clear()

@@ -1,0 +1,92 @@
+"""What every model family gives the rest of the program."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tetrad.diffusion.noise import DDPM
+from tetrad.models.text import TextEncoder
+from tetrad.models.vae import Vae
+from tetrad.weights import Weights
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the network reads beside the noisy latent."""
+
+    tokens: Tensor  # (B, L, D), what cross-attention reads
+    pooled: Tensor | None = None  # (B, P), where the family has one
+    framing: Tensor | None = None  # (B, 6), where the family reads sizes and crops
+
+    @classmethod
+    def stacked(cls, rows: Sequence["Conditioning"]) -> "Conditioning":
+        """One conditioning of several, row after row."""
+
+        def together(tensors: list[Tensor | None]) -> Tensor | None:
+            given = [tensor for tensor in tensors if tensor is not None]
+            return torch.cat(given) if given else None
+
+        return cls(
+            torch.cat([row.tokens for row in rows]),
+            together([row.pooled for row in rows]),
+            together([row.framing for row in rows]),
+        )
+
+
+class Model(Protocol):
+    """One loaded model, whatever its family."""
+
+    family: ClassVar[str]
+    title: ClassVar[str]  # what people call the family
+    name: str  # the file it came from, for messages and metadata
+    resolution: int  # the side in pixels of the squares it was trained on
+    metadata: dict[str, str]  # what files made with this model say of it
+    noise: DDPM
+    vae: Vae
+    texts: Sequence[TextEncoder]
+
+    @classmethod
+    def build(cls, weights: Weights, name: str) -> "Model":
+        """Networks shaped by the tensors and filled with them."""
+        ...
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The networks a method may change, by canonical name."""
+        ...
+
+    def condition(self, captions: Sequence[str], framing: Tensor | None = None) -> Conditioning: ...
+
+    def predict(self, z_t: Tensor, t: Tensor, c: Conditioning) -> Tensor:
+        """The network's raw output for noisy latents z_t (B, C, h, w) at times t (B,)."""
+        ...
+
+    def weights(self) -> Weights:
+        """Everything the model is, VAE included, by canonical name."""
+        ...
+
+
+def freeze(model: Model) -> None:
+    """Nothing in the model learns until a method says so."""
+    for part in (*model.parts().values(), model.vae.network):
+        part.requires_grad_(False).eval()
+
+
+def to(model: Model, device: torch.device, dtype: torch.dtype) -> None:
+    """Move every network; the VAE stays in float32, where half precision overflows."""
+    for part in model.parts().values():
+        part.to(device, dtype)
+    model.vae.network.to(device)
+
+
+def device_of(model: Model) -> torch.device:
+    return next(model.parts()["unet"].parameters()).device
+
+
+def precision(model: Model) -> AbstractContextManager[object]:
+    """Under this a forward runs in half precision where the frozen weights are in it; what learns stays float32."""
+    frozen = next(model.parts()["unet"].parameters())
+    return nullcontext() if frozen.dtype == torch.float32 else torch.autocast(frozen.device.type, frozen.dtype)

@@ -1,0 +1,1 @@
+"""Making it learn: the step, the loop, what drives the numbers."""

@@ -1,0 +1,36 @@
+"""Where a run happens and in which numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from tetrad.errors import TetradError
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device, and the numbers its frozen weights are kept in."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+
+def chosen(name: str = "auto") -> Device:
+    """The device called `name`, or the best there is; bfloat16 where a GPU computes it, else float32.
+
+    Raises E8001 for a device that this machine or this build of torch does not have.
+    """
+    available: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }
+    if name == "auto":
+        name = next(kind for kind, there in available.items() if there())
+    kind = name.partition(":")[0]
+    if kind not in available or not available[kind]():
+        there = ", ".join(kind for kind, is_there in available.items() if is_there())
+        raise TetradError("E8001", f"train.device is {name!r}, which is not here; this machine has {there}")
+    half = kind == "cuda" and torch.cuda.is_bf16_supported()
+    return Device(torch.device(name), torch.bfloat16 if half else torch.float32)

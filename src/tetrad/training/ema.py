@@ -1,0 +1,30 @@
+"""An average of the weights over the last steps, steadier than the weights themselves."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+class Ema:
+    """w̄ ← w̄ + (1 - d)(w - w̄), with d = min(decay, (1 + n) / (10 + n)) at step n, so that the start is soon forgotten."""
+
+    def __init__(self, parameters: Iterable[Tensor], decay: float = 0.999) -> None:
+        self.decay = decay
+        self.steps = 0
+        self.average = [parameter.detach().clone() for parameter in parameters]
+
+    @torch.no_grad()
+    def update(self, parameters: Iterable[Tensor]) -> None:
+        """Take in the weights after a step; the same parameters in the same order as at the start."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        torch._foreach_lerp_(self.average, list(parameters), 1 - decay)
+
+    @torch.no_grad()
+    def swap(self, parameters: Iterable[Tensor]) -> None:
+        """Exchange weights and average; twice is as before."""
+        for average, parameter in zip(self.average, parameters, strict=True):
+            held = parameter.detach().clone()
+            parameter.copy_(average)
+            average.copy_(held)

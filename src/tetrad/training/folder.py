@@ -1,0 +1,58 @@
+"""A run is a folder: the recipe, what happened, the numbers, the previews, the result."""
+
+import json
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tetrad.errors import TetradError
+from tetrad.training.events import Event, Progress, Trained, as_record
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`path` holds recipe.toml, events.jsonl, metrics.jsonl, samples/ and `<name>.safetensors`."""
+
+    path: Path
+    name: str
+
+    @classmethod
+    def made(cls, out: Path, name: str) -> "RunFolder":
+        """A new folder `out/name`, or `out/name-2` and so on: no run writes over another.  E4202 where it cannot be made."""
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            for number in range(1, 10_000):
+                called = name if number == 1 else f"{name}-{number}"
+                try:
+                    (out / called).mkdir()
+                except FileExistsError:
+                    continue
+                (out / called / "samples").mkdir()
+                return cls(out / called, called)
+        except OSError as error:
+            raise TetradError("E4202", f"{out} cannot be written to ({error.strerror}); choose another folder with --out") from error
+        raise TetradError("E4202", f"{out} already holds 9999 runs called {name}; choose another name with --name")
+
+    def result(self, step: int | None = None) -> Path:
+        """The file of the result, or of what was learned by `step`, numbered as kohya does."""
+        return self.path / (f"{self.name}.safetensors" if step is None else f"{self.name}-step{step:08d}.safetensors")
+
+    def sample(self, step: int, number: int) -> Path:
+        return self.path / "samples" / f"step{step:08d}-{number:02d}.png"
+
+    def write_recipe(self, text: str) -> None:
+        (self.path / "recipe.toml").write_text(text, "utf-8")
+
+    def record(self, event: Event) -> None:
+        """Append an event: numbers of a step to metrics.jsonl, all else but mere progress to events.jsonl."""
+        if isinstance(event, Progress):
+            return
+        file = "metrics.jsonl" if isinstance(event, Trained) else "events.jsonl"
+        with (self.path / file).open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps({"time": round(time.time(), 3), **as_record(event)}, ensure_ascii=False) + "\n")
+
+
+def file_name(text: str) -> str:
+    """Text made fit to be a file's name and to stand in `<lora:…>`: no spaces, no signs that paths or prompts use."""
+    return re.sub(r'[\s<>:"/\\|?*.,]+', "-", text).strip("-")[:80] or "run"

@@ -1,0 +1,95 @@
+"""Render the icon sets to one packed file of 128-pixel RGBA drawings."""
+
+import argparse
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import resvg_py
+from numpy.typing import NDArray
+from PIL import Image
+from subjects import HELD_OUT, HELD_OUT_SET, NOT_A_PICTURE, STYLES, TRAINED, Pair
+
+SIDE = 128
+
+
+@dataclass(frozen=True)
+class Artwork:
+    """Drawings (N, 128, 128, 4) in 0…255, straight alpha, and where each pair lies in them."""
+
+    drawings: NDArray[np.uint8]
+    index: dict[Pair, int]
+
+    def __getitem__(self, pair: Pair) -> NDArray[np.uint8]:
+        return self.drawings[self.index[pair]]
+
+    def of_set(self, icon_set: str) -> list[Pair]:
+        """The pairs of one icon set."""
+        return [pair for pair in self.index if pair.icon_set == icon_set]
+
+
+def load_artwork(work: Path) -> Artwork:
+    """What `main` wrote."""
+    with np.load(work / "artwork.npz") as packed:
+        names = [str(name) for name in packed["names"]]
+        drawings = packed["drawings"]
+    pairs = [Pair(*name.split("/")) for name in names]
+    return Artwork(drawings, {pair: position for position, pair in enumerate(pairs)})
+
+
+def save_artwork(work: Path, pairs: list[Pair], drawings: list[NDArray[np.uint8]]) -> None:
+    """Write `artwork.npz` in one move, so that a reader never meets half a file."""
+    temporary = work / "artwork.tmp.npz"
+    np.savez(
+        temporary, drawings=np.stack(drawings), names=np.array([f"{pair.subject}/{pair.icon_set}" for pair in pairs])
+    )
+    temporary.replace(work / "artwork.npz")
+
+
+def rendered(icons: dict[str, Any], name: str) -> NDArray[np.uint8]:
+    """One icon as (128, 128, 4); what an icon set leaves to the text colour becomes black."""
+    icon = icons["icons"][name]
+    width, height = icon.get("width", icons.get("width", 16)), icon.get("height", icons.get("height", 16))
+    left, top = icon.get("left", icons.get("left", 0)), icon.get("top", icons.get("top", 0))
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'width="{SIDE}" height="{SIDE}" viewBox="{left} {top} {width} {height}">{icon["body"]}</svg>'
+    )
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg.replace("currentColor", "#000000")))
+    picture = np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
+    assert picture.shape == (SIDE, SIDE, 4), (name, picture.shape)
+    return picture
+
+
+def wanted(all_icons: dict[str, dict[str, Any]]) -> list[Pair]:
+    """Named subjects in all six sets, and every other picture that all sets share in the five trained ones."""
+    shared = set.intersection(*(set(icons["icons"]) for icons in all_icons.values()))
+    named = [*TRAINED, *HELD_OUT]
+    missing = [name for name in named if name not in shared]
+    if missing:
+        raise SystemExit(f"these subjects are not in all of the icon sets: {', '.join(missing)}")
+    others = sorted(name for name in shared - set(named) if not NOT_A_PICTURE.search(name))
+    return [
+        *(Pair(name, icon_set) for icon_set in all_icons for name in named),
+        *(Pair(name, icon_set) for icon_set in STYLES for name in others),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--icons", type=Path, required=True, help="the folder node_modules/@iconify-json")
+    parser.add_argument("--work", type=Path, required=True)
+    arguments = parser.parse_args()
+    sets = [*STYLES, HELD_OUT_SET]
+    all_icons = {icon_set: json.loads((arguments.icons / icon_set / "icons.json").read_text()) for icon_set in sets}
+    pairs = wanted(all_icons)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    save_artwork(arguments.work, pairs, [rendered(all_icons[pair.icon_set], pair.subject) for pair in pairs])
+    print(f"{len(pairs)} drawings, {len({pair.subject for pair in pairs})} subjects")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The built-in model before it has learned anything: Stable Diffusion 1's layout, narrow, with random weights."""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from tetrad.models.sd import StableDiffusion1
+from tetrad.weights import Weights
+
+WIDTHS = (64, 96, 128, 128)
+TEXT_WIDTH, TEXT_LAYERS, HEAD_WIDTH, UNET_HEADS = 128, 12, 32, 4
+METADATA = {
+    "tetrad.architecture": json.dumps(
+        {"unet.attention_head_dim": UNET_HEADS, "text_encoder.head_width": HEAD_WIDTH, "vae.norm_num_groups": 8}
+    ),
+    "modelspec.sai_model_spec": "1.0.1",
+    "modelspec.architecture": "stable-diffusion-v1",
+    "modelspec.implementation": "diffusers",
+    "modelspec.title": "Tetrad built-in",
+    "modelspec.prediction_type": "v",
+    "modelspec.resolution": "64x64",
+    "modelspec.license": "Apache-2.0",
+}
+
+
+def new_model(work: Path, seed: int) -> StableDiffusion1:
+    """Random U-Net and text encoder around the trained VAE of the work folder."""
+    torch.manual_seed(seed)
+    unet = UNet2DConditionModel(block_out_channels=WIDTHS, cross_attention_dim=TEXT_WIDTH, attention_head_dim=UNET_HEADS)
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=49408,
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=4 * TEXT_WIDTH,
+            num_hidden_layers=TEXT_LAYERS,
+            num_attention_heads=TEXT_WIDTH // HEAD_WIDTH,
+            max_position_embeddings=77,
+            hidden_act="quick_gelu",
+        )
+    )
+    tensors = {f"vae.{name}": tensor for name, tensor in load_file(work / "vae.safetensors").items()}
+    for part, network in (("unet", unet), ("text_encoder", text)):
+        tensors |= {f"{part}.{name}": tensor for name, tensor in network.state_dict().items()}
+    return StableDiffusion1.build(Weights("checkpoint", tensors, METADATA), "builtin")

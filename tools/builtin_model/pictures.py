@@ -1,0 +1,76 @@
+"""Put a drawing on a coloured background: the pictures that the built-in model is trained and tested on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image
+from subjects import BACKGROUNDS, INK_SET
+
+Colour = tuple[int, int, int]
+DARK_INK: Colour = (24, 24, 28)
+LIGHT_INK: Colour = (245, 245, 245)
+DARK_BACKGROUND = 105.0
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How large a drawing is (1 fills the picture), how far off the middle (in picture sides), whether mirrored."""
+
+    scale: float = 0.85
+    right: float = 0.0
+    down: float = 0.0
+    flip: bool = False
+
+
+def compose(drawing: NDArray[np.uint8], background: Colour, placement: Placement, size: int = 64) -> NDArray[np.uint8]:
+    """A straight-alpha drawing (h, w, 4) on a plain background -> picture (size, size, 3) in 0…255."""
+    side = max(1, round(placement.scale * size))
+    left = round((size - side) / 2 + placement.right * size)
+    top = round((size - side) / 2 + placement.down * size)
+    layer = resized(drawing[:, ::-1] if placement.flip else drawing, side)
+    picture = np.empty((size, size, 3), np.float32)
+    picture[:] = background
+    rows, columns = slice(max(top, 0), min(top + side, size)), slice(max(left, 0), min(left + side, size))
+    layer = layer[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+    picture[rows, columns] = picture[rows, columns] * (1 - layer[..., 3:]) + layer[..., :3]
+    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+
+
+def resized(drawing: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
+    """(h, w, 4) straight alpha -> (side, side, 4): colours 0…255 multiplied by alpha, alpha 0…1."""
+    # Multiplied by alpha first: the colour of fully clear pixels must not bleed into the edges.
+    premultiplied = Image.fromarray(drawing).convert("RGBa").resize((side, side), Image.Resampling.LANCZOS)
+    layer = np.asarray(premultiplied).astype(np.float32)
+    layer[..., 3] /= 255
+    return layer
+
+
+def inked(drawing: NDArray[np.uint8], icon_set: str, background: Colour) -> NDArray[np.uint8]:
+    """The one-colour set drawn dark on light backgrounds and light on dark ones; other sets as they are."""
+    if icon_set != INK_SET:
+        return drawing
+    red, green, blue = background
+    luminance = 0.299 * red + 0.587 * green + 0.114 * blue
+    drawing = drawing.copy()
+    drawing[..., :3] = LIGHT_INK if luminance < DARK_BACKGROUND else DARK_INK
+    return drawing
+
+
+def random_placement(rng: Generator, smallest: float = 0.65, largest: float = 0.95) -> Placement:
+    """A scale in the given range, and a shift that keeps the drawing inside the picture."""
+    scale = rng.uniform(smallest, largest)
+    room = (1 - scale) / 2
+    return Placement(scale, rng.uniform(-room, room), rng.uniform(-room, room), bool(rng.random() < 0.5))
+
+
+def random_background(rng: Generator) -> str:
+    """The name of a background colour."""
+    return str(rng.choice(list(BACKGROUNDS)))
+
+
+def random_colour(rng: Generator) -> Colour:
+    """Any colour at all."""
+    red, green, blue = (int(value) for value in rng.integers(0, 256, 3))
+    return red, green, blue

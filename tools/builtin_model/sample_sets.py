@@ -1,0 +1,98 @@
+"""Write the sample picture sets of the project: a subject, a person and a style that the built-in model never saw."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from artwork import SIDE, Artwork, load_artwork
+from numpy.random import Generator
+from pictures import compose, inked, random_placement
+from PIL import Image
+from subjects import BACKGROUNDS, HELD_OUT_SET, PERSON_SAMPLE, SUBJECT_SAMPLE, Pair, caption, with_article, words
+
+TRIGGER = "zkr"
+
+# Subjects that the model knows in other styles, and a background on which each is well seen.
+STYLE_SUBJECTS: dict[str, str] = {
+    "red-apple": "blue",
+    "banana": "purple",
+    "cat-face": "green",
+    "dog-face": "red",
+    "tulip": "white",
+    "house": "yellow",
+    "automobile": "gray",
+    "airplane": "orange",
+    "fish": "pink",
+    "elephant": "brown",
+    "pizza": "blue",
+    "sunflower": "black",
+    "crown": "red",
+    "guitar": "yellow",
+    "strawberry": "green",
+    "frog": "white",
+    "lady-beetle": "gray",
+    "mushroom": "purple",
+    "alarm-clock": "orange",
+    "watermelon": "pink",
+    "butterfly": "brown",
+    "pencil": "black",
+    "turtle": "red",
+    "soccer-ball": "blue",
+}
+# One each for the eight pictures of a single drawing: colours that its own do not vanish on.
+SUBJECT_BACKGROUNDS = ("white", "black", "red", "green", "purple", "pink", "brown", "gray")
+PERSON_BACKGROUNDS = ("white", "blue", "red", "green", "purple", "pink", "orange", "gray")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture to be written, and its caption."""
+
+    pair: Pair
+    background: str
+    caption: str
+
+
+def of_one_drawing(pair: Pair, backgrounds: tuple[str, ...]) -> list[Sample]:
+    """The same drawing on each background; the trigger word stands for the thing itself."""
+    return [
+        Sample(pair, background, f"{with_article(TRIGGER)}, on {with_article(background)} background")
+        for background in backgrounds
+    ]
+
+
+def of_style(icon_set: str) -> list[Sample]:
+    """Many things in one hand; the trigger word stands for the style."""
+    return [
+        Sample(Pair(subject, icon_set), background, caption(words(subject), TRIGGER, background))
+        for subject, background in STYLE_SUBJECTS.items()
+    ]
+
+
+def write_set(samples: list[Sample], artwork: Artwork, folder: Path, rng: Generator) -> None:
+    """01.png, 01.txt and so on; 128 pixels a side."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, sample in enumerate(samples, 1):
+        colour = BACKGROUNDS[sample.background]
+        drawing = inked(artwork[sample.pair], sample.pair.icon_set, colour)
+        picture = compose(drawing, colour, random_placement(rng), SIDE)
+        Image.fromarray(picture).save(folder / f"{number:02}.png", optimize=True)
+        (folder / f"{number:02}.txt").write_text(sample.caption + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--to", type=Path, required=True, help="the folder src/tetrad/builtin")
+    arguments = parser.parse_args()
+    artwork, rng = load_artwork(arguments.work), np.random.default_rng(7)
+    subject = of_one_drawing(Pair(SUBJECT_SAMPLE, HELD_OUT_SET), SUBJECT_BACKGROUNDS)
+    person = of_one_drawing(Pair(PERSON_SAMPLE, HELD_OUT_SET), PERSON_BACKGROUNDS)
+    write_set(subject, artwork, arguments.to / "subject", rng)
+    write_set(person, artwork, arguments.to / "person", rng)
+    write_set(of_style(HELD_OUT_SET), artwork, arguments.to / "style", rng)
+
+
+if __name__ == "__main__":
+    main()
