@@ -39,7 +39,10 @@ def checkpoint_weights(path: Path) -> Weights:
     if kind in FAMILIES:
         return ldm.decode(file.tensors, file.metadata)
     advice = {
-        "lora": ("E5004", 'give the checkpoint it was made for with --model, and the LoRA as "<lora:NAME:1>" in a prompt'),
+        "lora": (
+            "E5004",
+            'give the checkpoint it was made for with --model, and the LoRA as "<lora:NAME:1>" in a prompt',
+        ),
         "vae": ("E5005", "give a whole checkpoint; a VAE is a part of one"),
         "sdxl": ("E5006", "this version trains Stable Diffusion 1"),
         "sd2": ("E5007", "this version trains Stable Diffusion 1"),
@@ -122,7 +125,9 @@ def save_lora(path: Path, weights: Weights, model: Model, metadata: Metadata) ->
     again = load_lora(path, model)
     wrong = [name for name, tensor in weights.tensors.items() if not again.tensors[name].equal(tensor.cpu())]
     if wrong or again.tensors.keys() != weights.tensors.keys():
-        raise TetradError("E5103", f"{path} was written but reads back differently at {wrong[:1]}; check the disk it lies on")
+        raise TetradError(
+            "E5103", f"{path} was written but reads back differently at {wrong[:1]}; check the disk it lies on"
+        )
 
 
 def find_lora(name: str, folder: Path) -> Path:
@@ -142,8 +147,6 @@ def find_lora(name: str, folder: Path) -> Path:
 def save_checkpoint(path: Path, model: Model, metadata: Metadata) -> None:
     """Write a whole model as a single file under LDM names."""
     files.write(path, ldm.encode(model.weights()), metadata)
-
-
 
 
 def vae_identity(model: Model) -> str:

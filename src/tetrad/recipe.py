@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
@@ -32,16 +32,25 @@ class Data:
     flip: bool = option(False, "show each picture mirrored half of the time; not for faces or writing (flip_aug)")
 
     def __post_init__(self) -> None:
-        check("data.resolution", self.resolution, self.resolution == 0 or 32 <= self.resolution <= 4096, "0 or from 32 to 4096")
+        check(
+            "data.resolution",
+            self.resolution,
+            self.resolution == 0 or 32 <= self.resolution <= 4096,
+            "0 or from 32 to 4096",
+        )
 
 
 @dataclass(frozen=True)
 class Train:
     steps: int = option(0, "updates; 0: 100 for each picture, from 400 to 3000 (max_train_steps)")
-    batch_size: int = option(0, "pictures in a batch; 0: 4 of small pictures, 1 of more than 128 pixels (train_batch_size)")
+    batch_size: int = option(
+        0, "pictures in a batch; 0: 4 of small pictures, 1 of more than 128 pixels (train_batch_size)"
+    )
     gradient_accumulation: int = option(1, "batches in an update (gradient_accumulation_steps)")
     learning_rate: float = option(1e-4, "of the U-Net (learning_rate, unet_lr)")
-    text_encoder_learning_rate: float | None = option(None, "of the text encoder; not given: half the U-Net's (text_encoder_lr)")
+    text_encoder_learning_rate: float | None = option(
+        None, "of the text encoder; not given: half the U-Net's (text_encoder_lr)"
+    )
     schedule: Shape = option("cosine", "how the learning rate falls: constant, linear, cosine (lr_scheduler)")
     warmup_steps: int = option(0, "steps in which the learning rate rises from zero (lr_warmup_steps)")
     weight_decay: float = option(0.01, "AdamW's pull towards zero (optimizer_args weight_decay)")
@@ -52,8 +61,18 @@ class Train:
     def __post_init__(self) -> None:
         check("train.steps", self.steps, 0 <= self.steps <= 1_000_000, "from 1 to 1000000, or 0 to have it chosen")
         check("train.batch_size", self.batch_size, 0 <= self.batch_size <= 256, "from 1 to 256, or 0 to have it chosen")
-        check("train.gradient_accumulation", self.gradient_accumulation, 1 <= self.gradient_accumulation <= 1024, "from 1 to 1024")
-        check("train.learning_rate", self.learning_rate, 0 < self.learning_rate <= 0.1, "above 0, at most 0.1; 1e-4 suits a LoRA")
+        check(
+            "train.gradient_accumulation",
+            self.gradient_accumulation,
+            1 <= self.gradient_accumulation <= 1024,
+            "from 1 to 1024",
+        )
+        check(
+            "train.learning_rate",
+            self.learning_rate,
+            0 < self.learning_rate <= 0.1,
+            "above 0, at most 0.1; 1e-4 suits a LoRA",
+        )
         rate = self.text_encoder_learning_rate
         check("train.text_encoder_learning_rate", rate, rate is None or 0 < rate <= 0.1, "above 0, at most 0.1")
         check("train.warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "0 or more")
@@ -91,13 +110,22 @@ class Save:
     def __post_init__(self) -> None:
         check("save.every", self.every, self.every >= 0, "0 or more")
         bad = set(self.name) & set('<>:"/\\|?*\n\r\t')
-        check("save.name", self.name, not bad and not self.name.startswith(".") and len(self.name) <= 80, 'a file name of at most 80 letters without <>:"/\\|?*')
+        check(
+            "save.name",
+            self.name,
+            not bad and not self.name.startswith(".") and len(self.name) <= 80,
+            'a file name of at most 80 letters without <>:"/\\|?*',
+        )
 
 
 @dataclass(frozen=True)
 class Sample:
-    prompts: tuple[str, ...] = option((), "prompts drawn during training at one seed; not given: made from the word (sample_prompts)")
-    every: int = option(0, "steps between previews; 0: four in a run, none of big pictures on a CPU; -1: none (sample_every_n_steps)")
+    prompts: tuple[str, ...] = option(
+        (), "prompts drawn during training at one seed; not given: made from the word (sample_prompts)"
+    )
+    every: int = option(
+        0, "steps between previews; 0: four in a run, none of big pictures on a CPU; -1: none (sample_every_n_steps)"
+    )
     steps: int = option(20, "sampler steps of a preview")
 
     def __post_init__(self) -> None:
@@ -109,7 +137,9 @@ class Sample:
 class Recipe:
     """Everything that decides a run."""
 
-    model: str = option("builtin", "checkpoint (.safetensors, .ckpt), diffusers folder, or builtin (pretrained_model_name_or_path)")
+    model: str = option(
+        "builtin", "checkpoint (.safetensors, .ckpt), diffusers folder, or builtin (pretrained_model_name_or_path)"
+    )
     data: Data = field(default_factory=Data)
     method: Lora = field(default_factory=Lora)
     train: Train = field(default_factory=Train)
@@ -139,7 +169,9 @@ def override(values: dict[str, Any], assignment: str) -> None:
     """Put one `section.key=value` into plain values; the value is TOML, or else text.  E3003 where it has no `=`."""
     key, equals, text = assignment.partition("=")
     if not equals or not key.strip():
-        raise TetradError("E3003", f"--set {assignment!r} has no value; write it as section.key=value, like train.steps=800")
+        raise TetradError(
+            "E3003", f"--set {assignment!r} has no value; write it as section.key=value, like train.steps=800"
+        )
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -158,10 +190,12 @@ def put(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def built(values: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain values; E3101 for keys that do not exist, E3102 for values of the wrong type, E3103 out of range."""
+    """A recipe from plain values; E3101: no such key, E3102: wrong type, E3103: out of range."""
     for path, known in unknown_keys(values, Recipe):
         near = difflib.get_close_matches(path.split(".")[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {'.'.join([*path.split('.')[:-1], near[0]])}?" if near else f"there are {', '.join(known)}"
+        hint = (
+            f"did you mean {'.'.join([*path.split('.')[:-1], near[0]])}?" if near else f"there are {', '.join(known)}"
+        )
         raise TetradError("E3101", f"the recipe has no {path}; {hint}")
     method = dict(values.get("method", {}))
     if (kind := method.pop("kind", Lora.kind)) not in METHODS:
@@ -171,7 +205,9 @@ def built(values: Mapping[str, Any]) -> Recipe:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(piece) for piece in first["loc"])
-        raise TetradError("E3102", f"{key} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        raise TetradError(
+            "E3102", f"{key} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from error
 
 
 def unknown_keys(values: Mapping[str, Any], shape: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
@@ -199,16 +235,41 @@ def plain(value: Any) -> dict[str, Any]:
     return found
 
 
+def reference() -> str:
+    """docs/settings.md: every setting, its type, its default, its sentence."""
+    rows = [f"| `{key}` | {kind} | {shown(default)} | {sentence} |" for key, kind, default, sentence in options()]
+    head = (
+        "# Every setting\n\nIn a recipe (`--recipe run.toml`) the part before the dot is a section; on the command line"
+    )
+    head += " any of them is `--set key=value`.\nThe names in brackets are kohya's.\n\n"
+    table = ["| setting | type | default | meaning |", "| --- | --- | --- | --- |", *rows]
+    return head + "\n".join(table) + "\n"
+
+
+def shown(default: Any) -> str:
+    return (
+        "not given"
+        if default in (None, "", ())
+        else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+    )
+
+
 def options(shape: Any = Recipe, path: str = "") -> Iterator[tuple[str, str, Any, str]]:
-    """Every setting there is: its key, its type, its default, its sentence; for help and for the reference."""
+    """Every setting there is: its key, its type, its default, its sentence; for the reference."""
     hints = get_type_hints(shape)
     for f in fields(shape):
         if is_dataclass(hints[f.name]):
             yield from options(hints[f.name], f"{path}{f.name}.")
         else:
-            yield path + f.name, type_name(hints[f.name]), None if f.default is MISSING else f.default, f.metadata["help"]
+            yield (
+                path + f.name,
+                type_name(hints[f.name]),
+                None if f.default is MISSING else f.default,
+                f.metadata["help"],
+            )
 
 
 def type_name(hint: Any) -> str:
-    names = [getattr(kind, "__name__", str(kind)) for kind in get_args(hint) if kind is not NoneType]
-    return " or ".join(map(str, names)) or str(getattr(hint, "__name__", hint))
+    kinds = [kind for kind in get_args(hint) if kind not in (NoneType, Ellipsis)]
+    names = " or ".join(str(getattr(kind, "__name__", kind)) for kind in kinds) or str(hint.__name__)
+    return f"list of {names}" if get_origin(hint) is tuple else names

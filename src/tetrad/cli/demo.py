@@ -21,7 +21,10 @@ def demo(out: Annotated[Path, typer.Option(help="Folder in which the run's folde
     from tetrad.cli import train
     from tetrad.recipe import Data, Recipe, Sample, Save, Train
 
-    print("The built-in model has never seen a robot. Eight pictures will teach it one, under the name zkr.", file=sys.stderr)
+    print(
+        "The built-in model has never seen a robot. Eight pictures will teach it one, under the name zkr.",
+        file=sys.stderr,
+    )
     recipe = Recipe(
         data=Data(images="builtin:subject", word=WORD),
         train=Train(steps=300, learning_rate=1e-3),
@@ -31,8 +34,11 @@ def demo(out: Annotated[Path, typer.Option(help="Folder in which the run's folde
     finished = train.run(recipe, False)
     sheet = compared(finished.path)
     print(sheet)
-    print(f'\nThe sheet shows each prompt without and with the LoRA: {sheet}', file=sys.stderr)
-    print(f'Next: tetrad generate "a {WORD}, on a pink background <lora:{WORD}:0.8>" --lora-dir {out} --seed 7', file=sys.stderr)
+    print(f"\nThe sheet shows each prompt without and with the LoRA: {sheet}", file=sys.stderr)
+    print(
+        f'Next: tetrad generate "a {WORD}, on a pink background <lora:{WORD}:0.8>" --lora-dir {out} --seed 7',
+        file=sys.stderr,
+    )
     print("Then with your own pictures: tetrad train lora PHOTOS --model sd15.safetensors --word zkr", file=sys.stderr)
 
 
@@ -53,10 +59,10 @@ def compared(lora: Path) -> Path:
     library.attach_lora(lora, model, 1.0)
     with_lora = drawn()
     many = len(SEEDS)
-    rows = [
-        without[first : first + many] + with_lora[first : first + many] for first in range(0, len(requests), many)
-    ]
+    rows = [without[first : first + many] + with_lora[first : first + many] for first in range(0, len(requests), many)]
     columns = [f"base, seed {seed}" for seed in SEEDS] + [f"with LoRA, seed {seed}" for seed in SEEDS]
     path = lora.parent / "sheet.png"
-    png.save(path, grids.sheet(rows, PROMPTS, columns, "What the LoRA taught: the same prompts and seeds, before and after"))
+    png.save(
+        path, grids.sheet(rows, PROMPTS, columns, "What the LoRA taught: the same prompts and seeds, before and after")
+    )
     return path

@@ -19,7 +19,9 @@ def generate(
     width: Annotated[int, typer.Option(help="In pixels; 0: the model's own.")] = 0,
     height: Annotated[int, typer.Option(help="In pixels; 0: the model's own.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-    out: Annotated[Path, typer.Option(help="PNG file to write; an existing one is not overwritten.")] = Path("picture.png"),
+    out: Annotated[Path, typer.Option(help="PNG file to write; an existing one is not overwritten.")] = Path(
+        "picture.png"
+    ),
 ) -> None:
     """Draw a picture."""
     from tetrad.generation import prompts
@@ -54,7 +56,9 @@ def free(path: Path) -> Path:
     from tetrad.errors import TetradError
 
     if not path.parent.is_dir():
-        raise TetradError("E4202", f"there is no folder {path.parent} to write {path.name} in; make it first, or change --out")
+        raise TetradError(
+            "E4202", f"there is no folder {path.parent} to write {path.name} in; make it first, or change --out"
+        )
     number = 1
     candidate = path
     while candidate.exists():

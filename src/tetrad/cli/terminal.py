@@ -74,7 +74,12 @@ class Bar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TextColumn("{task.fields[words]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[words]}"),
+        )
         self.progress = Progress(*columns, console=Console(stderr=True))
         self.progress.start()
         self.task = self.progress.add_task("", words="", total=None)

@@ -21,7 +21,9 @@ def methods() -> None:
 
 @app.command("lora")
 def lora(
-    images: Annotated[str, typer.Argument(help="Folder of pictures, or builtin:subject, builtin:person, builtin:style.")] = "",
+    images: Annotated[
+        str, typer.Argument(help="Folder of pictures, or builtin:subject, builtin:person, builtin:style.")
+    ] = "",
     model: Annotated[str | None, typer.Option(help="Checkpoint, diffusers folder, or builtin.")] = None,
     word: Annotated[str | None, typer.Option(help="Trigger word: what the new thing is called.")] = None,
     class_word: Annotated[str | None, typer.Option(help="What kind of thing it is.")] = None,
@@ -33,7 +35,9 @@ def lora(
     rank: Annotated[int | None, typer.Option(help="Size of the low-rank change.")] = None,
     seed: Annotated[int | None, typer.Option(help="All randomness comes from it.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="TOML file with any settings; flags win over it.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Any setting: section.key=value, like save.every=100.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any setting: section.key=value, like save.every=100.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
     """Teach a LoRA: small, quick, stacks with others. Every setting is in docs/settings.md."""

@@ -104,7 +104,7 @@ class Cache:
                 raise
         except OSError as error:
             self._writable = False
-            self.warnings.append(f"the cache {self.folder} cannot be written ({error.strerror}), so nothing new is kept")
+            self.warnings.append(f"the cache {self.folder} cannot be written ({error.strerror}); nothing new is kept")
 
 
 def default_folder() -> Path:

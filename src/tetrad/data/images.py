@@ -1,5 +1,6 @@
 """One picture: from a file of any common kind to upright sRGB, to a bucket's size, to a tensor and back."""
 
+import codecs
 import os
 import re
 import warnings
@@ -58,7 +59,9 @@ class BadImage(Exception):
 
 def load(path: Path) -> Image.Image:
     """The picture in a file: upright, sRGB, on white where it is transparent, the first frame.  Raises BadImage."""
-    return on_white(upright(path))
+    image = on_white(upright(path))
+    image.info.clear()  # the profile and the EXIF spoke of the pixels as they were
+    return image
 
 
 def upright(path: Path) -> Image.Image:
@@ -107,7 +110,7 @@ def check_header(image: Image.Image) -> None:
     if min(width, height) < SMALLEST_SIDE:
         raise BadImage("E4110", f"it has {width} × {height} pixels; both sides need {SMALLEST_SIDE}")
     if image.mode not in MODES:
-        raise BadImage("E4109", f"its pixels are in a form ({image.mode}) that is not read here; save it with 8 bits a colour")
+        raise BadImage("E4109", f"its pixels are of a kind ({image.mode}) that is not read; save it with 8-bit colours")
 
 
 def turned(image: Image.Image) -> Image.Image:
@@ -189,12 +192,20 @@ def ends_early(start: bytes, end: bytes, size: int) -> bool:
             return size < 8 + int.from_bytes(start[4:8], "little")
         case b"BM":
             return size < int.from_bytes(start[2:6], "little")
-    return False
+    return start[4:8] == b"ftyp" and size < boxes_end(start)
+
+
+def boxes_end(start: bytes) -> int:
+    """Where the boxes of an AVIF file end, as far as its beginning tells; each has its length in front."""
+    end = 0
+    while length := int.from_bytes(start[end : end + 4]):
+        end += length
+    return end
 
 
 def looks_like_text(start: bytes) -> bool:
     try:
-        text = start[:1000].decode()
-    except UnicodeDecodeError as error:
-        text = start[: error.start].decode() if error.start > len(start) - 24 else "\0"
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)  # it may stop amid a letter
+    except UnicodeDecodeError:
+        return False
     return len(text) > 1 and all(letter.isprintable() or letter.isspace() for letter in text)

@@ -8,7 +8,7 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 def guided(predict_both: Predict, scale: float) -> Predict:
-    """out = uncond + scale · (cond - uncond), of a network that is given each latent twice.  [Ho & Salimans 2022, eq. 6]
+    """out = without + scale · (given - without), for a network that gets each latent twice.  [Ho & Salimans 2022]
 
     `predict_both` gets (2B, C, h, w), the first half to be read without the prompt, and gives as many outputs.
     """

@@ -45,8 +45,7 @@ def scheduler(name: str, noise: DDPM) -> Any:
         num_train_timesteps=len(a),
         trained_betas=betas.float().numpy(),
         prediction_type=prediction,
-        timestep_spacing="leading",  # Stable Diffusion's own: t = 1, 1 + T/steps, …
-        steps_offset=1,
+        timestep_spacing="linspace",  # from the last time down to the first, so that unit noise is where it belongs
         **settings,
     )
 

@@ -1,12 +1,14 @@
 """How others spell weights on disk: dict → dict, no model, no network."""
 
-from collections.abc import Mapping
-
-Shapes = Mapping[str, tuple[int, ...]]
+from collections.abc import Iterable
 
 # What a file is, by names that give it away, the most telling first: (words for people, beginnings, endings).
 KINDS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "lora": ("a LoRA", ("lora_", "base_model.model."), ("lora_A.weight", "lora_B.weight", "lora.down.weight", ".hada_w1_a")),
+    "lora": (
+        "a LoRA",
+        ("lora_", "base_model.model."),
+        ("lora_A.weight", "lora_B.weight", "lora.down.weight", ".hada_w1_a"),
+    ),
     "hypernetwork": ("a hypernetwork", ("768.0.linear", "320.0.linear"), ()),
     "sdxl": ("a Stable Diffusion XL checkpoint", ("conditioner.embedders.", "model.diffusion_model.label_emb."), ()),
     "sd2": ("a Stable Diffusion 2 checkpoint", ("cond_stage_model.model.",), ()),
@@ -16,10 +18,11 @@ KINDS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-def sniff(shapes: Shapes) -> str:
-    """Which of KINDS a file's tensor names and shapes say it is; "unknown" where nothing gives it away."""
+def sniff(names: Iterable[str]) -> str:
+    """Which of KINDS a file's tensor names say it is; "unknown" where nothing gives it away."""
+    names = list(names)
     for kind, (_, beginnings, endings) in KINDS.items():
-        if any(name.startswith(beginnings) or (endings and name.endswith(endings)) for name in shapes):
+        if any(name.startswith(beginnings) or (endings and name.endswith(endings)) for name in names):
             return kind
     return "unknown"
 

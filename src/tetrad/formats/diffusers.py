@@ -9,7 +9,11 @@ from torch import Tensor
 from tetrad.weights import Weights
 
 # Where each network may lie, the best first.
-NETWORK = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.bin")
+NETWORK = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.bin",
+)
 PARTS = {
     "unet": NETWORK,
     "vae": NETWORK,

@@ -35,7 +35,7 @@ class Inert:
 
 
 # Honest old checkpoints carry these beside their tensors. Anything else that a pickle asks for is refused.
-HARMLESS = [
+HARMLESS: list[Any] = [
     (Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
     (Inert, "pytorch_lightning.callbacks.ModelCheckpoint"),
     (Inert, "numpy.core.multiarray.scalar"),
@@ -55,8 +55,8 @@ class File:
 def read(path: Path) -> File:
     """Everything in a weight file, on the CPU.
 
-    Raises E5001 where there is no file, E5002 where it is cut off or damaged, E5003 where something else was saved in its
-    place, E5010 where a pickle asks for more than tensors.
+    Raises E5001 where there is no file, E5002 where it is cut off or damaged, E5003 where something else was saved
+    in its place, E5010 where a pickle asks for more than tensors.
     """
     beginning = first_bytes(path)
     if path.suffix.lower() in PICKLES and not looks_like_safetensors(beginning):
@@ -73,7 +73,11 @@ def read(path: Path) -> File:
 def first_bytes(path: Path) -> bytes:
     """The first 64 bytes, after a look at what is there at all."""
     if not path.exists():
-        near = sorted(p.name for p in path.parent.glob("*") if p.suffix in (".safetensors", *PICKLES)) if path.parent.is_dir() else []
+        near = (
+            sorted(p.name for p in path.parent.glob("*") if p.suffix in (".safetensors", *PICKLES))
+            if path.parent.is_dir()
+            else []
+        )
         hint = f"; in that folder there is {', '.join(near[:5])}" if near else ""
         raise TetradError("E5001", f"there is no file {path}{hint}")
     try:
@@ -97,7 +101,9 @@ def check_safetensors(path: Path, beginning: bytes) -> None:
     length = int.from_bytes(beginning[:8], "little")
     if size < 8 or not looks_like_safetensors(beginning) or length > LARGEST_HEADER:
         start = ascii(beginning[:8])[1:]
-        raise TetradError("E5002", f"{path} is not a safetensors file (it begins with {start}); give the file as downloaded")
+        raise TetradError(
+            "E5002", f"{path} is not a safetensors file (it begins with {start}); give the file as downloaded"
+        )
     if 8 + length > size:
         raise TetradError("E5002", f"{path} is cut off: {size:,} bytes of at least {8 + length:,}; download it again")
     with path.open("rb") as opened:
@@ -105,8 +111,12 @@ def check_safetensors(path: Path, beginning: bytes) -> None:
         try:
             header = json.loads(opened.read(length), object_pairs_hook=unique)
         except ValueError as error:
-            raise TetradError("E5002", f"{path} is damaged: its header is no JSON ({error}); download it again") from error
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__" and "data_offsets" in entry]
+            raise TetradError(
+                "E5002", f"{path} is damaged: its header is no JSON ({error}); download it again"
+            ) from error
+    ends = [
+        entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__" and "data_offsets" in entry
+    ]
     whole = 8 + length + max(ends, default=0)
     if size < whole:
         raise TetradError("E5002", f"{path} is cut off: {size:,} bytes of {whole:,}; download it again")
@@ -127,7 +137,9 @@ def read_pickle(path: Path) -> File:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds here; whichever it is, the file was not read
         if "weights_only" in str(error) or "Unsupported" in str(error) or "GLOBAL" in str(error):
-            reason = "it asks for more than tensors, so it could run a program; use the .safetensors version of this model"
+            reason = (
+                "it asks for more than tensors, so it could run a program; use the .safetensors version of this model"
+            )
             raise TetradError("E5010", f"{path} was not opened: {reason}") from error
         raise TetradError("E5002", f"{path} is cut off or no model file; get it again from where it came") from error
     content = content.get("state_dict", content) if isinstance(content, dict) else {}
@@ -142,7 +154,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 def serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """The bytes of a safetensors file; tensors that share memory are written apart."""
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    return save(ready, dict(metadata))
+    content: bytes = save(ready, dict(metadata))
+    return content
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -160,7 +173,9 @@ def write_whole(path: Path, content: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise TetradError("E4202", f"{path} cannot be written ({error.strerror}); choose another folder with --out") from error
+        raise TetradError(
+            "E4202", f"{path} cannot be written ({error.strerror}); choose another folder with --out"
+        ) from error
 
 
 def data_hash(tensors: Mapping[str, Tensor]) -> str:

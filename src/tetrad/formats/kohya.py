@@ -22,7 +22,9 @@ def encode(weights: Weights) -> dict[str, Tensor]:
     return encoded
 
 
-def decode(tensors: Mapping[str, Tensor], layers: Collection[str], metadata: Mapping[str, str]) -> tuple[Weights, list[str]]:
+def decode(
+    tensors: Mapping[str, Tensor], layers: Collection[str], metadata: Mapping[str, str]
+) -> tuple[Weights, list[str]]:
     """A kohya file's LoRA for the model with these layers (canonical paths), and the keys that no layer answers to.
 
     Underscores hide where a path's dots were, so the names are looked up among the layers' own; a missing alpha is the
@@ -65,7 +67,9 @@ def ldm_paths(layers: Collection[str]) -> dict[str, str]:
     if not any(layer.startswith("unet.down_blocks.") for layer in layers):
         return {}
     translated = renamed(layers, inverted(ldm.table_of_weights(layers)))
-    return {ours: theirs.removeprefix(ldm.UNET + ".") for ours, theirs in translated.items() if ours.startswith("unet.")}
+    return {
+        ours: theirs.removeprefix(ldm.UNET + ".") for ours, theirs in translated.items() if ours.startswith("unet.")
+    }
 
 
 def underscored(prefix: str, path: str) -> str:

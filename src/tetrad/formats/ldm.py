@@ -72,7 +72,9 @@ def table_of_weights(names: Collection[str]) -> Table:
     """The same table, its depth read from canonical names."""
     levels = len(numbers(names, r"unet\.down_blocks\.(\d+)\."))
     layers = len(numbers(names, r"unet\.down_blocks\.0\.resnets\.(\d+)\."))
-    attends = [any(name.startswith(f"unet.down_blocks.{level}.attentions.") for name in names) for level in range(levels)]
+    attends = [
+        any(name.startswith(f"unet.down_blocks.{level}.attentions.") for name in names) for level in range(levels)
+    ]
     vae_levels = len(numbers(names, r"vae\.encoder\.down_blocks\.(\d+)\."))
     return unet_table(attends, layers) | {CLIP: "text_encoder"} | vae_table(vae_levels)
 

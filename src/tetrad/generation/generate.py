@@ -48,5 +48,3 @@ def denoised(model: Model, requests: Sequence[Request]) -> Iterator[Tensor]:
 
     z = torch.stack(starts).to(device_of(model))
     yield from sample(first.sampler, model.noise, guided(predict, first.cfg_scale), z, first.steps, steps_noise)
-
-

@@ -9,7 +9,13 @@ INK, PAPER, QUIET = "#1b1b1f", "#fafafa", "#6b6b73"
 GAP = 8
 
 
-def sheet(rows: Sequence[Sequence[Image.Image]], row_words: Sequence[str], column_words: Sequence[str], title: str, cell: int = 192) -> Image.Image:
+def sheet(
+    rows: Sequence[Sequence[Image.Image]],
+    row_words: Sequence[str],
+    column_words: Sequence[str],
+    title: str,
+    cell: int = 192,
+) -> Image.Image:
     """One picture of all rows (equally long), each picture drawn `cell` pixels wide, a word for each row and column.
 
     Small pictures are enlarged without smoothing, so that what is seen is what was drawn.

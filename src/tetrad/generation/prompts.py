@@ -25,7 +25,7 @@ class Prompt:
 
 
 def parsed(prompt: str) -> Prompt:
-    """Take `<lora:NAME:strength>` out of a prompt.  E3202 for another kind of network or a strength that is no number."""
+    """Take `<lora:NAME:strength>` out of a prompt.  E3202 for another network or a strength that is none."""
     loras = []
     for kind, arguments in NETWORK.findall(prompt):
         if kind != "lora":
@@ -34,5 +34,7 @@ def parsed(prompt: str) -> Prompt:
         try:
             loras.append(Network(name, float(strength) if strength else 1.0))
         except ValueError as error:
-            raise TetradError("E3202", f"<lora:{arguments}>: {strength!r} is no number; write <lora:{name}:0.8>") from error
+            raise TetradError(
+                "E3202", f"<lora:{arguments}>: {strength!r} is no number; write <lora:{name}:0.8>"
+            ) from error
     return Prompt(" ".join(NETWORK.sub("", prompt).split()), tuple(loras))

@@ -21,7 +21,9 @@ class Request:
     def __post_init__(self) -> None:
         for key, side in (("width", self.width), ("height", self.height)):
             if side % 8 or not 0 <= side <= 4096:
-                raise TetradError("E3203", f"{key} must be a multiple of 8, at most 4096; it is {side}, {side // 8 * 8} would do")
+                raise TetradError(
+                    "E3203", f"{key} must be a multiple of 8, at most 4096; it is {side}, {side // 8 * 8} would do"
+                )
         if not 1 <= self.steps <= 1000:
             raise TetradError("E3203", f"steps must be from 1 to 1000, not {self.steps}; 20 to 30 is usual")
         if not 0 <= self.cfg_scale <= 100:

@@ -66,7 +66,7 @@ class Patches:
     def around(self, module: nn.Module, change: Change) -> None:
         """From now on `module(x)` is `change(call, x)`, where `call(x)` is what it was until now."""
         if not isinstance(module.forward, Around):
-            module.forward = Around(module)  # type: ignore[method-assign]
+            module.forward = Around(module)
         module.forward.changes.append(change)
         self.made.append((module, change))
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,7 +15,9 @@ from tetrad.models.base import Model
 from tetrad.weights import Weights
 
 # By path, not by class name: libraries rename classes, and a LoRA then silently loses layers.
-TRANSFORMER = re.compile(r"unet\..*attentions\.\d+\.(proj_in|proj_out|.*\.(to_q|to_k|to_v|to_out\.0)|.*\.ff\.net\.(0\.proj|2))$")
+TRANSFORMER = re.compile(
+    r"unet\..*attentions\.\d+\.(proj_in|proj_out|.*\.(to_q|to_k|to_v|to_out\.0)|.*\.ff\.net\.(0\.proj|2))$"
+)
 TEXT = re.compile(r"text_encoder\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)$")
 CONVOLUTIONS = re.compile(r"unet\..*(resnets\.\d+\.(conv1|conv2|conv_shortcut|time_emb_proj)|samplers\.0\.conv)$")
 
@@ -24,28 +26,46 @@ CONVOLUTIONS = re.compile(r"unet\..*(resnets\.\d+\.(conv1|conv2|conv_shortcut|ti
 class Lora:
     """Settings of a LoRA; the names in brackets are kohya's."""
 
-    kind: ClassVar[Literal["lora"]] = "lora"
+    kind: ClassVar[str] = "lora"
     rank: int = field(default=16, metadata={"help": "size of the low-rank change (network_dim)"})
-    alpha: float | None = field(default=None, metadata={"help": "the change counts alpha / rank; not given: the rank (network_alpha)"})
-    dropout: float = field(default=0.0, metadata={"help": "share of rank outputs left out in each step (network_dropout)"})
-    conv_rank: int = field(default=0, metadata={"help": "rank on the 3×3 convolutions too; 0 leaves them alone (conv_dim)"})
-    conv_alpha: float | None = field(default=None, metadata={"help": "alpha on the convolutions; not given: conv_rank (conv_alpha)"})
-    text_encoder: bool = field(default=True, metadata={"help": "let the text encoder learn too; false is network_train_unet_only"})
+    alpha: float | None = field(
+        default=None, metadata={"help": "the change counts alpha / rank; not given: the rank (network_alpha)"}
+    )
+    dropout: float = field(
+        default=0.0, metadata={"help": "share of rank outputs left out in each step (network_dropout)"}
+    )
+    conv_rank: int = field(
+        default=0, metadata={"help": "rank on the 3×3 convolutions too; 0 leaves them alone (conv_dim)"}
+    )
+    conv_alpha: float | None = field(
+        default=None, metadata={"help": "alpha on the convolutions; not given: conv_rank (conv_alpha)"}
+    )
+    text_encoder: bool = field(
+        default=True, metadata={"help": "let the text encoder learn too; false is network_train_unet_only"}
+    )
 
     def __post_init__(self) -> None:
         if not 1 <= self.rank <= 1024:
-            raise TetradError("E3103", f"method.rank must be from 1 to 1024, not {self.rank}; 8 to 32 suits most subjects")
+            raise TetradError(
+                "E3103", f"method.rank must be from 1 to 1024, not {self.rank}; 8 to 32 suits most subjects"
+            )
         if not 0 <= self.conv_rank <= 1024:
-            raise TetradError("E3103", f"method.conv_rank must be from 0 to 1024, not {self.conv_rank}; 0 leaves convolutions alone")
+            raise TetradError(
+                "E3103", f"method.conv_rank must be from 0 to 1024, not {self.conv_rank}; 0 leaves convolutions alone"
+            )
         if not 0 <= self.dropout < 1:
-            raise TetradError("E3103", f"method.dropout must be at least 0 and under 1, not {self.dropout}; 0.1 is usual")
+            raise TetradError(
+                "E3103", f"method.dropout must be at least 0 and under 1, not {self.dropout}; 0.1 is usual"
+            )
 
     def attach(self, model: Model, rng: Generator) -> "LoraAdapter":
         adapter = LoraAdapter()
         for path, layer in layers(model):
             if (rank := self.rank_of(path, layer)) is not None:
                 alpha = self.alpha if rank == self.rank and not is_wide(layer) else self.conv_alpha
-                adapter.add(path, layer, LowRank.fresh(layer, rank, rank if alpha is None else alpha, rng), self.dropout)
+                adapter.add(
+                    path, layer, LowRank.fresh(layer, rank, rank if alpha is None else alpha, rng), self.dropout
+                )
         if not adapter.branches:
             raise TetradError("E5103", f"{model.name} has no layer that a LoRA could change")
         return adapter
@@ -67,7 +87,10 @@ class Lora:
             down, up, alpha = (weights.tensors.get(f"{path}.{kind}") for kind in ("down", "up", "alpha"))
             layer = known.get(path)
             if layer is None or down is None or up is None or alpha is None or not fits(layer, down, up):
-                raise TetradError("E5102", f"this LoRA does not fit {model.name} ({model.title}) at {path}; it was made for another model")
+                raise TetradError(
+                    "E5102",
+                    f"this LoRA does not fit {model.name} ({model.title}) at {path}; it was made for another model",
+                )
             adapter.add(path, layer, LowRank(matching(layer, down), matching(layer, up), float(alpha)), 0.0, strength)
         return adapter
 

@@ -78,7 +78,9 @@ def freeze(model: Model) -> None:
 def to(model: Model, device: torch.device, dtype: torch.dtype) -> None:
     """Move every network; the VAE stays in float32, where half precision overflows."""
     for part in model.parts().values():
-        part.to(device, dtype)
+        part.to(device)
+        if dtype != torch.float32:
+            part.to(dtype)
     model.vae.network.to(device)
 
 

@@ -35,7 +35,13 @@ class StableDiffusion1:
     title: ClassVar[str] = "Stable Diffusion 1"
 
     def __init__(
-        self, name: str, prediction: Prediction, resolution: int, unet: nn.Module, text: CLIPTextModel, vae: AutoencoderKL
+        self,
+        name: str,
+        prediction: Prediction,
+        resolution: int,
+        unet: nn.Module,
+        text: CLIPTextModel,
+        vae: AutoencoderKL,
     ) -> None:
         self.name = name
         self.resolution = resolution
@@ -48,7 +54,7 @@ class StableDiffusion1:
         self.noise = DDPM(scaled_linear(), prediction)
         self.unet = unet
         self.vae = Vae(vae, VAE_SCALE)
-        self.texts = (TextEncoder("text_encoder", text),)
+        self.texts: Sequence[TextEncoder] = (TextEncoder("text_encoder", text),)
 
     @classmethod
     def build(cls, weights: Weights, name: str) -> "StableDiffusion1":
@@ -63,7 +69,9 @@ class StableDiffusion1:
                 raise TetradError("E5009", f"{name} has no {part} inside; a whole checkpoint is needed")
         if unet["conv_in.weight"].shape[1] != 4:
             raise TetradError("E5008", f"{name} is an inpainting model; give the ordinary Stable Diffusion 1 one")
-        prediction: Prediction = "v" if weights.metadata.get("modelspec.prediction_type", "").startswith("v") else "epsilon"
+        prediction: Prediction = (
+            "v" if weights.metadata.get("modelspec.prediction_type", "").startswith("v") else "epsilon"
+        )
         with torch.device("meta"):
             networks = (
                 UNet2DConditionModel(**unet_configuration(unet, about)),

@@ -53,5 +53,3 @@ class TextEncoder:
 def tokens_lost(caption: str) -> int:
     """How many tokens of a caption lie past CLIP's window of 75."""
     return max(0, len(tokenizer()(caption, truncation=False, verbose=False).input_ids) - WINDOW)
-
-

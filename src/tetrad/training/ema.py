@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Ema:
-    """w̄ ← w̄ + (1 - d)(w - w̄), with d = min(decay, (1 + n) / (10 + n)) at step n, so that the start is soon forgotten."""
+    """w̄ ← w̄ + (1 - d)(w - w̄), with d = min(decay, (1 + n) / (10 + n)) at step n: the start is soon forgotten."""
 
     def __init__(self, parameters: Iterable[Tensor], decay: float = 0.999) -> None:
         self.decay = decay

@@ -19,7 +19,7 @@ class RunFolder:
 
     @classmethod
     def made(cls, out: Path, name: str) -> "RunFolder":
-        """A new folder `out/name`, or `out/name-2` and so on: no run writes over another.  E4202 where it cannot be made."""
+        """A new folder `out/name`, or `out/name-2` and so on: no run writes over another.  E4202 if impossible."""
         try:
             out.mkdir(parents=True, exist_ok=True)
             for number in range(1, 10_000):
@@ -31,7 +31,9 @@ class RunFolder:
                 (out / called / "samples").mkdir()
                 return cls(out / called, called)
         except OSError as error:
-            raise TetradError("E4202", f"{out} cannot be written to ({error.strerror}); choose another folder with --out") from error
+            raise TetradError(
+                "E4202", f"{out} cannot be written to ({error.strerror}); choose another folder with --out"
+            ) from error
         raise TetradError("E4202", f"{out} already holds 9999 runs called {name}; choose another name with --name")
 
     def result(self, step: int | None = None) -> Path:

@@ -55,7 +55,9 @@ def training_steps(
             u = stratified(seed, drawn, len(batch.weight))
             drawn += len(batch.weight)
             with precision(model):
-                losses = denoising_loss(model, condition, objective, batch, u, generator(seed, number, f"noise {micro}"))
+                losses = denoising_loss(
+                    model, condition, objective, batch, u, generator(seed, number, f"noise {micro}")
+                )
                 loss = (batch.weight * losses).sum() / samples
             loss.backward()  # type: ignore[no-untyped-call]
             total = total.to(loss.device) + loss.detach()

@@ -1,0 +1,109 @@
+"""A batch is a pure function of (seed, number); an epoch shows every sample once, whatever the sizes."""
+
+from itertools import islice
+
+import pytest
+import torch
+
+from tetrad.data.batches import Batch, Batches, Sample
+from tetrad.data.cache import Distribution
+
+SQUARE, WIDE, TALL = (4, 8, 8), (4, 4, 16), (4, 16, 4)
+
+
+def sample(number: int, shape: tuple[int, ...] = SQUARE, std: float = 0.0, views: int = 1) -> Sample:
+    """Its latents are its number, or minus it where mirrored."""
+    means = [torch.full(shape, float(number) * sign) for sign in (1, -1)[:views]]
+    return Sample(tuple(Distribution(mean, torch.full(shape, std)) for mean in means), f"photo {number}", number / 10)
+
+
+def mixed(std: float = 0.0, views: int = 1) -> list[Sample]:
+    shapes = [SQUARE] * 7 + [WIDE] * 3 + [TALL]
+    return [sample(number, shape, std, views) for number, shape in enumerate(shapes)]
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    same_tensors = torch.equal(one.latents, other.latents) and torch.equal(one.weight, other.weight)
+    return same_tensors and one.captions == other.captions
+
+
+@pytest.mark.parametrize("batch_size", range(1, 9))
+def test_an_epoch_shows_every_sample_once_in_batches_of_one_shape(batch_size: int) -> None:
+    batches = Batches(mixed(), batch_size, seed=0)
+    assert len(batches) == -(-7 // batch_size) + -(-3 // batch_size) + 1
+    for epoch in range(3):
+        plans = [batches.plan(epoch * len(batches) + place) for place in range(len(batches))]
+        assert sorted(index for plan in plans for index in plan) == list(range(11))
+        assert all(len({batches.samples[index].shape for index in plan}) == 1 for plan in plans)
+        assert all(1 <= len(plan) <= batch_size for plan in plans)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("batch_size", range(1, 9))
+def test_few_samples_train_with_any_batch_size(count: int, batch_size: int) -> None:
+    batches = Batches([sample(number) for number in range(count)], batch_size, seed=3)
+    shown = [len(batch.captions) for batch in islice(batches, len(batches) * 2)]
+    assert sum(shown) == 2 * count and max(shown) == min(count, batch_size)
+
+
+def test_a_plan_does_not_depend_on_what_was_asked_before() -> None:
+    forwards = Batches(mixed(), 2, seed=5)
+    expected = [forwards.plan(number) for number in range(40)]
+    backwards = Batches(mixed(), 2, seed=5)
+    assert [backwards.plan(number) for number in reversed(range(40))][::-1] == expected
+    assert [Batches(mixed(), 2, seed=5).plan(number) for number in range(40)] == expected
+
+
+def test_a_batch_does_not_depend_on_what_was_drawn_before() -> None:
+    unbroken = list(islice(Batches(mixed(1.0, 2), 2, seed=5), 20))
+    resumed = list(islice(Batches(mixed(1.0, 2), 2, seed=5).starting(13), 7))
+    assert all(equal(one, other) for one, other in zip(unbroken[13:], resumed, strict=True))
+
+
+def test_what_a_caller_does_to_a_plan_stays_with_the_caller() -> None:
+    batches = Batches(mixed(), 2, seed=5)
+    expected = batches.plan(3)
+    batches.plan(3).clear()
+    assert batches.plan(3) == expected
+
+
+def test_epochs_and_seeds_differ_in_their_order() -> None:
+    def order(seed: int, epoch: int) -> list[list[int]]:
+        batches = Batches(mixed(), 2, seed)
+        return [batches.plan(epoch * len(batches) + place) for place in range(len(batches))]
+
+    assert order(0, 0) != order(0, 1) != order(1, 1) and order(0, 0) != order(1, 0)
+
+
+def test_the_shapes_of_an_epoch_come_mixed() -> None:
+    batches = Batches([sample(n, SQUARE if n < 20 else WIDE) for n in range(40)], 1, seed=0)
+    first_half = [batches.plan(number)[0] < 20 for number in range(20)]
+    assert 4 < sum(first_half) < 16
+
+
+def test_a_batch_holds_what_its_plan_says() -> None:
+    batches = Batches(mixed(), 3, seed=1)
+    for number in range(len(batches)):
+        batch, plan = batches.batch(number), batches.plan(number)
+        assert batch.latents[:, 0, 0, 0].tolist() == plan
+        assert batch.captions == tuple(f"photo {index}" for index in plan)
+        assert torch.equal(batch.weight, torch.tensor([index / 10 for index in plan]))
+
+
+def test_latents_are_drawn_anew_each_time_a_sample_is_shown() -> None:
+    batches = Batches([sample(0, std=1.0)], 1, seed=0)
+    drawn = torch.cat([batches.batch(number).latents for number in range(200)])
+    assert len({latents.sum().item() for latents in drawn}) == 200
+    assert abs(drawn.mean()) < 0.05 and abs(drawn.std() - 1) < 0.05
+
+
+def test_samples_of_one_batch_are_drawn_apart() -> None:
+    latents = Batches([sample(0, std=1.0)] * 2, 2, seed=0).batch(0).latents
+    assert not torch.equal(latents[0], latents[1])
+
+
+def test_a_sample_is_mirrored_half_of_the_time() -> None:
+    batches = Batches([sample(1, views=2), sample(2, views=2)], 2, seed=0)
+    signs = torch.stack([batches.batch(number).latents[:, 0, 0, 0].sign() for number in range(400)])
+    assert (signs.mean(0).abs() < 0.2).all()  # 4 standard errors
+    assert (signs[:, 0] * signs[:, 1]).mean().abs() < 0.2, "each for itself"

@@ -1,0 +1,101 @@
+"""The mathematics, against itself and against what is known in closed form.  No network, no file."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tetrad.diffusion.guidance import guided
+from tetrad.diffusion.noise import DDPM, corrupt, scaled_linear, snr
+from tetrad.diffusion.objective import MinSnr, Offset, gaussian
+from tetrad.diffusion.randomness import generator, stratified
+from tetrad.diffusion.samplers import SAMPLERS, sample
+
+NOISES = [DDPM(scaled_linear()), DDPM(scaled_linear(), "v")]
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_a_perfect_network_gives_back_the_latent(noise: DDPM) -> None:
+    rng = generator(0, 0, "test")
+    z, eps = torch.randn(64, 4, 8, 8, generator=rng), torch.randn(64, 4, 8, 8, generator=rng)
+    t = noise.times(torch.linspace(0, 0.999, 64))
+    found = noise.denoised(noise.target(z, eps, t), corrupt(noise, z, eps, t), t)
+    # At the last time α is 0.068, so rounding of ε in float32 is divided by that.
+    torch.testing.assert_close(found, z, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_sampling_gaussian_data_gives_its_spread(noise: DDPM, name: str) -> None:
+    spread = 0.4  # of data N(0, spread²), whose ideal denoiser is known
+
+    def ideal(z_t: Tensor, t: Tensor) -> Tensor:
+        a, s = noise.scales(t)
+        clean = a * spread**2 * z_t / (a**2 * spread**2 + s**2)
+        eps = (z_t - a * clean) / s
+        return noise.target(clean, eps, t)
+
+    start = torch.randn(64, 4, 8, 8, generator=generator(0, 0, "z"))
+    *_, z = sample(name, noise, ideal, start, 400, lambda: [generator(0, n, "steps") for n in range(64)])
+    # 16,384 numbers know their spread to 0.002; the rest is the samplers' own error at 400 steps.
+    assert abs(z.std().item() - spread) < 0.02
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_min_snr_weighs_the_clean_error_alike_for_both_predictions(noise: DDPM) -> None:
+    t = torch.arange(0, 1000, 50)
+    on_clean = MinSnr(5.0)(noise, t) * noise.error_scale(t)
+    torch.testing.assert_close(on_clean, snr(noise, t).clamp(max=5.0))
+
+
+@pytest.mark.parametrize("noise", NOISES)
+def test_error_scale_is_the_ratio_of_the_two_errors(noise: DDPM) -> None:
+    rng = generator(0, 0, "test")
+    z, eps = torch.randn(20, 4, 2, 2, generator=rng).double(), torch.randn(20, 4, 2, 2, generator=rng).double()
+    t = torch.arange(0, 1000, 50)
+    z_t, target = corrupt(noise, z, eps, t), noise.target(z, eps, t)
+    wrong = target + 0.1
+    clean_error = (noise.denoised(wrong, z_t, t) - z).square().mean((1, 2, 3))
+    torch.testing.assert_close(
+        noise.error_scale(t).double() * clean_error, torch.full((20,), 0.01).double(), rtol=1e-4, atol=0
+    )
+
+
+def test_offset_noise_moves_whole_channels() -> None:
+    z = torch.zeros(512, 4, 8, 8)
+    plain, moved = gaussian(z, generator(0, 0, "a")), Offset(0.5)(z, generator(0, 0, "a"))
+    shift = (moved - plain).std((2, 3))
+    assert shift.max() < 1e-6  # the same for every place of a channel
+    assert abs((moved - plain)[:, :, 0, 0].std().item() - 0.5) < 0.03
+
+
+def test_randomness_is_a_function_of_seed_step_and_purpose() -> None:
+    draws = {
+        (seed, step, purpose): torch.rand(1, generator=generator(seed, step, purpose)).item()
+        for seed in (0, 1)
+        for step in (0, 1)
+        for purpose in ("noise", "order")
+    }
+    assert len(set(draws.values())) == 8
+    assert torch.rand(1, generator=generator(1, 1, "order")).item() == draws[1, 1, "order"]
+
+
+@pytest.mark.parametrize("count", [8, 16, 64])
+def test_any_run_of_stratified_draws_covers_all_times(count: int) -> None:
+    for first in (0, 1, 7, 100, 12345):
+        filled = (stratified(0, first, count) * count).long().unique()
+        # Independent draws would fill 1 - 1/e = 63 % of the strata.
+        assert len(filled) >= 0.75 * count
+
+
+def test_stratified_draws_do_not_depend_on_how_they_are_batched() -> None:
+    whole = stratified(4, 0, 12)
+    assert torch.equal(whole, torch.cat([stratified(4, 0, 5), stratified(4, 5, 7)]))
+
+
+def test_guidance_of_one_is_the_prompt_alone() -> None:
+    def both(z_t: Tensor, t: Tensor) -> Tensor:
+        return torch.cat([torch.zeros_like(z_t[:3]), torch.full_like(z_t[3:], 2.0)])
+
+    z, t = torch.zeros(3, 4, 8, 8), torch.zeros(3)
+    assert torch.equal(guided(both, 1.0)(z, t), torch.full_like(z, 2.0))
+    assert torch.equal(guided(both, 7.5)(z, t), torch.full_like(z, 15.0))

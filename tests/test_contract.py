@@ -1,0 +1,112 @@
+"""What every method owes, on every family: a new one is tested by being in the table."""
+
+from itertools import product
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from tetrad.data.batches import Batch
+from tetrad.diffusion.objective import Objective
+from tetrad.diffusion.randomness import generator
+from tetrad.methods import METHODS
+from tetrad.methods.base import Adapter
+from tetrad.models import FAMILIES
+from tetrad.models.base import Model
+from tetrad.training.loop import training_steps
+from tetrad.training.optimizers import adamw
+
+EVERY = pytest.mark.parametrize("family,kind", list(product(FAMILIES, METHODS)))
+MODELS = {"sd1": tiny.model}
+CAPTIONS = ("a photo of zkr", "a photo")
+
+
+def predict(model: Model) -> Tensor:
+    with torch.no_grad():
+        c = model.condition(CAPTIONS)
+        return model.predict(torch.randn(2, 4, 8, 8, generator=generator(1, 0, "z")), torch.tensor([30, 800]), c)
+
+
+def train(model: Model, adapter: Adapter, steps: int) -> list[float]:
+    """The same batch at the same noise in every step, so that the loss can only fall by learning."""
+    batch = Batch(torch.randn(2, 4, 8, 8, generator=generator(2, 0, "z")), CAPTIONS, torch.ones(2))
+    groups = adapter.groups()
+    optimizer = adamw(groups, dict.fromkeys(groups, 2e-2), weight_decay=0)
+    losses = []
+    for _ in range(steps):
+        losses += [
+            step.loss for step in training_steps(model, model.condition, Objective(), [[batch]], optimizer, seed=3)
+        ]
+    return losses
+
+
+def state(model: Model) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.weights().tensors.items()}
+
+
+@EVERY
+def test_a_fresh_method_changes_nothing(family: str, kind: str) -> None:
+    model = MODELS[family]()
+    before = predict(model)
+    METHODS[kind]().attach(model, generator(0, 0, "method"))
+    assert torch.equal(predict(model), before)
+
+
+@EVERY
+def test_training_lowers_the_loss_and_moves_only_its_own(family: str, kind: str) -> None:
+    model = MODELS[family]()
+    before = state(model)
+    adapter = METHODS[kind]().attach(model, generator(0, 0, "method"))
+    losses = train(model, adapter, steps=12)
+    assert losses[-1] < 0.9 * losses[0]
+    after = state(model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@EVERY
+def test_what_was_saved_is_what_was_learned(family: str, kind: str) -> None:
+    model = MODELS[family]()
+    adapter = METHODS[kind]().attach(model, generator(0, 0, "method"))
+    train(model, adapter, steps=2)
+    other = MODELS[family]()
+    METHODS[kind].load(other, adapter.weights())
+    assert torch.equal(predict(other), predict(model))
+
+
+@EVERY
+def test_detaching_is_exact(family: str, kind: str) -> None:
+    model = MODELS[family]()
+    before = predict(model)
+    adapter = METHODS[kind]().attach(model, generator(0, 0, "method"))
+    train(model, adapter, steps=2)
+    assert not torch.equal(predict(model), before)
+    adapter.detach()
+    assert torch.equal(predict(model), before)
+
+
+@EVERY
+def test_strength_zero_is_the_base(family: str, kind: str) -> None:
+    model = MODELS[family]()
+    adapter = METHODS[kind]().attach(model, generator(0, 0, "method"))
+    train(model, adapter, steps=2)
+    weights = adapter.weights()
+    adapter.detach()
+    before = predict(model)
+    METHODS[kind].load(model, weights, strength=0.0)
+    assert torch.equal(predict(model), before)
+
+
+@EVERY
+def test_the_same_seed_starts_and_learns_the_same(family: str, kind: str) -> None:
+    learned = []
+    for _ in range(2):
+        model = MODELS[family]()
+        adapter = METHODS[kind]().attach(model, generator(5, 0, "method"))
+        train(model, adapter, steps=2)
+        learned.append(adapter.weights().tensors)
+    assert all(torch.equal(learned[0][name], learned[1][name]) for name in learned[0])
+
+
+def test_every_family_is_tested() -> None:
+    assert MODELS.keys() == FAMILIES.keys()
