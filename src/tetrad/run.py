@@ -41,6 +41,7 @@ def train(recipe: Recipe, stop: Stop = lambda: False) -> Iterator[Event]:
 
     Every event is also written to the run's folder. Raises TetradError for what a person can put right.
     """
+    yield Phase("reading the pictures")
     cache = Cache(default_folder())
     found, notes = find_photos(recipe, cache)
     recipe = decided(recipe, found)
@@ -149,16 +150,19 @@ def find_photos(recipe: Recipe, cache: Cache) -> tuple[list[Photo], list[Event]]
     if not recipe.data.images:
         raise TetradError("E4001", "no pictures are named; give a folder, or builtin:subject to try it out")
     found, skipped = photos(samples_path(recipe.data.images), recipe.data.word, recipe.data.class_word, cache)
-    notes: list[Event] = [Note(f"{bad.path.name} is left out: {bad.reason}", bad.code) for bad in skipped]
-    from_files = sum(photo.caption_source.startswith("file") for photo in found)
-    return found, [*notes, Note(f"{len(found)} pictures, {from_files} with a caption of their own")]
+    notes: list[Event] = [Note(f"{bad.path.name}: {bad.reason}", bad.code) for bad in skipped]
+    own = sum(photo.caption_source.startswith("file") for photo in found)
+    return found, [
+        *notes,
+        Note(f"{len(found)} pictures, {own} with a caption of their own, {len(skipped)} files left out"),
+    ]
 
 
 def caption_notes(found: Sequence[Photo]) -> Iterator[Event]:
     """A warning for each caption that CLIP's window cuts."""
     for photo in found:
         if lost := tokens_lost(photo.caption):
-            yield Note(f"the caption of {photo.path.name} is cut: its last {lost} tokens do not fit in 75", "W4152")
+            yield Note(f"the caption of {photo.path.name} is cut: its last {lost} tokens do not fit in 75", "W4153")
 
 
 def decided(recipe: Recipe, found: Sequence[Photo]) -> Recipe:

@@ -62,9 +62,9 @@ def test_a_batch_does_not_depend_on_what_was_drawn_before() -> None:
 
 def test_what_a_caller_does_to_a_plan_stays_with_the_caller() -> None:
     batches = Batches(mixed(), 2, seed=5)
-    expected = batches.plan(3)
+    expected = tuple(batches.plan(3))
     batches.plan(3).clear()
-    assert batches.plan(3) == expected
+    assert tuple(batches.plan(3)) == expected
 
 
 def test_epochs_and_seeds_differ_in_their_order() -> None:
@@ -73,6 +73,12 @@ def test_epochs_and_seeds_differ_in_their_order() -> None:
         return [batches.plan(epoch * len(batches) + place) for place in range(len(batches))]
 
     assert order(0, 0) != order(0, 1) != order(1, 1) and order(0, 0) != order(1, 0)
+
+
+def test_samples_meet_others_in_the_next_epoch() -> None:
+    batches = Batches([sample(number) for number in range(12)], 4, seed=0)
+    met = [{frozenset(batches.plan(epoch * 3 + place)) for place in range(3)} for epoch in range(2)]
+    assert met[0] != met[1]
 
 
 def test_the_shapes_of_an_epoch_come_mixed() -> None:

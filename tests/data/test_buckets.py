@@ -57,4 +57,6 @@ def test_a_strip_gets_the_widest_bucket() -> None:
 
 def test_of_equal_shapes_the_larger_is_taken() -> None:
     assert nearest(2, 1, [(128, 64), (1024, 512), (512, 256)]) == (1024, 512)
+    for width in range(1, 60):
+        assert nearest(width, 7, [(width, 7), (3 * width, 21), (5 * width, 35), (2 * width, 14)]) == (5 * width, 35)
     assert nearest(7, 7, [(64, 64), (512, 512), (256, 256)]) == (512, 512)

@@ -50,6 +50,8 @@ BAD = {
     "half.jpg": (part("JPEG", 0.5), "E4102"),
     "without_its_end.jpg": (content("JPEG")[:-2], "E4102"),
     "header.jpg": (content("JPEG")[:20], "E4102"),
+    "header.png": (content("PNG")[:8], "E4102"),
+    "header.gif": (content("GIF")[:8], "E4102"),
     "half.png": (part("PNG", 0.5), "E4102"),
     "half.webp": (part("WEBP", 0.5), "E4102"),
     "half.gif": (part("GIF", 0.5), "E4102"),
