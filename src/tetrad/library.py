@@ -73,9 +73,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        found = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise TetradError("E5002", f"{path} is no JSON ({error}); copy the folder again") from error
+    if not isinstance(found, dict):
+        raise TetradError("E5002", f"{path} holds no settings ({str(found)[:40]}); copy the folder again")
     return found
 
 
@@ -102,7 +104,12 @@ def load_lora(path: Path, model: Model) -> Weights:
 
 def attach_lora(path: Path, model: Model, strength: float) -> Adapter:
     """A LoRA file around a model, at a strength, until it is detached."""
-    return Lora.load(model, load_lora(path, model), strength)
+    try:
+        return Lora.load(model, load_lora(path, model), strength)
+    except TetradError as error:
+        if path.name in error.message:
+            raise
+        raise TetradError(error.code, f"{path.name}: {error.message}") from error
 
 
 def other_family(metadata: Metadata, names: Iterable[str]) -> str | None:

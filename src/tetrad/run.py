@@ -1,5 +1,6 @@
 """The one place where a training run is put together: recipe → events."""
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,9 +48,14 @@ def train(recipe: Recipe, stop: Stop = lambda: False) -> Iterator[Event]:
     recipe = decided(recipe, found)
     place = device.chosen(recipe.train.device)
     folder = RunFolder.made(Path(recipe.save.out).expanduser(), recipe.save.name)
-    for event in together(recipe, found, notes, cache, place, folder, stop):
-        folder.record(event)
-        yield event
+    try:
+        for event in together(recipe, found, notes, cache, place, folder, stop):
+            folder.record(event)
+            yield event
+    except TetradError:
+        if not (folder.path / "metrics.jsonl").exists():  # it ended before its first step, so nothing in it is of use
+            shutil.rmtree(folder.path)
+        raise
 
 
 def together(

@@ -26,6 +26,8 @@ METHODS = {
     "with convolutions": Lora(rank=4, alpha=2, conv_rank=4, conv_alpha=2),
     "U-Net only": Lora(rank=2, text_encoder=False),
 }
+# The two sides sum in another order; seen: 1e-6.
+SAME = {"atol": 2e-5, "rtol": 0.0}
 REQUEST = Request("a photo of zkr", "blurry", seed=7, steps=3, cfg_scale=5, sampler="DDIM", width=128, height=128)
 
 
@@ -53,18 +55,16 @@ def test_a_lora_draws_the_same_picture_here_and_in_diffusers(
     model = tiny.model()
     base = next(pictures(model, [REQUEST]))
     pipeline = pipeline_of_its_own()
-    # DDIM in three steps; the two sides sum in another order.
-    torch.testing.assert_close(drawn_by(pipeline), base, atol=1e-4, rtol=0)
+    torch.testing.assert_close(drawn_by(pipeline), base, **SAME)
 
     tensors = {name: tensor.to(dtype) for name, tensor in learned.tensors.items()}
     path = tmp_path / "zkr.safetensors"
     library.save_lora(path, replace(learned, tensors=tensors), model, {})
     library.attach_lora(path, model, 1.0)
     ours = next(pictures(model, [REQUEST]))
-    assert (ours - base).abs().max() > 0.1  # a thousand times the tolerance
+    assert (ours - base).abs().max() > 0.1  # five thousand times the tolerance
     pipeline.load_lora_weights(str(tmp_path), weight_name=path.name, local_files_only=True)
-    print('DIFF', (drawn_by(pipeline)-ours).abs().max(), (ours-base).abs().max(), {p.dtype for p in pipeline.unet.parameters()})
-    torch.testing.assert_close(drawn_by(pipeline), ours, atol=1e-4, rtol=0)
+    torch.testing.assert_close(drawn_by(pipeline), ours, **SAME)
 
 
 def test_strength_is_diffusers_adapter_weight(learned: Weights, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_strength_is_diffusers_adapter_weight(learned: Weights, tmp_path: Path) 
     library.attach_lora(path, model, 0.6)
     pipeline.load_lora_weights(str(tmp_path), weight_name=path.name, adapter_name="zkr", local_files_only=True)
     pipeline.set_adapters("zkr", 0.6)
-    torch.testing.assert_close(drawn_by(pipeline), next(pictures(model, [REQUEST])), atol=1e-4, rtol=0)
+    torch.testing.assert_close(drawn_by(pipeline), next(pictures(model, [REQUEST])), **SAME)
 
 
 def pipeline_of_its_own() -> StableDiffusionPipeline:

@@ -47,7 +47,8 @@ def test_the_noise_table_is_diffusers() -> None:
 def test_a_noisy_latent_is_diffusers() -> None:
     ours, theirs = both("epsilon")
     z, eps = latents("z", 1000), latents("eps", 1000)
-    torch.testing.assert_close(corrupt(ours, z, eps, EVERY_TIME), theirs.add_noise(z, eps, EVERY_TIME), atol=1e-5, rtol=0)
+    noisy = corrupt(ours, z, eps, EVERY_TIME)
+    torch.testing.assert_close(noisy, theirs.add_noise(z, eps, EVERY_TIME), atol=1e-5, rtol=0)
 
 
 @PREDICTIONS
@@ -129,6 +130,5 @@ def test_sampling_is_diffusers_pipeline(name: str, prediction: Prediction) -> No
         height=64,
         output_type="latent",
     ).images
-    # Five steps of an untrained network, on latents of size 1 to 15, from tables that differ by 2e-5.
-    print('DIFF', name, prediction, (ours-theirs).abs().max().item(), theirs.std().item(), theirs.abs().max().item())
-    torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=2e-3)
+    # Seen: 4e-5, on latents that reach 59, from tables that differ by rounding.
+    torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=1e-5)

@@ -117,8 +117,8 @@ def in_an_old_ckpt(model: StableDiffusion1, path: Path) -> Path:
 
 def with_the_oldest_names(model: StableDiffusion1, path: Path) -> Path:
     """CLIP without `text_model`, as transformers once spelled it; diffusers does not read these."""
-    tensors = ldm.encode(model.weights())
-    save_file({name.replace(".text_model.", "."): tensor for name, tensor in tensors.items()}, path / "oldest.safetensors")
+    tensors = {name.replace(".text_model.", "."): tensor for name, tensor in ldm.encode(model.weights()).items()}
+    save_file(tensors, path / "oldest.safetensors")
     return path / "oldest.safetensors"
 
 

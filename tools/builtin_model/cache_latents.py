@@ -70,7 +70,7 @@ def new_variants(autoencoder: AutoencoderKL, artwork: Artwork, variants: int, se
         deviations.append(posterior.std * SCALING_FACTOR)
         pieces = {"subject": words(pair.subject), "style": STYLES[pair.icon_set]}
         captions += [pieces | {"background": background} for background in backgrounds]
-    return Cache(torch.cat(means), torch.cat(deviations), captions, [seed])
+    return Cache(torch.cat(means).contiguous(), torch.cat(deviations).contiguous(), captions, [seed])
 
 
 def variant(artwork: Artwork, pair: Pair, background: str, rng: Generator) -> np.ndarray:

@@ -28,7 +28,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Scores:
-    """Shares of the pictures, 0…1. Guessing gives 1/213 for `subject`, 5/213 for `subject_in_five`, 1/5 for `style`."""
+    """Shares of the pictures, 0…1. Guessing gives 1/148 for `subject`, 5/148 for `subject_in_five`, 1/5 for `style`."""
 
     pictures: int
     subject: float

@@ -30,7 +30,9 @@ METADATA = {
 def new_model(work: Path, seed: int) -> StableDiffusion1:
     """Random U-Net and text encoder around the trained VAE of the work folder."""
     torch.manual_seed(seed)
-    unet = UNet2DConditionModel(block_out_channels=WIDTHS, cross_attention_dim=TEXT_WIDTH, attention_head_dim=UNET_HEADS)
+    unet = UNet2DConditionModel(
+        block_out_channels=WIDTHS, cross_attention_dim=TEXT_WIDTH, attention_head_dim=UNET_HEADS
+    )
     text = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=49408,

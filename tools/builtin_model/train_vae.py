@@ -190,7 +190,8 @@ def train(run: Run, artwork: Artwork, schedule: Schedule, work: Path, seed: int,
         loss, colour = step(run, images, schedule, half)
         if (run.seen // schedule.batch) % 50 == 0:
             speed = (time.monotonic() - started) / (run.seen - first)
-            print(f"{run.seen}/{schedule.total} loss {loss:.4f}, colour not told {colour:.3f}, {1000 * speed:.1f} ms a picture", flush=True)
+            measures = f"loss {loss:.4f}, colour not told {colour:.3f}, {1000 * speed:.1f} ms a picture"
+            print(f"{run.seen}/{schedule.total} {measures}", flush=True)
         if time.monotonic() - saved > 120:
             saved = time.monotonic()
             run.save(work / CHECKPOINT)

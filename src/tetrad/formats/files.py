@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,8 @@ PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 LARGEST_HEADER = 100_000_000  # safetensors' own limit
 # What a file that is no model begins with, and what a person should do about it.
 IMPOSTORS = {
-    b"<!DOC": "a web page was saved in its place; download the file itself",
+    b"<!doc": "a web page was saved in its place; download the file itself",
     b"<html": "a web page was saved in its place; download the file itself",
-    b"<HTML": "a web page was saved in its place; download the file itself",
     b"version https://git-lfs": "it is only a placeholder; run `git lfs pull` where it came from",
 }
 
@@ -42,6 +43,8 @@ HARMLESS: list[Any] = [
     (Inert, "numpy._core.multiarray.scalar"),
     (Inert, "numpy.dtype"),
 ]
+# What torch says of a pickle that asks for more than tensors, and not of one that is damaged.
+FORBIDDEN = re.compile(r"GLOBAL|unrecognized function|Can only (create|build)")
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def first_bytes(path: Path) -> bytes:
     except OSError as error:
         raise TetradError("E5001", f"{path} cannot be read ({error.strerror})") from error
     for start, what in IMPOSTORS.items():
-        if beginning.lstrip().startswith(start):
+        if beginning.lstrip().lower().startswith(start):
             raise TetradError("E5003", f"{path} is not a model: {what}")
     return beginning
 
@@ -109,17 +112,18 @@ def check_safetensors(path: Path, beginning: bytes) -> None:
     with path.open("rb") as opened:
         opened.seek(8)
         try:
-            header = json.loads(opened.read(length), object_pairs_hook=unique)
-        except ValueError as error:
+            whole = 8 + length + data_end(json.loads(opened.read(length), object_pairs_hook=unique))
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise TetradError(
-                "E5002", f"{path} is damaged: its header is no JSON ({error}); download it again"
+                "E5002", f"{path} is damaged: its header is not a safetensors file's ({error}); download it again"
             ) from error
-    ends = [
-        entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__" and "data_offsets" in entry
-    ]
-    whole = 8 + length + max(ends, default=0)
     if size < whole:
         raise TetradError("E5002", f"{path} is cut off: {size:,} bytes of {whole:,}; download it again")
+
+
+def data_end(header: dict[str, Any]) -> int:
+    """Where a header says that its last tensor ends; raises as Python does where it does not say."""
+    return max((index(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"), default=0)
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -136,14 +140,15 @@ def read_pickle(path: Path) -> File:
         with torch.serialization.safe_globals(HARMLESS):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds here; whichever it is, the file was not read
-        if "weights_only" in str(error) or "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if FORBIDDEN.search(str(error)):
             reason = (
                 "it asks for more than tensors, so it could run a program; use the .safetensors version of this model"
             )
             raise TetradError("E5010", f"{path} was not opened: {reason}") from error
         raise TetradError("E5002", f"{path} is cut off or no model file; get it again from where it came") from error
     content = content.get("state_dict", content) if isinstance(content, dict) else {}
-    return File({name: value for name, value in content.items() if isinstance(value, Tensor)}, {})
+    named = content.items() if isinstance(content, dict) else ()
+    return File({name: value for name, value in named if isinstance(name, str) and isinstance(value, Tensor)}, {})
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -1,0 +1,165 @@
+"""kohya's LoRA files: there and back is the identity, and a handful of names as kohya spells them."""
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import save
+
+from tetrad.diffusion.randomness import generator
+from tetrad.formats import files, kohya, ldm, sniff
+from tetrad.formats.names import inverted, renamed
+from tetrad.methods.lora import Lora, layers
+from tetrad.weights import Weights
+
+SPELLED = {
+    "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q": (
+        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+    ),
+    "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0": (
+        "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_out_0"
+    ),
+    "unet.up_blocks.3.attentions.2.transformer_blocks.0.ff.net.0.proj": (
+        "lora_unet_up_blocks_3_attentions_2_transformer_blocks_0_ff_net_0_proj"
+    ),
+    "unet.up_blocks.1.attentions.0.transformer_blocks.0.ff.net.2": (
+        "lora_unet_up_blocks_1_attentions_0_transformer_blocks_0_ff_net_2"
+    ),
+    "unet.down_blocks.2.attentions.1.proj_in": "lora_unet_down_blocks_2_attentions_1_proj_in",
+    "unet.down_blocks.1.resnets.0.time_emb_proj": "lora_unet_down_blocks_1_resnets_0_time_emb_proj",
+    "unet.up_blocks.0.resnets.2.conv_shortcut": "lora_unet_up_blocks_0_resnets_2_conv_shortcut",
+    "unet.down_blocks.0.downsamplers.0.conv": "lora_unet_down_blocks_0_downsamplers_0_conv",
+    "unet.up_blocks.2.upsamplers.0.conv": "lora_unet_up_blocks_2_upsamplers_0_conv",
+    "text_encoder.encoder.layers.0.self_attn.q_proj": "lora_te_text_model_encoder_layers_0_self_attn_q_proj",
+    "text_encoder.encoder.layers.1.self_attn.out_proj": "lora_te_text_model_encoder_layers_1_self_attn_out_proj",
+    "text_encoder.encoder.layers.1.mlp.fc2": "lora_te_text_model_encoder_layers_1_mlp_fc2",
+}
+
+
+@pytest.fixture(scope="module")
+def known() -> list[str]:
+    """Every layer of the model a LoRA can stand beside."""
+    return [path for path, _ in layers(tiny.model())]
+
+
+@pytest.fixture(scope="module")
+def lora() -> Weights:
+    """A LoRA on everything, with another alpha on the convolutions, and no zero in it."""
+    adapter = Lora(rank=2, alpha=1.5, conv_rank=3, conv_alpha=0.5).attach(tiny.model(), generator(0, 0, "method"))
+    weights = adapter.weights()
+    filled = {name: torch.rand_like(t) + 0.1 if name.endswith("up") else t for name, t in weights.tensors.items()}
+    return Weights("lora", filled, {"ss_network_dim": "2"})
+
+
+def assert_same(ours: Weights, wanted: Weights) -> None:
+    assert ours.tensors.keys() == wanted.tensors.keys()
+    assert all(torch.equal(ours.tensors[name], tensor) for name, tensor in wanted.tensors.items())
+
+
+def test_there_and_back_is_the_identity(lora: Weights, known: list[str]) -> None:
+    again, unmatched = kohya.decode(kohya.encode(lora), known, lora.metadata)
+    assert unmatched == [] and again.kind == "lora" and again.metadata == lora.metadata
+    assert_same(again, lora)
+
+
+@pytest.mark.parametrize("layer", list(SPELLED))
+def test_names_are_spelled_as_kohya_spells_them(layer: str, lora: Weights) -> None:
+    file = kohya.encode(lora)
+    for ours, theirs in {"down": "lora_down.weight", "up": "lora_up.weight", "alpha": "alpha"}.items():
+        assert torch.equal(file[f"{SPELLED[layer]}.{theirs}"], lora.tensors[f"{layer}.{ours}"])
+
+
+def test_shapes_are_kohyas(lora: Weights) -> None:
+    file = kohya.encode(lora)
+    start = "lora_unet_down_blocks_0_"
+    assert file[start + "attentions_0_proj_in.lora_down.weight"].shape == (2, 32, 1, 1)
+    assert file[start + "attentions_0_proj_in.lora_up.weight"].shape == (32, 2, 1, 1)
+    assert file[start + "resnets_0_conv1.lora_down.weight"].shape == (3, 32, 3, 3)
+    assert file[start + "resnets_0_conv1.lora_up.weight"].shape == (32, 3, 1, 1)
+    assert file[start + "attentions_0_transformer_blocks_0_attn1_to_q.lora_down.weight"].shape == (2, 32)
+    assert all(tensor.ndim == 0 for name, tensor in file.items() if name.endswith(".alpha"))
+    assert file[start + "resnets_0_conv1.alpha"].item() == 0.5
+    assert file[start + "attentions_0_proj_in.alpha"].item() == 1.5
+
+
+def test_no_two_layers_share_a_spelling(known: list[str]) -> None:
+    spellings = [spelling for layer in known for spelling in kohya.spellings(layer)]
+    assert len(spellings) == len(set(spellings))
+
+
+def respelled(file: dict[str, torch.Tensor]) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
+    """The same LoRA as other tools spell it."""
+    yield "lora_te1_", {name.replace("lora_te_", "lora_te1_"): tensor for name, tensor in file.items()}
+    yield "without text_model", {name.replace("_text_model_", "_"): tensor for name, tensor in file.items()}
+    paths = renamed(list(SPELLED), inverted(ldm.table_of_weights(tiny.weights().tensors)))
+    table = {}
+    for ours, theirs in paths.items():
+        if ours.startswith("unet."):
+            path = theirs.removeprefix("model.diffusion_model.")
+            table[SPELLED[ours]] = "lora_unet_" + path.replace(".", "_")
+    assert table["lora_unet_down_blocks_2_attentions_1_proj_in"] == "lora_unet_input_blocks_8_1_proj_in"
+    assert table["lora_unet_up_blocks_2_upsamplers_0_conv"] == "lora_unet_output_blocks_8_2_conv"
+    yield "single-file paths", {".".join([table.get(m, m), *rest]): t for (m, *rest), t in split(file)}
+
+
+def split(file: dict[str, torch.Tensor]) -> list[tuple[list[str], torch.Tensor]]:
+    return [(name.split("."), tensor) for name, tensor in file.items()]
+
+
+def test_other_tools_spellings_are_read(lora: Weights, known: list[str]) -> None:
+    file = kohya.encode(lora)
+    for how, spelled in respelled(file):
+        assert spelled.keys() != file.keys(), how
+        again, unmatched = kohya.decode(spelled, known, {})
+        assert unmatched == [], how
+        assert_same(again, lora)
+
+
+def test_a_missing_alpha_is_the_rank(lora: Weights, known: list[str]) -> None:
+    file = {name: tensor for name, tensor in kohya.encode(lora).items() if not name.endswith(".alpha")}
+    again, _ = kohya.decode(file, known, {})
+    assert again.tensors["unet.down_blocks.0.resnets.0.conv1.alpha"].item() == 3
+    assert again.tensors["text_encoder.encoder.layers.0.mlp.fc1.alpha"].item() == 2
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "lora_unet_down_blocks_9_attentions_0_proj_in.lora_down.weight",
+        "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight",
+        "lora_unet_down_blocks_0_attentions_0_proj_in.dora_scale",
+        "lora_unet_down_blocks_0_attentions_0_proj_in.hada_w1_a",
+        "lora_unet_down_blocks_0_attentions_0_proj_in",
+        "nonsense",
+    ],
+)
+def test_a_key_without_a_layer_is_handed_back(key: str, lora: Weights, known: list[str]) -> None:
+    again, unmatched = kohya.decode(kohya.encode(lora) | {key: torch.ones(1)}, known, {})
+    assert unmatched == [key]
+    assert_same(again, lora)
+
+
+def test_the_model_hash_is_of_the_bytes_after_the_header(lora: Weights) -> None:
+    file = kohya.encode(lora)
+    for metadata in ({}, {"ss_output_name": "zkr", "modelspec.title": "zkr"}):
+        signed = kohya.signed(file, metadata)
+        content = save({name: tensor.contiguous() for name, tensor in file.items()}, signed)
+        header = int.from_bytes(content[:8], "little")
+        assert signed["sshs_model_hash"] == hashlib.sha256(content[8 + header :]).hexdigest()
+        assert metadata.items() <= signed.items()
+
+
+def test_the_legacy_hash_is_of_a_file_with_its_ss_entries_alone() -> None:
+    large = {"lora_unet_x.lora_down.weight": torch.rand(400_000, generator=generator(0, 0, "large"))}  # over 1 MiB
+    metadata = {"ss_output_name": "zkr", "modelspec.title": "another title"}
+    content = save(large, {"ss_output_name": "zkr"})
+    wanted = hashlib.sha256(content[0x100000:0x110000]).hexdigest()[:8]
+    assert kohya.signed(large, metadata)["sshs_legacy_hash"] == wanted
+    assert kohya.signed(large, {"ss_output_name": "a longer name"})["sshs_legacy_hash"] != wanted
+    assert files.legacy_hash(b"") == "e3b0c442"
+
+
+def test_a_lora_is_known_by_its_names(lora: Weights) -> None:
+    assert sniff(kohya.encode(lora)) == "lora"
