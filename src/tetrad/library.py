@@ -3,7 +3,8 @@
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def checkpoint_weights(path: Path) -> Weights:
     file = files.read(path)
     kind = sniff(file.tensors)
     if kind in FAMILIES:
-        return ldm.decode(file.tensors, file.metadata)
+        with naming(path):
+            return ldm.decode(file.tensors, file.metadata)
     advice = {
         "lora": (
             "E5004",
@@ -104,8 +106,15 @@ def load_lora(path: Path, model: Model) -> Weights:
 
 def attach_lora(path: Path, model: Model, strength: float) -> Adapter:
     """A LoRA file around a model, at a strength, until it is detached."""
-    try:
+    with naming(path):
         return Lora.load(model, load_lora(path, model), strength)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What goes wrong inside is told with the file's name."""
+    try:
+        yield
     except TetradError as error:
         if path.name in error.message:
             raise
@@ -142,9 +151,10 @@ def find_lora(name: str, folder: Path) -> Path:
     if not folder.is_dir():
         raise TetradError("E5101", f"there is no folder {folder} to find <lora:{name}> in; give it with --lora-dir")
     found = sorted(folder.rglob("*.safetensors"))
-    for path in found:
-        if path.stem == name:
-            return path
+    for says in (lambda path: path.stem, lambda path: files.metadata(path).get("ss_output_name")):
+        for path in found:
+            if says(path) == name:
+                return path
     stems = sorted({path.stem for path in found})
     near = difflib.get_close_matches(name, stems, n=3, cutoff=0.3) or stems[:3]
     there = f"the nearest are {', '.join(near)}" if near else "there is no LoRA at all"

@@ -22,7 +22,7 @@ from tetrad import library
 from tetrad.diffusion.randomness import generator
 from tetrad.formats import ldm
 from tetrad.methods.lora import Lora
-from tetrad.models.base import freeze
+from tetrad.models.base import Model, freeze
 from tetrad.models.sd import StableDiffusion1
 from tetrad.models.text import tokenizer
 from tetrad.weights import Weights
@@ -190,7 +190,7 @@ def from_single_file(path: Path, configuration: Path) -> StableDiffusionPipeline
 
 
 @torch.no_grad()
-def assert_same(ours: StableDiffusion1, theirs: StableDiffusionPipeline) -> None:
+def assert_same(ours: Model, theirs: StableDiffusionPipeline) -> None:
     """The same U-Net, VAE and text outputs, each network given the same inputs."""
     ids = theirs.tokenizer(CAPTIONS, padding="max_length", truncation=True, return_tensors="pt").input_ids
     assert torch.equal(ours.texts[0].ids(CAPTIONS), ids)

@@ -13,7 +13,10 @@ from tetrad.diffusion.noise import Noise
 from tetrad.diffusion.objective import Objective
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
+from tetrad.generation.generate import pictures
+from tetrad.generation.request import Request
 from tetrad.methods.lora import Lora
+from tetrad.models.base import to
 from tetrad.training.ema import Ema
 from tetrad.training.loop import training_steps
 from tetrad.training.optimizers import adamw
@@ -118,3 +121,22 @@ def test_a_mask_leaves_out_what_it_covers() -> None:
     mask = torch.tensor([[[[1.0, 0], [0, 0]]]])
     assert masked_mean(error, mask).tolist() == [2.0]  # of 0 and 4
     assert masked_mean(error, None).tolist() == [3.5]
+
+
+def test_half_precision_keeps_what_learns_in_single() -> None:
+    """What a GPU does by default, here on the CPU: frozen weights in bfloat16, the LoRA and its updates in float32."""
+    model = tiny.model()
+    to(model, torch.device("cpu"), torch.bfloat16)
+    adapter = Lora(rank=2, conv_rank=2).attach(model, generator(0, 0, "method"))
+    groups = adapter.groups()
+    optimizer = adamw(groups, dict.fromkeys(groups, 2e-2), weight_decay=0)
+    losses = []
+    for _ in range(8):
+        losses += [
+            step.loss for step in training_steps(model, model.condition, Objective(), [[batch(2)]], optimizer, seed=0)
+        ]
+    assert losses[-1] < 0.9 * losses[0]
+    assert all(tensor.dtype == torch.float32 for tensor in adapter.weights().tensors.values())
+    assert next(model.unet.parameters()).dtype == torch.bfloat16
+    (picture,) = pictures(model, [Request("a", steps=2)])
+    assert picture.dtype == torch.float32 and picture.isfinite().all()

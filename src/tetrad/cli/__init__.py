@@ -8,10 +8,12 @@ import typer
 from tetrad.cli import demo, generate, train
 from tetrad.errors import TetradError
 
-# Before any import of the libraries that read them: nothing is fetched, and nothing chats on the terminal.
+# Set before any import of the libraries that read them: nothing is fetched, nothing chats on the terminal.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+# Threads that wait by spinning make small networks many times slower as soon as another program wants a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     help="Teach Stable Diffusion something new from a folder of pictures.",

@@ -73,6 +73,15 @@ def read(path: Path) -> File:
         raise TetradError("E5002", f"{path} is damaged ({error}); get it again from where it came") from error
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself, its tensors unread; nothing where the file cannot be read."""
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}
+
+
 def first_bytes(path: Path) -> bytes:
     """The first 64 bytes, after a look at what is there at all."""
     if not path.exists():

@@ -167,7 +167,7 @@ class LoraAdapter(Patches):
         for path, branch in self.branches.items():
             tensors[f"{path}.down"] = branch.down.detach().clone()
             tensors[f"{path}.up"] = branch.up.detach().clone()
-            tensors[f"{path}.alpha"] = torch.tensor(branch.alpha)
+            tensors[f"{path}.alpha"] = torch.tensor(float(branch.alpha))
         return Weights("lora", tensors)
 
 

@@ -1,0 +1,85 @@
+"""Prompts, seeds, sheets."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from tetrad.errors import TetradError
+from tetrad.generation import grids, png, prompts
+from tetrad.generation.generate import pictures
+from tetrad.generation.prompts import Network
+from tetrad.generation.request import Request
+
+SHORT = {"steps": 3, "sampler": "Euler a"}
+
+
+def test_networks_are_taken_out_of_a_prompt_in_order() -> None:
+    parsed = prompts.parsed("a  photo <lora:one:0.8> of zkr<lora:my file.v2> <lora:three:-1>")
+    assert parsed.text == "a photo of zkr"
+    assert parsed.loras == (Network("one", 0.8), Network("my file.v2", 1.0), Network("three", -1.0))
+    assert prompts.parsed("3 < 4 > 2").text == "3 < 4 > 2"
+
+
+@pytest.mark.parametrize("prompt", ["<lora:x:much>", "<hypernet:x:1>"])
+def test_a_network_that_cannot_be_used_is_refused(prompt: str) -> None:
+    with pytest.raises(TetradError) as caught:
+        prompts.parsed(prompt)
+    assert caught.value.code == "E3202"
+
+
+def test_a_seed_is_the_same_picture_alone_and_in_company() -> None:
+    model = tiny.model()
+    asked = [Request(f"picture {n}", seed=n, **SHORT) for n in range(3)]
+    together = list(pictures(model, asked))
+    alone = [next(pictures(model, [request])) for request in asked]
+    for one, other in zip(together, alone, strict=True):
+        # Sums run in another order in a larger batch; a level of an 8-bit picture is 0.004.
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+    assert torch.equal(alone[1], next(pictures(model, [asked[1]])))
+    assert not torch.allclose(alone[0], alone[1], atol=1e-2)
+
+
+def test_sizes_may_differ_within_one_call() -> None:
+    asked = [Request("a", **SHORT), Request("b", width=96, height=64, **SHORT), Request("c", **SHORT)]
+    assert [tuple(picture.shape) for picture in pictures(tiny.model(), asked)] == [
+        (3, 64, 64),
+        (3, 64, 96),
+        (3, 64, 64),
+    ]
+
+
+@pytest.mark.parametrize("settings", [{"width": 65}, {"height": -8}, {"steps": 0}, {"cfg_scale": -1.0}])
+def test_a_request_out_of_range_is_refused(settings: dict[str, int]) -> None:
+    with pytest.raises(TetradError) as caught:
+        Request("a", **settings)
+    assert caught.value.code == "E3203"
+
+
+def test_a_picture_carries_its_request(tmp_path: Path) -> None:
+    request = Request("a zkr", negative="blur", seed=7, width=64, height=64)
+    text = png.infotext(request, "a zkr <lora:x:1>", "models/base.safetensors")
+    png.save(tmp_path / "x.png", Image.new("RGB", (8, 8)), text)
+    assert Image.open(tmp_path / "x.png").text["parameters"] == (
+        "a zkr <lora:x:1>\nNegative prompt: blur\n"
+        "Steps: 30, Sampler: DPM++ 2M, CFG scale: 7, Seed: 7, Size: 64x64, Model: base"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+def test_levels_survive_the_file() -> None:
+    levels = torch.arange(256).repeat(3, 2, 1) / 255
+    drawn = png.image(levels)
+    assert list(drawn.crop((0, 0, 256, 1)).tobytes())[::3] == list(range(256))
+
+
+def test_a_sheet_shows_every_picture_where_it_belongs() -> None:
+    colours = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (255, 255, 0)]]
+    rows = [[Image.new("RGB", (64, 64), colour) for colour in row] for row in colours]
+    paper = grids.sheet(rows, ["first", "second"], ["left", "right"], "title", cell=96)
+    for row, row_colours in enumerate(colours):
+        for column, colour in enumerate(row_colours):
+            x, y = grids.MARGIN + column * (96 + grids.GAP) + 48, grids.HEAD + row * (96 + grids.GAP) + 48
+            assert paper.getpixel((x, y)) == colour
