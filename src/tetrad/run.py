@@ -15,6 +15,7 @@ from tetrad.data import buckets
 from tetrad.data.batches import Batch, Batches, Sample
 from tetrad.data.cache import Cache, default_folder, encode_photos
 from tetrad.data.folder import Photo, photos
+from tetrad.data.images import to_image
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.generation import png
@@ -210,7 +211,7 @@ def previews(run: Run, step: int) -> Iterator[Event]:
     asked = [Request(prompt, seed=run.recipe.train.seed, steps=sample.steps) for prompt in sample.prompts]
     for number, (request, picture) in enumerate(zip(asked, pictures(run.model, asked), strict=True)):
         path = run.folder.sample(step, number)
-        png.save(path, png.image(picture), png.infotext(with_size(request, run.model), request.prompt, run.model.name))
+        png.save(path, to_image(picture), png.infotext(with_size(request, run.model), request.prompt, run.model.name))
         yield Sampled(step, request.prompt, path)
 
 

@@ -7,6 +7,7 @@ import tiny
 import torch
 from PIL import Image
 
+from tetrad.data.images import to_image
 from tetrad.errors import TetradError
 from tetrad.generation import grids, png, prompts
 from tetrad.generation.generate import pictures
@@ -71,7 +72,7 @@ def test_a_picture_carries_its_request(tmp_path: Path) -> None:
 
 def test_levels_survive_the_file() -> None:
     levels = torch.arange(256).repeat(3, 2, 1) / 255
-    drawn = png.image(levels)
+    drawn = to_image(levels)
     assert list(drawn.crop((0, 0, 256, 1)).tobytes())[::3] == list(range(256))
 
 

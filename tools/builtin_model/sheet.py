@@ -6,6 +6,7 @@ from pathlib import Path
 from subjects import caption
 
 from tetrad import builtin, library
+from tetrad.data.images import to_image
 from tetrad.generation import grids, png
 from tetrad.generation.generate import pictures
 from tetrad.generation.request import Request
@@ -28,10 +29,12 @@ def main() -> None:
         for subject in SUBJECTS
         for style, background in COLUMNS
     ]
-    drawn = [png.image(picture) for picture in pictures(model, asked, batch_size=16)]
+    drawn = [to_image(picture) for picture in pictures(model, asked, batch_size=16)]
     rows = [drawn[first : first + len(COLUMNS)] for first in range(0, len(drawn), len(COLUMNS))]
     words = [f"{style or 'any'}, {background}" for style, background in COLUMNS]
-    png.save(arguments.out, grids.sheet(rows, SUBJECTS, words, "The built-in model; the last two rows it never saw", 128))
+    png.save(
+        arguments.out, grids.sheet(rows, SUBJECTS, words, "The built-in model; the last two rows it never saw", 128)
+    )
 
 
 if __name__ == "__main__":

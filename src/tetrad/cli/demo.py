@@ -45,6 +45,7 @@ def demo(out: Annotated[Path, typer.Option(help="Folder in which the run's folde
 def compared(lora: Path) -> Path:
     """Draw the same prompts and seeds without and with a LoRA, side by side, into one PNG beside it."""
     from tetrad import library
+    from tetrad.data.images import to_image
     from tetrad.generation import grids, png
     from tetrad.generation.generate import pictures
     from tetrad.generation.request import Request
@@ -53,7 +54,7 @@ def compared(lora: Path) -> Path:
     requests = [Request(prompt, seed=seed, steps=25, cfg_scale=5.0) for prompt in PROMPTS for seed in SEEDS]
 
     def drawn() -> list[Any]:
-        return [png.image(picture) for picture in pictures(model, requests, batch_size=len(requests))]
+        return [to_image(picture) for picture in pictures(model, requests, batch_size=len(requests))]
 
     without = drawn()
     library.attach_lora(lora, model, 1.0)

@@ -30,6 +30,7 @@ def generate(
     parsed = prompts.parsed(prompt)
     request = Request(parsed.text, negative, seed, steps, cfg_scale, sampler, width, height)
     from tetrad import library
+    from tetrad.data.images import to_image
     from tetrad.diffusion.samplers import check_sampler
     from tetrad.generation import png
     from tetrad.generation.generate import pictures, with_size
@@ -45,7 +46,7 @@ def generate(
     for network, file in zip(parsed.loras, files, strict=True):
         library.attach_lora(file, loaded, network.strength)
     picture = next(pictures(loaded, [request]))
-    png.save(path, png.image(picture), png.infotext(with_size(request, loaded), prompt, loaded.name))
+    png.save(path, to_image(picture), png.infotext(with_size(request, loaded), prompt, loaded.name))
     if path != out.expanduser():
         print(f"{out} is already there, so the picture has another name", file=sys.stderr)
     print(path)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Generator, Tensor
 from tetrad.data.folder import Photo
 from tetrad.data.images import BadImage, fit, load, to_tensor
 from tetrad.errors import TetradError
+from tetrad.formats.files import replace_file
 
 CODE_VERSION = 1  # one more whenever images.py gives other pixels for the same file
 
@@ -88,20 +88,13 @@ class Cache:
         return folder / "pictures" / f"{digest}.{CODE_VERSION}.txt"
 
     def _write(self, name: str, content: bytes) -> None:
-        """Write beside the target and rename, so that a run beside this one never reads half a file."""
+        """Atomically, so that a run beside this one never reads half a file."""
         if self.folder is None or not self._writable:
             return
         path = self.folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-            try:
-                with os.fdopen(handle, "wb") as opened:
-                    opened.write(content)
-                os.replace(temporary, path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            replace_file(path, content)
         except OSError as error:
             self._writable = False
             self.warnings.append(f"the cache {self.folder} cannot be written ({error.strerror}); nothing new is kept")

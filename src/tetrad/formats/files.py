@@ -173,23 +173,26 @@ def serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> by
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write beside the target, flush to the disk, rename: whoever looks sees the old file or the new one."""
+    """`replace_file` for a file that a person asked for.  E4202 where it cannot be written."""
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as opened:
-                opened.write(content)
-                opened.flush()
-                os.fsync(opened.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        replace_file(path, content)
     except OSError as error:
-        raise TetradError(
-            "E4202", f"{path} cannot be written ({error.strerror}); choose another folder with --out"
-        ) from error
+        raise TetradError("E4202", f"{path} cannot be written ({error.strerror}); choose another folder") from error
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write beside the target, flush to the disk, rename: whoever looks sees the old file or the new one.  OSError."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    try:
+        with os.fdopen(handle, "wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def data_hash(tensors: Mapping[str, Tensor]) -> str:

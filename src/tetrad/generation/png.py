@@ -4,16 +4,9 @@ import io
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
-from torch import Tensor
 
 from tetrad.formats.files import write_whole
 from tetrad.generation.request import Request
-
-
-def image(picture: Tensor) -> Image.Image:
-    """A picture (3, H, W) in 0…1 as Pillow has it."""
-    levels = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous()
-    return Image.frombytes("RGB", (levels.shape[1], levels.shape[0]), levels.numpy().tobytes())
 
 
 def infotext(request: Request, prompt: str, model_name: str) -> str:
