@@ -113,7 +113,7 @@ class Save:
         check(
             "save.name",
             self.name,
-            not bad and not self.name.startswith(".") and len(self.name) <= 80,
+            not bad and self.name.isprintable() and not self.name.startswith(".") and len(self.name) <= 80,
             'a file name of at most 80 letters without <>:"/\\|?*',
         )
 
@@ -197,7 +197,10 @@ def built(values: Mapping[str, Any]) -> Recipe:
             f"did you mean {'.'.join([*path.split('.')[:-1], near[0]])}?" if near else f"there are {', '.join(known)}"
         )
         raise TetradError("E3101", f"the recipe has no {path}; {hint}")
-    method = dict(values.get("method", {}))
+    method = values.get("method", {})
+    if not isinstance(method, Mapping):
+        raise TetradError("E3102", f"method is {method!r}, not a section; write method.rank and so on")
+    method = dict(method)
     if (kind := method.pop("kind", Lora.kind)) not in METHODS:
         raise TetradError("E3103", f"method.kind must be one of {', '.join(METHODS)}; it is {kind!r}")
     try:

@@ -1,5 +1,6 @@
 """A checkpoint is the same model here and in diffusers, in whichever of its forms it lies on the disk."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
 )
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -170,10 +171,14 @@ def test_a_half_precision_file_is_the_same_model_here_and_in_diffusers(
 
 @pytest.mark.parametrize("write", [as_saved, with_extras, in_a_ckpt, with_the_oldest_names, with_lightning_inside])
 def test_a_single_file_loads_to_the_last_bit(write: Write, narrow: StableDiffusion1, tmp_path: Path) -> None:
-    loaded = library.load_model(str(write(narrow, tmp_path))).weights().tensors
-    wanted = narrow.weights().tensors
-    assert loaded.keys() == wanted.keys()
-    assert all(torch.equal(loaded[name], wanted[name]) for name in wanted)
+    assert_same_numbers(library.load_model(str(write(narrow, tmp_path))), narrow)
+
+
+def assert_same_numbers(ours: Model, wanted: Model) -> None:
+    """Every tensor equal to the last bit."""
+    found, tensors = ours.weights().tensors, wanted.weights().tensors
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
 
 
 def test_a_diffusers_folder_is_the_same_model_here_and_there(narrow: StableDiffusion1, folder: Path) -> None:
@@ -181,6 +186,49 @@ def test_a_diffusers_folder_is_the_same_model_here_and_there(narrow: StableDiffu
     ours = library.load_model(str(folder))
     assert_same(ours, theirs)
     assert_same(narrow, theirs)
+
+
+OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def old_text(name: str) -> str:
+    return f"text_model.{name}"
+
+
+def old_vae(name: str) -> str:
+    for new, old in OLD_ATTENTION.items():
+        name = name.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
+    return name
+
+
+def test_a_diffusers_folder_as_first_published_is_the_same_model_here_and_there(
+    narrow: StableDiffusion1, folder: Path, tmp_path: Path
+) -> None:
+    """Stable Diffusion 1.5's own folder spells the VAE's attention and the text encoder as libraries did in 2022."""
+    old = tmp_path / "old"
+    shutil.copytree(folder, old)
+    text, vae = old / "text_encoder" / "model.safetensors", old / "vae" / "diffusion_pytorch_model.safetensors"
+    rows = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
+    save_file({old_text(name): tensor for name, tensor in load_file(text).items()} | rows, text, {"format": "pt"})
+    renamed = {old_vae(name): tensor for name, tensor in load_file(vae).items()}
+    assert "decoder.mid_block.attentions.0.proj_attn.weight" in renamed
+    save_file(renamed, vae, {"format": "pt"})
+    ours = library.load_model(str(old))
+    assert_same(ours, StableDiffusionPipeline.from_pretrained(old, local_files_only=True))
+    assert_same_numbers(ours, narrow)
+
+
+@pytest.mark.parametrize("form", ["fp16.safetensors", "bin"])
+def test_a_diffusers_folder_in_its_other_forms_is_the_same_model(
+    form: str, narrow: StableDiffusion1, folder: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    for path in other.rglob("*.safetensors"):
+        stem = "pytorch_model" if path.stem == "model" and form == "bin" else path.stem
+        (torch.save if form == "bin" else save_file)(load_file(path), path.with_name(f"{stem}.{form}"))
+        path.unlink()
+    assert_same_numbers(library.load_model(str(other)), narrow)
 
 
 def from_single_file(path: Path, configuration: Path) -> StableDiffusionPipeline:

@@ -32,15 +32,15 @@ class Plan:
 
     steps: int
     text_steps: int  # after them the text encoder rests, and its encodings are remembered
-    rows: int = 12  # different pictures in a batch
-    draws: int = 4  # times each picture is there, with its own noise: the text encoder reads a caption once for all
+    samples: int = 48  # in a batch
+    draws: int = 4  # times each picture is there while the text encoder learns, which reads its caption once for all
     learning_rate: float = 1e-3
     warmup_steps: int = 200
     seed: int = 0
 
 
 def words_of(pieces: dict[str, str], rng: Generator) -> str:
-    """A caption of a row, now and then without its style, its background, or any words (for guidance)."""
+    """A row's caption, now and then without its style, its background, or any words (for guidance)."""
     u = torch.rand((), generator=rng).item()
     if u < 0.1:
         return ""
@@ -49,18 +49,21 @@ def words_of(pieces: dict[str, str], rng: Generator) -> str:
     return caption(pieces["subject"], None if u < 0.25 else pieces["style"], pieces["background"])
 
 
-def batches(cache: Cache, plan: Plan, first: int) -> Iterator[list[Batch]]:
-    """Batch k is the same whatever came before; every row comes once before any comes again."""
-    rows = len(cache.captions)
+def batches(cache: Cache, plan: Plan, first: int, draws: int) -> Iterator[list[Batch]]:
+    """Batch k is the same whatever came before; every row comes once before any comes again.
+
+    Each picture stands in its batch `draws` times, with its own noise and time.
+    """
+    rows, different = len(cache.captions), plan.samples // draws
     for step in range(first, plan.steps):
         rng = generator(plan.seed, step, "batch")
-        places = range(step * plan.rows, (step + 1) * plan.rows)
+        places = range(step * different, (step + 1) * different)
         chosen = [order(rows, plan.seed, place // rows)[place % rows] for place in places]
         texts = [words_of(cache.captions[row], rng) for row in chosen]
-        repeated = torch.tensor(chosen).repeat_interleave(plan.draws)
+        repeated = torch.tensor(chosen).repeat_interleave(draws)
         noise = torch.randn((len(repeated), *cache.mean.shape[1:]), generator=rng)
         latents = cache.mean[repeated] + cache.deviation[repeated] * noise
-        captions = tuple(text for text in texts for _ in range(plan.draws))
+        captions = tuple(text for text in texts for _ in range(draws))
         yield [Batch(latents, captions, torch.ones(len(captions)))]
 
 
@@ -135,8 +138,9 @@ class Training:
         schedule = later(shaped("cosine", self.plan.steps, self.plan.warmup_steps), self.step)
         first, saved, started, loss = self.step, time.monotonic(), time.monotonic(), 0.0
         ahead = training_steps(
-            self.model, condition, Objective(), batches(cache, self.plan, first), self.optimizer,
-            seed=self.plan.seed + first, samples_before=first * self.plan.rows * self.plan.draws, schedule=schedule,
+            self.model, condition, Objective(), batches(cache, self.plan, first, self.plan.draws if text_learns else 1),
+            self.optimizer,
+            seed=self.plan.seed + first, samples_before=first * self.plan.samples, schedule=schedule,
         )  # fmt: skip
         for done in ahead:
             self.step = first + done.number

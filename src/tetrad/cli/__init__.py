@@ -30,7 +30,16 @@ app.command("generate")(generate.generate)
 def main() -> None:
     """Run a command; what a person can put right ends in one sentence and its exit code, not in a traceback."""
     try:
-        app()
+        sys.exit(app(prog_name="tetrad", standalone_mode=False))
     except TetradError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
+    except typer.TyperException as error:  # typer could not understand the command line
+        message = error.format_message()
+        if message.startswith("Usage:"):  # no arguments were given, so the help is the answer
+            print(message, file=sys.stderr)
+        else:
+            print(f"E2001 {message.rstrip('.')}; tetrad --help lists what there is", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except typer.Abort:
+        sys.exit(130)

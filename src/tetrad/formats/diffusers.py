@@ -1,6 +1,7 @@
 """diffusers' folders: a file for each network and a little JSON beside it."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ PARTS = {
     "text_encoder": ("model.safetensors", "model.fp16.safetensors", "pytorch_model.bin"),
 }
 CONFIGURATIONS = {part: f"{part}/config.json" for part in PARTS} | {"scheduler": "scheduler/scheduler_config.json"}
+# The VAE's attention as diffusers spelled it until 2023, and as the published Stable Diffusion 1.5 folder still does.
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
 def decode(parts: Mapping[str, Mapping[str, Tensor]], configurations: Mapping[str, Mapping[str, Any]]) -> Weights:
@@ -31,7 +34,7 @@ def decode(parts: Mapping[str, Mapping[str, Tensor]], configurations: Mapping[st
     for part, found in parts.items():
         for name, tensor in found.items():
             if not name.endswith("position_ids"):
-                tensors[f"{part}.{name.removeprefix('text_model.')}"] = tensor
+                tensors[f"{part}.{modern(name)}"] = tensor
     architecture = {}
     for name in ("unet.attention_head_dim", "unet.norm_num_groups", "vae.norm_num_groups"):
         part, key = name.split(".")
@@ -43,3 +46,10 @@ def decode(parts: Mapping[str, Mapping[str, Tensor]], configurations: Mapping[st
     prediction = configurations.get("scheduler", {}).get("prediction_type", "epsilon")
     metadata = {"tetrad.architecture": json.dumps(architecture), "modelspec.prediction_type": prediction}
     return Weights("checkpoint", tensors, metadata)
+
+
+def modern(name: str) -> str:
+    """A tensor's name as diffusers and transformers spell it now."""
+    old = re.match(r"(.*\.attentions\.\d+\.)(query|key|value|proj_attn)\.", name)
+    name = f"{old[1]}{OLD_ATTENTION[old[2]]}{name[old.end() - 1 :]}" if old else name
+    return name.removeprefix("text_model.")

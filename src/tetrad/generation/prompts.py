@@ -1,5 +1,6 @@
 """What a prompt says beside its words: the networks it asks for."""
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -32,9 +33,10 @@ def parsed(prompt: str) -> Prompt:
             raise TetradError("E3202", f"<{kind}:{arguments}> cannot be used; this version knows <lora:NAME:strength>")
         name, _, strength = arguments.partition(":")
         try:
-            loras.append(Network(name, float(strength) if strength else 1.0))
-        except ValueError as error:
-            raise TetradError(
-                "E3202", f"<lora:{arguments}>: {strength!r} is no number; write <lora:{name}:0.8>"
-            ) from error
+            number = float(strength or 1.0)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise TetradError("E3202", f"<lora:{arguments}>: {strength!r} is no number; write <lora:{name}:0.8>")
+        loras.append(Network(name, number))
     return Prompt(" ".join(NETWORK.sub("", prompt).split()), tuple(loras))

@@ -53,6 +53,11 @@ class Lora:
             raise TetradError(
                 "E3103", f"method.conv_rank must be from 0 to 1024, not {self.conv_rank}; 0 leaves convolutions alone"
             )
+        for key, alpha in (("alpha", self.alpha), ("conv_alpha", self.conv_alpha)):
+            if alpha is not None and not 0 < alpha <= 1024:
+                raise TetradError(
+                    "E3103", f"method.{key} must be above 0, at most 1024, not {alpha}; the rank or half of it is usual"
+                )
         if not 0 <= self.dropout < 1:
             raise TetradError(
                 "E3103", f"method.dropout must be at least 0 and under 1, not {self.dropout}; 0.1 is usual"
@@ -86,7 +91,7 @@ class Lora:
         for path in sorted({name.rpartition(".")[0] for name in weights.tensors}):
             down, up, alpha = (weights.tensors.get(f"{path}.{kind}") for kind in ("down", "up", "alpha"))
             layer = known.get(path)
-            if layer is None or down is None or up is None or alpha is None or not fits(layer, down, up):
+            if layer is None or down is None or up is None or alpha is None or not fits(layer, down, up, alpha):
                 raise TetradError(
                     "E5102",
                     f"this LoRA does not fit {model.name} ({model.title}) at {path}; it was made for another model",
@@ -115,12 +120,13 @@ def matching(layer: nn.Module, tensor: Tensor) -> Tensor:
     return tensor[:, :, 0, 0] if tensor.ndim == 4 and tensor.shape[2:] == (1, 1) else tensor
 
 
-def fits(layer: nn.Module, down: Tensor, up: Tensor) -> bool:
+def fits(layer: nn.Module, down: Tensor, up: Tensor, alpha: Tensor) -> bool:
     weight = layer.weight
     assert isinstance(weight, Tensor)
     kernel = tuple(weight.shape[2:])
     down, up = matching(layer, down), matching(layer, up)
-    return down.shape == (len(down), weight.shape[1], *kernel) and up.shape[:2] == (weight.shape[0], len(down))
+    shaped = down.shape == (len(down), weight.shape[1], *kernel) and up.shape[:2] == (weight.shape[0], len(down))
+    return shaped and alpha.numel() == 1
 
 
 class LowRank(nn.Module):

@@ -67,17 +67,21 @@ class StableDiffusion1:
         for part, tensors in (("unet", unet), ("text_encoder", text), ("vae", vae)):
             if not tensors:
                 raise TetradError("E5009", f"{name} has no {part} inside; a whole checkpoint is needed")
-        if unet["conv_in.weight"].shape[1] != 4:
+        if "conv_in.weight" in unet and unet["conv_in.weight"].shape[1] != 4:
             raise TetradError("E5008", f"{name} is an inpainting model; give the ordinary Stable Diffusion 1 one")
         prediction: Prediction = (
             "v" if weights.metadata.get("modelspec.prediction_type", "").startswith("v") else "epsilon"
         )
-        with torch.device("meta"):
-            networks = (
-                UNet2DConditionModel(**unet_configuration(unet, about)),
-                CLIPTextModel(text_configuration(text, about)),
-                AutoencoderKL(**vae_configuration(vae, about)),
-            )
+        try:
+            with torch.device("meta"):
+                networks = (
+                    UNet2DConditionModel(**unet_configuration(unet, about)),
+                    CLIPTextModel(text_configuration(text, about)),
+                    AutoencoderKL(**vae_configuration(vae, about)),
+                )
+        except (LookupError, ValueError) as error:  # a tensor that tells the shape is missing, or tells an odd one
+            what = f"{name} does not have the layers of {cls.title} ({error})"
+            raise TetradError("E5009", f"{what}; the file is damaged or of another family") from error
         for part, network, tensors in zip(("unet", "text_encoder", "vae"), networks, (unet, text, vae), strict=True):
             fill(network, tensors, f"the {part} of {name}")
         networks[1].embeddings.position_ids = torch.arange(WINDOW)[None]  # a buffer that no file carries
