@@ -170,7 +170,7 @@ def test_latents_that_are_not_numbers_name_the_picture_and_are_not_kept(tmp_path
     path = folder(tmp_path / "set")
     found, _ = photos(path)
     broken = encode_photos(found, [(24, 16)] * 3, lambda x: (x * value, x), "a", Cache(tmp_path / "cache"))
-    with pytest.raises(TetradError, match="E4160 .*0.png"):
+    with pytest.raises(TetradError, match=r"E4160 .*0\.png"):
         next(broken)
     assert not (tmp_path / "cache").exists()
 
@@ -184,7 +184,7 @@ def test_a_picture_that_changes_during_the_run_never_gets_into_the_cache(
     encoding = encode_photos(found, [(24, 16)] * 3, Encoder(), lambda: "a", Cache(tmp_path / "cache"))
     next(encoding)
     change(path)
-    with pytest.raises(TetradError, match="E4161 .*1.png"):
+    with pytest.raises(TetradError, match=r"E4161 .*1\.png"):
         next(encoding)
     assert len(list((tmp_path / "cache" / "latents").iterdir())) == 1
 

@@ -127,7 +127,7 @@ def test_a_cmyk_jpeg_is_not_a_negative(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["F", "I"])
 def test_pixels_without_a_known_range_are_refused_by_name(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (16, 16), 1).save(tmp_path / "a.tiff")
-    with pytest.raises(BadImage, match="E4109 .*8-bit"):
+    with pytest.raises(BadImage, match=r"E4109 .*8-bit"):
         load(tmp_path / "a.tiff")
 
 

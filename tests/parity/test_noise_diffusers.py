@@ -92,7 +92,10 @@ CLASSES: dict[str, tuple[Any, dict[str, Any]]] = {
     "DPM++ 2M Karras": (DPMSolverMultistepScheduler, {"solver_order": 2, "use_karras_sigmas": True}),
     "Euler": (EulerDiscreteScheduler, {}),
     "Euler a": (EulerAncestralDiscreteScheduler, {}),
-    "DDIM": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
+    "DDIM": (
+        DDIMScheduler,
+        {"clip_sample": False, "set_alpha_to_one": False, "timestep_spacing": "leading", "steps_offset": 1},
+    ),
 }
 
 
@@ -111,7 +114,7 @@ def test_sampling_is_diffusers_pipeline(name: str, prediction: Prediction) -> No
         text_encoder=model.texts[0].network,
         tokenizer=tokenizer(),
         unet=model.unet,
-        scheduler=made(**SD1, **settings, timestep_spacing="linspace", prediction_type=THEIR_WORD[prediction]),
+        scheduler=made(**{"timestep_spacing": "linspace"} | SD1 | settings, prediction_type=THEIR_WORD[prediction]),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

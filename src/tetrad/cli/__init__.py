@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -32,14 +33,17 @@ def main() -> None:
     try:
         sys.exit(app(prog_name="tetrad", standalone_mode=False))
     except TetradError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+        refuse(error)
     except typer.TyperException as error:  # typer could not understand the command line
         message = error.format_message()
         if message.startswith("Usage:"):  # no arguments were given, so the help is the answer
             print(message, file=sys.stderr)
-        else:
-            print(f"E2001 {message.rstrip('.')}; tetrad --help lists what there is", file=sys.stderr)
-        sys.exit(error.exit_code)
+            sys.exit(error.exit_code)
+        refuse(TetradError("E2001", f"{message.rstrip('.')}; tetrad --help lists what there is"))
     except typer.Abort:
-        sys.exit(130)
+        sys.exit(train.INTERRUPTED)
+
+
+def refuse(error: TetradError) -> NoReturn:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_code)

@@ -22,7 +22,11 @@ SAMPLERS: dict[str, tuple[Any, dict[str, object]]] = {
     "DPM++ 2M Karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
     "Euler": (EulerDiscreteScheduler, {}),
     "Euler a": (EulerAncestralDiscreteScheduler, {}),
-    "DDIM": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False}),
+    # diffusers' DDIM steps back by T // steps, which is right for this spacing only.
+    "DDIM": (
+        DDIMScheduler,
+        {"clip_sample": False, "set_alpha_to_one": False, "timestep_spacing": "leading", "steps_offset": 1},
+    ),
 }
 
 
@@ -41,12 +45,12 @@ def scheduler(name: str, noise: DDPM) -> Any:
     a = noise.alphas_cumprod.double()
     betas = 1 - a / torch.cat([torch.ones(1, dtype=torch.float64), a[:-1]])
     prediction = {"epsilon": "epsilon", "v": "v_prediction"}[noise.prediction]
+    # From the last time evenly down to the first, so that unit noise is where it belongs.
     return made(
+        **{"timestep_spacing": "linspace"} | settings,
         num_train_timesteps=len(a),
         trained_betas=betas.float().numpy(),
         prediction_type=prediction,
-        timestep_spacing="linspace",  # from the last time down to the first, so that unit noise is where it belongs
-        **settings,
     )
 
 
