@@ -107,13 +107,36 @@ def restored_by_autoencoder(artwork: Artwork, work: Path) -> Generate:
     return generate
 
 
+def drawn_by_model(model: str) -> Generate:
+    """What a model draws from the captions, each at a seed of its own, with the settings of `tetrad demo`."""
+    from tetrad import library  # torch and diffusers are loaded only for this
+    from tetrad.generation.generate import pictures
+    from tetrad.generation.request import Request as Asked
+
+    loaded = library.load_model(model)
+
+    def generate(asked: list[Request]) -> NDArray[np.uint8]:
+        requests = [Asked(request.caption, seed=seed, cfg_scale=5.0) for seed, request in enumerate(asked)]
+        made = [picture.mul(255).round().byte().permute(1, 2, 0).numpy() for picture in pictures(loaded, requests, 16)]
+        return np.stack(made)
+
+    return generate
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Score the drawings, and the drawings through the autoencoder")
+    parser = argparse.ArgumentParser(
+        description="Score the drawings, the drawings through the autoencoder, and a model"
+    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--model", default="builtin")
     arguments = parser.parse_args()
     artwork = load_artwork(arguments.work)
-    generators = {"drawings": drawn(artwork), "autoencoder": restored_by_autoencoder(artwork, arguments.work)}
+    generators = {
+        "drawings": drawn(artwork),
+        "autoencoder": restored_by_autoencoder(artwork, arguments.work),
+        "model": drawn_by_model(arguments.model),
+    }
     for source, generate in generators.items():
         for name, result in evaluate(generate, artwork, arguments.count).items():
             print(source, name, asdict(result))

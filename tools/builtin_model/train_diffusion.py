@@ -35,7 +35,7 @@ class Plan:
     samples: int = 48  # in a batch
     draws: int = 4  # times each picture is there while the text encoder learns, which reads its caption once for all
     learning_rate: float = 1e-3
-    warmup_steps: int = 200
+    warmup_steps: int = 100
     seed: int = 0
 
 
