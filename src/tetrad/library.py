@@ -27,19 +27,19 @@ def load_model(name: str) -> Model:
     Raises E5001 … E5010 for what is missing, damaged, unsafe, or not a checkpoint of a family this program knows.
     """
     path = model_path(name)
-    weights = folder_weights(path) if path.is_dir() else checkpoint_weights(path)
-    model = FAMILIES["sd1"].build(weights, path.name)
+    family, weights = folder_weights(path) if path.is_dir() else checkpoint_weights(path)
+    model = FAMILIES[family].build(weights, path.name)
     freeze(model)
     return model
 
 
-def checkpoint_weights(path: Path) -> Weights:
-    """A single-file checkpoint's weights; E5004 … E5008 where the file is another kind of thing."""
+def checkpoint_weights(path: Path) -> tuple[str, Weights]:
+    """A single-file checkpoint's family and weights; E5004 … E5008 where the file is another kind of thing."""
     file = files.read(path)
     kind = sniff(file.tensors)
     if kind in FAMILIES:
         with naming(path):
-            return ldm.decode(file.tensors, file.metadata)
+            return kind, ldm.decode(file.tensors, file.metadata)
     advice = {
         "lora": (
             "E5004",
@@ -53,8 +53,8 @@ def checkpoint_weights(path: Path) -> Weights:
     raise TetradError(code, f"{path} is {described(kind)}; {what}")
 
 
-def folder_weights(path: Path) -> Weights:
-    """A diffusers folder's weights; E5001 where a part is missing, E5006 and E5007 for another family."""
+def folder_weights(path: Path) -> tuple[str, Weights]:
+    """A diffusers folder's family and weights; E5001 where a part is missing, E5006 and E5007 for another family."""
     settings = {part: read_json(path / where) for part, where in diffusers.CONFIGURATIONS.items()}
     if (path / "text_encoder_2").is_dir():
         raise TetradError("E5006", f"{path} is a Stable Diffusion XL folder; this version trains Stable Diffusion 1")
@@ -67,7 +67,7 @@ def folder_weights(path: Path) -> Weights:
             needed = ", ".join(f"{part}/{names[0]}" for part, names in diffusers.PARTS.items())
             raise TetradError("E5001", f"{path} has no {part}/{names[0]}; a diffusers folder needs {needed}")
         parts[part] = files.read(there[0]).tensors
-    return diffusers.decode(parts, settings)
+    return "sd1", diffusers.decode(parts, settings)
 
 
 def read_json(path: Path) -> dict[str, Any]:

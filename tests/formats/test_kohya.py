@@ -163,3 +163,15 @@ def test_the_legacy_hash_is_of_a_file_with_its_ss_entries_alone() -> None:
 
 def test_a_lora_is_known_by_its_names(lora: Weights) -> None:
     assert sniff(kohya.encode(lora)) == "lora"
+
+
+def test_a_layer_spelled_twice_is_not_taken_in_silence() -> None:
+    layer = "text_encoder.encoder.layers.0.mlp.fc1"
+    down, other = torch.zeros(2, 4), torch.ones(2, 4)
+    tensors = {
+        f"{kohya.spelled(layer)}.lora_down.weight": down,
+        "lora_te1_encoder_layers_0_mlp_fc1.lora_down.weight": other,
+    }
+    weights, unmatched = kohya.decode(tensors, [layer], {})
+    assert weights.tensors[f"{layer}.down"] is down
+    assert unmatched == ["lora_te1_encoder_layers_0_mlp_fc1.lora_down.weight"]

@@ -37,9 +37,10 @@ def decode(
     unmatched = []
     for key, tensor in tensors.items():
         module, _, ending = key.partition(".")
-        if module in paths and ending in kinds:
-            found[f"{paths[module]}.{kinds[ending]}"] = tensor
-        else:
+        name = f"{paths.get(module)}.{kinds.get(ending)}"
+        if module in paths and ending in kinds and name not in found:
+            found[name] = tensor
+        else:  # no layer answers to it, or another spelling of the same layer did
             unmatched.append(key)
     for name, tensor in list(found.items()):
         if name.endswith(".down"):

@@ -66,22 +66,18 @@ class Lora:
     def attach(self, model: Model, rng: Generator) -> "LoraAdapter":
         adapter = LoraAdapter()
         for path, layer in layers(model):
-            if (rank := self.rank_of(path, layer)) is not None:
-                alpha = self.alpha if rank == self.rank and not is_wide(layer) else self.conv_alpha
-                adapter.add(
-                    path, layer, LowRank.fresh(layer, rank, rank if alpha is None else alpha, rng), self.dropout
-                )
+            if self.changes(path):
+                rank, alpha = (self.conv_rank, self.conv_alpha) if is_wide(layer) else (self.rank, self.alpha)
+                branch = LowRank.fresh(layer, rank, rank if alpha is None else alpha, rng)
+                adapter.add(path, layer, branch, self.dropout)
         if not adapter.branches:
             raise TetradError("E5103", f"{model.name} has no layer that a LoRA could change")
         return adapter
 
-    def rank_of(self, path: str, layer: nn.Module) -> int | None:
-        """The rank on one layer, None where it is left alone."""
-        if TRANSFORMER.fullmatch(path) or (self.text_encoder and TEXT.fullmatch(path)):
-            return self.rank
-        if self.conv_rank and CONVOLUTIONS.fullmatch(path):
-            return self.conv_rank if is_wide(layer) else self.rank
-        return None
+    def changes(self, path: str) -> bool:
+        """Whether the layer at a path gets a low-rank change."""
+        wanted = [TRANSFORMER, *([TEXT] if self.text_encoder else []), *([CONVOLUTIONS] if self.conv_rank else [])]
+        return any(pattern.fullmatch(path) for pattern in wanted)
 
     @classmethod
     def load(cls, model: Model, weights: Weights, strength: float = 1.0) -> "LoraAdapter":
