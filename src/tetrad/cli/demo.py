@@ -8,9 +8,9 @@ import typer
 
 WORD = "zkr"
 PROMPTS = (
-    f"a {WORD}, on a blue background",
     f"a {WORD}, on a yellow background",
-    f"a {WORD}, ink style, on a white background",
+    f"a {WORD}, on an orange background",
+    f"a {WORD}, on a pink background",
     "a red apple, flat style, on a green background",
 )
 SEEDS = (1, 2, 3)
