@@ -19,6 +19,7 @@ SEEDS = (1, 2, 3)
 def demo(out: Annotated[Path, typer.Option(help="Folder in which the run's folder is made.")] = Path("demo")) -> None:
     """Teach the built-in model something it has never seen, and show the difference."""
     from tetrad.cli import train
+    from tetrad.methods.lora import Lora
     from tetrad.recipe import Data, Recipe, Sample, Save, Train
 
     print(
@@ -27,7 +28,8 @@ def demo(out: Annotated[Path, typer.Option(help="Folder in which the run's folde
     )
     recipe = Recipe(
         data=Data(images="builtin:subject", word=WORD),
-        train=Train(steps=300, learning_rate=1e-3),
+        method=Lora(text_encoder=False),
+        train=Train(steps=450, learning_rate=3e-3),
         sample=Sample(every=-1),
         save=Save(out=str(out), name=WORD),
     )
@@ -51,7 +53,7 @@ def compared(lora: Path) -> Path:
     from tetrad.generation.request import Request
 
     model = library.load_model("builtin")
-    requests = [Request(prompt, seed=seed, steps=25, cfg_scale=5.0) for prompt in PROMPTS for seed in SEEDS]
+    requests = [Request(prompt, seed=seed, steps=25, cfg_scale=4.0) for prompt in PROMPTS for seed in SEEDS]
 
     def drawn() -> list[Any]:
         return [to_image(picture) for picture in pictures(model, requests, batch_size=len(requests))]
