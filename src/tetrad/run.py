@@ -23,7 +23,7 @@ from tetrad.generation.generate import pictures, with_size
 from tetrad.generation.request import Request
 from tetrad.metadata import Outcome, metadata
 from tetrad.methods.base import Adapter
-from tetrad.models.base import Model, device_of, to
+from tetrad.models.base import Model, device_of
 from tetrad.models.text import tokens_lost
 from tetrad.recipe import Recipe
 from tetrad.training import device
@@ -72,7 +72,7 @@ def together(
     yield from notes
     yield Phase("loading the model")
     model = library.load_model(recipe.model)
-    to(model, place.device, place.dtype)
+    device.settle(model, place)
     recipe = sized(recipe, model)
     folder.write_recipe(recipes.written(recipe))
     yield from caption_notes(found)

@@ -34,15 +34,14 @@ def generate(
     from tetrad.diffusion.samplers import check_sampler
     from tetrad.generation import png
     from tetrad.generation.generate import pictures, with_size
-    from tetrad.models.base import to
-    from tetrad.training.device import chosen
+    from tetrad.training.device import chosen, settle
 
     check_sampler(sampler)
     place = chosen(device)
     files = [library.find_lora(network.name, lora_dir.expanduser()) for network in parsed.loras]
     path = free(out.expanduser())
     loaded = library.load_model(model)
-    to(loaded, place.device, place.dtype)
+    settle(loaded, place)
     for network, file in zip(parsed.loras, files, strict=True):
         library.attach_lora(file, loaded, network.strength)
     picture = next(pictures(loaded, [request]))
