@@ -87,7 +87,7 @@ def pipeline_of_its_own() -> StableDiffusionPipeline:
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
-        timestep_spacing="linspace",
+        timestep_spacing="leading",
     )
     pipeline = StableDiffusionPipeline(
         vae=model.vae.network,
