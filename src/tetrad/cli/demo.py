@@ -37,10 +37,8 @@ def demo(out: Annotated[Path, typer.Option(help="Folder in which the run's folde
     sheet = compared(finished.path)
     print(sheet)
     print(f"\nThe sheet shows each prompt without and with the LoRA: {sheet}", file=sys.stderr)
-    print(
-        f'Next: tetrad generate "a {WORD}, on a yellow background <lora:{WORD}:1>" --lora-dir {out} --cfg-scale 4 --seed 7',
-        file=sys.stderr,
-    )
+    prompt = f"a {WORD}, on a yellow background <lora:{WORD}:1>"
+    print(f'Next: tetrad generate "{prompt}" --lora-dir {out} --cfg-scale 4 --seed 7', file=sys.stderr)
     print("Then with your own pictures: tetrad train lora PHOTOS --model sd15.safetensors --word zkr", file=sys.stderr)
 
 
