@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from subjects import BACKGROUNDS, INK_SET
 
+SIDE = 128  # pixels of a picture
 Colour = tuple[int, int, int]
 DARK_INK: Colour = (24, 24, 28)
 LIGHT_INK: Colour = (245, 245, 245)
@@ -24,7 +25,7 @@ class Placement:
     flip: bool = False
 
 
-def compose(drawing: NDArray[np.uint8], background: Colour, placement: Placement, size: int = 64) -> NDArray[np.uint8]:
+def compose(drawing: NDArray[np.uint8], background: Colour, placement: Placement, size: int = SIDE) -> NDArray[np.uint8]:
     """A straight-alpha drawing (h, w, 4) on a plain background -> picture (size, size, 3) in 0…255."""
     side = max(1, round(placement.scale * size))
     left = round((size - side) / 2 + placement.right * size)

@@ -11,13 +11,16 @@ import numpy as np
 import torch
 from artwork import Artwork, load_artwork
 from diffusers import AutoencoderKL
-from pictures import compose, inked, random_background, random_colour, random_placement
+from pictures import SIDE, compose, inked, random_background, random_colour, random_placement
 from safetensors.torch import save_file
 from subjects import BACKGROUNDS, HELD_OUT, HELD_OUT_SET, Pair
 from torch import Tensor
 from torch.nn import functional
 from vae_model import new_autoencoder
 
+from tetrad.library import load_model
+
+CROP = 64  # pixels a side; the network is a convolution, and crops show it more drawings an hour
 CHECKPOINT = "vae.checkpoint.pt"
 RESULT = "vae.trained.safetensors"
 
@@ -73,19 +76,25 @@ class Run:
         self.seen = state["seen"]
 
 
-def new_run(seed: int) -> Run:
-    """A fresh autoencoder, its running average, and AdamW."""
+def new_run(seed: int, start: str, decoder_only: bool) -> Run:
+    """An autoencoder, fresh or from a model's file, its running average, and AdamW."""
     torch.manual_seed(seed)
     autoencoder, average = new_autoencoder(), new_autoencoder().requires_grad_(False)
     # The noise in the latents starts small: at its usual size it would drown the first hundred steps.
     torch.nn.init.constant_(autoencoder.quant_conv.bias[4:].detach(), -5.0)
+    if start:
+        autoencoder.load_state_dict(load_model(start).vae.network.state_dict())
+    if decoder_only:
+        for part in (autoencoder.encoder, autoencoder.quant_conv):
+            part.requires_grad_(False)
     average.load_state_dict(autoencoder.state_dict())
-    optimizer = torch.optim.AdamW(autoencoder.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    parameters = [parameter for parameter in autoencoder.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=0.0, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
     return Run(autoencoder, average, optimizer)
 
 
 def training_pictures(artwork: Artwork, batch: int, seed: int, seen: int) -> Iterator[Tensor]:
-    """Endless batches (B, 3, 64, 64) in -1…1, nothing held out; the same for the same seed and place."""
+    """Endless batches of crops (B, 3, 64, 64) in -1…1, nothing held out; the same for the same seed and place."""
     pairs = [pair for pair in artwork.index if pair.subject not in HELD_OUT and pair.icon_set != HELD_OUT_SET]
     while True:
         rng = np.random.default_rng([seed, seen])
@@ -95,18 +104,20 @@ def training_pictures(artwork: Artwork, batch: int, seed: int, seen: int) -> Ite
 
 
 def random_picture(artwork: Artwork, pair: Pair, rng: np.random.Generator) -> np.ndarray:
-    """A drawing on a named background, or, one time in three, on any colour."""
+    """A crop of a drawing on a named background, or, one time in three, on any colour."""
     colour = random_colour(rng) if rng.random() < 1 / 3 else BACKGROUNDS[random_background(rng)]
     placement = random_placement(rng, 0.55, 1.0)
-    return compose(inked(artwork[pair], pair.icon_set, colour), colour, placement)
+    picture = compose(inked(artwork[pair], pair.icon_set, colour), colour, placement)
+    top, left = rng.integers(0, SIDE - CROP + 1, 2)
+    return picture[top : top + CROP, left : left + CROP]
 
 
 def held_out_pictures(artwork: Artwork) -> Tensor:
-    """Every held-out subject in every set, twice (N, 3, 64, 64): drawings that training never shows."""
+    """Every held-out subject in every set, once (N, 3, 128, 128): drawings that training never shows."""
     rng = np.random.default_rng(0)
     pairs = [pair for pair in artwork.index if pair.subject in HELD_OUT]
     pictures = []
-    for pair in pairs * 2:
+    for pair in pairs:
         colour = BACKGROUNDS[random_background(rng)]
         pictures.append(compose(inked(artwork[pair], pair.icon_set, colour), colour, random_placement(rng)))
     return as_tensor(pictures)
@@ -118,13 +129,13 @@ def as_tensor(pictures: list[np.ndarray]) -> Tensor:
 
 
 def error(restored: Tensor, images: Tensor) -> Tensor:
-    """Errors of colours at four sizes, and of differences between neighbours so that edges stay sharp."""
+    """Errors of colours at four sizes, of differences between neighbours so that edges stay sharp, and of the PSNR."""
     difference = restored - images
-    total = difference.abs().mean() + difference.square().mean()
-    total = total + 0.5 * (difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean())
-    for size in (2, 4, 8):
+    total = 0.5 * (difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean())
+    for size in (1, 2, 4, 8):
         total = total + 0.5 * functional.avg_pool2d(difference, size).abs().mean()
-    return total
+    # PSNR is a mean of logarithms; the constant keeps crops of bare background from ruling it.
+    return total + 0.1 * (difference.square().flatten(1).mean(1) + 0.002).log().mean()
 
 
 def unread_colour(latents: Tensor, images: Tensor) -> Tensor:
@@ -143,16 +154,17 @@ def unread_colour(latents: Tensor, images: Tensor) -> Tensor:
     return 1 - (told / asked.square().mean(0)).mean()
 
 
-def step(run: Run, images: Tensor, schedule: Schedule, half: bool) -> tuple[float, float]:
-    """One batch: forward, backward, update, average; the loss, and the share of colour that the latents do not tell."""
+def step(run: Run, images: Tensor, schedule: Schedule, half: bool) -> float:
+    """One batch: forward, backward, update, average; the loss."""
     rng = torch.Generator().manual_seed(run.seen)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         posterior = run.autoencoder.encode(images).latent_dist
         restored = run.autoencoder.decode(posterior.sample(rng)).sample
-    kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-    colour = unread_colour(posterior.mean.float(), images)
-    loss = error(restored.float(), images) + schedule.kl_weight * kl
-    loss = loss + schedule.colour_weight * schedule.left(run.seen) * colour
+    loss = error(restored.float(), images)
+    if posterior.mean.requires_grad:
+        kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
+        colour = unread_colour(posterior.mean.float(), images)
+        loss = loss + schedule.kl_weight * kl + schedule.colour_weight * schedule.left(run.seen) * colour
     for group in run.optimizer.param_groups:
         group["lr"] = schedule.learning_rate(run.seen)
     loss.backward()
@@ -163,7 +175,7 @@ def step(run: Run, images: Tensor, schedule: Schedule, half: bool) -> tuple[floa
     # Early weights are soon forgotten, so that the average is of use from the start.
     decay = min(0.5 ** (len(images) / schedule.average_half_life), run.seen / (run.seen + 10 * len(images)))
     torch._foreach_lerp_(list(run.average.parameters()), list(run.autoencoder.parameters()), 1 - decay)
-    return float(loss.detach()), float(colour.detach())
+    return float(loss.detach())
 
 
 @torch.no_grad()
@@ -187,11 +199,10 @@ def train(run: Run, artwork: Artwork, schedule: Schedule, work: Path, seed: int,
     for images in training_pictures(artwork, schedule.batch, seed, run.seen):
         if run.seen >= schedule.total:
             break
-        loss, colour = step(run, images, schedule, half)
+        loss = step(run, images, schedule, half)
         if (run.seen // schedule.batch) % 50 == 0:
             speed = (time.monotonic() - started) / (run.seen - first)
-            measures = f"loss {loss:.4f}, colour not told {colour:.3f}, {1000 * speed:.1f} ms a picture"
-            print(f"{run.seen}/{schedule.total} {measures}", flush=True)
+            print(f"{run.seen}/{schedule.total} loss {loss:.4f}, {1000 * speed:.1f} ms a picture", flush=True)
         if time.monotonic() - saved > 120:
             saved = time.monotonic()
             run.save(work / CHECKPOINT)
@@ -208,13 +219,15 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=80_000, help="pictures in the whole run; may differ on resuming")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", default="", help="a model whose autoencoder to go on from; builtin is the shipped one")
+    parser.add_argument("--decoder-only", action="store_true", help="the latents stay as they are")
     parser.add_argument("--full-precision", action="store_true", help="no bfloat16")
     arguments = parser.parse_args()
-    run = new_run(arguments.seed)
+    run = new_run(arguments.seed, arguments.start, arguments.decoder_only)
     if (arguments.work / CHECKPOINT).exists():
         run.load(arguments.work / CHECKPOINT)
         print(f"going on at {run.seen} pictures", flush=True)
-    schedule = Schedule(arguments.images, arguments.batch)
+    schedule = Schedule(arguments.images, arguments.batch, colour_weight=0.0 if arguments.start else 0.3)
     train(run, load_artwork(arguments.work), schedule, arguments.work, arguments.seed, not arguments.full_precision)
     weights = {name: value.contiguous() for name, value in run.average.state_dict().items()}
     temporary = arguments.work / "vae.trained.tmp"
