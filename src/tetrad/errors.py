@@ -1,5 +1,9 @@
 """What can go wrong that a person can put right: a stable code, one sentence, an exit code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class TetradError(Exception):
     """Something a person gave cannot be used.
@@ -20,3 +24,14 @@ class TetradError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code} {self.message}"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What goes wrong inside is told with the file's name."""
+    try:
+        yield
+    except TetradError as error:
+        if path.name in error.message:
+            raise
+        raise TetradError(error.code, f"{path.name}: {error.message}") from error

@@ -174,7 +174,7 @@ def caption_notes(found: Sequence[Photo]) -> Iterator[Event]:
 
 def decided(recipe: Recipe, found: Sequence[Photo]) -> Recipe:
     """The recipe with what it leaves open decided by the pictures."""
-    number = recipe.train.steps or min(3000, max(400, 100 * len(found)))
+    number = recipe.train.steps or recipe.method.steps(len(found))
     name = recipe.save.name or file_name(recipe.data.word or samples_path(recipe.data.images).stem)
     return replace(recipe, train=replace(recipe.train, steps=number), save=replace(recipe.save, name=name))
 

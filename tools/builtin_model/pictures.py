@@ -25,7 +25,9 @@ class Placement:
     flip: bool = False
 
 
-def compose(drawing: NDArray[np.uint8], background: Colour, placement: Placement, size: int = SIDE) -> NDArray[np.uint8]:
+def compose(
+    drawing: NDArray[np.uint8], background: Colour, placement: Placement, size: int = SIDE
+) -> NDArray[np.uint8]:
     """A straight-alpha drawing (h, w, 4) on a plain background -> picture (size, size, 3) in 0…255."""
     side = max(1, round(placement.scale * size))
     left = round((size - side) / 2 + placement.right * size)

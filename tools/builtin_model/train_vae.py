@@ -219,7 +219,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=80_000, help="pictures in the whole run; may differ on resuming")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", default="", help="a model whose autoencoder to go on from; builtin is the shipped one")
+    parser.add_argument(
+        "--start", default="", help="a model whose autoencoder to go on from; builtin is the shipped one"
+    )
     parser.add_argument("--decoder-only", action="store_true", help="the latents stay as they are")
     parser.add_argument("--full-precision", action="store_true", help="no bfloat16")
     arguments = parser.parse_args()

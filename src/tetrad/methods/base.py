@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from torch import Generator, nn
 
@@ -23,18 +23,35 @@ class Adapter(Protocol):
         """A copy of what was learned, by canonical name."""
         ...
 
+    def after_update(self) -> None:
+        """Bring what was learned back within its bounds, where the method has some; called after every update."""
+        ...
+
     def detach(self) -> None:
         """The model as it was before, bit for bit."""
         ...
 
 
 class Method(Protocol):
-    """A way to fine-tune.  The fields are its settings; the two verbs are all the program asks of it."""
+    """A way to fine-tune.  The fields are its settings; the verbs are all the program asks of it."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[str]  # what people call it: "lora"
+    writes: ClassVar[str]  # the kind of `Weights` it makes and reads: "lora"
 
-    def attach(self, model: Model, rng: Generator) -> Adapter:
-        """Something fresh that learns and, before its first step, changes nothing."""
+    def decided(self, word: str, images: int) -> Self:
+        """The settings with what they leave open decided by the trigger word and the number of pictures."""
+        ...
+
+    def rates(self) -> dict[str, str]:
+        """The usual learning rate of each part, in the syntax of `training.schedules`; "" is every part not named."""
+        ...
+
+    def steps(self, images: int) -> int:
+        """The usual number of updates for so many pictures."""
+        ...
+
+    def attach(self, model: Model, rng: Generator, start: Weights | None = None) -> Adapter:
+        """Something that learns: fresh, and before its first step changing nothing, or going on from `start`."""
         ...
 
     @classmethod
@@ -62,6 +79,9 @@ class Patches:
 
     def __init__(self) -> None:
         self.made: list[tuple[nn.Module, Change]] = []
+
+    def after_update(self) -> None:
+        """Nothing learned this way needs bounds, unless an adapter says otherwise."""
 
     def around(self, module: nn.Module, change: Change) -> None:
         """From now on `module(x)` is `change(call, x)`, where `call(x)` is what it was until now."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Generator, Tensor, nn
@@ -27,6 +27,7 @@ class Lora:
     """Settings of a LoRA; the names in brackets are kohya's."""
 
     kind: ClassVar[str] = "lora"
+    writes: ClassVar[str] = "lora"
     rank: int = field(default=16, metadata={"help": "size of the low-rank change (network_dim)"})
     alpha: float | None = field(
         default=None, metadata={"help": "the change counts alpha / rank; not given: the rank (network_alpha)"}
@@ -63,7 +64,16 @@ class Lora:
                 "E3103", f"method.dropout must be at least 0 and under 1, not {self.dropout}; 0.1 is usual"
             )
 
-    def attach(self, model: Model, rng: Generator) -> "LoraAdapter":
+    def decided(self, word: str, images: int) -> Self:
+        return self
+
+    def rates(self) -> dict[str, str]:
+        return {"": "1e-4", "text_encoder": "5e-5", "text_encoder_2": "5e-5"}
+
+    def steps(self, images: int) -> int:
+        return min(3000, max(400, 100 * images))
+
+    def attach(self, model: Model, rng: Generator, start: Weights | None = None) -> "LoraAdapter":
         adapter = LoraAdapter()
         for path, layer in layers(model):
             if self.changes(path):
