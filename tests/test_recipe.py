@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from tetrad import recipe as recipes
+from tetrad.cli.train import COMMANDS, SHARED
 from tetrad.errors import TetradError
+from tetrad.methods import METHODS
 from tetrad.methods.lora import Lora
 from tetrad.recipe import Data, Recipe, Sample, Train
+from tetrad.recipe.page import options
 
 
 def refused(values: dict[str, Any]) -> TetradError:
@@ -40,6 +43,8 @@ def test_nothing_given_is_the_defaults() -> None:
         ({"trian": {}}, "E3101", "did you mean train?"),
         ({"method": {"kind": "lora", "rnk": 4}}, "E3101", "did you mean method.rank?"),
         ({"method": {"kind": "lokr"}}, "E3103", "it is 'lokr'"),
+        ({"method": {"kind": ["lora"]}}, "E3103", "it is ['lora']"),
+        ({"train": {"learning_rate": "fast"}}, "E3103", "it is 'fast'"),
         ({"train": {"steps": "many"}}, "E3102", "train.steps is 'many'"),
         ({"train": 3}, "E3102", "train is 3"),
         ({"method": {"rank": 0}}, "E3103", "not 0"),
@@ -67,7 +72,7 @@ def test_a_flag_and_set_go_to_the_same_place() -> None:
     recipes.override(values, "data.word=zkr")
     recipes.override(values, 'sample.prompts=["a", "b"]')
     recipe = recipes.built(values)
-    assert (recipe.train.steps, recipe.method.rank, recipe.data.word) == (2, 8, "zkr")
+    assert (recipe.train.steps, getattr(recipe.method, "rank", None), recipe.data.word) == (2, 8, "zkr")
     assert recipe.sample.prompts == ("a", "b")
 
 
@@ -83,3 +88,14 @@ def test_a_missing_and_a_broken_file_are_told_apart(tmp_path: Path) -> None:
         with pytest.raises(TetradError) as caught:
             recipes.read(tmp_path / name)
         assert caught.value.code == code
+
+
+def test_the_command_line_knows_every_method() -> None:
+    """It lists them without importing them, so that help needs no torch."""
+    assert [told.kind for told in COMMANDS] == list(METHODS)
+
+
+def test_every_flag_is_short_for_a_setting() -> None:
+    for told in COMMANDS:
+        settings = {key for key, *_ in options(Recipe)} | {key for key, *_ in options(METHODS[told.kind], "method.")}
+        assert {flag.setting for flag in (*SHARED, *told.flags)} <= settings

@@ -1,14 +1,14 @@
-"""What a LoRA file says of itself: the `ss_*` and `modelspec.*` metadata that web UIs and model sites read."""
+"""What a result says of itself: the `ss_*` and `modelspec.*` metadata that web UIs and model sites read."""
 
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from tetrad import __version__
-from tetrad.methods.lora import Lora
 from tetrad.models.base import Model
 from tetrad.recipe import Recipe
 
@@ -28,7 +28,8 @@ class Outcome:
 
 def metadata(recipe: Recipe, model: Model, outcome: Outcome) -> dict[str, str]:
     """All entries, as strings."""
-    entries = run_entries(recipe, outcome) | network_entries(recipe.method) | base_entries(model, outcome)
+    entries = run_entries(recipe, outcome) | base_entries(model, outcome)
+    entries |= KINDS[recipe.method.writes].network(recipe.method)
     entries |= dataset_entries(recipe, outcome)
     return {key: str(value) for key, value in entries.items()} | modelspec_entries(recipe, model, outcome)
 
@@ -40,7 +41,7 @@ def run_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
         "ss_output_name": outcome.name,
         "ss_learning_rate": train.learning_rate,
         "ss_unet_lr": train.learning_rate,
-        "ss_text_encoder_lr": train.text_encoder_rate if recipe.method.text_encoder else None,
+        "ss_text_encoder_lr": train.text_encoder_learning_rate or None,
         "ss_optimizer": "torch.optim.adamw.AdamW",
         "ss_lr_scheduler": train.schedule,
         "ss_lr_warmup_steps": train.warmup_steps,
@@ -62,8 +63,8 @@ def run_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
     }
 
 
-def network_entries(lora: Lora) -> dict[str, object]:
-    """kohya's entries about the network."""
+def lora_entries(lora: Any) -> dict[str, object]:
+    """kohya's entries about a LoRA."""
     arguments = {}
     if lora.conv_rank:
         alpha = lora.conv_rank if lora.conv_alpha is None else lora.conv_alpha
@@ -75,6 +76,24 @@ def network_entries(lora: Lora) -> dict[str, object]:
         "ss_network_dropout": lora.dropout or None,
         "ss_network_args": json.dumps(arguments),
     }
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How files of one kind of `Weights` name themselves."""
+
+    architecture: str  # after the model's own; Stability has no name for a hypernetwork, so that one is ours
+    implementation: str
+    network: Callable[[Any], dict[str, object]] = lambda method: {}  # kohya's entries about the method's settings
+
+
+STABILITY = "https://github.com/Stability-AI/generative-models"
+KINDS = {
+    "lora": Kind("/lora", "diffusers", lora_entries),
+    "embedding": Kind("/textual-inversion", STABILITY),
+    "hypernetwork": Kind("/hypernetwork", STABILITY),
+    "checkpoint": Kind("", STABILITY),
+}
 
 
 def base_entries(model: Model, outcome: Outcome) -> dict[str, object]:
@@ -104,10 +123,11 @@ def dataset_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
 
 def modelspec_entries(recipe: Recipe, model: Model, outcome: Outcome) -> dict[str, str]:
     """Stability's model specification 1.0.1."""
+    kind = KINDS[recipe.method.writes]
     entries = {
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": model.metadata["modelspec.architecture"] + "/lora",
-        "modelspec.implementation": "diffusers",
+        "modelspec.architecture": model.metadata["modelspec.architecture"] + kind.architecture,
+        "modelspec.implementation": kind.implementation,
         "modelspec.title": outcome.name,
         "modelspec.resolution": f"{recipe.data.resolution}x{recipe.data.resolution}",
         "modelspec.prediction_type": model.metadata["modelspec.prediction_type"],

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -127,8 +127,7 @@ def learned(run: Run, stop: Stop) -> Iterator[Event]:
 def steps(run: Run) -> Iterator[Step]:
     """The recipe's settings put into the training loop."""
     settings, groups = run.recipe.train, run.adapter.groups()
-    rates = {part: settings.learning_rate for part in groups}
-    rates["text_encoder"] = settings.text_encoder_rate
+    rates = usual_rates(run.recipe, groups)
     return training_steps(
         run.model,
         run.model.condition if "text_encoder" in groups else Remembered(run.model),
@@ -139,6 +138,20 @@ def steps(run: Run) -> Iterator[Step]:
         max_grad_norm=settings.max_grad_norm,
         schedule=shaped(settings.schedule, settings.steps, settings.warmup_steps),
     )
+
+
+def usual_rates(recipe: Recipe, groups: Iterable[str]) -> dict[str, float]:
+    """The learning rate of each group: the recipe's, or else the method's; of text encoders in its proportion."""
+    usual = {group: float(rate) for group, rate in recipe.method.rates().items()}
+    base = usual.get("", 1.0)
+    given, text = recipe.train.learning_rate, recipe.train.text_encoder_learning_rate
+    found = {}
+    for group in groups:
+        rate = usual.get(group, base)
+        found[group] = rate if given == "" else float(given) * rate / base
+        if group.startswith("text_encoder") and text != "":
+            found[group] = float(text)
+    return found
 
 
 def updates(batches: Batches, number: int, accumulation: int, place: torch.device) -> Iterator[list[Batch]]:

@@ -1,7 +1,10 @@
-"""`tetrad train`: from a folder of pictures to a file."""
+"""`tetrad train`: from a folder of pictures to a file.  One command a method, of shared flags and a few of its own."""
 
+import inspect
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,56 +17,109 @@ app = typer.Typer(help="Teach a model something new.", no_args_is_help=True, ric
 INTERRUPTED_BUT_SAVED, INTERRUPTED = 75, 130
 
 
+@dataclass(frozen=True)
+class Flag:
+    """A flag that is short for a setting."""
+
+    name: str
+    setting: str
+    kind: type
+    help: str
+    parse: Callable[[Any], Any] = lambda value: value
+
+
+def number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+RATES = 'A number, or rates until steps: "0.05:10, 0.02:20, 0.005".'
+SHARED = (
+    Flag("--model", "model", str, "Checkpoint, diffusers folder, or builtin."),
+    Flag("--word", "data.word", str, "Trigger word: what the new thing is called."),
+    Flag("--class-word", "data.class_word", str, "What kind of thing it is."),
+    Flag("--out", "save.out", str, "Folder in which the run's folder is made."),
+    Flag("--name", "save.name", str, "Name of the run and its file."),
+    Flag("--steps", "train.steps", int, "Updates, counted from the very first."),
+    Flag("--batch-size", "train.batch_size", int, "Pictures in a batch."),
+    Flag("--learning-rate", "train.learning_rate", str, RATES, number_or_text),
+    Flag("--seed", "train.seed", int, "All randomness comes from it."),
+)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A method as the command line tells it, without importing it; a test compares with METHODS."""
+
+    kind: str
+    help: str
+    flags: tuple[Flag, ...]
+
+
+COMMANDS = (
+    Command(
+        "lora",
+        "Teach a LoRA: small, quick, stacks with others.",
+        (
+            Flag("--rank", "method.rank", int, "Size of the low-rank change."),
+            Flag("--alpha", "method.alpha", float, "The change counts alpha / rank; not given: the rank."),
+        ),
+    ),
+)
+
+
 @app.callback()
 def methods() -> None:
     """Teach a model something new."""
 
 
-@app.command("lora")
-def lora(
-    images: Annotated[
-        str, typer.Argument(help="Folder of pictures, or builtin:subject, builtin:person, builtin:style.")
-    ] = "",
-    model: Annotated[str | None, typer.Option(help="Checkpoint, diffusers folder, or builtin.")] = None,
-    word: Annotated[str | None, typer.Option(help="Trigger word: what the new thing is called.")] = None,
-    class_word: Annotated[str | None, typer.Option(help="What kind of thing it is.")] = None,
-    out: Annotated[str | None, typer.Option(help="Folder in which the run's folder is made.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run and its file.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Updates.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures in a batch.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of the U-Net; the text encoder gets half.")] = None,
-    rank: Annotated[int | None, typer.Option(help="Size of the low-rank change.")] = None,
-    seed: Annotated[int | None, typer.Option(help="All randomness comes from it.")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="TOML file with any settings; flags win over it.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any setting: section.key=value, like save.every=100.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
-) -> None:
-    """Teach a LoRA: small, quick, stacks with others. Every setting is in docs/settings.md."""
-    flags = {
-        "model": model,
-        "data.images": images or None,
-        "data.word": word,
-        "data.class_word": class_word,
-        "save.out": out,
-        "save.name": name,
-        "train.steps": steps,
-        "train.batch_size": batch_size,
-        "train.learning_rate": learning_rate,
-        "train.seed": seed,
-        "method.rank": rank,
-    }
-    from tetrad import recipe as recipes
+def command(told: Command) -> Callable[..., None]:
+    """The function that typer makes a command of: `images`, then every flag of the method."""
+    flags = {flag.name.removeprefix("--").replace("-", "_"): flag for flag in (*SHARED, *told.flags)}
 
-    values: dict[str, Any] = recipes.read(recipe) if recipe else {}
-    recipes.override(values, "method.kind='lora'")
-    for key, value in flags.items():
-        if value is not None:
-            recipes.put(values, key, value)
-    for assignment in set_ or []:
-        recipes.override(values, assignment)
-    run(recipes.built(values), json)
+    def train(
+        images: str, recipe: Path | None, assignments: list[str] | None, as_json: bool, **given: str | float | None
+    ) -> None:
+        from tetrad import recipe as recipes
+
+        values: dict[str, Any] = recipes.read(recipe) if recipe else {}
+        recipes.override(values, f"method.kind={told.kind!r}")
+        if images:
+            recipes.put(values, "data.images", images)
+        for name, value in given.items():
+            if value is not None:
+                recipes.put(values, flags[name].setting, flags[name].parse(value))
+        for assignment in assignments or []:
+            recipes.override(values, assignment)
+        run(recipes.built(values), as_json)
+
+    images = "Folder of pictures, or builtin:subject, builtin:person, builtin:style."
+    recipe = typer.Option("--recipe", help="TOML file with any settings; flags win over it.")
+    assignments = typer.Option("--set", help="Any setting: section.key=value, like save.every=100.")
+    as_json = typer.Option("--json", help="One JSON object a line, for programs.")
+    parameters = [
+        parameter("images", Annotated[str, typer.Argument(help=images)], ""),
+        *(
+            parameter(name, Annotated[flag.kind | None, typer.Option(flag.name, help=flag.help)], None)
+            for name, flag in flags.items()
+        ),
+        parameter("recipe", Annotated[Path | None, recipe], None),
+        parameter("assignments", Annotated[list[str] | None, assignments], None),
+        parameter("as_json", Annotated[bool, as_json], False),
+    ]
+    train.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    train.__annotations__ = {}
+    return train
+
+
+def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+
+
+for each in COMMANDS:
+    app.command(each.kind, help=f"{each.help} Every setting is in docs/settings.md.")(command(each))
 
 
 def run(recipe: Any, as_json: bool) -> Any:

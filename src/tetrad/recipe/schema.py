@@ -1,0 +1,146 @@
+"""Everything that decides a run: a frozen dataclass for each section of a recipe."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tetrad.diffusion.objective import MinSnr, Objective, Offset, gaussian, uniform
+from tetrad.errors import TetradError
+from tetrad.methods.base import Method
+from tetrad.methods.lora import Lora
+from tetrad.training.schedules import Shape
+
+
+def option(default: Any, help: str) -> Any:
+    """A setting with the sentence that explains it; kohya's name for it stands in brackets."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class Data:
+    images: str = option("", "folder of pictures, one picture, or builtin:subject, builtin:person, builtin:style")
+    word: str = option("", "trigger word: what the new thing is called in a prompt (class_tokens, first word)")
+    class_word: str = option("", "what kind of thing it is, in a word the model knows (class_tokens)")
+    resolution: int = option(0, "side of the square whose area each picture gets; 0: the model's own (resolution)")
+    flip: bool = option(False, "show each picture mirrored half of the time; not for faces or writing (flip_aug)")
+
+    def __post_init__(self) -> None:
+        check(
+            "data.resolution",
+            self.resolution,
+            self.resolution == 0 or 32 <= self.resolution <= 4096,
+            "0 or from 32 to 4096",
+        )
+
+
+@dataclass(frozen=True)
+class Train:
+    steps: int = option(0, "updates, counted from the very first; 0: what the method usually needs (max_train_steps)")
+    batch_size: int = option(
+        0, "pictures in a batch; 0: 4 of small pictures, 1 of more than 128 pixels (train_batch_size)"
+    )
+    gradient_accumulation: int = option(1, "batches in an update (gradient_accumulation_steps)")
+    learning_rate: float | str = option(
+        "",
+        'a number, or rates until steps: "0.05:10, 0.02:20, 0.005"; not given: the method\'s (learning_rate, unet_lr)',
+    )
+    text_encoder_learning_rate: float | str = option(
+        "", "of the text encoders, the same way; not given: in the method's proportion (text_encoder_lr)"
+    )
+    schedule: Shape = option("cosine", "how the learning rate falls: constant, linear, cosine (lr_scheduler)")
+    warmup_steps: int = option(0, "steps in which the learning rate rises from zero (lr_warmup_steps)")
+    weight_decay: float = option(0.01, "AdamW's pull towards zero (optimizer_args weight_decay)")
+    max_grad_norm: float = option(1.0, "gradients longer than this are shortened to it (max_grad_norm)")
+    seed: int = option(0, "all randomness comes from it (seed)")
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+
+    def __post_init__(self) -> None:
+        check("train.steps", self.steps, 0 <= self.steps <= 1_000_000, "from 1 to 1000000, or 0 to have it chosen")
+        check("train.batch_size", self.batch_size, 0 <= self.batch_size <= 256, "from 1 to 256, or 0 to have it chosen")
+        check(
+            "train.gradient_accumulation",
+            self.gradient_accumulation,
+            1 <= self.gradient_accumulation <= 1024,
+            "from 1 to 1024",
+        )
+        for key in ("learning_rate", "text_encoder_learning_rate"):
+            rate = getattr(self, key)
+            check(f"train.{key}", rate, rate == "" or good_rate(rate), "above 0, at most 0.1; 1e-4 suits a LoRA")
+        check("train.warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "0 or more")
+        check("train.weight_decay", self.weight_decay, 0 <= self.weight_decay <= 1, "from 0 to 1")
+        check("train.max_grad_norm", self.max_grad_norm, self.max_grad_norm > 0, "above 0")
+
+
+@dataclass(frozen=True)
+class Loss:
+    noise_offset: float = option(0.0, "learn overall brightness too; 0.05 is usual, 0 is off (noise_offset)")
+    min_snr_gamma: float = option(0.0, "even out the noise levels; 5 is usual, 0 is off (min_snr_gamma)")
+
+    def __post_init__(self) -> None:
+        check("loss.noise_offset", self.noise_offset, 0 <= self.noise_offset <= 1, "from 0 to 1")
+        check("loss.min_snr_gamma", self.min_snr_gamma, 0 <= self.min_snr_gamma <= 100, "from 0 to 100")
+
+    def objective(self) -> Objective:
+        return Objective(
+            noise=Offset(self.noise_offset) if self.noise_offset else gaussian,
+            weight=MinSnr(self.min_snr_gamma) if self.min_snr_gamma else uniform,
+        )
+
+
+@dataclass(frozen=True)
+class Save:
+    out: str = option("runs", "folder in which the run's own folder is made (output_dir)")
+    name: str = option("", "name of the run, of its folder and of the file; not given: the word (output_name)")
+    every: int = option(0, "steps between saved files; 0: only at the end (save_every_n_steps)")
+    precision: Literal["fp32", "fp16", "bf16"] = option("fp16", "numbers in the file (save_precision)")
+
+    def __post_init__(self) -> None:
+        check("save.every", self.every, self.every >= 0, "0 or more")
+        bad = set(self.name) & set('<>:"/\\|?*\n\r\t')
+        check(
+            "save.name",
+            self.name,
+            not bad and self.name.isprintable() and not self.name.startswith(".") and len(self.name) <= 80,
+            'a file name of at most 80 letters without <>:"/\\|?*',
+        )
+
+
+@dataclass(frozen=True)
+class Sample:
+    prompts: tuple[str, ...] = option(
+        (), "prompts drawn during training at one seed; not given: made from the word (sample_prompts)"
+    )
+    every: int = option(
+        0, "steps between previews; 0: four in a run, none of big pictures on a CPU; -1: none (sample_every_n_steps)"
+    )
+    steps: int = option(20, "sampler steps of a preview")
+
+    def __post_init__(self) -> None:
+        check("sample.every", self.every, self.every >= -1, "-1 or more")
+        check("sample.steps", self.steps, 1 <= self.steps <= 1000, "from 1 to 1000")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a run."""
+
+    model: str = option(
+        "builtin", "checkpoint (.safetensors, .ckpt), diffusers folder, or builtin (pretrained_model_name_or_path)"
+    )
+    data: Data = field(default_factory=Data)
+    method: Method = field(default_factory=Lora)
+    train: Train = field(default_factory=Train)
+    loss: Loss = field(default_factory=Loss)
+    save: Save = field(default_factory=Save)
+    sample: Sample = field(default_factory=Sample)
+
+
+def check(key: str, value: object, good: bool, what: str) -> None:
+    if not good:
+        raise TetradError("E3103", f"{key} must be {what}; it is {value!r}")
+
+
+def good_rate(rate: float | str) -> bool:
+    try:
+        return 0 < float(rate) <= 0.1
+    except ValueError:
+        return False
