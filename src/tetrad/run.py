@@ -242,5 +242,6 @@ def saved(run: Run, step: int, path: Path) -> Saved:
         captions=[photo.caption for photo in run.found],
         hashes=library.model_hashes(run.recipe.model),
     )
-    library.save_lora(path, replace(learned, tensors=tensors), run.model, metadata(run.recipe, run.model, outcome))
+    about = metadata(run.recipe, run.model, outcome)
+    path = library.save(path, replace(learned, tensors=tensors), run.model, about)
     return Saved(step, path)

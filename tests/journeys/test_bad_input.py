@@ -475,17 +475,17 @@ BAD_LORAS: dict[str, tuple[Callable[[dict[str, Tensor], Path], object], str, str
     "for SD2": (
         lambda lora, path: save_file(lora, path, {"ss_v2": "True"}),
         "E5102",
-        "is a LoRA for Stable Diffusion 2",
+        "a LoRA for Stable Diffusion 2",
     ),
     "for SDXL": (
         lambda lora, path: save_file(lora, path, {"ss_base_model_version": "sdxl_base_v1-0"}),
         "E5102",
-        "is a LoRA for Stable Diffusion XL",
+        "a LoRA for Stable Diffusion XL",
     ),
     "for SDXL by its names": (
         lambda lora, path: save_file(lora | {"lora_te2_text_model_x.alpha": torch.ones(1)}, path),
         "E5102",
-        "is a LoRA for Stable Diffusion XL",
+        "a LoRA for Stable Diffusion XL",
     ),
     "for a wider model": (lambda lora, path: save_file(wide(lora), path), "E5102", "does not fit"),
     "without its up matrices": (

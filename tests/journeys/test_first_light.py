@@ -76,7 +76,7 @@ def fixed_loss(model: Model) -> float:
 def test_what_was_learned_lowers_the_loss_on_the_pictures(run: Path) -> None:
     model = library.load_model("builtin")
     before = fixed_loss(model)
-    library.attach_lora(run / "first.safetensors", model, 1.0)
+    library.attach(run / "first.safetensors", model)
     assert fixed_loss(model) < 0.9 * before
 
 
@@ -110,7 +110,7 @@ def test_ctrl_c_saves_what_was_learned_and_says_so(place: Path) -> None:
     (file,) = (place / "stopped").glob("*.safetensors")
     steps = int(file.stem.removeprefix("stopped-step"))
     assert steps == metrics.read_text("utf-8").count("\n")
-    library.load_lora(file, library.load_model("builtin"))
+    library.read(file, library.load_model("builtin"))
 
 
 def test_a_second_run_never_writes_over_the_first(place: Path, run: Path) -> None:

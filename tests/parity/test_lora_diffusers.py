@@ -59,8 +59,8 @@ def test_a_lora_draws_the_same_picture_here_and_in_diffusers(
 
     tensors = {name: tensor.to(dtype) for name, tensor in learned.tensors.items()}
     path = tmp_path / "zkr.safetensors"
-    library.save_lora(path, replace(learned, tensors=tensors), model, {})
-    library.attach_lora(path, model, 1.0)
+    library.save(path, replace(learned, tensors=tensors), model, {})
+    library.attach(path, model)
     ours = next(pictures(model, [REQUEST]))
     assert (ours - base).abs().max() > 0.1  # five thousand times the tolerance
     pipeline.load_lora_weights(str(tmp_path), weight_name=path.name, local_files_only=True)
@@ -70,8 +70,8 @@ def test_a_lora_draws_the_same_picture_here_and_in_diffusers(
 def test_strength_is_diffusers_adapter_weight(learned: Weights, tmp_path: Path) -> None:
     model, pipeline = tiny.model(), pipeline_of_its_own()
     path = tmp_path / "zkr.safetensors"
-    library.save_lora(path, learned, model, {})
-    library.attach_lora(path, model, 0.6)
+    library.save(path, learned, model, {})
+    library.attach(path, model, 0.6)
     pipeline.load_lora_weights(str(tmp_path), weight_name=path.name, adapter_name="zkr", local_files_only=True)
     pipeline.set_adapters("zkr", 0.6)
     torch.testing.assert_close(drawn_by(pipeline), next(pictures(model, [REQUEST])), **SAME)

@@ -57,7 +57,7 @@ def compared(lora: Path) -> Path:
         return [to_image(picture) for picture in pictures(model, requests, batch_size=len(requests))]
 
     without = drawn()
-    library.attach_lora(lora, model, 1.0)
+    library.attach(lora, model)
     with_lora = drawn()
     many = len(SEEDS)
     rows = [without[first : first + many] + with_lora[first : first + many] for first in range(0, len(requests), many)]

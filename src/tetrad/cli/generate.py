@@ -43,7 +43,7 @@ def generate(
     loaded = library.load_model(model)
     settle(loaded, place)
     for network, file in zip(parsed.loras, files, strict=True):
-        library.attach_lora(file, loaded, network.strength)
+        library.attach(file, loaded, network.strength, "lora")
     picture = next(pictures(loaded, [request]))
     png.save(path, to_image(picture), png.infotext(with_size(request, loaded), prompt, loaded.name))
     if path != out.expanduser():

@@ -1,9 +1,8 @@
-"""The only place where weight files are opened: safetensors, safe pickles, atomic writes."""
+"""The only place where weight files are opened and written: safetensors, safe pickles, atomic writes."""
 
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from tetrad.errors import TetradError
+from tetrad.formats import pickles
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 LARGEST_HEADER = 100_000_000  # safetensors' own limit
@@ -28,28 +27,9 @@ IMPOSTORS = {
 }
 
 
-class Inert:
-    """Stands for a class that an old checkpoint mentions and nobody needs; nothing of the real one is run."""
-
-    def __init__(self, *_: object, **__: object) -> None: ...
-    def __setstate__(self, _: object) -> None: ...
-
-
-# Honest old checkpoints carry these beside their tensors. Anything else that a pickle asks for is refused.
-HARMLESS: list[Any] = [
-    (Inert, "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint"),
-    (Inert, "pytorch_lightning.callbacks.ModelCheckpoint"),
-    (Inert, "numpy.core.multiarray.scalar"),
-    (Inert, "numpy._core.multiarray.scalar"),
-    (Inert, "numpy.dtype"),
-]
-# What torch says of a pickle that asks for more than tensors, and not of one that is damaged.
-FORBIDDEN = re.compile(r"GLOBAL|unrecognized function|Can only (create|build)")
-
-
 @dataclass(frozen=True)
 class File:
-    """A weight file's content: tensors by the file's own names."""
+    """A weight file's content: tensors by the file's own names, and what else it says, as words."""
 
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
@@ -63,7 +43,7 @@ def read(path: Path) -> File:
     """
     beginning = first_bytes(path)
     if path.suffix.lower() in PICKLES and not looks_like_safetensors(beginning):
-        return read_pickle(path)
+        return File(*pickles.read(path))
     check_safetensors(path, beginning)
     try:
         with safe_open(str(path), framework="pt") as opened:
@@ -143,21 +123,15 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def read_pickle(path: Path) -> File:
-    """A torch pickle's tensors, read without running anything that is in it."""
-    try:
-        with torch.serialization.safe_globals(HARMLESS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen kinds here; whichever it is, the file was not read
-        if FORBIDDEN.search(str(error)):
-            reason = (
-                "it asks for more than tensors, so it could run a program; use the .safetensors version of this model"
-            )
-            raise TetradError("E5010", f"{path} was not opened: {reason}") from error
-        raise TetradError("E5002", f"{path} is cut off or no model file; get it again from where it came") from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else {}
-    named = content.items() if isinstance(content, dict) else ()
-    return File({name: value for name, value in named if isinstance(name, str) and isinstance(value, Tensor)}, {})
+Content = File | pickles.Plain  # of a safetensors file, of a pickle
+
+
+def put(path: Path, content: Content) -> None:
+    """A file that is there whole or not at all: safetensors, or a pickle of plain values.  E4202 where it cannot be."""
+    if isinstance(content, File):
+        write(path, content.tensors, content.metadata)
+    else:
+        write_whole(path, pickles.serialized(content))
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -2,16 +2,17 @@
 
 from tetrad.library.finding import find_lora
 from tetrad.library.models import load_model, model_hashes, save_checkpoint
-from tetrad.library.networks import attach_lora, load_lora, save_lora
+from tetrad.library.networks import SPELLINGS, attach, read, save
 from tetrad.library.vaes import vae_identity
 
 __all__ = [
-    "attach_lora",
+    "SPELLINGS",
+    "attach",
     "find_lora",
-    "load_lora",
     "load_model",
     "model_hashes",
+    "read",
+    "save",
     "save_checkpoint",
-    "save_lora",
     "vae_identity",
 ]

@@ -1,65 +1,112 @@
 """What was learned: read from a file and fitted to a model, or written and read back."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tetrad.errors import TetradError, naming
 from tetrad.formats import described, files, kohya, sniff
+from tetrad.formats.files import Content, File
+from tetrad.methods import METHODS
 from tetrad.methods.base import Adapter
-from tetrad.methods.lora import Lora, layers
+from tetrad.methods.lora import layers
 from tetrad.models.base import Model
 from tetrad.weights import Weights
 
-Metadata = dict[str, str]
+Metadata = Mapping[str, str]
+Found = tuple[Weights, list[str]]  # what a file holds for a model, and its keys that mean nothing to it
 
 
-def load_lora(path: Path, model: Model) -> Weights:
-    """A LoRA file's weights for this model; every key must find a layer.
+@dataclass(frozen=True)
+class Spelling:
+    """One way in which a kind is written down.
 
-    Raises E5102 where the file is for another family, E5103 where keys find no layer, E5101 where it is no LoRA.
+    `encode` gets the metadata of the weights and of the run together, and under "name" the file's name without its
+    ending; `decode` says which of the file's keys it has no place for.
+    """
+
+    suffix: str  # the ending of such a file, ".safetensors"
+    encode: Callable[[Weights, Model, Metadata], Content]
+    decode: Callable[[File, Model], Found]
+
+
+def read(path: Path, model: Model, kind: str = "") -> Weights:
+    """What was learned, from a file of any spelling, for this model; every key must find its place.
+
+    Raises E5101 where it is nothing learned, or not of the kind asked for, E5103 where keys find no place, and what
+    the kind's own spellings raise where it was made for another model.
     """
     file = files.read(path)
-    if (kind := sniff(file.tensors)) != "lora":
-        raise TetradError("E5101", f"{path} is {described(kind)}, not a LoRA")
-    if (base := other_family(file.metadata, file.tensors)) is not None:
-        advice = f"give a {base} checkpoint with --model, or train this LoRA again on {model.title}"
-        raise TetradError("E5102", f"{path.name} is a LoRA for {base}, but {model.name} is {model.title}; {advice}")
-    weights, unmatched = kohya.decode(file.tensors, [layer for layer, _ in layers(model)], file.metadata)
-    if unmatched:
+    found = sniff(file.tensors)
+    if found not in SPELLINGS or kind not in ("", found):
+        wanted = described(kind) if kind else "something learned: " + " or ".join(map(described, SPELLINGS))
+        raise TetradError("E5101", f"{path} is {described(found)}, not {wanted}")
+    with naming(path):
+        readings = [spelling.decode(file, model) for spelling in SPELLINGS[found].values()]
+    weights, homeless = min(readings, key=lambda reading: len(reading[1]))
+    if homeless:
         raise TetradError(
             "E5103",
-            f"{path.name}: {len(unmatched)} of {len(file.tensors)} keys find no layer in {model.name} "
-            f"(the first is {unmatched[0]}); it was made for another model or by another method",
+            f"{path.name}: {len(homeless)} of {len(file.tensors)} keys find no layer in {model.name} "
+            f"(the first is {homeless[0]}); it was made for another model or by another method",
         )
     return weights
 
 
-def attach_lora(path: Path, model: Model, strength: float) -> Adapter:
-    """A LoRA file around a model, at a strength, until it is detached."""
+def attach(path: Path, model: Model, strength: float = 1.0, kind: str = "") -> Adapter:
+    """What a file holds around a model, at a strength, until it is detached."""
+    weights = read(path, model, kind)
     with naming(path):
-        return Lora.load(model, load_lora(path, model), strength)
+        return READERS[weights.kind].load(model, weights, strength)
 
 
-def other_family(metadata: Metadata, names: Iterable[str]) -> str | None:
-    """The family a LoRA says it is for, where that is not Stable Diffusion 1."""
+def save(path: Path, weights: Weights, model: Model, metadata: Metadata, spelling: str = "") -> Path:
+    """Write what was learned, in a spelling of its kind ("": the first), then read it back; the path as written.
+
+    Every tensor must be there, equal, and find its place in the model. The ending is the spelling's. Raises E4202 where
+    the file cannot be written, E5103 where what was written is not what was learned.
+    """
+    spellings = SPELLINGS[weights.kind]
+    chosen = spellings[spelling or next(iter(spellings))]
+    if path.suffix in (".safetensors", *files.PICKLES):
+        path = path.with_suffix("")
+    path = path.with_name(path.name + chosen.suffix)
+    about = {"name": path.name.removesuffix(chosen.suffix), **weights.metadata, **metadata}
+    files.put(path, chosen.encode(weights, model, about))
+    again = read(path, model, weights.kind).tensors
+    wrong = weights.tensors.keys() ^ again.keys() or {
+        name for name, tensor in weights.tensors.items() if not again[name].to(tensor.dtype).equal(tensor.cpu())
+    }
+    if wrong:
+        raise TetradError(
+            "E5103", f"{path} was written but reads back differently at {min(wrong)}; check the disk it lies on"
+        )
+    return path
+
+
+def encode_kohya(weights: Weights, model: Model, metadata: Metadata) -> File:
+    tensors = kohya.encode(weights)
+    return File(tensors, kohya.signed(tensors, {key: value for key, value in metadata.items() if key != "name"}))
+
+
+def decode_kohya(file: File, model: Model) -> Found:
+    """A kohya LoRA; E5102 where it says that it is for another family."""
+    base = family_of_lora(file.metadata, file.tensors)
+    if base not in (None, model.title):
+        advice = f"give a {base} checkpoint with --model, or train this LoRA again on {model.title}"
+        raise TetradError("E5102", f"this is a LoRA for {base}, but {model.name} is {model.title}; {advice}")
+    return kohya.decode(file.tensors, [layer for layer, _ in layers(model)], file.metadata)
+
+
+def family_of_lora(metadata: Metadata, names: Iterable[str]) -> str | None:
+    """The family a LoRA says it is for, where it says one that is not Stable Diffusion 1."""
     base = metadata.get("ss_base_model_version", "")
     if base.startswith("sdxl") or any(name.startswith("lora_te2_") for name in names):
         return "Stable Diffusion XL"
-    if metadata.get("ss_v2") == "True":
-        return "Stable Diffusion 2"
-    return None
+    return "Stable Diffusion 2" if metadata.get("ss_v2") == "True" else None
 
 
-def save_lora(path: Path, weights: Weights, model: Model, metadata: Metadata) -> None:
-    """Write a kohya LoRA, then read it back: each tensor must be there, equal, and find its layer in the model.
-
-    Raises E4202 where it cannot be written, E5103 where what was written is not what was learned.
-    """
-    tensors = kohya.encode(weights)
-    files.write(path, tensors, kohya.signed(tensors, metadata))
-    again = load_lora(path, model)
-    wrong = [name for name, tensor in weights.tensors.items() if not again.tensors[name].equal(tensor.cpu())]
-    if wrong or again.tensors.keys() != weights.tensors.keys():
-        raise TetradError(
-            "E5103", f"{path} was written but reads back differently at {wrong[:1]}; check the disk it lies on"
-        )
+READERS = {method.writes: method for method in METHODS.values()}
+SPELLINGS: dict[str, dict[str, Spelling]] = {
+    "lora": {"kohya": Spelling(".safetensors", encode_kohya, decode_kohya)},
+}

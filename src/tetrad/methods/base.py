@@ -61,15 +61,19 @@ class Method(Protocol):
 
 
 class Around:
-    """A module's forward with changes around it, the first made innermost."""
+    """A module's forward with changes around it: inner ones, the first made innermost, then outer ones around them all.
+
+    An outer change decides what the module and everything beside it reads; of several the first made reads first.
+    """
 
     def __init__(self, module: nn.Module) -> None:
-        self.inner = module.forward
-        self.changes: list[Change] = []
+        self.call = module.forward
+        self.inner: list[Change] = []
+        self.outer: list[Change] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        call = self.inner
-        for change in self.changes:
+        call = self.call
+        for change in (*self.inner, *reversed(self.outer)):
             call = partial(change, call)
         return call(*args, **kwargs)
 
@@ -78,23 +82,27 @@ class Patches:
     """An adapter's changes to a model whose tree, names and tensors stay as they were; undoing is exact."""
 
     def __init__(self) -> None:
-        self.made: list[tuple[nn.Module, Change]] = []
+        self.made: list[tuple[nn.Module, list[Change], Change]] = []
 
     def after_update(self) -> None:
         """Nothing learned this way needs bounds, unless an adapter says otherwise."""
 
-    def around(self, module: nn.Module, change: Change) -> None:
-        """From now on `module(x)` is `change(call, x)`, where `call(x)` is what it was until now."""
+    def around(self, module: nn.Module, change: Change, outer: bool = False) -> None:
+        """From now on `module(x)` is `change(call, x)`, where `call(x)` is what it was until now.
+
+        An `outer` change stays outside every change that is not, whichever was made first.
+        """
         if not isinstance(module.forward, Around):
             module.forward = Around(module)
-        module.forward.changes.append(change)
-        self.made.append((module, change))
+        changes = module.forward.outer if outer else module.forward.inner
+        changes.append(change)
+        self.made.append((module, changes, change))
 
     def detach(self) -> None:
-        for module, change in self.made:
+        for module, changes, change in self.made:
             around = module.forward
             assert isinstance(around, Around)
-            around.changes.remove(change)
-            if not around.changes:
+            changes.remove(change)
+            if not around.inner and not around.outer:
                 del module.forward
         self.made.clear()
