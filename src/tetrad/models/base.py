@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tetrad.diffusion.noise import DDPM
-from tetrad.models.text import TextEncoder
+from tetrad.models.text import WINDOW, Reading, Text, TextEncoder
 from tetrad.models.vae import Vae
 from tetrad.weights import Weights
 
@@ -20,20 +20,31 @@ class Conditioning:
 
     tokens: Tensor  # (B, L, D), what cross-attention reads
     pooled: Tensor | None = None  # (B, P), where the family has one
-    framing: Tensor | None = None  # (B, 6), where the family reads sizes and crops
+    framing: Tensor | None = None  # (B, 6) height, width, crop top, left, target height, width; where it reads them
+    empty: Tensor | None = None  # (1, 77, D), an empty text's chunk, where texts are as long as they like
 
     @classmethod
     def stacked(cls, rows: Sequence["Conditioning"]) -> "Conditioning":
-        """One conditioning of several, row after row."""
+        """One conditioning of several, row after row; shorter ones are filled up with an empty text's chunks."""
+        longest = max(row.tokens.shape[1] for row in rows)
+
+        def filled(row: Conditioning) -> Tensor:
+            short = longest - row.tokens.shape[1]
+            if not short:
+                return row.tokens
+            assert row.empty is not None, "only texts of any length can differ in length"
+            chunks = row.empty.repeat(len(row.tokens), short // row.empty.shape[1], 1)
+            return torch.cat([row.tokens, chunks], dim=1)
 
         def together(tensors: list[Tensor | None]) -> Tensor | None:
             given = [tensor for tensor in tensors if tensor is not None]
             return torch.cat(given) if given else None
 
         return cls(
-            torch.cat([row.tokens for row in rows]),
+            torch.cat([filled(row) for row in rows]),
             together([row.pooled for row in rows]),
             together([row.framing for row in rows]),
+            rows[0].empty,
         )
 
 
@@ -48,6 +59,7 @@ class Model(Protocol):
     noise: DDPM
     vae: Vae
     texts: Sequence[TextEncoder]
+    reading: Reading  # how texts are read, replaceable
 
     @classmethod
     def build(cls, weights: Weights, name: str) -> "Model":
@@ -58,7 +70,9 @@ class Model(Protocol):
         """The networks a method may change, by canonical name."""
         ...
 
-    def condition(self, captions: Sequence[str], framing: Tensor | None = None) -> Conditioning: ...
+    def condition(self, texts: Sequence[Text], framing: Tensor | None = None) -> Conditioning:
+        """What the network reads of each text, one row a text, all of one length."""
+        ...
 
     def predict(self, z_t: Tensor, t: Tensor, c: Conditioning) -> Tensor:
         """The network's raw output for noisy latents z_t (B, C, h, w) at times t (B,)."""
@@ -67,6 +81,25 @@ class Model(Protocol):
     def weights(self) -> Weights:
         """Everything the model is, VAE included, by canonical name."""
         ...
+
+
+def read(
+    encoders: Sequence[TextEncoder], texts: Sequence[Text], reading: Reading, framing: Tensor | None = None
+) -> Conditioning:
+    """Texts through one encoder or several side by side; pooled by the last one that pools."""
+    asked = texts if reading.chunks is not None else [*texts, ""]
+    tokens = [encoder.tokens(asked, reading) for encoder in encoders]
+    length = reading.chunks or max(len(chunks) for each in tokens for chunks in each)
+    full = [[[*chunks, *[[]] * (length - len(chunks))] for chunks in each] for each in tokens]
+    encoded = [encoder(each, reading) for encoder, each in zip(encoders, full, strict=True)]
+    hidden = torch.cat([each.tokens for each in encoded], dim=-1) if len(encoded) > 1 else encoded[0].tokens
+    pooled = encoded[-1].pooled
+    return Conditioning(
+        hidden[: len(texts)],
+        None if pooled is None else pooled[: len(texts)],
+        framing,
+        hidden[len(texts) :, :WINDOW] if len(asked) > len(texts) else None,
+    )
 
 
 def freeze(model: Model) -> None:

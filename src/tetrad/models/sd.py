@@ -12,8 +12,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from tetrad.diffusion.noise import DDPM, Prediction, scaled_linear
 from tetrad.errors import TetradError
-from tetrad.models.base import Conditioning
-from tetrad.models.text import WINDOW, TextEncoder
+from tetrad.models.base import Conditioning, read
+from tetrad.models.text import WINDOW, Reading, Text, TextEncoder
 from tetrad.models.vae import Vae
 from tetrad.weights import Weights
 
@@ -54,6 +54,7 @@ class StableDiffusion1:
         self.noise = DDPM(scaled_linear(), prediction)
         self.unet = unet
         self.vae = Vae(vae, VAE_SCALE)
+        self.reading = Reading()
         self.texts: Sequence[TextEncoder] = (TextEncoder("text_encoder", text),)
 
     @classmethod
@@ -91,8 +92,8 @@ class StableDiffusion1:
     def parts(self) -> dict[str, nn.Module]:
         return {"unet": self.unet, "text_encoder": self.texts[0].network}
 
-    def condition(self, captions: Sequence[str], framing: Tensor | None = None) -> Conditioning:
-        return Conditioning(self.texts[0](captions))
+    def condition(self, texts: Sequence[Text], framing: Tensor | None = None) -> Conditioning:
+        return read(self.texts, texts, self.reading)
 
     def predict(self, z_t: Tensor, t: Tensor, c: Conditioning) -> Tensor:
         output: Tensor = self.unet(z_t, t, c.tokens, return_dict=False)[0]
