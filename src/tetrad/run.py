@@ -15,7 +15,7 @@ from tetrad.data import buckets
 from tetrad.data.batches import Batch, Batches, Sample
 from tetrad.data.cache import Cache, default_folder, encode_photos
 from tetrad.data.folder import Photo, photos
-from tetrad.data.images import to_image
+from tetrad.data.images import framing, to_image
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.generation import png
@@ -157,12 +157,7 @@ def usual_rates(recipe: Recipe, groups: Iterable[str]) -> dict[str, float]:
 def updates(batches: Batches, number: int, accumulation: int, place: torch.device) -> Iterator[list[Batch]]:
     """The batches of each update, on the device; batch k is the same whatever came before."""
     for update in range(number):
-        first = update * accumulation
-        yield [on(place, batches.batch(first + micro)) for micro in range(accumulation)]
-
-
-def on(place: torch.device, batch: Batch) -> Batch:
-    return replace(batch, latents=batch.latents.to(place), weight=batch.weight.to(place))
+        yield [batch.to(place) for batch in batches.update(update, accumulation)]
 
 
 def find_photos(recipe: Recipe, cache: Cache) -> tuple[list[Photo], list[Event]]:
@@ -215,7 +210,8 @@ def encoded(recipe: Recipe, model: Model, found: Sequence[Photo], cache: Cache) 
     identity = library.vae_identity(model)
     made = encode_photos(found, chosen, model.vae.encode, identity, cache, recipe.data.flip)
     for number, distributions in made:
-        yield Sample(distributions, found[number].caption)
+        photo = found[number]
+        yield Sample(distributions, photo.captions, framing=framing((photo.width, photo.height), chosen[number]))
 
 
 def previews(run: Run, step: int) -> Iterator[Event]:

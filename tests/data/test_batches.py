@@ -1,5 +1,6 @@
 """A batch is a pure function of (seed, number); an epoch shows every sample once, whatever the sizes."""
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from tetrad.data.batches import Batch, Batches, Sample
 from tetrad.data.cache import Distribution
+from tetrad.data.captions import Captions, Wording
 
 SQUARE, WIDE, TALL = (4, 8, 8), (4, 4, 16), (4, 16, 4)
 
@@ -14,7 +16,8 @@ SQUARE, WIDE, TALL = (4, 8, 8), (4, 4, 16), (4, 16, 4)
 def sample(number: int, shape: tuple[int, ...] = SQUARE, std: float = 0.0, views: int = 1) -> Sample:
     """Its latents are its number, or minus it where mirrored."""
     means = [torch.full(shape, float(number) * sign) for sign in (1, -1)[:views]]
-    return Sample(tuple(Distribution(mean, torch.full(shape, std)) for mean in means), f"photo {number}", number / 10)
+    distributions = tuple(Distribution(mean, torch.full(shape, std)) for mean in means)
+    return Sample(distributions, Captions(f"photo {number}"), number / 10)
 
 
 def mixed(std: float = 0.0, views: int = 1) -> list[Sample]:
@@ -113,3 +116,86 @@ def test_a_sample_is_mirrored_half_of_the_time() -> None:
     signs = torch.stack([batches.batch(number).latents[:, 0, 0, 0].sign() for number in range(400)])
     assert (signs.mean(0).abs() < 0.2).all()  # 4 standard errors
     assert (signs[:, 0] * signs[:, 1]).mean().abs() < 0.2, "each for itself"
+
+
+def with_priors(subjects: int, priors: int, shape: tuple[int, ...] = SQUARE) -> list[Sample]:
+    """Subjects numbered from 1, priors from 101."""
+    seen = [sample(number) for number in range(1, subjects + 1)]
+    before = [replace(sample(number, shape), prior=True, weight=0.5) for number in range(101, 101 + priors)]
+    return [replace(s, weight=1.0) for s in seen] + before
+
+
+def loss(update: list[Batch]) -> float:
+    """A loss that is each sample's number, summed and divided as the loop does."""
+    total = sum((batch.weight * batch.latents[:, 0, 0, 0]).sum() for batch in update)
+    return float(total) / sum(batch.subjects for batch in update)
+
+
+@pytest.mark.parametrize("shape,parts", [(SQUARE, 1), (WIDE, 2)])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5])
+def test_the_loss_is_the_subjects_mean_and_the_priors_mean_by_its_weight(
+    shape: tuple[int, ...], parts: int, batch_size: int
+) -> None:
+    """diffusers' loss_instance + prior_loss_weight * loss_prior, whether one batch holds both or not."""
+    batches = Batches(with_priors(5, 7, shape), batch_size, seed=0)
+    for number in range(2 * len(batches)):
+        update = batches.update(number)
+        numbers = torch.cat([batch.latents[:, 0, 0, 0] for batch in update])
+        subjects, priors = numbers[numbers < 100], numbers[numbers > 100]
+        assert len(update) == parts and len(subjects) == len(priors)
+        assert abs(loss(update) - (subjects.mean() + 0.5 * priors.mean())) < 1e-4
+
+
+def test_accumulated_updates_hold_the_batches_in_their_order() -> None:
+    batches = Batches(with_priors(5, 3, WIDE), 2, seed=0)
+    one_by_one = [batch for number in range(6, 9) for batch in batches.update(number)]
+    assert all(equal(one, other) for one, other in zip(batches.update(2, 3), one_by_one, strict=True))
+
+
+@pytest.mark.parametrize("priors,batch_size", [(1, 4), (3, 4), (6, 2), (7, 2), (40, 3)])
+def test_priors_are_shown_in_turn(priors: int, batch_size: int) -> None:
+    batches = Batches(with_priors(batch_size * 5, priors), batch_size, seed=0)
+    turns = -(-priors // batch_size)
+    for first in range(0, 3 * turns, turns):
+        shown = [index for number in range(first, first + turns) for index in batches.prior_plan(number)]
+        assert set(shown) == {index for index, s in enumerate(batches.samples) if s.prior}
+        assert len(shown) == turns * batch_size
+
+
+@pytest.mark.parametrize("priors", [0, 4])
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_how_many_samples_went_before_is_counted_without_drawing_them(priors: int, accumulation: int) -> None:
+    batches = Batches(with_priors(7, priors), 3, seed=0)
+    shown = 0
+    for number in range(8):
+        assert batches.samples_before(number, accumulation) == shown
+        shown += sum(len(batch.captions) for batch in batches.update(number, accumulation))
+
+
+def test_a_repeated_sample_is_shown_so_often_in_an_epoch() -> None:
+    batches = Batches([replace(sample(0), repeats=3), sample(1)], 1, seed=0)
+    assert sorted(batches.plan(number)[0] for number in range(len(batches))) == [0, 0, 0, 1]
+
+
+def test_a_caption_is_drawn_by_seed_and_number_alone() -> None:
+    captions = Captions("a, b, c, d, e, f", wording=Wording(shuffle=True))
+    samples = [replace(sample(number), captions=captions) for number in range(4)]
+    drawn = [Batches(samples, 2, seed=1).batch(number).captions for number in range(10)]
+    assert [Batches(samples, 2, seed=1).batch(number).captions for number in reversed(range(10))][::-1] == drawn
+    assert len({caption for batch in drawn for caption in batch}) > 15, "each for itself"
+    assert drawn[0] != Batches(samples, 2, seed=2).batch(0).captions
+
+
+def test_framing_and_mask_follow_their_samples() -> None:
+    mask = torch.arange(64.0).view(1, 8, 8)
+    masked = replace(sample(1, views=2), framing=(9, 8, 0, 1, 8, 8), masks=(mask, mask.flip(-1)))
+    plain = replace(sample(2), framing=(7, 7, 0, 0, 8, 8))
+    batches = Batches([masked, plain], 2, seed=0)
+    for number in range(4):
+        batch, plan = batches.batch(number), batches.plan(number)
+        assert batch.framing is not None and batch.mask is not None
+        assert batch.framing[plan.index(0)].tolist() == [9, 8, 0, 1, 8, 8]
+        turned = batch.latents[plan.index(0), 0, 0, 0] < 0
+        assert torch.equal(batch.mask[plan.index(0)], mask.flip(-1) if turned else mask)
+        assert torch.equal(batch.mask[plan.index(1)], torch.ones(1, 8, 8))
+    assert Batches([sample(1)], 1, seed=0).batch(0).framing is None

@@ -1,102 +1,108 @@
-"""A caption is read whatever its encoding, and the word that was given is always in it."""
+"""A caption is wholly decided by a generator; templates, shuffling and leaving out do what they say and no more."""
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tetrad.data.captions import caption
+from tetrad.data.captions import Captions, Wording
+from tetrad.diffusion.randomness import generator
+from tetrad.errors import TetradError
 
-CAT = "一只猫坐在沙发上"
-
-
-def beside(folder: Path, content: bytes, suffix: str = ".txt") -> Path:
-    (folder / f"a{suffix}").write_bytes(content)
-    return folder / "a.png"
+TAGS = "zkr, red hat, blue sky, a dog, grass"
 
 
-@pytest.mark.parametrize("content,text", [
-    (CAT.encode(), CAT),
-    (CAT.encode("utf-8-sig"), CAT),
-    (CAT.encode("utf-16"), CAT),
-    (b"\xfe\xff" + CAT.encode("utf-16-be"), CAT),
-    (CAT.encode("gb18030"), CAT),
-    (b"a hat\r\nred\r\n", "a hat, red"),
-    (b"a hat\rred", "a hat, red"),
-    (b"a hat,\n\n  , red ,\n", "a hat, red"),
-    (b"a\0 hat\0", "a hat"),
-    (b"a\x1b[31m hat", "a[31m hat"),
-    (b"  a\tred   hat ", "a red hat"),
-    ("a\u3000hat\u00a0on".encode(), "a hat on"),
-    (b"<script>alert(1)</script> {{7*7}} ${x}", "<script>alert(1)</script> {{7*7}} ${x}"),
+def drawn(captions: Captions, times: int = 200) -> list[str]:
+    return [captions.draw(generator(0, step, "caption")) for step in range(times)]
+
+
+def worded(words: str = TAGS, name: str = "", templates: tuple[str, ...] = ("[filewords]",), **how: Any) -> list[str]:
+    return drawn(Captions(words, templates, name, Wording(**how)))
+
+
+@pytest.mark.parametrize(
+    "words", [TAGS, "a hat,red;  (x:1.2) {a|b} [c] \\(d\\)", "戴帽子的猫，红色、大", "", "zkr ||| a"]
+)
+def test_words_stay_as_they_are_unless_something_is_asked_for(words: str) -> None:
+    assert set(worded(words)) == {" ".join(words.split())}
+    assert Captions(words).plain == " ".join(words.split())
+
+
+def test_a_caption_is_decided_by_its_generator() -> None:
+    captions = Captions(TAGS, ("[filewords]", "a [name]"), "zkr", Wording(shuffle=True, tag_dropout=0.3, dropout=0.1))
+    assert drawn(captions) == drawn(captions)
+    assert len(set(drawn(captions))) > 50
+
+
+def test_shuffling_keeps_every_tag_and_the_kept_ones_in_front() -> None:
+    shown = worded(shuffle=True, keep_tokens=2)
+    assert len(set(shown)) == 6
+    assert all(
+        text.startswith("zkr, red hat, ") and sorted(text.split(", ")) == sorted(TAGS.split(", ")) for text in shown
+    )
+
+
+@pytest.mark.parametrize("words", ["猫，红帽，蓝天", "猫,红帽，蓝天"])
+def test_full_width_commas_part_tags(words: str) -> None:
+    shown = worded(words, shuffle=True)
+    assert len(set(shown)) == 6 and {"猫, 红帽, 蓝天", "蓝天, 红帽, 猫"} <= set(shown)
+
+
+def test_the_kept_tags_end_at_a_mark_and_begin_again_at_the_second() -> None:
+    words = "zkr, 1girl ||| hat, dress ||| best, sharp"
+    shown = set(worded(words, shuffle=True, keep_separator="|||"))
+    assert shown == {"zkr, 1girl, hat, dress, best, sharp", "zkr, 1girl, dress, hat, best, sharp"}
+    assert set(worded(words, keep_separator="|||")) == {"zkr, 1girl, hat, dress, best, sharp"}
+
+
+def test_tags_are_left_out_as_often_as_asked_and_the_word_never() -> None:
+    shown = worded(tag_dropout=0.4, name="zkr")
+    assert all(text.startswith("zkr") for text in shown)
+    for tag in ("red hat", "grass"):
+        assert 0.5 < sum(tag in text for text in shown) / len(shown) < 0.7
+    assert set(worded(tag_dropout=1.0, keep_tokens=3)) == {"zkr, red hat, blue sky"}
+
+
+def test_a_picture_is_shown_without_words_as_often_as_asked() -> None:
+    shown = worded(dropout=0.25, templates=("art of [name]",), name="zkr")
+    assert set(shown) == {"", "art of zkr"} and 0.15 < shown.count("") / len(shown) < 0.35
+
+
+def test_tags_joined_by_the_second_separator_stay_together() -> None:
+    shown = set(worded("zkr, red;;;hat, sky", shuffle=True, secondary_separator=";;;"))
+    assert len(shown) == 6 and all("red,hat" in text for text in shown)
+
+
+def test_wildcards_choose_one_and_one_line_of_several() -> None:
+    shown = set(worded("a {red|blue} hat\na {{plain}} one", wildcards=True))
+    assert shown == {"a red hat", "a blue hat", "a {plain} one"}
+    assert set(worded("a {red|blue} hat\na one")) == {"a {red|blue} hat, a one"}
+
+
+def test_prefix_and_suffix_stand_around_the_words_alone() -> None:
+    assert set(worded("a hat", prefix="photo of", suffix="on wood")) == {"photo of a hat on wood"}
+    assert set(worded("a\nb", prefix="p", wildcards=True)) == {"p a", "p b"}
+
+
+@pytest.mark.parametrize("template,words,text", [
+    ("a photo of [name], [filewords]", "red hat", "a photo of zkr dog, red hat"),
+    ("[NAME] [FileWords] [other]", "red", "zkr dog red [other]"),
+    ("[filewords], by [name]", "the [name] itself", "the [name] itself, by zkr dog"),
+    ("[name], [filewords]", "", "zkr dog"),
+    ("picture", "red", "picture"),
 ])  # fmt: skip
-def test_a_caption_file_is_read(tmp_path: Path, content: bytes, text: str) -> None:
-    found = caption(beside(tmp_path, content))
-    assert (found.text, found.source, found.problem) == (text, "file", None)
+def test_a_template_is_filled_once(template: str, words: str, text: str) -> None:
+    assert set(worded(words, "zkr dog", (template,))) == {text}
 
 
-@pytest.mark.parametrize("suffix", [".txt", ".caption", ".TXT"])
-def test_any_usual_suffix_is_a_caption(tmp_path: Path, suffix: str) -> None:
-    assert caption(beside(tmp_path, b"a hat", suffix)).text == "a hat"
+def test_every_template_has_its_turn() -> None:
+    shown = worded("hat", "zkr", ("a [name]", "b [filewords]", "c"))
+    assert {text: 40 < shown.count(text) < 95 for text in shown} == {"a zkr": True, "b hat": True, "c": True}
 
 
-def test_only_the_last_suffix_is_exchanged(tmp_path: Path) -> None:
-    (tmp_path / "a.b.txt").write_text("a hat")
-    assert caption(tmp_path / "a.b.png").text == "a hat"
-
-
-@pytest.mark.parametrize("content", [b"", b"  \r\n\t\n", b"\xef\xbb\xbf", b"\0\0", b",,\n,"])
-def test_an_empty_caption_is_none(tmp_path: Path, content: bytes) -> None:
-    assert caption(beside(tmp_path, content), "zkr").source == "word"
-
-
-def test_an_empty_txt_leaves_the_caption_file_its_turn(tmp_path: Path) -> None:
-    beside(tmp_path, b"")
-    assert caption(beside(tmp_path, b"a hat", ".caption")).text == "a hat"
-
-
-@pytest.mark.parametrize("content,code", [(b"a" * 100_001, "E4151"), (b"caf\xe9 \xff\xff\xff", "E4152")])
-def test_a_caption_that_cannot_be_used_is_named(tmp_path: Path, content: bytes, code: str) -> None:
-    found = caption(beside(tmp_path, content), "zkr")
-    assert (found.text, found.problem and found.problem.code) == ("a photo of zkr", code)
-
-
-def test_a_folder_is_no_caption(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").mkdir()
-    assert caption(tmp_path / "a.png", "zkr").source == "word"
-
-
-@pytest.mark.parametrize("word,class_word,text,source", [
-    ("zkr", "", "a photo of zkr", "word"),
-    ("zkr", "dog", "a photo of zkr dog", "word"),
-    ("", "dog", "dog", "class"),
+@pytest.mark.parametrize("how", [
+    {"tag_dropout": 1.1}, {"dropout": -0.1}, {"keep_tokens": -1}, {"separator": " "}, {"name_pattern": "("},
 ])  # fmt: skip
-def test_without_a_file_the_words_are_the_caption(word: str, class_word: str, text: str, source: str) -> None:
-    found = caption(Path("nowhere/IMG_1.png"), word, class_word)
-    assert (found.text, found.source) == (text, source)
-
-
-@pytest.mark.parametrize("stem,text", [
-    ("red_hat-on table", "red hat on table"), ("my dog (3)", "my dog"), ("IMG_20240102_1", "a photo"),
-    ("DSC0001", "a photo"), ("橘猫", "橘猫"), ("...", "a photo"),
-])  # fmt: skip
-def test_without_any_word_the_name_is_the_caption(stem: str, text: str) -> None:
-    found = caption(Path(f"nowhere/{stem}.png"))
-    assert (found.text, found.source) == (text, "name")
-
-
-@pytest.mark.parametrize("text", ["zkr on a chair", "a ZKR, sitting", "the (zkr)", "zkr"])
-def test_a_caption_with_the_word_stays_as_it_is(tmp_path: Path, text: str) -> None:
-    found = caption(beside(tmp_path, text.encode()), "zkr", "dog")
-    assert (found.text, found.source) == (text, "file")
-
-
-@pytest.mark.parametrize("text", ["a dog", "zkrs", "azkr", "zkr狗", "zkr_2"])
-def test_a_caption_without_the_word_gets_it_in_front(tmp_path: Path, text: str) -> None:
-    found = caption(beside(tmp_path, text.encode()), "zkr", "dog")
-    assert (found.text, found.source) == (f"zkr, {text}", "file+word")
-
-
-def test_a_word_is_not_a_pattern(tmp_path: Path) -> None:
-    image = beside(tmp_path, b"a <zkr.1> zkr dog")
-    assert caption(image, "<zkr.1>").source == "file"
-    assert caption(image, "zk.").source == "file+word"
+def test_a_setting_out_of_range_is_named(how: dict[str, Any]) -> None:
+    with pytest.raises(TetradError, match=f"data.captions.{next(iter(how))} must be") as caught:
+        Wording(**how)
+    assert caught.value.code == "E3103"

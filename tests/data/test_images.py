@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
-from tetrad.data.images import BadImage, fit, load, to_image, to_tensor, upright
+from tetrad.data.images import BadImage, fit, framing, load, to_image, to_tensor, upright
 
 LOSSLESS = ("png", "bmp", "tiff")
 QUADRANTS = {(0, 0): "red", (1, 0): "lime", (0, 1): "blue", (1, 1): "yellow"}
@@ -212,3 +212,16 @@ def test_a_tensor_is_the_picture_and_back() -> None:
 
 def test_what_is_outside_of_0_to_1_is_clamped() -> None:
     assert to_image(torch.tensor([-1.0, 0.5, 7.0]).view(3, 1, 1)).getpixel((0, 0)) == (0, 128, 255)
+
+
+@pytest.mark.parametrize("original,size,expected", [
+    ((512, 512), (512, 512), (512, 512, 0, 0, 512, 512)),
+    ((1000, 500), (512, 512), (500, 1000, 0, 256, 512, 512)),
+    ((500, 1000), (512, 512), (1000, 500, 256, 0, 512, 512)),
+    ((4000, 3000), (1152, 896), (3000, 4000, 0, 21, 896, 1152)),
+    ((64, 64), (128, 256), (64, 64, 0, 64, 256, 128)),
+])  # fmt: skip
+def test_framing_tells_what_fitting_cuts_off(
+    original: tuple[int, int], size: tuple[int, int], expected: tuple[int, ...]
+) -> None:
+    assert framing(original, size) == expected

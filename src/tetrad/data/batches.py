@@ -1,22 +1,30 @@
-"""Which pictures are learned from together at each step, as a function of the step's number."""
+"""Which pictures are learned from together at each step, and in which words, as a function of the step's number."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from itertools import cycle, islice
 
 import torch
 from torch import Tensor
 
 from tetrad.data.cache import Distribution
+from tetrad.data.captions import Captions
 from tetrad.diffusion.randomness import generator
+
+Framing = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture in its views (upright, or upright and mirrored), all of one shape, with its caption."""
+    """One picture in its views (upright, or upright and mirrored), all of one shape, with what it may be called."""
 
     distributions: tuple[Distribution, ...]
-    caption: str
+    captions: Captions
     weight: float = 1.0
+    prior: bool = False  # it shows what the model knew before, not what it shall learn
+    framing: Framing | None = None  # original height, width, crop top, left, target height, width: what SDXL reads
+    repeats: int = 1  # how often an epoch shows it
+    masks: tuple[Tensor, ...] = ()  # (1, h, w) of each view: how much each place counts
 
     @property
     def shape(self) -> torch.Size:
@@ -26,74 +34,157 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one training step learns from."""
+    """What a model learns from at once: subjects, and priors after them."""
 
     latents: Tensor  # (B, C, h, w)
     captions: tuple[str, ...]
     weight: Tensor  # (B,)
-    framing: Tensor | None = None
-    mask: Tensor | None = None
+    framing: Tensor | None = None  # (B, 6)
+    mask: Tensor | None = None  # (B, 1, h, w)
+    priors: int = 0  # how many of them are prior pictures
+
+    @property
+    def subjects(self) -> int:
+        """How many samples an update's summed loss is divided by.
+
+        Priors are not counted: with as many of them, their weight w makes the sum over this number
+        mean(subjects) + w · mean(priors).
+        """
+        return len(self.captions) - self.priors
+
+    def to(self, place: torch.device) -> "Batch":
+        moved = {f.name: value.to(place) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
+        return replace(self, **moved)
 
 
 class Batches:
     """Endless batches, each a pure function of (seed, number), so that a resumed run sees what an unbroken one does.
 
-    An epoch shows every sample once. A batch holds one shape only, so the last of each shape may be smaller.
+    An epoch shows every subject once for each of its repeats. A batch holds one shape only, so the last of each shape
+    may be smaller. Where there are priors each batch has as many of them beside it, taken in turn.
     """
 
     def __init__(self, samples: Sequence[Sample], batch_size: int, seed: int) -> None:
-        assert samples and batch_size >= 1, (len(samples), batch_size)
         self.samples = samples
         self.batch_size = batch_size
         self.seed = seed
-        self._buckets = buckets(samples)
-        self._epoch: tuple[int, list[list[int]]] = (-1, [])
+        self._subjects = buckets(samples, prior=False)
+        self._priors = buckets(samples, prior=True)
+        assert self._subjects and batch_size >= 1, (len(samples), batch_size)
+        self._orders: dict[str, tuple[int, list[list[int]]]] = {}
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
-        return sum(-(-len(bucket) // self.batch_size) for bucket in self._buckets)
+        return self._cuts(self._subjects)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.starting(0)
 
     def starting(self, number: int) -> Iterator[Batch]:
-        """Batch `number` and all after it, without end."""
+        """Batch `number` of the subjects and all after it, without end."""
         while True:
             yield self.batch(number)
             number += 1
 
+    def update(self, number: int, accumulation: int = 1) -> list[Batch]:
+        """What update `number`, 0 being the first, learns from: `accumulation` batches, each with its priors.
+
+        Priors share their subjects' batch where they have its shape, and else come in one of their own.
+        """
+        first = number * accumulation
+        return [batch for micro in range(first, first + accumulation) for batch in self._with_priors(micro)]
+
+    def samples_before(self, number: int, accumulation: int = 1) -> int:
+        """How many samples, priors too, the updates before `number` hold."""
+        epochs, batches = divmod(number * accumulation, len(self))
+        begun = sum(len(self.plan(epochs * len(self) + place)) for place in range(batches))
+        shown = epochs * sum(map(len, self._subjects)) + begun
+        return 2 * shown if self._priors else shown
+
     def batch(self, number: int) -> Batch:
-        """Batch `number`, 0 being the first of all epochs, with each latent drawn anew from its distribution."""
-        chosen = [self.samples[index] for index in self.plan(number)]
-        rng = generator(self.seed, number, "latents")
-        flips = torch.rand(len(chosen), generator=generator(self.seed, number, "flip")).tolist()
-        views = [s.distributions[int(flip * len(s.distributions))] for s, flip in zip(chosen, flips, strict=True)]
-        return Batch(
-            latents=torch.stack([view.draw(rng) for view in views]),
-            captions=tuple(sample.caption for sample in chosen),
-            weight=torch.tensor([sample.weight for sample in chosen]),
-        )
+        """Batch `number` of the subjects alone, 0 being the first of all epochs."""
+        return self._drawn(self.plan(number), number, "")
 
     def plan(self, number: int) -> list[int]:
-        """Which samples batch `number` holds, by their indices."""
-        epoch, place = divmod(number, len(self))
-        if self._epoch[0] != epoch:
-            self._epoch = (epoch, self._order(epoch))
-        return list(self._epoch[1][place])
+        """Which subjects batch `number` holds, by their indices."""
+        return self._cut("order", number, self._subjects)
 
-    def _order(self, epoch: int) -> list[list[int]]:
-        """An epoch: each bucket shuffled and cut into batches, then the batches shuffled."""
-        rng = generator(self.seed, epoch, "order")
+    def prior_plan(self, number: int) -> list[int]:
+        """Which priors stand beside batch `number`: as many as it has subjects, all of one shape."""
+        if not self._priors:
+            return []
+        return self._cut("prior order", number, self._priors)[: len(self.plan(number))]
+
+    def _with_priors(self, number: int) -> list[Batch]:
+        plan, priors = self.plan(number), self.prior_plan(number)
+        if priors and self.samples[priors[0]].shape == self.samples[plan[0]].shape:
+            return [self._drawn(plan + priors, number, "")]
+        return [self._drawn(plan, number, ""), *([self._drawn(priors, number, "prior ")] if priors else [])]
+
+    def _drawn(self, plan: list[int], number: int, purpose: str) -> Batch:
+        """The samples of a plan: each latent drawn anew from its distribution, each caption worded anew."""
+        chosen = [self.samples[index] for index in plan]
+        rng = generator(self.seed, number, f"{purpose}latents")
+        flips = torch.rand(len(chosen), generator=generator(self.seed, number, f"{purpose}flip")).tolist()
+        views = [int(flip * len(sample.distributions)) for flip, sample in zip(flips, chosen, strict=True)]
+        words = [generator(self.seed, number, f"{purpose}caption {place}") for place in range(len(chosen))]
+        return Batch(
+            latents=torch.stack([s.distributions[view].draw(rng) for s, view in zip(chosen, views, strict=True)]),
+            captions=tuple(sample.captions.draw(words) for sample, words in zip(chosen, words, strict=True)),
+            weight=torch.tensor([sample.weight for sample in chosen]),
+            framing=framings(chosen),
+            mask=masks(chosen, views),
+            priors=sum(sample.prior for sample in chosen),
+        )
+
+    def _cut(self, purpose: str, number: int, pools: list[list[int]]) -> list[int]:
+        """Cut `number` of the endless shuffled epochs of pools."""
+        epoch, place = divmod(number, self._cuts(pools))
+        if self._orders.get(purpose, (-1,))[0] != epoch:
+            self._orders[purpose] = (epoch, self._order(purpose, epoch, pools))
+        return list(self._orders[purpose][1][place])
+
+    def _cuts(self, pools: list[list[int]]) -> int:
+        return sum(-(-len(pool) // self.batch_size) for pool in pools)
+
+    def _order(self, purpose: str, epoch: int, pools: list[list[int]]) -> list[list[int]]:
+        """An epoch: each pool shuffled and cut into batches, then the batches shuffled.
+
+        The last cut of a pool is short, but of priors it is filled up from the pool's beginning.
+        """
+        rng = generator(self.seed, epoch, purpose)
         cut: list[list[int]] = []
-        for bucket in self._buckets:
-            shuffled = [bucket[i] for i in torch.randperm(len(bucket), generator=rng).tolist()]
-            cut += [shuffled[i : i + self.batch_size] for i in range(0, len(shuffled), self.batch_size)]
+        for pool in pools:
+            shuffled = [pool[i] for i in torch.randperm(len(pool), generator=rng).tolist()]
+            rest = cycle(shuffled) if pools is self._priors else ()
+            rows = [shuffled[i : i + self.batch_size] for i in range(0, len(shuffled), self.batch_size)]
+            rows[-1] += islice(rest, self.batch_size - len(rows[-1]))
+            cut += rows
         return [cut[i] for i in torch.randperm(len(cut), generator=rng).tolist()]
 
 
-def buckets(samples: Sequence[Sample]) -> list[list[int]]:
-    """The indices of the samples of each latent shape."""
+def buckets(samples: Sequence[Sample], prior: bool = False) -> list[list[int]]:
+    """The indices of the subjects, or the priors, of each latent shape; a repeated one stands there repeatedly."""
     found: dict[torch.Size, list[int]] = {}
     for index, sample in enumerate(samples):
-        found.setdefault(sample.shape, []).append(index)
+        if sample.prior == prior:
+            found.setdefault(sample.shape, []).extend([index] * sample.repeats)
     return list(found.values())
+
+
+def framings(samples: Sequence[Sample]) -> Tensor | None:
+    """Their framings, (B, 6), where every one has its own."""
+    known = [sample.framing for sample in samples if sample.framing is not None]
+    return torch.tensor(known, dtype=torch.float32) if len(known) == len(samples) else None
+
+
+def masks(samples: Sequence[Sample], views: Sequence[int]) -> Tensor | None:
+    """The masks of the views shown, (B, 1, h, w), ones for who has none; None where nobody has one."""
+    if not any(sample.masks for sample in samples):
+        return None
+    return torch.stack(
+        [
+            sample.masks[view] if sample.masks else torch.ones(1, *sample.shape[1:])
+            for sample, view in zip(samples, views, strict=True)
+        ]
+    )

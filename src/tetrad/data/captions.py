@@ -1,89 +1,141 @@
-"""What a picture shows, in words: from the file beside it, or from the words that were given."""
+"""How a picture's words become a caption, anew each time it is shown: template, tags shuffled or left out, no words."""
 
-import os
 import re
-import unicodedata
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-SUFFIXES = (".txt", ".caption", ".TXT", ".CAPTION")
-LARGEST = 100_000  # bytes; a caption is a sentence, so this is some other file
-ENCODINGS = ("utf-8-sig", "gb18030")
-# What cameras and phones call their files; none of it says what is in the picture.
-CAMERA_NAMES = frozenset({"img", "dsc", "dscn", "dscf", "pxl", "mvimg", "image", "photo", "screenshot", "whatsapp"})
+import torch
+from torch import Generator
+
+from tetrad.errors import TetradError
+
+COMMAS = re.compile("[,，]")  # a Chinese caption's full-width comma parts tags as a comma does
+PLACE = re.compile(r"\[(name|filewords)\]", re.IGNORECASE)
+WILDCARD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+
+
+def option(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
-class Caption:
-    """Words for one picture, where they come from, and which caption file could not be used.
+class Wording:
+    """Settings of captions; the names in brackets are kohya's."""
 
-    The source is "file", "file+word" (the word was put in front), "word", "class" or "name" (of the image file).
-    """
+    template: str = option(
+        "",
+        "subject, style, subject_filewords, style_filewords, a file of lines, or one line like 'a photo of [name],"
+        " [filewords]'; not given: the picture's own words, or 'a photo of' the word",
+    )
+    shuffle: bool = option(False, "put the comma-separated tags in another order each time (shuffle_caption)")
+    keep_tokens: int = option(0, "so many first tags stay where they are and are never left out (keep_tokens)")
+    keep_separator: str = option(
+        "", "tags before it, and after a second one, stay where they are: ||| is usual (keep_tokens_separator)"
+    )
+    tag_dropout: float = option(0.0, "chance of each tag to be left out (caption_tag_dropout_rate)")
+    dropout: float = option(0.0, "chance of a picture to be shown without any words (caption_dropout_rate)")
+    separator: str = option(",", "what stands between tags (caption_separator)")
+    secondary_separator: str = option(
+        "", "tags joined by it are shuffled and left out together; it becomes the separator (secondary_separator)"
+    )
+    wildcards: bool = option(
+        False, "one of {a|b|c} and one line of the caption file is chosen each time (enable_wildcard)"
+    )
+    prefix: str = option("", "stands before each picture's own words (caption_prefix)")
+    suffix: str = option("", "stands after each picture's own words (caption_suffix)")
+    extension: str = option("", "ending of caption files; not given: .txt, then .caption (caption_extension)")
+    file_names: bool = option(False, "a picture without a caption file has its words in its name")
+    name_pattern: str = option("", "regular expression of the words in a file name, joined by spaces")
 
-    text: str
-    source: str
-    problem: "BadCaption | None" = None
-
-
-class BadCaption(Exception):
-    """A caption file that cannot be used; the reason is a whole clause, for a person."""
-
-    def __init__(self, path: Path, code: str, reason: str) -> None:
-        super().__init__(f"{path}: {code} {reason}")
-        self.path = path
-        self.code = code
-        self.reason = reason
-
-
-def caption(image: Path, word: str = "", class_word: str = "") -> Caption:
-    """The caption of an image file.  A word that was given is in it, whatever the file beside the image says."""
-    problem = None
-    for suffix in SUFFIXES:
+    def __post_init__(self) -> None:
+        for key, share in (("tag_dropout", self.tag_dropout), ("dropout", self.dropout)):
+            check(key, share, 0 <= share <= 1, "from 0 to 1; 0.1 is usual")
+        check("keep_tokens", self.keep_tokens, 0 <= self.keep_tokens <= 1000, "from 0 to 1000")
+        check("separator", self.separator, self.separator.strip(), "a comma or another mark")
         try:
-            text = written(image.with_suffix(suffix))
-        except BadCaption as bad:
-            problem = bad
-            continue
-        if text and contains(text, word):
-            return Caption(text, "file", problem)
-        if text:
-            return Caption(f"{word}, {text}", "file+word", problem)
-    if word:
-        return Caption(f"a photo of {word} {class_word}".strip(), "word", problem)
-    if class_word:
-        return Caption(class_word, "class", problem)
-    return Caption(from_name(image.stem), "name", problem)
+            re.compile(self.name_pattern)
+        except re.error as error:
+            check("name_pattern", self.name_pattern, False, f"a regular expression ({error})")
 
 
-def written(path: Path) -> str:
-    """The text of a caption file, its lines joined by commas; empty where there is no such file."""
-    if not os.path.isfile(path):  # not Path.is_file, which raises where the name is too long for a file
-        return ""
-    try:
-        with path.open("rb") as opened:
-            content = opened.read(LARGEST + 1)
-    except OSError as error:
-        raise BadCaption(path, "E4152", f"it cannot be read ({error.strerror}), so it was left out") from error
-    if len(content) > LARGEST:
-        raise BadCaption(path, "E4151", "it has over 100 kB, too much for a caption, so it was left out")
-    lines = (" ".join(plain(line).split()).strip(" ,") for line in decoded(path, content).splitlines())
-    return ", ".join(line for line in lines if line)
+def check(key: str, value: object, good: object, what: str) -> None:
+    if not good:
+        raise TetradError("E3103", f"data.captions.{key} must be {what}; it is {value!r}")
 
 
-def decoded(path: Path, content: bytes) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", errors="replace")
-    for encoding in ENCODINGS:
-        try:
-            return content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise BadCaption(path, "E4152", "it is not text in UTF-8, UTF-16 or GB18030, so it was left out; save it as UTF-8")
+@dataclass(frozen=True)
+class Captions:
+    """What one picture may be called: its own words in a template, the same each time unless settings say otherwise."""
 
+    words: str  # the picture's own, one or more lines
+    templates: tuple[str, ...] = ("[filewords]",)
+    name: str = ""  # what [name] becomes; a tag that holds it is never left out
+    wording: Wording = Wording()
 
-def plain(line: str) -> str:
-    """A line without control characters (NULs, terminal escapes); tabs are spaces."""
-    return "".join(letter for letter in line.replace("\t", " ") if unicodedata.category(letter) != "Cc")
+    def draw(self, rng: Generator) -> str:
+        """A caption, wholly decided by `rng`."""
+        if self.wording.dropout and chance(rng) < self.wording.dropout:
+            return ""
+        return self.filled(pick(self.templates, rng), self._tags(self._words(rng), rng))
+
+    @property
+    def plain(self) -> str:
+        """The caption where nothing is left to chance: the first template, every tag in its place."""
+        return self.filled(self.templates[0], self._tags(", ".join(self._whole(self.words.splitlines())), None))
+
+    def filled(self, template: str, words: str) -> str:
+        """A template with its places filled; what is filled in is not looked at for places again."""
+        values = {"name": self.name, "filewords": words}
+        text = PLACE.sub(lambda place: values[place[1].lower()], template)
+        return " ".join(text.split()).strip(" ,，")
+
+    def _words(self, rng: Generator) -> str:
+        """The picture's own words, one line chosen and wildcards decided where that is wanted."""
+        lines = self._whole(self.words.splitlines())
+        if not self.wording.wildcards:
+            return ", ".join(lines)
+        return WILDCARD.sub(lambda found: choice(found, rng), pick(lines, rng) if lines else "")
+
+    def _whole(self, lines: Sequence[str]) -> list[str]:
+        """Lines with prefix and suffix; with several, each is a caption by itself only where one is chosen."""
+        before, after = self.wording.prefix, self.wording.suffix
+        if not self.wording.wildcards:
+            lines = [", ".join(line for line in lines if line)]
+        return [text for line in lines if (text := " ".join(filter(None, (before, line, after))))]
+
+    def _tags(self, words: str, rng: Generator | None) -> str:
+        """Words with the tags between the kept ones shuffled and thinned; without `rng` only the marks go."""
+        wording = self.wording
+        chosen = rng is not None and (wording.shuffle or wording.tag_dropout > 0)
+        if chosen or (wording.keep_separator and wording.keep_separator in words):
+            first, middle, last = self._parted(words)
+            if rng is not None and wording.tag_dropout:
+                middle = [tag for tag in middle if chance(rng) >= wording.tag_dropout or self._named(tag)]
+            if rng is not None and wording.shuffle:
+                middle = [middle[i] for i in torch.randperm(len(middle), generator=rng).tolist()]
+            mark = wording.separator.strip()
+            words = f"{mark} ".join([*first, *middle, *last])
+        if wording.secondary_separator:
+            words = words.replace(wording.secondary_separator, wording.separator)
+        return words
+
+    def _parted(self, words: str) -> tuple[list[str], list[str], list[str]]:
+        """The tags that stay in front, those that may move, those that stay behind."""
+        mark = self.wording.keep_separator
+        if mark and mark in words:
+            first, middle, *last = words.split(mark, 2)
+            return self._split(first), self._split(middle), self._split("".join(last))
+        tags = self._split(words)
+        return tags[: self.wording.keep_tokens], tags[self.wording.keep_tokens :], []
+
+    def _split(self, words: str) -> list[str]:
+        separator = self.wording.separator
+        parts = COMMAS.split(words) if separator.strip() == "," else words.split(separator)
+        return [part.strip() for part in parts if part.strip()]
+
+    def _named(self, tag: str) -> bool:
+        return bool(self.name) and contains(tag, self.name)
 
 
 def contains(text: str, word: str) -> bool:
@@ -91,8 +143,14 @@ def contains(text: str, word: str) -> bool:
     return not word or re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
 
 
-def from_name(stem: str) -> str:
-    """What a file's name says: its words without numbers and cameras' prefixes, or that it is a photo."""
-    text = plain(stem.encode("utf-8", "ignore").decode())  # a name that is not UTF-8 holds lone surrogates
-    words = re.split(r"[\s_.\-()\[\]]+", text)
-    return " ".join(w for w in words if w and not re.search(r"\d", w) and w.lower() not in CAMERA_NAMES) or "a photo"
+def chance(rng: Generator) -> float:
+    return torch.rand(1, generator=rng).item()
+
+
+def pick(items: Sequence[str], rng: Generator) -> str:
+    return items[int(torch.randint(len(items), (1,), generator=rng))] if len(items) > 1 else items[0]
+
+
+def choice(found: re.Match[str], rng: Generator) -> str:
+    """What a wildcard becomes; a doubled brace is a brace."""
+    return found[0][0] if found[1] is None else pick(found[1].split("|"), rng)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tetrad.data.captions import caption
+from tetrad.data.caption_files import caption
+from tetrad.data.captions import Captions
 from tetrad.data.images import DOCUMENT, HEIC, JPEG_XL, RAW, BadImage, upright
 from tetrad.errors import TetradError
 
@@ -30,7 +31,11 @@ class Photo:
     height: int
     caption: str
     digest: str  # sha256 of the file's bytes, in hex
-    caption_source: str  # as captions.Caption says
+    caption_source: str  # as caption_files.Caption says
+
+    @property
+    def captions(self) -> Captions:
+        return Captions(self.caption)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,17 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
 
 
+def framing(original: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int, int, int]:
+    """What `fit` does to a picture (both width, height), as SDXL reads it: height before width, top before left.
+
+    Original size, then where the crop begins in the picture once it is scaled, then the size it gets.
+    [Podell et al. 2023, section 2.2]
+    """
+    scale = max(size[0] / original[0], size[1] / original[1])
+    left, top = (round((original[side] * scale - size[side]) / 2) for side in (0, 1))
+    return original[1], original[0], top, left, size[1], size[0]
+
+
 def to_tensor(image: Image.Image) -> Tensor:
     """An RGB picture as float32 (3, height, width) in 0…1."""
     levels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
