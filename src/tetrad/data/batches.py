@@ -1,7 +1,7 @@
 """Which pictures are learned from together at each step, and in which words, as a function of the step's number."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
 import torch
@@ -53,8 +53,9 @@ class Batch:
         return len(self.captions) - self.priors
 
     def to(self, place: torch.device) -> "Batch":
-        moved = {f.name: value.to(place) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)}
-        return replace(self, **moved)
+        framing = None if self.framing is None else self.framing.to(place)
+        mask = None if self.mask is None else self.mask.to(place)
+        return replace(self, latents=self.latents.to(place), weight=self.weight.to(place), framing=framing, mask=mask)
 
 
 class Batches:
