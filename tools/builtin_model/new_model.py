@@ -12,7 +12,7 @@ from tetrad.models.sd import StableDiffusion1
 from tetrad.weights import Weights
 
 WIDTHS = (64, 96, 128, 128)
-TEXT_WIDTH, TEXT_LAYERS, HEAD_WIDTH, UNET_HEADS = 128, 12, 32, 4
+TEXT_WIDTH, TEXT_LAYERS, HEAD_WIDTH, UNET_HEADS = 128, 12, 32, 2
 METADATA = {
     "tetrad.architecture": json.dumps(
         {"unet.attention_head_dim": UNET_HEADS, "text_encoder.head_width": HEAD_WIDTH, "vae.norm_num_groups": 8}
@@ -22,17 +22,14 @@ METADATA = {
     "modelspec.implementation": "diffusers",
     "modelspec.title": "Tetrad built-in",
     "modelspec.prediction_type": "v",
-    "modelspec.resolution": "64x64",
+    "modelspec.resolution": "128x128",
     "modelspec.license": "Apache-2.0",
 }
 
 
-def new_model(work: Path, seed: int) -> StableDiffusion1:
-    """Random U-Net and text encoder around the trained VAE of the work folder."""
+def new_text_encoder(seed: int) -> CLIPTextModel:
+    """CLIP's text encoder, narrow, with random weights."""
     torch.manual_seed(seed)
-    unet = UNet2DConditionModel(
-        block_out_channels=WIDTHS, cross_attention_dim=TEXT_WIDTH, attention_head_dim=UNET_HEADS
-    )
     text = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=49408,
@@ -47,7 +44,16 @@ def new_model(work: Path, seed: int) -> StableDiffusion1:
     # As large as what the layers add to it, so that every word, trained or not, is read as itself. At CLIP's 0.02 the
     # layers drown it: after 1,400 steps all words of one colour family were read alike, and all unknown words the same.
     torch.nn.init.normal_(text.embeddings.token_embedding.weight, std=1.0)
-    tensors = {f"vae.{name}": tensor for name, tensor in load_file(work / "vae.safetensors").items()}
-    for part, network in (("unet", unet), ("text_encoder", text)):
-        tensors |= {f"{part}.{name}": tensor for name, tensor in network.state_dict().items()}
+    return text
+
+
+def new_model(work: Path, seed: int) -> StableDiffusion1:
+    """A random U-Net beside the text encoder and the autoencoder of the work folder."""
+    torch.manual_seed(seed)
+    unet = UNet2DConditionModel(
+        block_out_channels=WIDTHS, cross_attention_dim=TEXT_WIDTH, attention_head_dim=UNET_HEADS
+    )
+    tensors = {f"unet.{name}": tensor for name, tensor in unet.state_dict().items()}
+    for part, file in (("vae", "vae.safetensors"), ("text_encoder", "text.safetensors")):
+        tensors |= {f"{part}.{name}": tensor for name, tensor in load_file(work / file).items()}
     return StableDiffusion1.build(Weights("checkpoint", tensors, METADATA), "builtin")
