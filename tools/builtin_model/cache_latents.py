@@ -21,7 +21,7 @@ from vae_model import SCALING_FACTOR
 
 @dataclass(frozen=True)
 class Cache:
-    """Scaled posterior means and deviations (N, 4, 8, 8), the caption pieces of each row, and the seeds drawn."""
+    """Scaled posterior means and deviations (N, 4, 16, 16), the caption pieces of each row, and the seeds drawn."""
 
     mean: Tensor
     deviation: Tensor

@@ -17,9 +17,8 @@ def averaged(work: Path) -> StableDiffusion1:
     """The model with the running average of its weights in it."""
     model = new_model(work, seed=0)
     state = torch.load(work / CHECKPOINT, weights_only=True)
-    parameters = [parameter for network in model.parts().values() for parameter in network.parameters()]
     with torch.no_grad():
-        for parameter, average in zip(parameters, state["ema"], strict=True):
+        for parameter, average in zip(model.parts()["unet"].parameters(), state["ema"], strict=True):
             parameter.copy_(average)
     return model
 
