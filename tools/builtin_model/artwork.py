@@ -11,7 +11,8 @@ import numpy as np
 import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
-from subjects import HELD_OUT, HELD_OUT_SET, NOT_A_PICTURE, STYLES, TRAINED, Pair
+
+from tetrad.builtin.vocabulary import HELD_OUT, HELD_OUT_SET, NOT_A_PICTURE, STYLES, TRAINED, Pair
 
 SIDE = 128
 

@@ -11,12 +11,13 @@ from artwork import Artwork, load_artwork
 from diffusers import AutoencoderKL
 from fold_vae import load_folded
 from numpy.random import Generator
-from pictures import compose, inked, random_placement
 from safetensors.torch import load_file, save_file
-from subjects import BACKGROUNDS, STYLES, Pair, trained_pairs, words
 from torch import Tensor
 from train_vae import as_tensor
 from vae_model import SCALING_FACTOR
+
+from tetrad.builtin.drawings import compose, inked, random_placement
+from tetrad.builtin.vocabulary import BACKGROUNDS, STYLES, Pair, trained_pairs, words
 
 
 @dataclass(frozen=True)

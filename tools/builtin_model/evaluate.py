@@ -9,9 +9,10 @@ import numpy as np
 from artwork import Artwork, load_artwork
 from numpy.random import Generator
 from numpy.typing import NDArray
-from pictures import compose, inked, random_background, random_placement
-from retrieval import References, background_name
-from subjects import BACKGROUNDS, STYLES, Pair, caption, left_out_pairs, trained_pairs, words
+
+from tetrad.builtin.drawings import compose, inked, random_background, random_placement
+from tetrad.builtin.recognition import References, background_name
+from tetrad.builtin.vocabulary import BACKGROUNDS, STYLES, Pair, caption, left_out_pairs, trained_pairs, words
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,19 @@ from pathlib import Path
 import numpy as np
 from artwork import SIDE, Artwork, load_artwork
 from numpy.random import Generator
-from pictures import compose, inked, random_placement
 from PIL import Image
-from subjects import BACKGROUNDS, HELD_OUT_SET, PERSON_SAMPLE, SUBJECT_SAMPLE, Pair, caption, with_article, words
+
+from tetrad.builtin.drawings import compose, inked, random_placement
+from tetrad.builtin.vocabulary import (
+    BACKGROUNDS,
+    HELD_OUT_SET,
+    PERSON_SAMPLE,
+    SUBJECT_SAMPLE,
+    Pair,
+    caption,
+    with_article,
+    words,
+)
 
 TRIGGER = "zkr"
 

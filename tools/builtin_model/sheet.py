@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from subjects import caption
-
 from tetrad import builtin, library
+from tetrad.builtin.vocabulary import caption
 from tetrad.data.images import to_image
 from tetrad.generation import grids, png
 from tetrad.generation.generate import pictures

@@ -10,9 +10,9 @@ import torch
 from cache_latents import Cache, load_cache
 from diffusers.models.attention_processor import AttnProcessor
 from new_model import new_model
-from subjects import caption, with_article
 from torch import Generator
 
+from tetrad.builtin.vocabulary import caption, with_article
 from tetrad.data.batches import Batch
 from tetrad.diffusion.objective import Objective, Offset
 from tetrad.diffusion.randomness import generator

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from artwork import Artwork, load_artwork
 from new_model import new_text_encoder
-from pictures import Placement, compose, inked
 from safetensors.torch import save_file
-from subjects import BACKGROUNDS, STYLES, Pair, caption, left_out_pairs, trained_pairs, words
 from torch import Tensor, nn
 from torch.nn import functional
 from train_diffusion import words_of
 from transformers import CLIPTextModel
 
+from tetrad.builtin.drawings import Placement, compose, inked
+from tetrad.builtin.vocabulary import BACKGROUNDS, STYLES, Pair, caption, left_out_pairs, trained_pairs, words
 from tetrad.diffusion.randomness import generator
 from tetrad.models.text import tokenizer
 

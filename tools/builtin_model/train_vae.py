@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from artwork import Artwork, load_artwork
 from diffusers import AutoencoderKL
-from pictures import SIDE, compose, inked, random_background, random_colour, random_placement
 from safetensors.torch import save_file
-from subjects import BACKGROUNDS, HELD_OUT, HELD_OUT_SET, Pair
 from torch import Tensor
 from torch.nn import functional
 from vae_model import new_autoencoder
 
+from tetrad.builtin.drawings import SIDE, compose, inked, random_background, random_colour, random_placement
+from tetrad.builtin.vocabulary import BACKGROUNDS, HELD_OUT, HELD_OUT_SET, Pair
 from tetrad.library import load_model
 
 CROP = 64  # pixels a side; the network is a convolution, and crops show it more drawings an hour

@@ -1,18 +1,50 @@
-"""Put a drawing on a coloured background: the pictures that the built-in model is trained and tested on."""
+"""The drawings behind the built-in model, small, and how one is put on a coloured background."""
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
-from subjects import BACKGROUNDS, INK_SET
+
+from tetrad.builtin.vocabulary import (
+    BACKGROUNDS,
+    HELD_OUT_SET,
+    INK_SET,
+    PERSON_SAMPLE,
+    STYLES,
+    SUBJECT_SAMPLE,
+    TRAINED,
+    Pair,
+)
 
 SIDE = 128  # pixels of a picture
+SMALL = 48  # pixels of a drawing that ships with the program
+ATLAS = Path(__file__).parent / "drawings.webp"
+COLUMNS = 32  # drawings in a row of it
 Colour = tuple[int, int, int]
 DARK_INK: Colour = (24, 24, 28)
 LIGHT_INK: Colour = (245, 245, 245)
 DARK_BACKGROUND = 105.0
+
+
+def shipped() -> tuple[Pair, ...]:
+    """The pairs in the atlas, in its order: all that is trained, the held-out style, and what the samples teach."""
+    trained = [Pair(subject, icon_set) for icon_set in (*STYLES, HELD_OUT_SET) for subject in TRAINED]
+    return (*trained, Pair(SUBJECT_SAMPLE, HELD_OUT_SET), Pair(PERSON_SAMPLE, HELD_OUT_SET))
+
+
+@cache
+def atlas() -> dict[Pair, NDArray[np.uint8]]:
+    """Every shipped drawing, (48, 48, 4), straight alpha."""
+    pixels = np.asarray(Image.open(ATLAS).convert("RGBA"))
+    found = {}
+    for number, pair in enumerate(shipped()):
+        top, left = (SMALL * place for place in divmod(number, COLUMNS))
+        found[pair] = pixels[top : top + SMALL, left : left + SMALL]
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
-"""Read generated pictures without a network: which drawing they are nearest to, and the colour at their border."""
+"""What a picture shows, told without a network: the drawing it is nearest to, and the colour at its border."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
-from artwork import Artwork
 from numpy.typing import NDArray
-from pictures import Placement, compose, inked
 from PIL import Image
-from subjects import BACKGROUNDS, TRAINED, Pair
+
+from tetrad.builtin.drawings import Placement, atlas, compose, inked
+from tetrad.builtin.vocabulary import BACKGROUNDS, Pair
 
 COLOUR_CELLS = 12
 EDGE_CELLS = 8
@@ -93,24 +94,16 @@ def border_colour(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.median(picture[on_border], axis=0).astype(np.float32)
 
 
-@dataclass
-class References:
-    """Features of the drawings on each background, made when first asked for."""
+@cache
+def reference(pair: Pair, background: str) -> NDArray[np.float32]:
+    """The features of a drawing on a background, upright and mirrored, (2, F)."""
+    colour = BACKGROUNDS[background]
+    drawing = inked(atlas()[pair], pair.icon_set, colour)
+    return features(np.stack([compose(drawing, colour, placement, 56) for placement in PLACEMENTS]))
 
-    artwork: Artwork
-    subjects: tuple[str, ...] = TRAINED
-    made: dict[tuple[Pair, str], NDArray[np.float32]] = field(default_factory=dict)
 
-    def of(self, pair: Pair, background: str) -> NDArray[np.float32]:
-        """(placements, features)."""
-        key = (pair, background)
-        if key not in self.made:
-            colour = BACKGROUNDS[background]
-            drawing = inked(self.artwork[pair], pair.icon_set, colour)
-            self.made[key] = features(np.stack([compose(drawing, colour, placement) for placement in PLACEMENTS]))
-        return self.made[key]
-
-    def distances(self, picture: NDArray[np.uint8], pairs: list[Pair], background: str) -> NDArray[np.float32]:
-        """From a picture (H, W, 3) to each pair, the placement that fits best (pairs,)."""
-        candidates = np.stack([self.of(pair, background) for pair in pairs])
-        return np.linalg.norm(candidates - features(picture[None])[0], axis=-1).min(-1)
+def distances(picture: NDArray[np.uint8], pairs: Sequence[Pair], background: str) -> NDArray[np.float32]:
+    """From a picture (H, W, 3) to each pair's drawing on that background, mirrored or not, (pairs,)."""
+    candidates = np.stack([reference(pair, background) for pair in pairs])
+    found: NDArray[np.float32] = np.linalg.norm(candidates - features(picture[None])[0], axis=-1).min(-1)
+    return found
