@@ -10,6 +10,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from tetrad.builtin.drawings import compose, inked, random_placement
+from tetrad.builtin.tasks import PERSON_BACKGROUNDS, STYLE_SUBJECTS, SUBJECT_BACKGROUNDS, sample_caption
 from tetrad.builtin.vocabulary import (
     BACKGROUNDS,
     HELD_OUT_SET,
@@ -17,42 +18,10 @@ from tetrad.builtin.vocabulary import (
     SUBJECT_SAMPLE,
     Pair,
     caption,
-    with_article,
     words,
 )
 
 TRIGGER = "zkr"
-
-# Subjects that the model knows in other styles, and a background on which each is well seen.
-STYLE_SUBJECTS: dict[str, str] = {
-    "red-apple": "blue",
-    "banana": "purple",
-    "cat-face": "green",
-    "dog-face": "red",
-    "tulip": "white",
-    "house": "yellow",
-    "automobile": "gray",
-    "airplane": "orange",
-    "fish": "pink",
-    "elephant": "brown",
-    "pizza": "blue",
-    "sunflower": "black",
-    "crown": "red",
-    "guitar": "yellow",
-    "strawberry": "green",
-    "frog": "white",
-    "lady-beetle": "gray",
-    "mushroom": "purple",
-    "alarm-clock": "orange",
-    "watermelon": "pink",
-    "butterfly": "brown",
-    "pencil": "black",
-    "turtle": "red",
-    "soccer-ball": "blue",
-}
-# One each for the eight pictures of a single drawing: colours that its own do not vanish on.
-SUBJECT_BACKGROUNDS = ("white", "black", "red", "green", "purple", "pink", "brown", "gray")
-PERSON_BACKGROUNDS = ("white", "blue", "red", "green", "purple", "pink", "orange", "gray")
 
 
 @dataclass(frozen=True)
@@ -66,10 +35,7 @@ class Sample:
 
 def of_one_drawing(pair: Pair, backgrounds: tuple[str, ...]) -> list[Sample]:
     """The same drawing on each background; the trigger word stands for the thing itself."""
-    return [
-        Sample(pair, background, f"{with_article(TRIGGER)}, on {with_article(background)} background")
-        for background in backgrounds
-    ]
+    return [Sample(pair, background, sample_caption(TRIGGER, background)) for background in backgrounds]
 
 
 def of_style(icon_set: str) -> list[Sample]:

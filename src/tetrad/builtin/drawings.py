@@ -9,16 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from tetrad.builtin.vocabulary import (
-    BACKGROUNDS,
-    HELD_OUT_SET,
-    INK_SET,
-    PERSON_SAMPLE,
-    STYLES,
-    SUBJECT_SAMPLE,
-    TRAINED,
-    Pair,
-)
+from tetrad.builtin.vocabulary import BACKGROUNDS, HELD_OUT, HELD_OUT_SET, INK_SET, STYLES, TRAINED, Pair
 
 SIDE = 128  # pixels of a picture
 SMALL = 48  # pixels of a drawing that ships with the program
@@ -31,9 +22,8 @@ DARK_BACKGROUND = 105.0
 
 
 def shipped() -> tuple[Pair, ...]:
-    """The pairs in the atlas, in its order: all that is trained, the held-out style, and what the samples teach."""
-    trained = [Pair(subject, icon_set) for icon_set in (*STYLES, HELD_OUT_SET) for subject in TRAINED]
-    return (*trained, Pair(SUBJECT_SAMPLE, HELD_OUT_SET), Pair(PERSON_SAMPLE, HELD_OUT_SET))
+    """The pairs in the atlas, in its order: every trained and every held-out subject, in every style."""
+    return tuple(Pair(subject, icon_set) for icon_set in (*STYLES, HELD_OUT_SET) for subject in (*TRAINED, *HELD_OUT))
 
 
 @cache
