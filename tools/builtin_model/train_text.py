@@ -24,7 +24,7 @@ from tetrad.builtin.vocabulary import BACKGROUNDS, STYLES, Pair, caption, left_o
 from tetrad.diffusion.randomness import generator
 from tetrad.models.text import tokenizer
 
-SIDE, PATCH, TOKENS = 32, 4, 24  # pixels of a drawing, of a patch of it, and words of the longest caption
+SIDE, PATCH, TOKENS = 32, 4, 16  # pixels of a drawing, of a patch of it, and words of the longest caption
 CHECKPOINT, RESULT = "text.checkpoint.pt", "text.safetensors"
 
 
@@ -67,7 +67,7 @@ class Pictures:
 
 
 def ids(captions: list[str]) -> Tensor:
-    """Token ids (B, 24). A word is read from those before it, so a shorter row is read as the whole 77 would be."""
+    """Token ids (B, 16). A word is read from those before it, so a shorter row is read as the whole 77 would be."""
     encoded = tokenizer()(captions, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
     return encoded.input_ids
 
