@@ -1,4 +1,4 @@
-"""What a picture shows is told rightly where the answer is known, and the questions are about things never trained on."""
+"""What a picture shows is told rightly where the answer is known, and no question was ever trained on."""
 
 import numpy as np
 import pytest
