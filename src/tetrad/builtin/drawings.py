@@ -60,7 +60,8 @@ def compose(
     rows, columns = slice(max(top, 0), min(top + side, size)), slice(max(left, 0), min(left + side, size))
     layer = layer[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
     picture[rows, columns] = picture[rows, columns] * (1 - layer[..., 3:]) + layer[..., :3]
-    return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    finished: NDArray[np.uint8] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    return finished
 
 
 def resized(drawing: NDArray[np.uint8], side: int) -> NDArray[np.float32]:

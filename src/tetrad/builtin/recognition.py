@@ -23,10 +23,12 @@ def features(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     Each picture is first cut to a square around its drawing, so that size and place do not count.
     """
-    values = np.stack([framed(picture) for picture in pictures]).astype(np.float32) / 255
+    values: NDArray[np.float32] = np.stack([framed(picture) for picture in pictures]).astype(np.float32) / np.float32(
+        255
+    )
     colours = cell_means(values, COLOUR_CELLS).reshape(len(values), -1)
-    gray = values.mean(-1, keepdims=True)
-    edges = np.zeros_like(gray)
+    gray: NDArray[np.float32] = values.mean(-1, keepdims=True)
+    edges = np.zeros(gray.shape, np.float32)
     edges[:, :, 1:] += np.abs(np.diff(gray, axis=2))
     edges[:, 1:] += np.abs(np.diff(gray, axis=1))
     energies = cell_means(edges, EDGE_CELLS).reshape(len(values), -1)
@@ -43,15 +45,14 @@ def framed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     left, right = middle_stretch(drawn.sum(0))
     half = max(bottom - top, right - left) / 2
     height, width = drawn.shape
-    middle_row, middle_column = (top + bottom) / 2, (left + right) / 2
-    box = (middle_column - half, middle_row - half, middle_column + half, middle_row + half)
     # Beyond the picture's edge there is more background.
     padding = max(height, width)
     wide = np.empty((height + 2 * padding, width + 2 * padding, 3), np.uint8)
     wide[:] = border_colour(picture).astype(np.uint8)
     wide[padding : padding + height, padding : padding + width] = picture
-    shifted = tuple(float(edge + padding) for edge in box)
-    return np.asarray(Image.fromarray(wide).resize((FRAME, FRAME), Image.Resampling.BILINEAR, box=shifted))
+    row, column = (top + bottom) / 2 + padding, (left + right) / 2 + padding
+    box = (column - half, row - half, column + half, row + half)
+    return np.asarray(Image.fromarray(wide).resize((FRAME, FRAME), Image.Resampling.BILINEAR, box=box))
 
 
 def middle_stretch(mass: NDArray[np.float32]) -> tuple[int, int]:
@@ -63,7 +64,8 @@ def middle_stretch(mass: NDArray[np.float32]) -> tuple[int, int]:
 def cell_means(values: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
     """(N, H, W, C) -> (N, cells, cells, C), cells of equal size even where they cut pixels."""
     rows, columns = averaging(values.shape[1], cells), averaging(values.shape[2], cells)
-    return np.einsum("ri,nijc,sj->nrsc", rows, values, columns, optimize=True)
+    means: NDArray[np.float32] = np.einsum("ri,nijc,sj->nrsc", rows, values, columns, optimize=True)
+    return means
 
 
 def averaging(length: int, cells: int) -> NDArray[np.float32]:
@@ -72,13 +74,15 @@ def averaging(length: int, cells: int) -> NDArray[np.float32]:
     starts, ends = edges[:-1, None], edges[1:, None]
     pixel = np.arange(length)[None]
     overlap = np.clip(np.minimum(ends, pixel + 1) - np.maximum(starts, pixel), 0, None)
-    return (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+    shares: NDArray[np.float32] = (overlap / overlap.sum(1, keepdims=True)).astype(np.float32)
+    return shares
 
 
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each row less its mean, at length 1."""
     centred = rows - rows.mean(1, keepdims=True)
-    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
+    rows_of_one: NDArray[np.float32] = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
+    return rows_of_one
 
 
 def background_name(picture: NDArray[np.uint8]) -> str:
@@ -91,7 +95,8 @@ def border_colour(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The median (3,) of a border 3 pixels wide."""
     on_border = np.ones(picture.shape[:2], bool)
     on_border[BORDER:-BORDER, BORDER:-BORDER] = False
-    return np.median(picture[on_border], axis=0).astype(np.float32)
+    colour: NDArray[np.float32] = np.median(picture[on_border], axis=0).astype(np.float32)
+    return colour
 
 
 @cache
