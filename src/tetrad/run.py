@@ -32,7 +32,7 @@ from tetrad.training.folder import RunFolder, file_name
 from tetrad.training.loop import Step, training_steps
 from tetrad.training.optimizers import adamw
 from tetrad.training.remember import Remembered
-from tetrad.training.schedules import shaped
+from tetrad.training.schedules import scheduled
 
 Stop = Callable[[], bool]  # asked at every unit of work
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -133,10 +133,14 @@ def steps(run: Run) -> Iterator[Step]:
         run.model.condition if "text_encoder" in groups else Remembered(run.model),
         run.recipe.loss.objective(),
         updates(run.batches, settings.steps, settings.gradient_accumulation, device_of(run.model)),
-        adamw(groups, rates, settings.weight_decay),
+        adamw(groups, weight_decay=settings.weight_decay),
         seed=settings.seed,
+        rates={
+            part: scheduled(rate, settings.schedule, settings.steps, settings.warmup_steps)
+            for part, rate in rates.items()
+        },
         max_grad_norm=settings.max_grad_norm,
-        schedule=shaped(settings.schedule, settings.steps, settings.warmup_steps),
+        after_update=run.adapter.after_update,
     )
 
 

@@ -1,12 +1,15 @@
 """The loop: accumulation, schedules, and stopping before harm is done."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import tiny
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tetrad.data.batches import Batch
 from tetrad.diffusion.noise import Noise
@@ -16,13 +19,14 @@ from tetrad.errors import TetradError
 from tetrad.generation.generate import pictures
 from tetrad.generation.request import Request
 from tetrad.methods.lora import Lora
-from tetrad.models.base import to
+from tetrad.models.base import Conditioning, to
 from tetrad.training.ema import Ema
-from tetrad.training.loop import training_steps
+from tetrad.training.loop import Watch, training_steps
 from tetrad.training.optimizers import adamw
 from tetrad.training.remember import Remembered
-from tetrad.training.schedules import shaped
+from tetrad.training.schedules import constant, parsed
 from tetrad.training.step import masked_mean
+from tetrad.training.update import AtOnce, Scaling
 
 
 def batch(samples: int, first: int = 0) -> Batch:
@@ -90,18 +94,6 @@ def test_a_remembered_encoding_is_the_encoding() -> None:
     assert len(remembered.known) == 2
 
 
-def test_schedules_start_full_and_end_at_nothing() -> None:
-    assert [shaped("constant", 4)(step) for step in range(1, 5)] == [1.0] * 4
-    assert [shaped("linear", 4)(step) for step in range(1, 5)] == [1.0, 0.75, 0.5, 0.25]
-    cosine = [shaped("cosine", 4)(step) for step in range(1, 6)]
-    assert cosine[0] == 1 and abs(cosine[2] - 0.5) < 1e-12 and abs(cosine[4]) < 1e-12
-    assert shaped("cosine", 1)(1) == 1.0
-
-
-def test_warm_up_rises_step_by_step() -> None:
-    assert [shaped("constant", 10, warmup_steps=3)(step) for step in range(1, 6)] == [0.25, 0.5, 0.75, 1.0, 1.0]
-
-
 def test_the_average_follows_and_swaps_back() -> None:
     weight = torch.zeros(2)
     average = Ema([weight], decay=0.9)
@@ -140,3 +132,130 @@ def test_half_precision_keeps_what_learns_in_single() -> None:
     assert next(model.unet.parameters()).dtype == torch.bfloat16
     (picture,) = pictures(model, [Request("a", steps=2)])
     assert picture.dtype == torch.float32 and picture.isfinite().all()
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails where a number is fetched from a tensor, which on an accelerator waits for all that was asked before."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default), func
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_in_a_step_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Watch, "see", lambda self, step, bad: None)
+    model = tiny.model()
+    groups = Lora(rank=2, text_encoder=False).attach(model, generator(0, 0, "method")).groups()
+    condition = Remembered(model)
+    condition.remember_all(batch(2).captions)
+    steps = training_steps(model, condition, Objective(), [[batch(2)]] * 2, adamw(groups), seed=0)
+    with NoWaiting():
+        assert [step.number for step in steps] == [1, 2]
+
+
+@pytest.mark.parametrize("longest", [0.01, 100.0])
+def test_a_folded_update_is_clipping_and_then_adamw(longest: float) -> None:
+    def weights() -> list[nn.Parameter]:
+        return [nn.Parameter(torch.randn(7, 5, generator=generator(0, n, "w"))) for n in range(3)]
+
+    ours, plain = weights(), weights()
+    updater = AtOnce(adamw({"unet": ours}, {"unet": 1e-2}), longest)
+    theirs = torch.optim.AdamW(plain, lr=1e-2, weight_decay=0.01, fused=False)
+    for step in range(4):
+        for mine, other in zip(ours, plain, strict=True):
+            mine.grad = torch.randn(7, 5, generator=generator(1, step, "g"))
+            other.grad = mine.grad.clone()
+        norm, bad = updater.finish()
+        assert not bad and torch.equal(norm, nn.utils.clip_grad_norm_(plain, longest))
+        theirs.step()
+    torch.testing.assert_close(ours, plain, rtol=1e-6, atol=1e-7)
+
+
+def test_a_group_at_rest_costs_nothing_and_its_captions_are_remembered() -> None:
+    model = tiny.model()
+    groups = Lora(rank=2).attach(model, generator(0, 0, "method")).groups()
+    read: list[str] = []
+
+    def condition(captions: Sequence[str], framing: Tensor | None = None) -> Conditioning:
+        read.extend(captions)
+        return model.condition(captions, framing)
+
+    rates = {"unet": constant(1e-3), "text_encoder": constant(1e-3).until(2)}
+    updates = [[batch(1)]] * 4
+    moved = []
+    for _ in training_steps(model, condition, Objective(), updates, adamw(groups), seed=0, rates=rates):
+        moved.append(groups["text_encoder"][1].detach().clone())
+    assert not torch.equal(moved[0], moved[1]) and torch.equal(moved[1], moved[3])
+    assert read == ["picture 0", "picture 0", ""]
+    assert all(parameter.grad is None for parameter in groups["text_encoder"])
+
+
+def test_going_on_is_as_if_it_had_never_stopped() -> None:
+    """Steps 3 and 4 alone draw the noise, the times and the dropout they would have drawn after 1 and 2."""
+
+    def run(updates: int, first: int) -> list[float]:
+        model = tiny.model()
+        groups = Lora(rank=2, dropout=0.5).attach(model, generator(0, 0, "method")).groups()
+        with torch.no_grad():
+            for parameter in groups["unet"]:
+                parameter.fill_(0.01)
+        rates = dict.fromkeys(groups, parsed("0:3, 1e-3"))
+        steps = training_steps(
+            model, model.condition, Objective(), [[batch(2)]] * updates, adamw(groups, weight_decay=0),
+            seed=0, rates=rates, first=first, samples_before=2 * first,
+        )  # fmt: skip
+        return [step.loss for step in steps]
+
+    assert run(4, 0)[2:] == run(2, 2)
+
+
+def test_priors_count_beside_the_subjects_and_not_among_them() -> None:
+    """One subject and one prior: the sum of their losses, as diffusers adds the loss of its priors."""
+
+    class Half(Batch):
+        @property
+        def subjects(self) -> int:
+            return 1
+
+    def loss(made: Batch) -> float:
+        model = tiny.model()
+        groups = Lora(rank=2).attach(model, generator(0, 0, "method")).groups()
+        (step,) = training_steps(model, model.condition, Objective(), [[made]], adamw(groups), seed=0)
+        return step.loss
+
+    plain = batch(2)
+    assert loss(Half(plain.latents, plain.captions, plain.weight)) == pytest.approx(2 * loss(plain))
+
+
+def test_float16_learns_with_its_loss_scaled_and_gives_up_only_when_nothing_is_left() -> None:
+    model = tiny.model()
+    to(model, torch.device("cpu"), torch.float16)
+    groups = Lora(rank=2).attach(model, generator(0, 0, "method")).groups()
+    optimizer = adamw(groups, dict.fromkeys(groups, 2e-2), weight_decay=0)
+    updates = [[batch(1)]] * 4
+    norms = [
+        step.grad_norm for step in training_steps(model, Remembered(model), Objective(), updates, optimizer, seed=0)
+    ]
+    exact = learned_norm()
+    assert norms[0] == pytest.approx(exact, rel=0.05)
+
+
+def learned_norm() -> float:
+    model = tiny.model()
+    groups = Lora(rank=2).attach(model, generator(0, 0, "method")).groups()
+    (step,) = training_steps(model, Remembered(model), Objective(), [[batch(1)]], adamw(groups), seed=0)
+    return step.grad_norm
+
+
+def test_scaling_halves_on_overflow_and_ends_under_one() -> None:
+    weight = nn.Parameter(torch.ones(2))
+    scaling = Scaling(torch.device("cpu"))
+    updater = AtOnce(adamw({"unet": [weight]}, {"unet": 1e-2}), 1.0, scaling)
+    verdicts = []
+    for _ in range(17):
+        weight.grad = torch.tensor([math.inf, 1.0])
+        verdicts.append(bool(updater.finish()[1]))
+    assert verdicts == [False] * 16 + [True] and torch.equal(weight, torch.ones(2))
+    scaling.scale.fill_(1024.0)
+    updater.backward((weight * torch.tensor([3.0, 4.0])).sum())
+    assert updater.finish()[0].item() == pytest.approx(5.0)

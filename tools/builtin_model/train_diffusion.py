@@ -21,7 +21,7 @@ from tetrad.training.ema import Ema
 from tetrad.training.loop import training_steps
 from tetrad.training.optimizers import adamw
 from tetrad.training.remember import Remembered
-from tetrad.training.schedules import Schedule, shaped
+from tetrad.training.schedules import scheduled
 
 CHECKPOINT = "diffusion.checkpoint.pt"
 
@@ -69,10 +69,6 @@ def order(rows: int, seed: int, epoch: int) -> list[int]:
     return ORDERS[seed, epoch]
 
 
-def later(schedule: Schedule, steps_before: int) -> Schedule:
-    return lambda step: schedule(step + steps_before)
-
-
 class Training:
     """The model, what updates it, and how far it is; everything that an interrupted run needs to go on."""
 
@@ -84,7 +80,7 @@ class Training:
         # In bfloat16 the fused attention's backward takes 17 ms a layer on a CPU, the plain one 3 ms.
         unet.set_attn_processor(AttnProcessor())
         self.parameters = list(unet.parameters())
-        self.optimizer = adamw({"unet": self.parameters}, {"unet": plan.learning_rate}, weight_decay=0.01)
+        self.optimizer = adamw({"unet": self.parameters}, weight_decay=0.01)
         self.ema = Ema(self.parameters, decay=0.998)
         if self.path.exists():
             self.load()
@@ -95,8 +91,6 @@ class Training:
             for parameter, saved in zip(self.parameters, state["parameters"], strict=True):
                 parameter.copy_(saved)
         self.optimizer.load_state_dict(state["optimizer"])
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.plan.learning_rate
         self.ema.average, self.ema.steps, self.step = state["ema"], state["step"], state["step"]
         print(f"going on after step {self.step}", flush=True)
 
@@ -108,21 +102,21 @@ class Training:
 
     def run(self, cache: Cache, half: bool) -> None:
         """To the last step of the plan; the forward in bfloat16 where `half`."""
-        schedule = later(shaped("cosine", self.plan.steps, self.plan.warmup_steps), self.step)
+        schedule = scheduled(self.plan.learning_rate, "cosine", self.plan.steps, self.plan.warmup_steps)
         first, saved, started, loss = self.step, time.monotonic(), time.monotonic(), 0.0
         ahead = training_steps(
             # Brightness over the whole picture is the background's, which the words say: noise must not give it away.
             self.model, Remembered(self.model), Objective(noise=Offset(0.1)), batches(cache, self.plan, first),
             self.optimizer,
-            seed=self.plan.seed + first, samples_before=first * self.plan.samples, schedule=schedule,
+            seed=self.plan.seed, rates={"unet": schedule}, first=first, samples_before=first * self.plan.samples,
         )  # fmt: skip
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             for done in ahead:
-                self.step = first + done.number
+                self.step = done.number
                 self.ema.update(self.parameters)
-                loss = done.loss if done.number == 1 else 0.99 * loss + 0.01 * done.loss
+                loss = done.loss if self.step == first + 1 else 0.99 * loss + 0.01 * done.loss
                 if self.step % 50 == 0:
-                    speed = (time.monotonic() - started) / done.number
+                    speed = (time.monotonic() - started) / (self.step - first)
                     print(f"{self.step}/{self.plan.steps} loss {loss:.4f}, {speed:.2f} s a step", flush=True)
                 if time.monotonic() - saved > 120 or self.step == self.plan.steps:
                     saved = time.monotonic()

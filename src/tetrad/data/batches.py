@@ -57,6 +57,11 @@ class Batch:
         mask = None if self.mask is None else self.mask.to(place)
         return replace(self, latents=self.latents.to(place), weight=self.weight.to(place), framing=framing, mask=mask)
 
+    @property
+    def subjects(self) -> int:
+        """How many of the samples are of the subject: what the loss is divided by."""
+        return len(self.weight)
+
 
 class Batches:
     """Endless batches, each a pure function of (seed, number), so that a resumed run sees what an unbroken one does.

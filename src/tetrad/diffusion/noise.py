@@ -45,7 +45,7 @@ class DDPM:
         return (u * len(self.alphas_cumprod)).long()
 
     def scales(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        a2 = self.alphas_cumprod.to(t.device)[t].view(-1, 1, 1, 1)
+        a2 = self.alphas_cumprod.to(t.device, non_blocking=True)[t].view(-1, 1, 1, 1)
         return a2.sqrt(), (1 - a2).sqrt()
 
     def target(self, z: Tensor, eps: Tensor, t: Tensor) -> Tensor:

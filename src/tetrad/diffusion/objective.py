@@ -12,7 +12,7 @@ from tetrad.diffusion.noise import Noise, snr
 
 def gaussian(z: Tensor, rng: Generator) -> Tensor:
     """ε ~ N(0, 1), shaped as z and on its device; drawn on the CPU, so that a seed is the same on every device."""
-    return torch.randn(z.shape, generator=rng).to(z.device)
+    return torch.randn(z.shape, generator=rng).to(z.device, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,15 @@ from torch import Generator, Tensor
 GOLDEN = 0.6180339887498949  # the fraction whose multiples leave the smallest gaps
 
 
+def number(seed: int, step: int, purpose: str) -> int:
+    """A seed of 63 bits that depends on its three arguments and on nothing else."""
+    digest = hashlib.blake2b(f"{seed}/{step}/{purpose}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
 def generator(seed: int, step: int, purpose: str) -> Generator:
     """A CPU generator that depends on its three arguments and on nothing else."""
-    digest = hashlib.blake2b(f"{seed}/{step}/{purpose}".encode(), digest_size=8).digest()
-    return Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+    return Generator().manual_seed(number(seed, step, purpose))
 
 
 def stratified(seed: int, first: int, n: int) -> Tensor:

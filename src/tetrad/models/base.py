@@ -56,6 +56,7 @@ class Model(Protocol):
     name: str  # the file it came from, for messages and metadata
     resolution: int  # the side in pixels of the squares it was trained on
     metadata: dict[str, str]  # what files made with this model say of it
+    dtype: torch.dtype  # what its forward computes in; what learns is float32 all the same
     noise: DDPM
     vae: Vae
     texts: Sequence[TextEncoder]
@@ -110,6 +111,7 @@ def freeze(model: Model) -> None:
 
 def to(model: Model, device: torch.device, dtype: torch.dtype) -> None:
     """Move every network; the VAE stays in float32, where half precision overflows."""
+    model.dtype = dtype
     for part in model.parts().values():
         part.to(device)
         if dtype != torch.float32:
@@ -122,6 +124,6 @@ def device_of(model: Model) -> torch.device:
 
 
 def precision(model: Model) -> AbstractContextManager[object]:
-    """Under this a forward runs in half precision where the frozen weights are in it; what learns stays float32."""
-    frozen = next(model.parts()["unet"].parameters())
-    return nullcontext() if frozen.dtype == torch.float32 else torch.autocast(frozen.device.type, frozen.dtype)
+    """Under this a forward computes in the model's own numbers; what learns stays float32."""
+    half = model.dtype != torch.float32
+    return torch.autocast(device_of(model).type, model.dtype) if half else nullcontext()

@@ -1,32 +1,41 @@
 """The loop: a generator that yields after every update.  Whoever drives it decides what to log, save or stop."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from tetrad.data.batches import Batch
 from tetrad.diffusion.objective import Objective
-from tetrad.diffusion.randomness import generator, stratified
+from tetrad.diffusion.randomness import generator, number, stratified
 from tetrad.errors import TetradError
-from tetrad.models.base import Model, precision
-from tetrad.training.schedules import Schedule, constant
+from tetrad.models.base import Model, device_of, precision
+from tetrad.training.remember import settled
+from tetrad.training.schedules import Schedule
 from tetrad.training.step import Condition, denoising_loss
+from tetrad.training.update import AtOnce, Scaling
 
 
 @dataclass(frozen=True)
 class Step:
-    """One update done: its number from 1, the mean loss of its samples, the gradient's norm before clipping.
+    """One update done.  Reading its loss or its gradient's norm waits for the device; nothing else does."""
 
-    The learning rate is that of the first group.
-    """
+    number: int  # from 1
+    learning_rate: float  # of the first group
+    loss_on_device: Tensor
+    norm_on_device: Tensor
 
-    number: int
-    loss: float
-    grad_norm: float
-    learning_rate: float
+    @property
+    def loss(self) -> float:
+        """The sum of its samples' weighted losses over the number of those that are of the subject."""
+        return self.loss_on_device.item()
+
+    @property
+    def grad_norm(self) -> float:
+        """Before clipping."""
+        return self.norm_on_device.item()
 
 
 def training_steps(
@@ -37,46 +46,81 @@ def training_steps(
     optimizer: Optimizer,
     *,
     seed: int,
+    rates: Mapping[str, Schedule] | None = None,
+    first: int = 0,
     samples_before: int = 0,
     max_grad_norm: float = 1.0,
-    schedule: Schedule = constant,
+    after_update: Callable[[], None] | None = None,
 ) -> Iterator[Step]:
     """An update for each item of `updates`, whose batches are accumulated as if they were one.
 
-    Raises E7001 before the update where a loss or a gradient is not a number, so that what was learned stays good.
+    `first` updates and `samples_before` samples were learned from before. A group of the optimizer follows the
+    schedule of its name in `rates`, times its "ratio" where it has one, or else keeps its rate; once its schedule
+    rests its gradients are no longer computed. Raises E7001 where a gradient is not a number: at once on a CPU, after
+    at most `LOOK` updates on an accelerator. No such gradient is ever applied, so what was learned stays good.
     """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    rates = [group["lr"] for group in optimizer.param_groups]
+    half = model.dtype == torch.float16
+    updater = AtOnce(optimizer, max_grad_norm, Scaling(device_of(model)) if half else None)
+    watch = Watch(1 if device_of(model).type == "cpu" else LOOK)
     drawn = samples_before
-    for number, batches in enumerate(updates, start=1):
-        total = torch.zeros(())
-        samples = sum(len(batch.weight) for batch in batches)
+    for step, batches in enumerate(updates, start=first + 1):
+        if set_rates(optimizer, rates or {}, step):
+            condition = settled(model, condition)
+        total = torch.zeros((), device=device_of(model))
+        subjects = max(1, sum(batch.subjects for batch in batches))
         for micro, batch in enumerate(batches):
             u = stratified(seed, drawn, len(batch.weight))
             drawn += len(batch.weight)
+            torch.manual_seed(number(seed, step, f"dropout {micro}"))
             with precision(model):
-                losses = denoising_loss(
-                    model, condition, objective, batch, u, generator(seed, number, f"noise {micro}")
-                )
-                loss = (batch.weight * losses).sum() / samples
-            loss.backward()  # type: ignore[no-untyped-call]
-            total = total.to(loss.device) + loss.detach()
-        set_rates(optimizer, rates, schedule(number))
-        norm = update(optimizer, parameters, max_grad_norm, number)
-        yield Step(number, total.item(), norm, optimizer.param_groups[0]["lr"])
+                noise = generator(seed, step, f"noise {micro}")
+                losses = denoising_loss(model, condition, objective, batch, u, noise)
+                loss = (batch.weight * losses).sum() / subjects
+            updater.backward(loss)
+            total += loss.detach()
+        norm, bad = updater.finish()
+        watch.see(step, bad)
+        if after_update:
+            after_update()
+        yield Step(step, optimizer.param_groups[0]["lr"], total, norm)
+    watch.look()
 
 
-def update(optimizer: Optimizer, parameters: list[nn.Parameter], max_grad_norm: float, number: int) -> float:
-    """Clip, step, forget the gradients; the gradient's norm before clipping."""
-    norm: Tensor = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
-    if not norm.isfinite():
-        advice = "lower the learning rate, by three to begin with"
-        raise TetradError("E7001", f"the loss is no longer a number at step {number}; {advice}")
-    optimizer.step()
-    optimizer.zero_grad()
-    return norm.item()
+LOOK = 16
 
 
-def set_rates(optimizer: Optimizer, rates: Sequence[float], factor: float) -> None:
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate * factor
+class Watch:
+    """Looks at the device's verdicts now and then, since every look waits for the device."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+        self.seen: list[tuple[int, Tensor]] = []
+
+    def see(self, step: int, bad: Tensor) -> None:
+        self.seen.append((step, bad))
+        if len(self.seen) >= self.every:
+            self.look()
+
+    def look(self) -> None:
+        """E7001 with the first step that went wrong since the last look."""
+        seen, self.seen = self.seen, []
+        verdicts = torch.stack([bad for _, bad in seen]).tolist() if seen else []
+        for (step, _), bad in zip(seen, verdicts, strict=True):
+            if bad:
+                advice = "lower the learning rate, by three to begin with"
+                raise TetradError("E7001", f"the loss is no longer a number at step {step}; {advice}")
+
+
+def set_rates(optimizer: Optimizer, rates: Mapping[str, Schedule], step: int) -> bool:
+    """Each group's rate at a step; whether a group has come to rest, whose gradients are not computed from now on."""
+    rested = False
+    for group in optimizer.param_groups:
+        if (schedule := rates.get(group.get("name", ""))) is None:
+            continue
+        group["lr"] = schedule(step) * group.get("ratio", 1.0)
+        if schedule.rests(step) and any(parameter.requires_grad for parameter in group["params"]):
+            rested = True
+            for parameter in group["params"]:
+                parameter.requires_grad_(False)
+                parameter.grad = None
+    return rested

@@ -20,7 +20,7 @@ def denoising_loss(
     z are the clean latents, t the times at quantiles u (B,), ε the noise, z_t the noisy latents, c what captions say.
     """
     z = batch.latents
-    t = model.noise.times(u).to(z.device)
+    t = model.noise.times(u).to(z.device, non_blocking=True)
     eps = objective.noise(z, rng)
     z_t = corrupt(model.noise, z, eps, t)
     c = condition(batch.captions, batch.framing)
