@@ -212,11 +212,6 @@ def test_going_on_is_as_if_it_had_never_stopped() -> None:
 def test_priors_count_beside_the_subjects_and_not_among_them() -> None:
     """One subject and one prior: the sum of their losses, as diffusers adds the loss of its priors."""
 
-    class Half(Batch):
-        @property
-        def subjects(self) -> int:
-            return 1
-
     def loss(made: Batch) -> float:
         model = tiny.model()
         groups = Lora(rank=2).attach(model, generator(0, 0, "method")).groups()
@@ -224,7 +219,7 @@ def test_priors_count_beside_the_subjects_and_not_among_them() -> None:
         return step.loss
 
     plain = batch(2)
-    assert loss(Half(plain.latents, plain.captions, plain.weight)) == pytest.approx(2 * loss(plain))
+    assert loss(replace(plain, priors=1)) == pytest.approx(2 * loss(plain))
 
 
 def test_float16_learns_with_its_loss_scaled_and_gives_up_only_when_nothing_is_left() -> None:

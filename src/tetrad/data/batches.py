@@ -53,14 +53,14 @@ class Batch:
         return len(self.captions) - self.priors
 
     def to(self, place: torch.device) -> "Batch":
-        framing = None if self.framing is None else self.framing.to(place)
-        mask = None if self.mask is None else self.mask.to(place)
-        return replace(self, latents=self.latents.to(place), weight=self.weight.to(place), framing=framing, mask=mask)
+        """On a device, without waiting for it."""
 
-    @property
-    def subjects(self) -> int:
-        """How many of the samples are of the subject: what the loss is divided by."""
-        return len(self.weight)
+        def there(tensor: Tensor) -> Tensor:
+            return tensor.to(place, non_blocking=True)
+
+        framing = None if self.framing is None else there(self.framing)
+        mask = None if self.mask is None else there(self.mask)
+        return replace(self, latents=there(self.latents), weight=there(self.weight), framing=framing, mask=mask)
 
 
 class Batches:
