@@ -10,7 +10,8 @@ LAYERS = [
     {"methods"},
     {"training", "generation"},
     {"recipe", "library"},
-    {"metadata"},
+    {"metadata", "previews", "priors"},
+    {"plan"},
     {"run"},
     {"cli", "web"},
 ]

@@ -84,15 +84,16 @@ class Kind:
 
     architecture: str  # after the model's own; Stability has no name for a hypernetwork, so that one is ours
     implementation: str
+    precision: str  # of the numbers in it, where nobody asks for another
     network: Callable[[Any], dict[str, object]] = lambda method: {}  # kohya's entries about the method's settings
 
 
 STABILITY = "https://github.com/Stability-AI/generative-models"
 KINDS = {
-    "lora": Kind("/lora", "diffusers", lora_entries),
-    "embedding": Kind("/textual-inversion", STABILITY),
-    "hypernetwork": Kind("/hypernetwork", STABILITY),
-    "checkpoint": Kind("", STABILITY),
+    "lora": Kind("/lora", "diffusers", "fp16", lora_entries),
+    "embedding": Kind("/textual-inversion", STABILITY, "fp32"),
+    "hypernetwork": Kind("/hypernetwork", STABILITY, "fp32"),
+    "checkpoint": Kind("", STABILITY, "fp16"),
 }
 
 

@@ -2,37 +2,40 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from tetrad import library
+from tetrad import library, plan, priors
 from tetrad import recipe as recipes
 from tetrad.builtin import samples_path
 from tetrad.data import buckets
 from tetrad.data.batches import Batch, Batches, Sample
 from tetrad.data.cache import Cache, default_folder, encode_photos
 from tetrad.data.folder import Photo, photos
-from tetrad.data.images import framing, to_image
+from tetrad.data.images import framing
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
-from tetrad.generation import png
-from tetrad.generation.generate import pictures, with_size
-from tetrad.generation.request import Request
-from tetrad.metadata import Outcome, metadata
+from tetrad.metadata import KINDS, Outcome, metadata
 from tetrad.methods.base import Adapter
 from tetrad.models.base import Model, device_of
 from tetrad.models.text import tokens_lost
+from tetrad.previews import Previews
 from tetrad.recipe import Recipe
 from tetrad.training import device
-from tetrad.training.events import Event, Finished, Note, Phase, Progress, Sampled, Saved, Trained
-from tetrad.training.folder import RunFolder, file_name
+from tetrad.training.ema import Ema
+from tetrad.training.events import Event, Finished, Note, Phase, Progress, Saved, Trained
+from tetrad.training.folder import RunFolder
 from tetrad.training.loop import Step, training_steps
 from tetrad.training.optimizers import adamw
 from tetrad.training.remember import Remembered
-from tetrad.training.schedules import scheduled
+from tetrad.training.step import Condition
+from tetrad.weights import Weights
 
 Stop = Callable[[], bool]  # asked at every unit of work
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -46,7 +49,7 @@ def train(recipe: Recipe, stop: Stop = lambda: False) -> Iterator[Event]:
     yield Phase("reading the pictures")
     cache = Cache(default_folder())
     found, notes = find_photos(recipe, cache)
-    recipe = decided(recipe, found)
+    recipe = plan.named(recipe, len(found))
     place = device.chosen(recipe.train.device)
     folder = RunFolder.made(Path(recipe.save.out).expanduser(), recipe.save.name)
     try:
@@ -71,15 +74,18 @@ def together(
     """The run, in the order in which it happens."""
     yield from notes
     yield Phase("loading the model")
-    model = library.load_model(recipe.model)
-    device.settle(model, place)
-    recipe = sized(recipe, model)
+    model, start = opened(recipe, place)
+    recipe = plan.settled(recipe, model, [photo.caption for photo in found], start)
+    recipe = priors.settled(recipe, model)
     folder.write_recipe(recipes.written(recipe))
-    yield from caption_notes(found)
+    yield from caption_notes(recipe, found)
+    yield from priors.made(recipe, model, stop)
 
-    yield Phase("encoding the pictures", len(found))
+    of_class = priors.photos(recipe, cache)
+    yield Phase("encoding the pictures", len(found) + len(of_class))
     samples: list[Sample] = []
-    for sample in encoded(recipe, model, found, cache):
+    subjects, known = encoded(recipe, model, found, cache), encoded(recipe, model, of_class, cache)
+    for sample in chain(subjects, (priors.marked(sample, recipe.data.prior) for sample in known)):
         samples.append(sample)
         yield Progress(len(samples))
         if stop():
@@ -87,10 +93,12 @@ def together(
             return
     yield from (Note(warning, "W6101") for warning in cache.warnings)
 
-    adapter = recipe.method.attach(model, generator(recipe.train.seed, 0, "method"))
-    yield Phase("training", recipe.train.steps)
+    adapter = recipe.method.attach(model, generator(recipe.train.seed, 0, "method"), start)
     batches = Batches(samples, recipe.train.batch_size, recipe.train.seed)
-    yield from learned(Run(recipe, model, adapter, found, batches, folder), stop)
+    previews = Previews(recipe, [photo.caption for photo in found], folder)
+    average = Ema(learning(adapter), recipe.train.ema) if recipe.train.ema else None
+    run = Run(recipe, model, adapter, found, batches, previews, folder, average, plan.steps_of(start))
+    yield from learned(run, stop)
 
 
 @dataclass(frozen=True)
@@ -102,66 +110,128 @@ class Run:
     adapter: Adapter
     found: Sequence[Photo]
     batches: Batches
+    previews: Previews
     folder: RunFolder
+    average: Ema | None
+    before: int = 0  # steps that what it goes on from has learned for
     started: float = field(default_factory=time.time)
 
 
 def learned(run: Run, stop: Stop) -> Iterator[Event]:
-    """Train to the last step or until `stop`, with previews and saves on the way; the result is saved at the end."""
-    settings, step = run.recipe.train, 0
-    for done in steps(run):
-        step = done.number
-        yield Trained(step, settings.steps, done.loss, done.grad_norm, done.learning_rate)
-        if stop():
-            break
-        if run.recipe.sample.every > 0 and step % run.recipe.sample.every == 0:
-            yield from previews(run, step)
-        if run.recipe.save.every and step % run.recipe.save.every == 0 and step < settings.steps:
-            yield saved(run, step, run.folder.result(step))
-    complete = step == settings.steps
+    """Train to the last step or until `stop`, with previews and saves on the way; the result is saved at the end.
+
+    Where training breaks off, what was learned until then is saved before the error goes on.
+    """
+    last, step = run.recipe.train.steps, run.before
+    if run.previews.first:
+        yield from drawn(run, step)
+    yield Phase("training", last)
+    try:
+        for done in steps(run):
+            step = done.number
+            yield Trained(step, last, done.loss, done.grad_norm, done.learning_rate)
+            if stop():
+                break
+            if run.previews.due(step):
+                yield from drawn(run, step)
+            if run.recipe.save.every and step % run.recipe.save.every == 0 and step < last:
+                yield saved(run, step, run.folder.result(step))
+    except (TetradError, MemoryError, RuntimeError) as error:
+        yield from broken_off(run, step, error)
+    complete = step == last
     result = saved(run, step, run.folder.result(None if complete else step))
     yield result
     yield Finished(result.path, run.folder.path, step, time.time() - run.started, complete)
 
 
+def broken_off(run: Run, step: int, error: Exception) -> Iterator[Event]:
+    """Save what was learned by `step`, then raise what a person can do about the error."""
+    told = error if isinstance(error, TetradError) else out_of_memory(error)
+    if told is None:
+        raise error
+    kept = ""
+    if step > run.before:
+        result = saved(run, step, run.folder.result(step))
+        yield result
+        kept = f"; what was learned by step {step} is kept in {result.path}, and --continue goes on from it"
+    raise TetradError(told.code, f"{told.message}{kept}") from error
+
+
+def out_of_memory(error: Exception) -> TetradError | None:
+    """E6001 where an error says that there is no memory left; None where it says something else."""
+    if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "memory" not in str(error):
+        return None
+    ways = "--batch-size 1, --set train.gradient_checkpointing=true, or a smaller data.resolution"
+    return TetradError("E6001", f"there is not enough memory for a step; {ways} would need less")
+
+
+def drawn(run: Run, step: int) -> Iterator[Event]:
+    with averaged(run):
+        yield from run.previews.draw(run.model, step)
+
+
+@contextmanager
+def averaged(run: Run) -> Iterator[None]:
+    """Inside, what is learned is its average over the steps, where the recipe keeps one."""
+    if run.average is None:
+        yield
+        return
+    run.average.swap(learning(run.adapter))
+    try:
+        yield
+    finally:
+        run.average.swap(learning(run.adapter))
+
+
+def learning(adapter: Adapter) -> list[nn.Parameter]:
+    return [parameter for group in adapter.groups().values() for parameter in group]
+
+
 def steps(run: Run) -> Iterator[Step]:
     """The recipe's settings put into the training loop."""
     settings, groups = run.recipe.train, run.adapter.groups()
-    rates = usual_rates(run.recipe, groups)
+
+    def after_update() -> None:
+        run.adapter.after_update()
+        if run.average is not None:
+            run.average.update(learning(run.adapter))
+
     return training_steps(
         run.model,
-        run.model.condition if "text_encoder" in groups else Remembered(run.model),
+        condition(run),
         run.recipe.loss.objective(),
-        updates(run.batches, settings.steps, settings.gradient_accumulation, device_of(run.model)),
+        updates(run),
         adamw(groups, weight_decay=settings.weight_decay),
         seed=settings.seed,
-        rates={
-            part: scheduled(rate, settings.schedule, settings.steps, settings.warmup_steps)
-            for part, rate in rates.items()
-        },
+        rates=plan.rates(settings, run.recipe.method.rates(), groups, [text.name for text in run.model.texts]),
+        first=run.before,
+        samples_before=run.batches.samples_before(run.before, settings.gradient_accumulation),
         max_grad_norm=settings.max_grad_norm,
-        after_update=run.adapter.after_update,
+        after_update=after_update,
     )
 
 
-def usual_rates(recipe: Recipe, groups: Iterable[str]) -> dict[str, float]:
-    """The learning rate of each group: the recipe's, or else the method's; of text encoders in its proportion."""
-    usual = {group: float(rate) for group, rate in recipe.method.rates().items()}
-    base = usual.get("", 1.0)
-    given, text = recipe.train.learning_rate, recipe.train.text_encoder_learning_rate
-    found = {}
-    for group in groups:
-        rate = usual.get(group, base)
-        found[group] = rate if given == "" else float(given) * rate / base
-        if group.startswith("text_encoder") and text != "":
-            found[group] = float(text)
-    return found
+def condition(run: Run) -> Condition:
+    """How captions are read: once each, where nothing that learns has a part in it."""
+    caption = next(iter(run.batches.samples)).captions.plain
+    learns = run.model.condition([caption]).tokens.requires_grad
+    return run.model.condition if learns else Remembered(run.model)
 
 
-def updates(batches: Batches, number: int, accumulation: int, place: torch.device) -> Iterator[list[Batch]]:
-    """The batches of each update, on the device; batch k is the same whatever came before."""
-    for update in range(number):
-        yield [batch.to(place) for batch in batches.update(update, accumulation)]
+def updates(run: Run) -> Iterator[list[Batch]]:
+    """The batches of each update still to be done, on the device; an update is the same whatever came before."""
+    settings, place = run.recipe.train, device_of(run.model)
+    for number in range(run.before, settings.steps):
+        yield [batch.to(place) for batch in run.batches.update(number, settings.gradient_accumulation)]
+
+
+def opened(recipe: Recipe, place: device.Device) -> tuple[Model, Weights | None]:
+    """The model as the recipe wants it read, and what the run goes on from, if anything."""
+    model = library.load_model(recipe.model)
+    device.settle(model, place)
+    model.reading = recipe.text.reading
+    start = library.read(Path(recipe.start).expanduser(), model, recipe.method.writes) if recipe.start else None
+    return model, start
 
 
 def find_photos(recipe: Recipe, cache: Cache) -> tuple[list[Photo], list[Event]]:
@@ -177,34 +247,12 @@ def find_photos(recipe: Recipe, cache: Cache) -> tuple[list[Photo], list[Event]]
     ]
 
 
-def caption_notes(found: Sequence[Photo]) -> Iterator[Event]:
-    """A warning for each caption that CLIP's window cuts."""
+def caption_notes(recipe: Recipe, found: Sequence[Photo]) -> Iterator[Event]:
+    """A warning for each caption of which the last words are not read."""
     for photo in found:
-        if lost := tokens_lost(photo.caption):
-            yield Note(f"the caption of {photo.path.name} is cut: its last {lost} tokens do not fit in 75", "W4153")
-
-
-def decided(recipe: Recipe, found: Sequence[Photo]) -> Recipe:
-    """The recipe with what it leaves open decided by the pictures."""
-    number = recipe.train.steps or recipe.method.steps(len(found))
-    name = recipe.save.name or file_name(recipe.data.word or samples_path(recipe.data.images).stem)
-    return replace(recipe, train=replace(recipe.train, steps=number), save=replace(recipe.save, name=name))
-
-
-def sized(recipe: Recipe, model: Model) -> Recipe:
-    """The recipe with what it leaves open decided by the model and the machine."""
-    data, train, sample = recipe.data, recipe.train, recipe.sample
-    resolution = data.resolution or model.resolution
-    small = resolution <= 128
-    every = sample.every or (-(-train.steps // 4) if small or device_of(model).type != "cpu" else -1)
-    subject = " ".join(filter(None, [data.word, data.class_word])) or "it"
-    prompts = sample.prompts or (f"a photo of {subject}", f"a photo of {data.class_word or 'something else'}")
-    return replace(
-        recipe,
-        data=replace(data, resolution=resolution),
-        train=replace(train, batch_size=train.batch_size or (4 if small else 1)),
-        sample=replace(sample, every=every, prompts=prompts),
-    )
+        if lost := tokens_lost(photo.caption, recipe.text.reading):
+            read = f"{recipe.text.tokens}; text.tokens=225 reads more"
+            yield Note(f"the caption of {photo.path.name} is cut: its last {lost} tokens do not fit in {read}", "W4153")
 
 
 def encoded(recipe: Recipe, model: Model, found: Sequence[Photo], cache: Cache) -> Iterator[Sample]:
@@ -218,23 +266,14 @@ def encoded(recipe: Recipe, model: Model, found: Sequence[Photo], cache: Cache) 
         yield Sample(distributions, photo.captions, framing=framing((photo.width, photo.height), chosen[number]))
 
 
-def previews(run: Run, step: int) -> Iterator[Event]:
-    """The recipe's prompts as the model draws them now, at one seed."""
-    sample = run.recipe.sample
-    asked = [Request(prompt, seed=run.recipe.train.seed, steps=sample.steps) for prompt in sample.prompts]
-    for number, (request, picture) in enumerate(zip(asked, pictures(run.model, asked), strict=True)):
-        path = run.folder.sample(step, number)
-        png.save(path, to_image(picture), png.infotext(with_size(request, run.model), request.prompt, run.model.name))
-        yield Sampled(step, request.prompt, path)
-
-
 def saved(run: Run, step: int, path: Path) -> Saved:
     """Write what was learned by `step`; the file is read back before this returns."""
-    precision = PRECISIONS[run.recipe.save.precision]
-    learned = run.adapter.weights()
-    tensors = {name: tensor.to(precision) for name, tensor in learned.tensors.items()}
+    with averaged(run):
+        weights = run.adapter.weights()
+    precision = PRECISIONS[run.recipe.save.precision or KINDS[weights.kind].precision]
+    tensors = {name: tensor.to(precision) for name, tensor in weights.tensors.items()}
     outcome = Outcome(
-        name=path.stem,
+        name=path.name,
         step=step,
         batches_per_epoch=len(run.batches),
         started=run.started,
@@ -243,5 +282,5 @@ def saved(run: Run, step: int, path: Path) -> Saved:
         hashes=library.model_hashes(run.recipe.model),
     )
     about = metadata(run.recipe, run.model, outcome)
-    path = library.save(path, replace(learned, tensors=tensors), run.model, about)
-    return Saved(step, path)
+    weights = replace(weights, tensors=tensors, metadata={**weights.metadata, "step": str(step)})
+    return Saved(step, library.save(path, weights, run.model, about, run.recipe.save.spelling))

@@ -344,7 +344,7 @@ def test_a_full_disk_leaves_no_half_written_file(place: Place, monkeypatch: pyte
         ("train.step=5", "E3101", "did you mean train.steps?"),
         ("method.rnak=5", "E3101", "did you mean method.rank?"),
         ("trian.steps=5", "E3101", "did you mean train?"),
-        ("qqqq=5", "E3101", "there are model, data"),
+        ("qqqq=5", "E3101", "there are model, vae, prediction"),
         ("train.seed.x=5", "E3102", "train.seed"),
         ("train.steps", "E3003", "section.key=value"),
         ("=5", "E3003", "section.key=value"),

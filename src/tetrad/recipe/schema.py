@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tetrad.data.priors import Prior
 from tetrad.diffusion.objective import MinSnr, Objective, Offset, gaussian, uniform
+from tetrad.diffusion.samplers import check_sampler
 from tetrad.errors import TetradError
 from tetrad.methods.base import Method
 from tetrad.methods.lora import Lora
-from tetrad.training.schedules import Shape
+from tetrad.models.text import CHUNK, Reading
+from tetrad.training.schedules import Shape, parsed
 
 
 def option(default: Any, help: str) -> Any:
@@ -22,6 +25,7 @@ class Data:
     class_word: str = option("", "what kind of thing it is, in a word the model knows (class_tokens)")
     resolution: int = option(0, "side of the square whose area each picture gets; 0: the model's own (resolution)")
     flip: bool = option(False, "show each picture mirrored half of the time; not for faces or writing (flip_aug)")
+    prior: Prior = field(default_factory=Prior)
 
     def __post_init__(self) -> None:
         check(
@@ -50,6 +54,12 @@ class Train:
     warmup_steps: int = option(0, "steps in which the learning rate rises from zero (lr_warmup_steps)")
     weight_decay: float = option(0.01, "AdamW's pull towards zero (optimizer_args weight_decay)")
     max_grad_norm: float = option(1.0, "gradients longer than this are shortened to it (max_grad_norm)")
+    text_encoder_share: float = option(
+        1.0, "share of the steps in which the text encoders learn; 0 leaves them alone (stop_text_encoder_training)"
+    )
+    ema: float = option(
+        0.0, "decay of an average of what is learned, saved and drawn in its place; 0.999 is usual, 0 is off"
+    )
     seed: int = option(0, "all randomness comes from it (seed)")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
 
@@ -63,8 +73,10 @@ class Train:
             "from 1 to 1024",
         )
         for key in ("learning_rate", "text_encoder_learning_rate"):
-            rate = getattr(self, key)
-            check(f"train.{key}", rate, rate == "" or good_rate(rate), "above 0, at most 0.1; 1e-4 suits a LoRA")
+            check_rate(f"train.{key}", getattr(self, key))
+        share = self.text_encoder_share
+        check("train.text_encoder_share", share, 0 <= share <= 1, "from 0 to 1")
+        check("train.ema", self.ema, self.ema == 0 or 0.5 <= self.ema < 1, "0, or from 0.5 to under 1; 0.999 is usual")
         check("train.warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "0 or more")
         check("train.weight_decay", self.weight_decay, 0 <= self.weight_decay <= 1, "from 0 to 1")
         check("train.max_grad_norm", self.max_grad_norm, self.max_grad_norm > 0, "above 0")
@@ -87,11 +99,29 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Words:
+    clip_skip: int = option(
+        0, "which layer of the text encoders is read, 1 the last, 2 the one before; 0: the family's own (clip_skip)"
+    )
+    tokens: Literal[75, 150, 225] = option(75, "how much of a caption is read (max_token_length)")
+
+    def __post_init__(self) -> None:
+        check("text.clip_skip", self.clip_skip, 0 <= self.clip_skip <= 24, "from 1 to 24, or 0 for the family's own")
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.clip_skip, self.tokens // CHUNK)
+
+
+@dataclass(frozen=True)
 class Save:
     out: str = option("runs", "folder in which the run's own folder is made (output_dir)")
     name: str = option("", "name of the run, of its folder and of the file; not given: the word (output_name)")
     every: int = option(0, "steps between saved files; 0: only at the end (save_every_n_steps)")
-    precision: Literal["fp32", "fp16", "bf16"] = option("fp16", "numbers in the file (save_precision)")
+    spelling: str = option("", "whose names the file is written under; not given: the usual ones (save_model_as)")
+    precision: Literal["", "fp32", "fp16", "bf16"] = option(
+        "", "numbers in the file; not given: fp32 for words and hypernetworks, else fp16 (save_precision)"
+    )
 
     def __post_init__(self) -> None:
         check("save.every", self.every, self.every >= 0, "0 or more")
@@ -107,16 +137,27 @@ class Save:
 @dataclass(frozen=True)
 class Sample:
     prompts: tuple[str, ...] = option(
-        (), "prompts drawn during training at one seed; not given: made from the word (sample_prompts)"
+        (),
+        "prompts drawn during training at one seed; not given: a caption, the word in a new place, "
+        "and no word at all (sample_prompts)",
     )
+    sanity: tuple[str, ...] = option(
+        (), "prompts with the word and something that is in no picture, drawn beside them; not given: one is made"
+    )
+    negative: str = option("", "what none of them shall show")
     every: int = option(
         0, "steps between previews; 0: four in a run, none of big pictures on a CPU; -1: none (sample_every_n_steps)"
     )
+    first: bool = option(True, "draw them before the first step too (sample_at_first)")
     steps: int = option(20, "sampler steps of a preview")
+    cfg_scale: float = option(7.0, "how closely previews follow their prompts")
+    sampler: str = option("DPM++ 2M", "how previews are drawn, by the names web UIs use (sample_sampler)")
 
     def __post_init__(self) -> None:
         check("sample.every", self.every, self.every >= -1, "-1 or more")
         check("sample.steps", self.steps, 1 <= self.steps <= 1000, "from 1 to 1000")
+        check("sample.cfg_scale", self.cfg_scale, 0 <= self.cfg_scale <= 100, "from 0 to 100; 7 is usual")
+        check_sampler(self.sampler)
 
 
 @dataclass(frozen=True)
@@ -126,7 +167,13 @@ class Recipe:
     model: str = option(
         "builtin", "checkpoint (.safetensors, .ckpt), diffusers folder, or builtin (pretrained_model_name_or_path)"
     )
+    vae: str = option("", "file of the VAE whose latents are trained on; not given: the checkpoint's own (vae)")
+    prediction: Literal["", "epsilon", "v"] = option(
+        "", "what the network predicts; not given: what the file says (v_parameterization)"
+    )
+    start: str = option("", "file of something learned, to go on from, its steps counted on (network_weights)")
     data: Data = field(default_factory=Data)
+    text: Words = field(default_factory=Words)
     method: Method = field(default_factory=Lora)
     train: Train = field(default_factory=Train)
     loss: Loss = field(default_factory=Loss)
@@ -139,8 +186,16 @@ def check(key: str, value: object, good: bool, what: str) -> None:
         raise TetradError("E3103", f"{key} must be {what}; it is {value!r}")
 
 
-def good_rate(rate: float | str) -> bool:
+def check_rate(key: str, rate: float | str) -> None:
+    """A plain number has its range; a schedule is looked at by its own rules, E3131 and E3132."""
+    if rate == "":
+        return
+    if ":" in str(rate):
+        parsed(str(rate))
+        return
     try:
-        return 0 < float(rate) <= 0.1
+        good = 0 < float(rate) <= 0.1
     except ValueError:
-        return False
+        good = False
+    what = "above 0, at most 0.1, or rates until steps like 0.05:10, 0.005; 1e-4 suits a LoRA"
+    check(key, rate, good, what)

@@ -41,11 +41,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class Sampled:
-    """A preview was drawn."""
+    """A preview was drawn, or the sheet of all of them."""
 
     step: int
     prompt: str
     path: Path
+    shows: str = ""  # what it is there to show
 
 
 @dataclass(frozen=True)

@@ -37,11 +37,14 @@ class RunFolder:
         raise TetradError("E4202", f"{out} already holds 9999 runs called {name}; choose another name with --name")
 
     def result(self, step: int | None = None) -> Path:
-        """The file of the result, or of what was learned by `step`, numbered as kohya does."""
-        return self.path / (f"{self.name}.safetensors" if step is None else f"{self.name}-step{step:08d}.safetensors")
+        """The result without its ending, or what was learned by `step`, numbered as kohya does."""
+        return self.path / (self.name if step is None else f"{self.name}-step{step:08d}")
 
     def sample(self, step: int, number: int) -> Path:
         return self.path / "samples" / f"step{step:08d}-{number:02d}.png"
+
+    def sheet(self, step: int) -> Path:
+        return self.path / "samples" / f"step{step:08d}-sheet.png"
 
     def write_recipe(self, text: str) -> None:
         (self.path / "recipe.toml").write_text(text, "utf-8")

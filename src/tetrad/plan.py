@@ -1,0 +1,86 @@
+"""What a recipe leaves open, decided: by the pictures, the method, the model and what it goes on from."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+from tetrad.builtin import samples_path
+from tetrad.errors import TetradError
+from tetrad.models.base import Model, device_of
+from tetrad.previews import chosen
+from tetrad.recipe import Recipe, Train
+from tetrad.training.folder import file_name
+from tetrad.training.schedules import Schedule, scheduled
+from tetrad.weights import Weights
+
+SMALL = 128  # pixels; up to it a picture is cheap to learn from and to draw, on any machine
+
+
+def named(recipe: Recipe, images: int) -> Recipe:
+    """The recipe with its name, and with the method's settings decided by how many pictures there are."""
+    name = recipe.save.name or file_name(recipe.data.word or samples_path(recipe.data.images).stem)
+    method = recipe.method.decided(recipe.data.word, images)
+    return replace(recipe, method=method, save=replace(recipe.save, name=name))
+
+
+def settled(recipe: Recipe, model: Model, captions: list[str], start: Weights | None) -> Recipe:
+    """The recipe with nothing left open, given what each picture is called and what the run goes on from."""
+    data, train = recipe.data, recipe.train
+    resolution = data.resolution or model.resolution
+    small = resolution <= SMALL
+    before = steps_of(start)
+    steps = train.steps or before + recipe.method.steps(len(captions))
+    if steps <= before:
+        raise TetradError(
+            "E3153",
+            f"{recipe.start} has learned for {before} steps already, and train.steps is {steps}; steps are counted "
+            f"from the very first, so give more than {before}",
+        )
+    every = recipe.sample.every or (-(-(steps - before) // 4) if small or device_of(model).type != "cpu" else -1)
+    return replace(
+        recipe,
+        data=replace(data, resolution=resolution),
+        train=replace(train, steps=steps, batch_size=train.batch_size or (4 if small else 1)),
+        sample=replace(chosen(recipe.sample, data, captions), every=every),
+    )
+
+
+def steps_of(start: Weights | None) -> int:
+    """How many steps something learned says it took; 0 where it does not say."""
+    about = start.metadata if start else {}
+    said = about.get("step") or about.get("ss_steps") or "0"
+    return int(said) if said.isdigit() else 0
+
+
+def rates(train: Train, usual: Mapping[str, str], groups: Iterable[str], texts: Collection[str]) -> dict[str, Schedule]:
+    """The learning rate of each group that learns.
+
+    It is the recipe's own, or else the method's usual one. Where the recipe gives one rate for all, a group that
+    usually learns at half the rate does so still. What belongs to a text encoder rests after its share of the steps.
+    """
+    found = {}
+    for group in groups:
+        text, own, base = group in texts, usual.get(group, usual[""]), usual.get("", "")
+        if text and train.text_encoder_learning_rate != "":
+            schedule = shaped(train, train.text_encoder_learning_rate)
+        elif train.learning_rate != "":
+            schedule = slowed(shaped(train, train.learning_rate), ratio(own, base))
+        else:
+            schedule = shaped(train, own)
+        found[group] = schedule.until(round(train.text_encoder_share * train.steps)) if text else schedule
+    return found
+
+
+def shaped(train: Train, rate: float | str) -> Schedule:
+    return scheduled(rate, train.schedule, train.steps, train.warmup_steps)
+
+
+def slowed(schedule: Schedule, by: float) -> Schedule:
+    return replace(schedule, pieces=tuple((rate * by, bound) for rate, bound in schedule.pieces))
+
+
+def ratio(own: str, base: str) -> float:
+    """One usual rate over another; 1 where either is a schedule, which has no one rate."""
+    try:
+        return float(own) / float(base)
+    except ValueError:
+        return 1.0
