@@ -3,8 +3,10 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+from diffusers import ModelMixin
 
 from tetrad.errors import TetradError
 from tetrad.models.base import Model, to
@@ -18,6 +20,8 @@ class Device:
     dtype: torch.dtype
 
 
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+NUMBERS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SMALL = 50_000_000  # parameters of a U-Net below which a CPU's threads wait for each other more than they work
 
 
@@ -32,9 +36,10 @@ def settle(model: Model, place: Device) -> None:
         torch.set_num_threads(1)
 
 
-def chosen(name: str = "auto") -> Device:
-    """The device called `name`, or the best there is; bfloat16 where a GPU computes it, else float32.
+def chosen(name: str = "auto", precision: Precision = "auto") -> Device:
+    """The device called `name` or the best there is, and the numbers to compute in.
 
+    Those are by themselves bfloat16 where a GPU has it, else float16 on a GPU, else float32: a CPU has to emulate them.
     Raises E8001 for a device that this machine or this build of torch does not have.
     """
     available: dict[str, Callable[[], bool]] = {
@@ -48,5 +53,18 @@ def chosen(name: str = "auto") -> Device:
     if kind not in available or not available[kind]():
         there = ", ".join(kind for kind, is_there in available.items() if is_there())
         raise TetradError("E8001", f"train.device is {name!r}, which is not here; this machine has {there}")
-    half = kind == "cuda" and torch.cuda.is_bf16_supported()
-    return Device(torch.device(name), torch.bfloat16 if half else torch.float32)
+    return Device(torch.device(name), NUMBERS[own(kind) if precision == "auto" else precision])
+
+
+def own(kind: str) -> Precision:
+    """The numbers a device is best at."""
+    if kind != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def checkpointed(model: Model) -> None:
+    """Compute activations again in the backward instead of keeping them: less memory for a third more time."""
+    for part in model.parts().values():
+        if isinstance(part, ModelMixin):
+            part.enable_gradient_checkpointing()

@@ -1,6 +1,7 @@
 """An average of the weights over the last steps, steadier than the weights themselves."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -28,3 +29,12 @@ class Ema:
             held = parameter.detach().clone()
             parameter.copy_(average)
             average.copy_(held)
+
+    @contextmanager
+    def applied(self, parameters: Sequence[Tensor]) -> Iterator[None]:
+        """Within this the weights are their average: for saving and for previews."""
+        self.swap(parameters)
+        try:
+            yield
+        finally:
+            self.swap(parameters)

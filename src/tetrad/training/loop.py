@@ -12,6 +12,7 @@ from tetrad.diffusion.objective import Objective
 from tetrad.diffusion.randomness import generator, number, stratified
 from tetrad.errors import TetradError
 from tetrad.models.base import Model, device_of, precision
+from tetrad.training.in_backward import InBackward
 from tetrad.training.remember import settled
 from tetrad.training.schedules import Schedule
 from tetrad.training.step import Condition, denoising_loss
@@ -50,40 +51,72 @@ def training_steps(
     first: int = 0,
     samples_before: int = 0,
     max_grad_norm: float = 1.0,
+    in_backward: bool = False,
     after_update: Callable[[], None] | None = None,
 ) -> Iterator[Step]:
     """An update for each item of `updates`, whose batches are accumulated as if they were one.
 
     `first` updates and `samples_before` samples were learned from before. A group of the optimizer follows the
-    schedule of its name in `rates`, times its "ratio" where it has one, or else keeps its rate; once its schedule
-    rests its gradients are no longer computed. Raises E7001 where a gradient is not a number: at once on a CPU, after
-    at most `LOOK` updates on an accelerator. No such gradient is ever applied, so what was learned stays good.
+    schedule of its name in `rates`, times its "pace" where it has one, or else keeps its rate; once its schedule
+    rests its gradients are no longer computed. With `in_backward` each parameter is updated and its gradient freed as
+    soon as there is one, for which there may be neither clipping nor accumulation. Raises E7001 where a gradient is
+    not a number: at once on a CPU, after at most `LOOK` updates on an accelerator. No such gradient is ever applied,
+    so what was learned stays good.
     """
-    half = model.dtype == torch.float16
-    updater = AtOnce(optimizer, max_grad_norm, Scaling(device_of(model)) if half else None)
+    scaling = Scaling(device_of(model)) if model.dtype == torch.float16 else None
+    updater = (InBackward if in_backward else AtOnce)(optimizer, max_grad_norm, scaling)
     watch = Watch(1 if device_of(model).type == "cpu" else LOOK)
     drawn = samples_before
-    for step, batches in enumerate(updates, start=first + 1):
-        if set_rates(optimizer, rates or {}, step):
-            condition = settled(model, condition)
-        total = torch.zeros((), device=device_of(model))
-        subjects = max(1, sum(batch.subjects for batch in batches))
-        for micro, batch in enumerate(batches):
-            u = stratified(seed, drawn, len(batch.weight))
-            drawn += len(batch.weight)
-            torch.manual_seed(number(seed, step, f"dropout {micro}"))
-            with precision(model):
-                noise = generator(seed, step, f"noise {micro}")
-                losses = denoising_loss(model, condition, objective, batch, u, noise)
-                loss = (batch.weight * losses).sum() / subjects
-            updater.backward(loss)
-            total += loss.detach()
-        norm, bad = updater.finish()
-        watch.see(step, bad)
-        if after_update:
-            after_update()
-        yield Step(step, optimizer.param_groups[0]["lr"], total, norm)
-    watch.look()
+    try:
+        for step, batches in enumerate(updates, start=first + 1):
+            if set_rates(optimizer, rates or {}, step):
+                condition = settled(model, condition)
+            losses = batch_losses(model, condition, objective, batches, Draws(seed, step, drawn))
+            total = accumulated(losses, updater, device_of(model))
+            drawn += sum(len(batch.weight) for batch in batches)
+            norm, bad = updater.finish()
+            watch.see(step, bad)
+            if after_update:
+                after_update()
+            yield Step(step, optimizer.param_groups[0]["lr"], total, norm)
+        watch.look()
+    finally:
+        updater.close()
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Which random numbers are a step's own."""
+
+    seed: int
+    step: int
+    first: int  # samples drawn before it
+
+
+def batch_losses(
+    model: Model, condition: Condition, objective: Objective, batches: Sequence[Batch], draws: Draws
+) -> Iterator[Tensor]:
+    """Each batch's share of an update's loss: their sum is that of the weighted losses, a subject."""
+    subjects = max(1, sum(batch.subjects for batch in batches))
+    first = draws.first
+    for micro, batch in enumerate(batches):
+        u = stratified(draws.seed, first, len(batch.weight))
+        first += len(batch.weight)
+        noise = generator(draws.seed, draws.step, f"noise {micro}")
+        torch.manual_seed(number(draws.seed, draws.step, f"dropout {micro}"))
+        with precision(model):
+            losses = denoising_loss(model, condition, objective, batch, u, noise)
+            loss = (batch.weight * losses).sum() / subjects
+        yield loss
+
+
+def accumulated(losses: Iterable[Tensor], updater: AtOnce | InBackward, device: torch.device) -> Tensor:
+    """Gradients of all of them added up; the sum of the losses."""
+    total = torch.zeros((), device=device)
+    for loss in losses:
+        updater.backward(loss)
+        total += loss.detach()
+    return total
 
 
 LOOK = 16
@@ -117,7 +150,7 @@ def set_rates(optimizer: Optimizer, rates: Mapping[str, Schedule], step: int) ->
     for group in optimizer.param_groups:
         if (schedule := rates.get(group.get("name", ""))) is None:
             continue
-        group["lr"] = schedule(step) * group.get("ratio", 1.0)
+        group["lr"] = schedule(step) * group.get("pace", 1.0)
         if schedule.rests(step) and any(parameter.requires_grad for parameter in group["params"]):
             rested = True
             for parameter in group["params"]:

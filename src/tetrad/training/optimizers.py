@@ -1,19 +1,74 @@
-"""What turns gradients into updates."""
+"""What turns gradients into updates: a table of names people know."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
+from tetrad.errors import TetradError
 
-def adamw(
-    groups: dict[str, list[nn.Parameter]], rates: Mapping[str, float] | None = None, weight_decay: float = 0.01
-) -> Optimizer:
-    """AdamW with a group for each part; the loop sets its rate where a schedule is given.  [Loshchilov & Hutter 2019]
+Name = Literal["adamw", "adamw8bit", "adafactor"]
+Groups = Mapping[str, list[nn.Parameter]]
+UNSCHEDULED = 1e-4  # the rate of a group for which the loop has no schedule
 
-    Fused: one kernel for all tensors, four times faster than the plain loop on a CPU as on a GPU.
+
+def made(name: Name, groups: Groups, weight_decay: float = 0.01) -> Optimizer:
+    """The optimizer called `name` over an adapter's groups.  E3134 where a package is missing."""
+    return OPTIMIZERS[name](named(groups), weight_decay)
+
+
+def adamw(groups: Groups, rates: Mapping[str, float] | None = None, weight_decay: float = 0.01) -> Optimizer:
+    """AdamW with a group for each part, which keeps its rate where the loop has no schedule for it."""
+    return fused_adamw(named(groups, rates or {}), weight_decay)
+
+
+def named(groups: Groups, rates: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
+    """Torch's parameter groups: the part whose schedule each follows, and how many times its rate."""
+    found = []
+    for group, parameters in groups.items():
+        part, _, times = group.partition(" ×")
+        pace = float(times or 1)
+        rate = (rates or {}).get(part, UNSCHEDULED) * pace
+        found.append({"params": parameters, "lr": rate, "name": part, "pace": pace})
+    return found
+
+
+def fused_adamw(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
+    """One kernel for all tensors, four times faster than the plain loop on a CPU as on a GPU.
+
+    [Loshchilov & Hutter 2019]
     """
-    named = [
-        {"params": parameters, "lr": (rates or {}).get(part, 1e-4), "name": part} for part, parameters in groups.items()
-    ]
-    return AdamW(named, weight_decay=weight_decay, fused=True)
+    return AdamW(groups, weight_decay=weight_decay, fused=True)
+
+
+def adamw_8bit(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
+    """AdamW whose two averages take one byte a number instead of four.  [Dettmers et al. 2022]"""
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise TetradError(
+            "E3134", "adamw8bit needs the package bitsandbytes; pip install 'tetrad[bnb]', or choose adafactor"
+        ) from error
+    optimizer: Optimizer = AdamW8bit(groups, weight_decay=weight_decay)
+    return optimizer
+
+
+def adafactor(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
+    """AdamW's second average as a row and a column, and no first: hardly any memory.  [Shazeer & Stern 2018]
+
+    At the given rates; the paper's own rates by step and by size are left out, as every trainer leaves them out.
+    """
+    from transformers.optimization import Adafactor
+
+    optimizer: Optimizer = Adafactor(
+        groups, weight_decay=weight_decay, scale_parameter=False, relative_step=False, warmup_init=False
+    )
+    return optimizer
+
+
+OPTIMIZERS: dict[Name, Callable[[list[dict[str, Any]], float], Optimizer]] = {
+    "adamw": fused_adamw,
+    "adamw8bit": adamw_8bit,
+    "adafactor": adafactor,
+}

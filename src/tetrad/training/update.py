@@ -47,6 +47,9 @@ class AtOnce:
         self.optimizer.zero_grad()
         return norm, diverged(bad, self.scaling)
 
+    def close(self) -> None:
+        """Nothing was changed that would have to be changed back."""
+
 
 def shortening(norm: Tensor, max_grad_norm: float) -> Tensor:
     """What to divide gradients by to have them no longer than `max_grad_norm`, as clip_grad_norm_ does; 0 is off."""
