@@ -105,7 +105,7 @@ def read(
 
 def freeze(model: Model) -> None:
     """Nothing in the model learns until a method says so."""
-    for part in (*model.parts().values(), model.vae.network):
+    for part in (*model.parts().values(), *model.vae.networks):
         part.requires_grad_(False).eval()
 
 
@@ -116,7 +116,8 @@ def to(model: Model, device: torch.device, dtype: torch.dtype) -> None:
         part.to(device)
         if dtype != torch.float32:
             part.to(dtype)
-    model.vae.network.to(device)
+    for network in model.vae.networks:
+        network.to(device)
 
 
 def device_of(model: Model) -> torch.device:

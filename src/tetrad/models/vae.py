@@ -52,6 +52,11 @@ class Vae:
             self._home = None
         return self._network
 
+    @property
+    def networks(self) -> tuple[AutoencoderKL, ...]:
+        """The network, or nothing where the model came without one."""
+        return () if self.missing else (self.network,)
+
     def rest(self) -> None:
         """Free the memory it takes, until it is asked for something: an accelerator's, or where that can be, all."""
         if self._network is None or self._home is not None:
@@ -129,13 +134,14 @@ class Ways:
 
     def __call__(self, x: Tensor, large: bool) -> Tensor:
         """Whole unless x is large; where an accelerator's memory is full, in less and then in the least."""
-        tries = [lambda: self.in_strips(x, x.device), lambda: self.in_strips(x, torch.device("cpu"))]
-        for attempt in tries if large else [lambda: self.whole(x), *tries]:
+        tries = [] if large else [self.whole]
+        tries.append(lambda x: self.in_strips(x, x.device))
+        for attempt in tries:
             try:
-                return attempt()
+                return attempt(x)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
-        raise TetradError("E6001", "the memory")
+        return self.in_strips(x, torch.device("cpu"))
 
 
 def raw_picture(latents: Tensor, factor: int = FACTOR) -> Tensor:
