@@ -17,8 +17,7 @@ from tetrad.builtin import samples_path
 from tetrad.data import buckets
 from tetrad.data.batches import Batch, Batches, Sample
 from tetrad.data.cache import Cache, default_folder, encode_photos
-from tetrad.data.folder import Photo, photos
-from tetrad.data.images import framing
+from tetrad.data.folder import Photo, caption_sources, photos
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.metadata import KINDS, Outcome, metadata
@@ -240,10 +239,9 @@ def find_photos(recipe: Recipe, cache: Cache) -> tuple[list[Photo], list[Event]]
         raise TetradError("E4001", "no pictures are named; give a folder, or builtin:subject to try it out")
     found, skipped = photos(samples_path(recipe.data.images), recipe.data.word, recipe.data.class_word, cache)
     notes: list[Event] = [Note(f"{bad.path.name}: {bad.reason}", bad.code) for bad in skipped]
-    own = sum(photo.caption_source.startswith("file") for photo in found)
     return found, [
         *notes,
-        Note(f"{len(found)} pictures, {own} with a caption of their own, {len(skipped)} files left out"),
+        Note(f"{len(found)} pictures, {caption_sources(found)}, {len(skipped)} files left out"),
     ]
 
 
@@ -262,8 +260,7 @@ def encoded(recipe: Recipe, model: Model, found: Sequence[Photo], cache: Cache) 
     identity = library.vae_identity(model)
     made = encode_photos(found, chosen, model.vae.encode, identity, cache, recipe.data.flip)
     for number, distributions in made:
-        photo = found[number]
-        yield Sample(distributions, photo.captions, framing=framing((photo.width, photo.height), chosen[number]))
+        yield Sample.of(found[number], distributions, chosen[number])
 
 
 def saved(run: Run, step: int, path: Path) -> Saved:

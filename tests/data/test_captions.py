@@ -16,7 +16,8 @@ def drawn(captions: Captions, times: int = 200) -> list[str]:
 
 
 def worded(words: str = TAGS, name: str = "", templates: tuple[str, ...] = ("[filewords]",), **how: Any) -> list[str]:
-    return drawn(Captions(words, templates, name, Wording(**how)))
+    word, _, class_word = name.partition(" ")
+    return drawn(Captions(words, templates, word, class_word, Wording(**how)))
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,9 @@ def test_words_stay_as_they_are_unless_something_is_asked_for(words: str) -> Non
 
 
 def test_a_caption_is_decided_by_its_generator() -> None:
-    captions = Captions(TAGS, ("[filewords]", "a [name]"), "zkr", Wording(shuffle=True, tag_dropout=0.3, dropout=0.1))
+    captions = Captions(
+        TAGS, ("[filewords]", "a [name]"), "zkr", "", Wording(shuffle=True, tag_dropout=0.3, dropout=0.1)
+    )
     assert drawn(captions) == drawn(captions)
     assert len(set(drawn(captions))) > 50
 

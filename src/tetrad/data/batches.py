@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from tetrad.data.cache import Distribution
 from tetrad.data.captions import Captions
+from tetrad.data.folder import Photo
+from tetrad.data.images import framing
 from tetrad.diffusion.randomness import generator
 
 Framing = tuple[int, int, int, int, int, int]
@@ -25,6 +28,27 @@ class Sample:
     framing: Framing | None = None  # original height, width, crop top, left, target height, width: what SDXL reads
     repeats: int = 1  # how often an epoch shows it
     masks: tuple[Tensor, ...] = ()  # (1, h, w) of each view: how much each place counts
+
+    @classmethod
+    def of(
+        cls,
+        photo: Photo,
+        distributions: tuple[Distribution, ...],
+        size: tuple[int, int],
+        prior_weight: float = 1.0,
+        masks: tuple[Tensor, ...] = (),
+    ) -> Self:
+        """A photo that was encoded at `size` (width, height); its subset says how it counts."""
+        subset = photo.subset
+        return cls(
+            distributions,
+            photo.captions,
+            weight=prior_weight if subset.prior else 1.0,
+            prior=subset.prior,
+            framing=framing((photo.width, photo.height), size),
+            repeats=subset.repeats,
+            masks=masks,
+        )
 
     @property
     def shape(self) -> torch.Size:

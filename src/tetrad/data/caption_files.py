@@ -1,30 +1,17 @@
-"""What a picture shows, in words: from the file beside it, or from the words that were given."""
+"""What a picture shows, in words: from the file beside it, or from its own name."""
 
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from tetrad.data.captions import contains
 
 SUFFIXES = (".txt", ".caption", ".TXT", ".CAPTION")
 LARGEST = 100_000  # bytes; a caption is a sentence, so this is some other file
 ENCODINGS = ("utf-8-sig", "gb18030")
 # What cameras and phones call their files; none of it says what is in the picture.
 CAMERA_NAMES = frozenset({"img", "dsc", "dscn", "dscf", "pxl", "mvimg", "image", "photo", "screenshot", "whatsapp"})
-
-
-@dataclass(frozen=True)
-class Caption:
-    """Words for one picture, where they come from, and which caption file could not be used.
-
-    The source is "file", "file+word" (the word was put in front), "word", "class" or "name" (of the image file).
-    """
-
-    text: str
-    source: str
-    problem: "BadCaption | None" = None
 
 
 class BadCaption(Exception):
@@ -37,42 +24,45 @@ class BadCaption(Exception):
         self.reason = reason
 
 
-def caption(image: Path, word: str = "", class_word: str = "") -> Caption:
-    """The caption of an image file.  A word that was given is in it, whatever the file beside the image says."""
+@dataclass(frozen=True)
+class Words:
+    """A picture's own words, a line for each line of the file, where they come from, and which file is no use."""
+
+    text: str = ""
+    source: str = ""  # ".txt", ".caption" and so on; empty where there are none
+    problem: BadCaption | None = None
+
+
+def beside(image: Path, suffixes: Sequence[str] = SUFFIXES) -> Words:
+    """What the first caption file beside an image says that says anything."""
     problem = None
-    for suffix in SUFFIXES:
+    for suffix in suffixes:
         try:
-            text = written(image.with_suffix(suffix))
+            if text := written(image.with_suffix(suffix)):
+                return Words(text, suffix.lower(), problem)
         except BadCaption as bad:
             problem = bad
-            continue
-        if text and contains(text, word):
-            return Caption(text, "file", problem)
-        if text:
-            return Caption(f"{word}, {text}", "file+word", problem)
-    if word:
-        return Caption(f"a photo of {word} {class_word}".strip(), "word", problem)
-    if class_word:
-        return Caption(class_word, "class", problem)
-    return Caption(from_name(image.stem), "name", problem)
+    return Words(problem=problem)
 
 
 def written(path: Path) -> str:
-    """The text of a caption file, its lines joined by commas; empty where there is no such file."""
+    """The text of a caption file, without its empty lines; empty where there is no such file.  Raises BadCaption."""
     if not os.path.isfile(path):  # not Path.is_file, which raises where the name is too long for a file
         return ""
+    lines = (" ".join(plain(line).split()).strip(" ,，") for line in text(path, LARGEST).splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def text(path: Path, largest: int) -> str:
+    """The text of a file in any usual encoding.  Raises BadCaption."""
     try:
         with path.open("rb") as opened:
-            content = opened.read(LARGEST + 1)
+            content = opened.read(largest + 1)
     except OSError as error:
         raise BadCaption(path, "E4152", f"it cannot be read ({error.strerror}), so it was left out") from error
-    if len(content) > LARGEST:
-        raise BadCaption(path, "E4151", "it has over 100 kB, too much for a caption, so it was left out")
-    lines = (" ".join(plain(line).split()).strip(" ,") for line in decoded(path, content).splitlines())
-    return ", ".join(line for line in lines if line)
-
-
-def decoded(path: Path, content: bytes) -> str:
+    if len(content) > largest:
+        size = f"{largest // 1000} kB" if largest < 1_000_000 else f"{largest // 1_000_000} MB"
+        raise BadCaption(path, "E4151", f"it has over {size}, too much for captions, so it was left out")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16", errors="replace")
     for encoding in ENCODINGS:
@@ -88,8 +78,14 @@ def plain(line: str) -> str:
     return "".join(letter for letter in line.replace("\t", " ") if unicodedata.category(letter) != "Cc")
 
 
-def from_name(stem: str) -> str:
-    """What a file's name says: its words without numbers and cameras' prefixes, or that it is a photo."""
-    text = plain(stem.encode("utf-8", "ignore").decode())  # a name that is not UTF-8 holds lone surrogates
-    words = re.split(r"[\s_.\-()\[\]]+", text)
-    return " ".join(w for w in words if w and not re.search(r"\d", w) and w.lower() not in CAMERA_NAMES) or "a photo"
+def from_name(stem: str, pattern: str = "") -> str:
+    """What a file's name says: its words without numbers and cameras' prefixes; empty where that is nothing.
+
+    With a pattern: all that it finds after the leading number, joined by spaces, as web UIs read names.
+    """
+    name = plain(stem.encode("utf-8", "ignore").decode())  # a name that is not UTF-8 holds lone surrogates
+    if pattern:
+        found = (match[0] for match in re.finditer(pattern, re.sub(r"^[-\d]+\s*", "", name)))
+        return " ".join(" ".join(found).split())
+    words = re.split(r"[\s_.\-()\[\]]+", name)
+    return " ".join(w for w in words if w and not re.search(r"\d", w) and w.lower() not in CAMERA_NAMES)

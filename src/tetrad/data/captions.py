@@ -70,8 +70,14 @@ class Captions:
 
     words: str  # the picture's own, one or more lines
     templates: tuple[str, ...] = ("[filewords]",)
-    name: str = ""  # what [name] becomes; a tag that holds it is never left out
+    word: str = ""  # a tag that holds it is never left out
+    class_word: str = ""
     wording: Wording = Wording()
+
+    @property
+    def name(self) -> str:
+        """What [name] becomes: the word, and what kind of thing it is where that was said."""
+        return f"{self.word} {self.class_word}".strip()
 
     def draw(self, rng: Generator) -> str:
         """A caption, wholly decided by `rng`."""
@@ -111,7 +117,7 @@ class Captions:
         if chosen or (wording.keep_separator and wording.keep_separator in words):
             first, middle, last = self._parted(words)
             if rng is not None and wording.tag_dropout:
-                middle = [tag for tag in middle if chance(rng) >= wording.tag_dropout or self._named(tag)]
+                middle = [tag for tag in middle if chance(rng) >= wording.tag_dropout or self._has_word(tag)]
             if rng is not None and wording.shuffle:
                 middle = [middle[i] for i in torch.randperm(len(middle), generator=rng).tolist()]
             mark = wording.separator.strip()
@@ -134,8 +140,8 @@ class Captions:
         parts = COMMAS.split(words) if separator.strip() == "," else words.split(separator)
         return [part.strip() for part in parts if part.strip()]
 
-    def _named(self, tag: str) -> bool:
-        return bool(self.name) and contains(tag, self.name)
+    def _has_word(self, tag: str) -> bool:
+        return bool(self.word) and contains(tag, self.word)
 
 
 def contains(text: str, word: str) -> bool:

@@ -1,0 +1,121 @@
+"""Captions of a whole folder in one file: Hugging Face's metadata.jsonl and metadata.csv, kohya's metadata .json."""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tetrad.data.caption_files import BadCaption, plain, text
+
+NAMES = ("metadata.jsonl", "metadata.csv")
+LARGEST = 200_000_000  # bytes
+PICTURE_COLUMNS = ("file_name", "image_path")
+CAPTION_COLUMNS = ("text", "caption", "prompt")
+TAGS = "tags"  # kohya's: comes after the caption
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a metadata file says of each picture, by its path, and what in it could not be used: code and reason."""
+
+    captions: dict[Path, str]
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+def metadata(path: Path, folder: Path) -> Metadata:
+    """A metadata file; the names in it are of files in `folder`.  A row that is no use does not spoil the others."""
+    try:
+        content = text(path, LARGEST)
+    except BadCaption as bad:
+        return Metadata({}, ((bad.code, bad.reason),))
+    rows, broken = READERS.get(path.suffix.lower(), jsonl)(content)
+    problems = list(broken)
+    if rows and not any(column in row for row in rows for column in PICTURE_COLUMNS):
+        problems.append(("E4154", f"it has {columns(rows)} but no file_name, so it says nothing of any picture"))
+    elif rows and not any(column in row for row in rows for column in (*CAPTION_COLUMNS, TAGS)):
+        problems.append(("E4154", f"it has {columns(rows)} but no text, so it holds no captions"))
+    captions = {place: words for row in rows if (place := named(row, folder)) and (words := said(row))}
+    missing = [place.name for row in rows if (place := named(row, folder)) and not place.is_file()]
+    if missing:
+        problems.append(("E4155", f"it names {several(missing, 'picture')} that {verb(missing)} not there"))
+    return Metadata(captions, tuple(problems))
+
+
+def jsonl(content: str) -> tuple[list[Mapping[str, Any]], list[tuple[str, str]]]:
+    """Rows of JSON, one a line, and what of them is none."""
+    rows: list[Mapping[str, Any]] = []
+    broken: list[tuple[int, str]] = []
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            broken.append((number, str(error).partition(":")[0].lower()))
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            broken.append((number, "it is no object in braces"))
+    if not broken:
+        return rows, []
+    numbers = several([str(number) for number, _ in broken], "line")
+    return rows, [("E4153", f"{numbers} cannot be read as JSON ({broken[0][1]}), so what it says was left out")]
+
+
+def table(content: str) -> tuple[list[Mapping[str, Any]], list[tuple[str, str]]]:
+    """Rows of a CSV file, whose first line names the columns; parted by commas, or by what Excel parts them with."""
+    header = content.partition("\n")[0]
+    mark = max(",;\t", key=header.count)
+    try:
+        return list(csv.DictReader(content.replace("\0", "").splitlines(keepends=True), delimiter=mark)), []
+    except csv.Error as error:
+        return [], [("E4153", f"it cannot be read as a table ({error}), so it was left out")]
+
+
+def whole(content: str) -> tuple[list[Mapping[str, Any]], list[tuple[str, str]]]:
+    """kohya's {"path": {"caption": …, "tags": …}}."""
+    try:
+        pictures = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        return [], [("E4153", f"it cannot be read as JSON ({error}), so it was left out")]
+    if not isinstance(pictures, dict):
+        return [], [("E4153", "it is no JSON object of pictures, so it was left out")]
+    return [{"file_name": name, **said} for name, said in pictures.items() if isinstance(said, dict)], []
+
+
+READERS = {".csv": table, ".json": whole}
+
+
+def named(row: Mapping[str, Any], folder: Path) -> Path | None:
+    """The picture a row speaks of."""
+    for column in PICTURE_COLUMNS:
+        if isinstance(name := row.get(column), str) and name.strip():
+            return folder / name.strip().replace("\\", "/").removeprefix("./")
+    return None
+
+
+def said(row: Mapping[str, Any]) -> str:
+    """The caption of a row, with kohya's tags after it; lines stay lines."""
+    parts = [next((row[column] for column in CAPTION_COLUMNS if isinstance(row.get(column), str)), ""), row.get(TAGS)]
+    lines = ", ".join(part for part in parts if isinstance(part, str) and part.strip()).splitlines()
+    return "\n".join(words for line in lines if (words := " ".join(plain(line).split()).strip(" ,，")))
+
+
+def columns(rows: list[Mapping[str, Any]]) -> str:
+    """The columns there are, for a person."""
+    names: Iterator[str] = (str(name) for row in rows[:1] for name in row)
+    return ", ".join(list(names)[:6]) or "nothing"
+
+
+def several(items: list[str], kind: str) -> str:
+    """A number of things, the first named: 'line 3', '4 pictures (a.png, b.png, …)'."""
+    if len(items) == 1:
+        return f"{kind} {items[0]}"
+    return f"{len(items)} {kind}s ({', '.join(items[:3])}{', …' if len(items) > 3 else ''})"
+
+
+def verb(items: list[str]) -> str:
+    return "is" if len(items) == 1 else "are"
