@@ -9,10 +9,11 @@ from tetrad import library
 from tetrad.data.batches import Sample
 from tetrad.data.cache import Cache, default_folder
 from tetrad.data.captions import Captions
-from tetrad.data.folder import Photo, listed
+from tetrad.data.folder import Photo
 from tetrad.data.folder import photos as folder_photos
 from tetrad.data.images import to_image
 from tetrad.data.priors import Prior
+from tetrad.data.sources import listed
 from tetrad.errors import TetradError
 from tetrad.generation import png
 from tetrad.generation.generate import pictures, with_size
@@ -93,7 +94,7 @@ def present(folder: Path) -> int:
     except OSError as error:
         raise TetradError("E4202", f"{folder} cannot be made ({error.strerror}); name another folder") from error
     try:
-        return len(listed(folder)[0])
+        return len(listed(folder))
     except TetradError:  # no picture is there yet
         return 0
 
