@@ -23,6 +23,7 @@ class Outcome:
     started: float  # Unix time
     folder: str  # the picture folder's own name
     captions: Sequence[str]
+    class_pictures: int
     hashes: tuple[str, str]  # of the model's file: sha256 and the oldest short one; empty where it is a folder
 
 
@@ -36,12 +37,13 @@ def metadata(recipe: Recipe, model: Model, outcome: Outcome) -> dict[str, str]:
 
 def run_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
     """kohya's entries about the optimisation."""
-    train, loss = recipe.train, recipe.loss
+    train, loss, usual = recipe.train, recipe.loss, recipe.method.rates()
+    rate = train.learning_rate or usual.get("", "")
     return {
         "ss_output_name": outcome.name,
-        "ss_learning_rate": train.learning_rate,
-        "ss_unet_lr": train.learning_rate,
-        "ss_text_encoder_lr": train.text_encoder_learning_rate or None,
+        "ss_learning_rate": rate,
+        "ss_unet_lr": rate,
+        "ss_text_encoder_lr": train.text_encoder_learning_rate or usual.get("text_encoder"),
         "ss_optimizer": "torch.optim.adamw.AdamW",
         "ss_lr_scheduler": train.schedule,
         "ss_lr_warmup_steps": train.warmup_steps,
@@ -55,7 +57,9 @@ def run_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
         "ss_num_batches_per_epoch": outcome.batches_per_epoch,
         "ss_noise_offset": loss.noise_offset or None,
         "ss_min_snr_gamma": loss.min_snr_gamma or None,
-        "ss_clip_skip": None,
+        "ss_clip_skip": recipe.text.clip_skip or None,
+        "ss_max_token_length": recipe.text.tokens,
+        "ss_prior_loss_weight": recipe.data.prior.weight,
         "ss_cache_latents": True,
         "ss_training_started_at": outcome.started,
         "ss_training_finished_at": time.time(),
@@ -111,7 +115,7 @@ def dataset_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
     number, side = len(outcome.captions), recipe.data.resolution
     return {
         "ss_num_train_images": number,
-        "ss_num_reg_images": 0,
+        "ss_num_reg_images": outcome.class_pictures,
         "ss_batch_size_per_device": recipe.train.batch_size,
         "ss_total_batch_size": recipe.train.batch_size * recipe.train.gradient_accumulation,
         "ss_resolution": (side, side),

@@ -276,6 +276,7 @@ def saved(run: Run, step: int, path: Path) -> Saved:
         started=run.started,
         folder=samples_path(run.recipe.data.images).name,
         captions=[photo.caption for photo in run.found],
+        class_pictures=sum(sample.prior for sample in run.batches.samples),
         hashes=library.model_hashes(run.recipe.model),
     )
     about = metadata(run.recipe, run.model, outcome)

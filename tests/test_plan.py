@@ -1,0 +1,49 @@
+"""What a recipe leaves open is decided by the method, and what it goes on from is counted on."""
+
+import pytest
+import tiny
+
+from tetrad import plan
+from tetrad.errors import TetradError
+from tetrad.recipe import Data, Recipe, Sample, Train
+from tetrad.weights import Weights
+
+GROUPS = ("unet", "text_encoder")
+USUAL = {"": "1e-4", "text_encoder": "5e-5"}
+
+
+def at(train: Train, usual: dict[str, str], step: int = 1) -> dict[str, float]:
+    found = plan.rates(train, usual, GROUPS, ("text_encoder",))
+    return {group: schedule(step) for group, schedule in found.items()}
+
+
+def test_rates_are_the_methods_where_nobody_says_otherwise() -> None:
+    assert at(Train(steps=10), USUAL) == {"unet": 1e-4, "text_encoder": 5e-5}
+
+
+def test_one_rate_for_all_keeps_the_proportion() -> None:
+    assert at(Train(steps=10, learning_rate=2e-3), USUAL) == {"unet": 2e-3, "text_encoder": 1e-3}
+    scheduled = at(Train(steps=10, learning_rate="0.02:5, 0.01"), USUAL, step=6)
+    assert scheduled == {"unet": 0.01, "text_encoder": 0.005}
+
+
+def test_the_text_encoder_may_have_a_rate_of_its_own_and_rests_after_its_share() -> None:
+    train = Train(steps=10, text_encoder_learning_rate="3e-6:-1", text_encoder_share=0.5, schedule="constant")
+    assert at(train, USUAL, step=5) == {"unet": 1e-4, "text_encoder": 3e-6}
+    assert at(train, USUAL, step=6) == {"unet": 1e-4, "text_encoder": 0.0}
+
+
+def test_steps_are_counted_on_from_what_a_run_goes_on_from() -> None:
+    start = Weights("lora", {}, {"step": "500"})
+    recipe = Recipe(start="x.safetensors", data=Data(word="zkr"))
+    settled = plan.settled(recipe, tiny.model(), ["a zkr"] * 8, start)
+    assert settled.train.steps == 500 + 800 and settled.sample.every == 200
+    with pytest.raises(TetradError) as caught:
+        plan.settled(Recipe(start="x", train=Train(steps=500)), tiny.model(), ["a zkr"], start)
+    assert caught.value.code == "E3153" and "more than 500" in caught.value.message
+
+
+def test_a_decided_recipe_decides_the_same_again() -> None:
+    recipe = plan.settled(plan.named(Recipe(data=Data(word="zkr")), 2), tiny.model(), ["a zkr", "zkr"], None)
+    assert plan.settled(plan.named(recipe, 2), tiny.model(), ["a zkr", "zkr"], None) == recipe
+    assert recipe.sample != Sample()

@@ -1,0 +1,70 @@
+"""Previews speak the captions' own language, and each shows one thing."""
+
+import pytest
+
+from tetrad.previews import chosen, label
+from tetrad.recipe import Data, Recipe, Sample
+
+THING = ("a zkr, on a white background", "a zkr, on a red background")
+STYLE = ("a red apple, zkr style, on a blue background", "a cat, zkr style, on a red background")
+
+
+@pytest.mark.parametrize(
+    "captions,class_word,prompts",
+    [
+        (
+            THING,
+            "",
+            {
+                "a caption of yours": THING[0],
+                "somewhere new": "a zkr, on a green background",
+                "without the word": "a cat, on a white background",
+                "sanity: in no picture": "a green zkr, on a white background",
+            },
+        ),
+        (
+            STYLE,
+            "",
+            {
+                "a caption of yours": STYLE[0],
+                "somewhere new": "a red apple, zkr style, on a green background",
+                "without the word": "a red apple, on a blue background",
+                "sanity: in no picture": "a snail, zkr style, on a blue background",
+            },
+        ),
+        (
+            ("a photo of zkr woman",),
+            "woman",
+            {
+                "a caption of yours": "a photo of zkr woman",
+                "somewhere new": "a photo of zkr woman on a beach",
+                "without the word": "a photo of a woman",
+                "sanity: in no picture": "a photo of zkr woman with red hair",
+            },
+        ),
+        (
+            ("zkr dog, sitting on a sofa, indoors",),
+            "dog",
+            {
+                "a caption of yours": "zkr dog, sitting on a sofa, indoors",
+                "somewhere new": "a photo of zkr dog on a beach",
+                "without the word": "a dog, sitting on a sofa, indoors",
+                "sanity: in no picture": "red zkr dog, sitting on a sofa, indoors",
+            },
+        ),
+    ],
+)
+def test_prompts_are_made_of_the_captions(captions: tuple[str, ...], class_word: str, prompts: dict[str, str]) -> None:
+    data = Data(word="zkr", class_word=class_word)
+    sample = chosen(Sample(), data, captions)
+    recipe = Recipe(data=data, sample=sample)
+    assert {label(prompt, recipe, captions): prompt for prompt in (*sample.prompts, *sample.sanity)} == prompts
+
+
+def test_a_persons_own_prompts_are_drawn_and_no_others() -> None:
+    sample = chosen(Sample(prompts=("one",), sanity=("zkr in the snow",)), Data(word="zkr"), THING)
+    assert sample.prompts == ("one",) and sample.sanity == ("zkr in the snow",)
+
+
+def test_without_a_word_nothing_can_be_insane() -> None:
+    assert chosen(Sample(), Data(), ("a cat",)).sanity == ()

@@ -1,0 +1,180 @@
+"""A run from a recipe to a file, in this process, on a tiny model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from tetrad import library
+from tetrad import run as runs
+from tetrad.data.priors import Prior
+from tetrad.errors import TetradError
+from tetrad.methods.lora import Lora
+from tetrad.recipe import Data, Recipe, Sample, Save, Train
+from tetrad.run import train
+from tetrad.training.events import Event, Finished, Note, Phase, Sampled, Saved, Trained
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, two pictures of a subject and two of its class."""
+    path = tmp_path_factory.mktemp("runs")
+    library.save_checkpoint(path / "tiny.safetensors", tiny.model(), tiny.weights().metadata)
+    for folder in ("subject", "class"):
+        (path / folder).mkdir()
+        for number in range(2):
+            Image.effect_noise((64, 64), 40 + number).convert("RGB").save(path / folder / f"{number}.png")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TETRAD_CACHE", str(place / "cache"))
+    return place / "cache"
+
+
+def recipe(place: Path, name: str, data: dict[str, Any] | None = None, **settings: Any) -> Recipe:
+    """Two steps of a small LoRA without previews, unless the settings say otherwise."""
+    default = {"steps": 2, "learning_rate": 1e-2, "batch_size": 1, "schedule": "constant"}
+    return Recipe(
+        model=str(place / "tiny.safetensors"),
+        start=settings.pop("start", ""),
+        data=Data(images=str(place / "subject"), word="zkr", **(data or {})),
+        method=Lora(rank=2, text_encoder=settings.pop("text_encoder", False)),
+        sample=Sample(**settings.pop("sample", {"every": -1})),
+        save=Save(out=str(place / "out"), name=name),
+        train=Train(**default | settings),
+    )
+
+
+def done(events: Iterator[Event]) -> tuple[list[Event], Path]:
+    told = list(events)
+    assert isinstance(told[-1], Finished)
+    return told, told[-1].path
+
+
+def learned(path: Path) -> dict[str, torch.Tensor]:
+    return library.read(path, tiny.model()).tensors
+
+
+def test_going_on_counts_steps_on_and_sees_what_an_unbroken_run_sees(place: Path) -> None:
+    """The optimizer forgets, so the numbers differ; pictures, noise and times of a step do not."""
+    whole, _ = done(train(recipe(place, "whole", steps=3)))
+    _, first = done(train(recipe(place, "first", steps=1)))
+    told, path = done(train(recipe(place, "second", steps=3, start=str(first))))
+    assert [event.step for event in told if isinstance(event, Trained)] == [2, 3]
+    assert library.read(path, tiny.model()).metadata["ss_steps"] == "3"
+    losses = [[event.loss for event in events if isinstance(event, Trained)] for events in (whole, told)]
+    assert losses[1][0] == pytest.approx(losses[0][1], rel=1e-2)
+    with pytest.raises(TetradError) as caught:
+        done(train(recipe(place, "third", steps=3, start=str(path))))
+    assert caught.value.code == "E3153" and not (place / "out" / "third").exists()
+
+
+def test_class_pictures_are_drawn_once_and_learned_beside_the_subject(place: Path, cache: Path) -> None:
+    prior = {"class_word": "dog", "prior": Prior(count=2, weight=0.5)}
+    told, path = done(train(recipe(place, "class", prior, steps=1)))
+    assert [event.total for event in told if isinstance(event, Phase) and "class" in event.name] == [2]
+    drawn = sorted((cache / "class pictures").rglob("*.png"))
+    assert len(drawn) == 2
+    again, _ = done(train(recipe(place, "class", prior, steps=1)))
+    assert not any(isinstance(event, Phase) and "class" in event.name for event in again)
+    assert any("2 class pictures are" in event.text for event in again if isinstance(event, Note))
+    assert library.read(path, tiny.model()).metadata["ss_num_reg_images"] == "2"
+
+
+def test_class_pictures_may_be_given(place: Path) -> None:
+    prior = {"class_word": "dog", "prior": Prior(images=str(place / "class"))}
+    told, _ = done(train(recipe(place, "given", prior, steps=1)))
+    assert next(event.total for event in told if isinstance(event, Phase) and "encoding" in event.name) == 4
+    assert len(list((place / "class").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "prior,code",
+    [({"prior": {"count": 2}}, "E3151"), ({"class_word": "dog", "prior": {"count": 2, "prompt": "a photo"}}, "E3152")],
+)
+def test_class_pictures_of_no_class_are_refused(place: Path, prior: dict[str, Any], code: str) -> None:
+    settings = {**prior, "prior": Prior(**prior["prior"])}
+    with pytest.raises(TetradError) as caught:
+        done(train(recipe(place, "refused", settings)))
+    assert caught.value.code == code and not (place / "out" / "refused").exists()
+
+
+def test_previews_are_drawn_before_and_on_the_way_with_one_sheet_each(place: Path) -> None:
+    sample = {"every": 1, "steps": 1}
+    told, _ = done(train(recipe(place, "previews", sample=sample)))
+    drawn = [event for event in told if isinstance(event, Sampled)]
+    assert [event.step for event in drawn if event.shows == "sheet"] == [0, 1, 2]
+    assert {event.shows for event in drawn} == {
+        "a caption of yours",
+        "somewhere new",
+        "without the word",
+        "sanity: in no picture",
+        "sheet",
+    }
+    assert all(event.path.is_file() for event in drawn)
+
+
+def test_the_average_is_what_is_saved(place: Path) -> None:
+    _, plain = done(train(recipe(place, "plain", steps=3)))
+    _, average = done(train(recipe(place, "average", steps=3, ema=0.5)))
+    name = next(name for name in learned(plain) if name.endswith(".up"))
+    assert 0 < learned(average)[name].norm() < learned(plain)[name].norm()
+
+
+def test_the_text_encoder_rests_after_its_share(place: Path) -> None:
+    _, never = done(train(recipe(place, "never", text_encoder=True, text_encoder_share=0.0)))
+    _, half = done(train(recipe(place, "half", text_encoder=True, text_encoder_share=0.5)))
+    _, one = done(train(recipe(place, "one", text_encoder=True, steps=1)))
+    parts = [{name: t for name, t in learned(path).items() if name.startswith("text")} for path in (half, one)]
+    assert all(not t.any() for name, t in learned(never).items() if name.startswith("text") and name.endswith(".up"))
+    assert all(torch.equal(parts[0][name], parts[1][name]) for name in parts[0])
+    assert any(t.any() for name, t in learned(half).items() if name.startswith("text") and name.endswith(".up"))
+
+
+@pytest.mark.parametrize(
+    "error,code",
+    [
+        (TetradError("E7001", "the loss is no longer a number"), "E7001"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "E6001"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "E6001"),
+    ],
+)
+def test_what_was_learned_is_kept_when_training_breaks_off(
+    place: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    real = runs.training_steps
+
+    def breaking(*arguments: Any, **settings: Any) -> Iterator[Any]:
+        yield next(real(*arguments, **settings))
+        raise error
+
+    monkeypatch.setattr(runs, "training_steps", breaking)
+    told: list[Event] = []
+    with pytest.raises(TetradError) as caught:
+        told.extend(train(recipe(place, f"broken {code}")))
+    assert caught.value.code == code and "--continue" in caught.value.message
+    folders = sorted((place / "out").glob(f"broken {code}*"))
+    assert learned(next(folders[-1].glob("*.safetensors")))
+
+
+def test_another_error_is_not_mistaken_for_one_of_memory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaking(*arguments: Any, **settings: Any) -> Iterator[Any]:
+        raise RuntimeError("a bug")
+        yield
+
+    monkeypatch.setattr(runs, "training_steps", breaking)
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(train(recipe(place, "bug")))
+
+
+def test_a_stop_while_class_pictures_are_drawn_learns_nothing(place: Path) -> None:
+    prior = {"class_word": "cat", "prior": Prior(count=5)}
+    told = list(train(recipe(place, "stopped", prior), stop=lambda: True))
+    assert not any(isinstance(event, Trained | Saved) for event in told)
+    assert isinstance(told[-1], Note) and told[-1].code == "W7501"
