@@ -1,4 +1,7 @@
-"""kohya's LoRA files: `lora_unet_<path with underscores>.lora_down.weight`, and what they say of themselves."""
+"""kohya's LoRA files: `lora_unet_<path with underscores>.lora_down.weight`, and what they say of themselves.
+
+LyCORIS writes its LoCon, LoHa, LoKr and DoRA the same way, with tensors of other names behind the same layers.
+"""
 
 from collections.abc import Collection, Mapping
 
@@ -10,7 +13,11 @@ from tetrad.formats.names import inverted, renamed
 from tetrad.weights import Weights
 
 PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te"}
-TENSORS = {"down": "lora_down.weight", "up": "lora_up.weight", "alpha": "alpha"}
+TENSORS = {"down": "lora_down.weight", "up": "lora_up.weight", "mid": "lora_mid.weight"}
+TENSORS |= {"alpha": "alpha", "magnitude": "dora_scale"}
+TENSORS |= {name: name for name in ("diff", "diff_b", "w_norm", "b_norm")}
+TENSORS |= {f"hada_{name}": f"hada_{name}" for name in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")}
+TENSORS |= {f"lokr_{name}": f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t1", "t2")}
 
 
 def encode(weights: Weights) -> dict[str, Tensor]:
@@ -32,7 +39,7 @@ def decode(
     """
     paths = {spelling: layer for layer in layers for spelling in spellings(layer)}
     paths |= {underscored("lora_unet", theirs): ours for ours, theirs in ldm_paths(layers).items()}
-    kinds = {ending: kind for kind, ending in TENSORS.items()}
+    kinds = {ending: kind for kind, ending in TENSORS.items()} | {"lora_A.weight": "down", "lora_B.weight": "up"}
     found: dict[str, Tensor] = {}
     unmatched = []
     for key, tensor in tensors.items():

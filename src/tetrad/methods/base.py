@@ -16,7 +16,10 @@ class Adapter(Protocol):
     """A learned change, attached to one model until `detach`."""
 
     def groups(self) -> dict[str, list[nn.Parameter]]:
-        """What learns, by the part it touches, so that each part can have its own learning rate."""
+        """What learns, by the part it touches, so that each part can have its own learning rate.
+
+        A group may learn faster than its part: see `paced`.
+        """
         ...
 
     def weights(self) -> Weights:
@@ -50,6 +53,10 @@ class Method(Protocol):
         """The usual number of updates for so many pictures."""
         ...
 
+    def shares(self) -> dict[str, float]:
+        """The share of the steps, from the first, in which a part learns; a part not named learns in all of them."""
+        ...
+
     def attach(self, model: Model, rng: Generator, start: Weights | None = None) -> Adapter:
         """Something that learns: fresh, and before its first step changing nothing, or going on from `start`."""
         ...
@@ -58,6 +65,17 @@ class Method(Protocol):
     def load(cls, model: Model, weights: Weights, strength: float = 1.0) -> Adapter:
         """What was learned before; strengths by part may differ, see each method."""
         ...
+
+
+def paced(part: str, times: float) -> str:
+    """The name of a group that learns so many times as fast as its part: "unet ×16"."""
+    return part if times == 1 else f"{part} ×{times:g}"
+
+
+def part_and_pace(group: str) -> tuple[str, float]:
+    """A group's part, and how many times as fast as the part's rate says it learns; undoes `paced`."""
+    part, _, times = group.partition(" ×")
+    return part, float(times or 1)
 
 
 class Around:

@@ -1,16 +1,17 @@
 """LoRA: y = W x + (α / r) B A x, with A and B small.  [Hu et al. 2021, eq. 3]"""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 from tetrad.errors import TetradError
-from tetrad.methods.base import Patches
+from tetrad.methods import blocks, lycoris
+from tetrad.methods.base import Patches, paced
+from tetrad.methods.lowrank import NOTHING, LeftOut, LowRank, beside, weight_of
 from tetrad.models.base import Model
 from tetrad.weights import Weights
 
@@ -18,8 +19,17 @@ from tetrad.weights import Weights
 TRANSFORMER = re.compile(
     r"unet\..*attentions\.\d+\.(proj_in|proj_out|.*\.(to_q|to_k|to_v|to_out\.0)|.*\.ff\.net\.(0\.proj|2))$"
 )
-TEXT = re.compile(r"text_encoder\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)$")
+TEXT = re.compile(r"text_encoder(_2)?\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)$")
 CONVOLUTIONS = re.compile(r"unet\..*(resnets\.\d+\.(conv1|conv2|conv_shortcut|time_emb_proj)|samplers\.0\.conv)$")
+LARGEST_RANK = 1024
+
+
+def setting(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+def by_block(help: str) -> Any:
+    return field(default_factory=dict, metadata={"help": help})
 
 
 @dataclass(frozen=True)
@@ -28,41 +38,51 @@ class Lora:
 
     kind: ClassVar[str] = "lora"
     writes: ClassVar[str] = "lora"
-    rank: int = field(default=16, metadata={"help": "size of the low-rank change (network_dim)"})
-    alpha: float | None = field(
-        default=None, metadata={"help": "the change counts alpha / rank; not given: the rank (network_alpha)"}
+    rank: int = setting(16, "size of the low-rank change (network_dim)")
+    alpha: float | None = setting(None, "the change counts alpha / rank; not given: the rank (network_alpha)")
+    rslora: bool = setting(False, "the change counts alpha / √rank; the file says the same in everybody's terms")
+    block_ranks: dict[str, int] = by_block(
+        "rank where it differs, by block: unet, down, mid, up, down_1, down_1_0, text_encoder and so on; "
+        "0 leaves a block alone (block_dims)"
     )
-    dropout: float = field(
-        default=0.0, metadata={"help": "share of rank outputs left out in each step (network_dropout)"}
+    block_alphas: dict[str, float] = by_block("alpha where it differs, by block (block_alphas)")
+    conv_rank: int = setting(0, "rank on the 3×3 convolutions too; 0 leaves them alone (conv_dim)")
+    conv_alpha: float | None = setting(None, "alpha on the convolutions; not given: conv_rank (conv_alpha)")
+    conv_block_ranks: dict[str, int] = by_block("conv_rank where it differs, by block (conv_block_dims)")
+    conv_block_alphas: dict[str, float] = by_block("conv_alpha where it differs, by block (conv_block_alphas)")
+    text_encoder: bool = setting(True, "let the text encoders learn too; false is network_train_unet_only")
+    dora: bool = setting(
+        False,
+        "learn how long each row of a layer is apart from where it points: closer to full training, slower (dora_wd)",
     )
-    conv_rank: int = field(
-        default=0, metadata={"help": "rank on the 3×3 convolutions too; 0 leaves them alone (conv_dim)"}
+    plus_ratio: float = setting(
+        1.0, "LoRA+: how many times faster B learns than A; 16 is what its authors suggest (loraplus_lr_ratio)"
     )
-    conv_alpha: float | None = field(
-        default=None, metadata={"help": "alpha on the convolutions; not given: conv_rank (conv_alpha)"}
-    )
-    text_encoder: bool = field(
-        default=True, metadata={"help": "let the text encoder learn too; false is network_train_unet_only"}
+    dropout: float = setting(0.0, "share of rank outputs left out in each step (network_dropout)")
+    rank_dropout: float = setting(0.0, "share of whole ranks left out in each step (rank_dropout)")
+    module_dropout: float = setting(0.0, "share of layers that a step trains without (module_dropout)")
+    max_norm: float = setting(
+        0.0, "no layer's change may grow longer than this; 1 is usual, 0 is no limit (scale_weight_norms)"
     )
 
     def __post_init__(self) -> None:
-        if not 1 <= self.rank <= 1024:
-            raise TetradError(
-                "E3103", f"method.rank must be from 1 to 1024, not {self.rank}; 8 to 32 suits most subjects"
-            )
-        if not 0 <= self.conv_rank <= 1024:
-            raise TetradError(
-                "E3103", f"method.conv_rank must be from 0 to 1024, not {self.conv_rank}; 0 leaves convolutions alone"
-            )
-        for key, alpha in (("alpha", self.alpha), ("conv_alpha", self.conv_alpha)):
-            if alpha is not None and not 0 < alpha <= 1024:
-                raise TetradError(
-                    "E3103", f"method.{key} must be above 0, at most 1024, not {alpha}; the rank or half of it is usual"
-                )
-        if not 0 <= self.dropout < 1:
-            raise TetradError(
-                "E3103", f"method.dropout must be at least 0 and under 1, not {self.dropout}; 0.1 is usual"
-            )
+        check_rank("rank", self.rank, 1, "8 to 32 suits most subjects")
+        check_rank("conv_rank", self.conv_rank, 0, "0 leaves convolutions alone")
+        for key in ("alpha", "conv_alpha"):
+            check_alpha(key, getattr(self, key))
+        for key in ("block_ranks", "conv_block_ranks"):
+            blocks.check_spelled(key, getattr(self, key))
+            for name, rank in getattr(self, key).items():
+                check_rank(f"{key}.{name}", rank, 0, "0 leaves the block alone")
+        for key in ("block_alphas", "conv_block_alphas"):
+            blocks.check_spelled(key, getattr(self, key))
+            for name, alpha in getattr(self, key).items():
+                check_alpha(f"{key}.{name}", alpha)
+        for key in ("dropout", "rank_dropout", "module_dropout"):
+            share = getattr(self, key)
+            check(key, share, 0 <= share < 1, "at least 0 and under 1", "0.1 is usual")
+        check("plus_ratio", self.plus_ratio, 1 <= self.plus_ratio <= 1000, "from 1 to 1000", "16 is usual")
+        check("max_norm", self.max_norm, self.max_norm >= 0, "0 or more", "1 is usual")
 
     def decided(self, word: str, images: int) -> Self:
         return self
@@ -73,44 +93,121 @@ class Lora:
     def steps(self, images: int) -> int:
         return min(3000, max(400, 100 * images))
 
+    def shares(self) -> dict[str, float]:
+        return {}
+
     def attach(self, model: Model, rng: Generator, start: Weights | None = None) -> "LoraAdapter":
-        adapter = LoraAdapter()
-        for path, layer in layers(model):
-            if self.changes(path):
-                rank, alpha = (self.conv_rank, self.conv_alpha) if is_wide(layer) else (self.rank, self.alpha)
-                branch = LowRank.fresh(layer, rank, rank if alpha is None else alpha, rng)
-                adapter.add(path, layer, branch, self.dropout)
-        if not adapter.branches:
-            raise TetradError("E5103", f"{model.name} has no layer that a LoRA could change")
+        """Fresh branches where the settings want them, or exactly those of `start`, with its ranks and alphas.
+
+        Raises E3121 for a block the model does not have, E5103 where nothing can learn, E5130 where `start` is none
+        of ours to go on from.
+        """
+        adapter = LoraAdapter(self.plus_ratio, self.max_norm)
+        for path, layer, branch in self.fresh(model, rng) if start is None else begun(model, start):
+            if self.dora and branch.magnitude is None:
+                branch.weigh(layer)
+            branch.requires_grad_(self.text_encoder or path.startswith("unet."))
+            left_out = LeftOut(self.dropout, self.rank_dropout, self.module_dropout)
+            adapter.add(path, layer, branch, left_out=left_out)
+        if not adapter.groups():
+            raise TetradError("E5103", f"{model.name} has no layer that this LoRA could change")
         return adapter
+
+    def fresh(self, model: Model, rng: Generator) -> Iterator[tuple[str, nn.Module, LowRank]]:
+        """A branch that changes nothing yet for each layer that the settings want one for."""
+        wanted = {path: layer for path, layer in layers(model) if self.changes(path)}
+        for key in ("block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas"):
+            blocks.check_there(key, getattr(self, key), wanted, model.name)
+        for path, layer in wanted.items():
+            rank, alpha = self.size(path, layer)
+            if rank:
+                yield path, layer, LowRank.fresh(layer, rank, alpha, rng)
 
     def changes(self, path: str) -> bool:
-        """Whether the layer at a path gets a low-rank change."""
-        wanted = [TRANSFORMER, *([TEXT] if self.text_encoder else []), *([CONVOLUTIONS] if self.conv_rank else [])]
+        """Whether the layer at a path gets a low-rank change, where its block's rank is not 0."""
+        convolves = self.conv_rank or any(self.conv_block_ranks.values())
+        wanted = [TRANSFORMER, *([TEXT] if self.text_encoder else []), *([CONVOLUTIONS] if convolves else [])]
         return any(pattern.fullmatch(path) for pattern in wanted)
 
+    def size(self, path: str, layer: nn.Module) -> tuple[int, float]:
+        """A layer's rank, and its alpha as every reader takes it: the change counts alpha / rank."""
+        if is_wide(layer):
+            rank = blocks.valued(path, self.conv_block_ranks, self.conv_rank)
+            alpha = blocks.valued(path, self.conv_block_alphas, self.conv_alpha)
+        else:
+            rank = blocks.valued(path, self.block_ranks, self.rank)
+            alpha = blocks.valued(path, self.block_alphas, self.alpha)
+        alpha = rank if alpha is None else alpha
+        return rank, alpha * rank**0.5 if self.rslora else alpha
+
     @classmethod
-    def load(cls, model: Model, weights: Weights, strength: float = 1.0) -> "LoraAdapter":
-        """A LoRA from its weights; raises E5102 where it does not fit the model's layers."""
-        adapter = LoraAdapter()
-        known = dict(layers(model))
-        for path in sorted({name.rpartition(".")[0] for name in weights.tensors}):
-            down, up, alpha = (weights.tensors.get(f"{path}.{kind}") for kind in ("down", "up", "alpha"))
-            layer = known.get(path)
-            if layer is None or down is None or up is None or alpha is None or not fits(layer, down, up, alpha):
-                raise TetradError(
-                    "E5102",
-                    f"this LoRA does not fit {model.name} ({model.title}) at {path}; it was made for another model",
-                )
-            adapter.add(path, layer, LowRank(matching(layer, down), matching(layer, up), float(alpha)), 0.0, strength)
+    def load(cls, model: Model, weights: Weights, strength: float | Mapping[str, float] = 1.0) -> "LoraAdapter":
+        """A LoRA, or what LyCORIS knows beside it, from its weights; strengths may be given by part.
+
+        Raises E5102 where it does not fit the model's layers.
+        """
+        adapter, known = LoraAdapter(), dict(layers(model))
+        for path, tensors in by_layer(weights).items():
+            here = strength if isinstance(strength, float | int) else strength.get(path.partition(".")[0], 1.0)
+            layer = fitting(known, path, tensors, model)
+            if (branch := branch_of(layer, tensors)) is not None:
+                adapter.add(path, layer, branch, here)
+            else:
+                adapter.fix(path, layer, tensors, here)
         return adapter
+
+
+class LoraAdapter(Patches):
+    """Low-rank branches beside the layers of one model, and changes made by others that only take part."""
+
+    def __init__(self, plus_ratio: float = 1.0, max_norm: float = 0.0) -> None:
+        super().__init__()
+        self.plus_ratio = plus_ratio
+        self.max_norm = max_norm
+        self.branches: dict[str, LowRank] = {}
+        self.fixed: dict[str, dict[str, Tensor]] = {}
+
+    def add(
+        self, path: str, layer: nn.Module, branch: LowRank, strength: float = 1.0, left_out: LeftOut = NOTHING
+    ) -> None:
+        self.branches[path] = branch
+        if strength:
+            self.around(layer, beside(layer, branch, strength, left_out))
+
+    def fix(self, path: str, layer: nn.Module, tensors: dict[str, Tensor], strength: float) -> None:
+        self.fixed[path] = tensors
+        if strength:
+            self.around(layer, lycoris.changed(layer, tensors, strength))
+
+    def groups(self) -> dict[str, list[nn.Parameter]]:
+        groups: dict[str, list[nn.Parameter]] = {}
+        for path, branch in self.branches.items():
+            part = path.partition(".")[0]
+            for name, parameter in branch.named_parameters():
+                if parameter.requires_grad:
+                    pace = self.plus_ratio if name == "up" else 1.0
+                    groups.setdefault(paced(part, pace), []).append(parameter)
+        return groups
+
+    def after_update(self) -> None:
+        if self.max_norm:
+            for branch in self.branches.values():
+                branch.shrink(self.max_norm)
+
+    def weights(self) -> Weights:
+        tensors = {f"{path}.{name}": tensor for path, found in self.fixed.items() for name, tensor in found.items()}
+        for path, branch in self.branches.items():
+            for name, parameter in branch.named_parameters():
+                tensors[f"{path}.{name}"] = parameter.detach().clone()
+            tensors[f"{path}.alpha"] = torch.tensor(float(branch.alpha))
+        return Weights("lora", tensors)
 
 
 def layers(model: Model) -> Iterator[tuple[str, nn.Module]]:
-    """Every layer that a low-rank change can stand beside, by canonical path."""
+    """Every layer that a LoRA file may speak of, by canonical path; norms only in LyCORIS' files."""
     for part, network in model.parts().items():
         for path, module in network.named_modules():
-            if isinstance(module, nn.Linear | nn.Conv2d):
+            if isinstance(module, nn.Linear | nn.Conv2d) or (lycoris.is_norm(module) and module.weight is not None):
                 yield f"{part}.{path}", module
 
 
@@ -119,90 +216,64 @@ def is_wide(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
 
 
-def matching(layer: nn.Module, tensor: Tensor) -> Tensor:
-    """The tensor in the layer's own form: a matrix and a 1×1 convolution are the same numbers."""
-    if isinstance(layer, nn.Conv2d):
-        return tensor if tensor.ndim == 4 else tensor[:, :, None, None]
-    return tensor[:, :, 0, 0] if tensor.ndim == 4 and tensor.shape[2:] == (1, 1) else tensor
+def begun(model: Model, start: Weights) -> Iterator[tuple[str, nn.Module, LowRank]]:
+    """The branches of an earlier LoRA, to be trained further.  E5102 where they do not fit, E5130 where none are."""
+    known = dict(layers(model))
+    for path, tensors in by_layer(start).items():
+        layer = fitting(known, path, tensors, model)
+        if (branch := branch_of(layer, tensors)) is None:
+            raise TetradError(
+                "E5130",
+                f"training cannot go on from this file: at {path} it holds {', '.join(sorted(tensors))}, no plain "
+                "LoRA; use it in a prompt, or begin a LoRA anew",
+            )
+        yield path, layer, branch
 
 
-def fits(layer: nn.Module, down: Tensor, up: Tensor, alpha: Tensor) -> bool:
-    weight = layer.weight
-    assert isinstance(weight, Tensor)
-    kernel = tuple(weight.shape[2:])
-    down, up = matching(layer, down), matching(layer, up)
-    shaped = down.shape == (len(down), weight.shape[1], *kernel) and up.shape[:2] == (weight.shape[0], len(down))
-    return shaped and alpha.numel() == 1
+def by_layer(weights: Weights) -> dict[str, dict[str, Tensor]]:
+    """The tensors of each layer, by path in the order of paths."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name in sorted(weights.tensors):
+        path, _, kind = name.rpartition(".")
+        found.setdefault(path, {})[kind] = weights.tensors[name]
+    return found
 
 
-class LowRank(nn.Module):
-    """(α / r) B A, with A (r, in, …) and B (out, r, …); of a convolution, A has its kernel and B is 1×1."""
-
-    def __init__(self, down: Tensor, up: Tensor, alpha: float) -> None:
-        super().__init__()
-        self.down = nn.Parameter(down.float().clone())
-        self.up = nn.Parameter(up.float().clone())
-        self.alpha = alpha
-        self.scale = alpha / len(down)
-
-    @classmethod
-    def fresh(cls, layer: nn.Module, rank: int, alpha: float, rng: Generator) -> "LowRank":
-        """A random, B zero: the sum is zero, and B has a gradient at once."""
-        weight = layer.weight
-        assert isinstance(weight, Tensor)
-        down = torch.empty(rank, *weight.shape[1:])
-        nn.init.kaiming_uniform_(down, a=5**0.5, generator=rng)
-        ones = [1] * (weight.ndim - 2)
-        return cls(down.to(weight.device), torch.zeros(weight.shape[0], rank, *ones, device=weight.device), alpha)
+def fitting(known: Mapping[str, nn.Module], path: str, tensors: dict[str, Tensor], model: Model) -> nn.Module:
+    """The layer at a path, for which these tensors are.  E5102 where there is none, or of another shape."""
+    layer = known.get(path)
+    if layer is None or not lycoris.fits(layer, tensors):
+        what = f"this LoRA does not fit {model.name} ({model.title}) at {path}"
+        raise TetradError("E5102", f"{what}; it was made for another model")
+    return layer
 
 
-class LoraAdapter(Patches):
-    """Low-rank branches beside the layers of one model."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.branches: dict[str, LowRank] = {}
-
-    def add(self, path: str, layer: nn.Module, branch: LowRank, dropout: float, strength: float = 1.0) -> None:
-        self.branches[path] = branch
-        change = beside_convolution if isinstance(layer, nn.Conv2d) else beside_matrix
-        self.around(layer, change(layer, branch, branch.scale * strength, dropout))
-
-    def groups(self) -> dict[str, list[nn.Parameter]]:
-        groups: dict[str, list[nn.Parameter]] = {}
-        for path, branch in self.branches.items():
-            groups.setdefault(path.split(".")[0], []).extend((branch.down, branch.up))
-        return groups
-
-    def weights(self) -> Weights:
-        tensors = {}
-        for path, branch in self.branches.items():
-            tensors[f"{path}.down"] = branch.down.detach().clone()
-            tensors[f"{path}.up"] = branch.up.detach().clone()
-            tensors[f"{path}.alpha"] = torch.tensor(float(branch.alpha))
-        return Weights("lora", tensors)
+def branch_of(layer: nn.Module, tensors: dict[str, Tensor]) -> LowRank | None:
+    """The branch that the tensors of a layer are, where they are a plain LoRA's or a DoRA's."""
+    if not {"down", "up"} <= tensors.keys() <= {"down", "up", "alpha", "magnitude"}:
+        return None
+    magnitude = tensors.get("magnitude")
+    if magnitude is not None and lycoris.norm_axis(magnitude) != 0:
+        return None
+    weight, down, up = weight_of(layer), tensors["down"], tensors["up"]
+    ones = [1] * (weight.ndim - 2)  # a matrix and a 1×1 convolution are the same numbers
+    return LowRank(
+        down.reshape(len(down), *weight.shape[1:]).to(weight.device),
+        up.reshape(len(up), len(down), *ones).to(weight.device),
+        float(tensors.get("alpha", torch.tensor(float(len(down))))),
+        None if magnitude is None else magnitude.reshape(len(up), 1, *ones).to(weight.device),
+    )
 
 
-Beside = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+def check(key: str, value: object, good: bool, what: str, usual: str) -> None:
+    if not good:
+        raise TetradError("E3103", f"method.{key} must be {what}, not {value}; {usual}")
 
 
-def beside_matrix(layer: nn.Module, branch: LowRank, scale: float, dropout: float) -> Beside:
-    def change(call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        # The scale goes on the r numbers in the middle, the smallest tensor there is.
-        inner = F.linear(x, branch.down.to(x.dtype)) * scale
-        inner = F.dropout(inner, dropout) if dropout and torch.is_grad_enabled() else inner
-        return call(x) + F.linear(inner, branch.up.to(x.dtype))
-
-    return change
+def check_rank(key: str, rank: int, least: int, usual: str) -> None:
+    check(key, rank, least <= rank <= LARGEST_RANK, f"from {least} to {LARGEST_RANK}", usual)
 
 
-def beside_convolution(layer: nn.Module, branch: LowRank, scale: float, dropout: float) -> Beside:
-    assert isinstance(layer, nn.Conv2d)
-    stride, padding = layer.stride, layer.padding
-
-    def change(call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        inner = F.conv2d(x, branch.down.to(x.dtype), stride=stride, padding=padding) * scale
-        inner = F.dropout(inner, dropout) if dropout and torch.is_grad_enabled() else inner
-        return call(x) + F.conv2d(inner, branch.up.to(x.dtype))
-
-    return change
+def check_alpha(key: str, alpha: float | None) -> None:
+    good = alpha is None or 0 < alpha <= LARGEST_RANK
+    check(key, alpha, good, f"above 0, at most {LARGEST_RANK}", "the rank or half of it is usual")
