@@ -129,8 +129,8 @@ def test_a_missing_alpha_is_the_rank(lora: Weights, known: list[str]) -> None:
     [
         "lora_unet_down_blocks_9_attentions_0_proj_in.lora_down.weight",
         "lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_up.weight",
-        "lora_unet_down_blocks_0_attentions_0_proj_in.dora_scale",
-        "lora_unet_down_blocks_0_attentions_0_proj_in.hada_w1_a",
+        "lora_unet_down_blocks_0_attentions_0_proj_in.oft_blocks",
+        "lora_unet_down_blocks_0_attentions_0_proj_in.lora_A.weight",
         "lora_unet_down_blocks_0_attentions_0_proj_in",
         "nonsense",
     ],

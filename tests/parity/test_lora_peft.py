@@ -6,7 +6,9 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from tetrad.diffusion.randomness import generator
-from tetrad.methods.lora import LoraAdapter, LowRank
+from tetrad.methods.base import Patches
+from tetrad.methods.lora import LoraAdapter
+from tetrad.methods.lowrank import LowRank
 
 LAYERS = {
     "linear": (lambda: nn.Linear(12, 20), (3, 5, 12)),
@@ -28,10 +30,10 @@ def layer(kind: str) -> nn.Module:
     return made
 
 
-def from_peft(kind: str, strength: float) -> dict[str, Tensor]:
+def from_peft(kind: str, strength: float, dora: bool) -> dict[str, Tensor]:
     """Output and gradients of PEFT's layer."""
     model = nn.Sequential(layer(kind))
-    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["0"])
+    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["0"], use_dora=dora)
     inject_adapter_in_model(config, model)
     lora = model[0]
     lora.double().set_scale("default", strength)
@@ -39,34 +41,55 @@ def from_peft(kind: str, strength: float) -> dict[str, Tensor]:
     with torch.no_grad():
         down.copy_(tensor("down", *down.shape))
         up.copy_(tensor("up", *up.shape))
-    return computed(kind, model, down, up)
+        magnitudes = [lora.lora_magnitude_vector["default"].weight] if dora else []
+        for magnitude in magnitudes:
+            magnitude.copy_(tensor("magnitude", *magnitude.shape).abs())
+    return computed(kind, model, down, up, *magnitudes)
 
 
-def from_us(kind: str, strength: float, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
+def from_us(kind: str, strength: float, shapes: dict[str, torch.Size], innermost: bool = True) -> dict[str, Tensor]:
     model = nn.Sequential(layer(kind))
-    branch = LowRank(tensor("down", *shapes["down"]), tensor("up", *shapes["up"]), ALPHA).double()
+    found = {name: tensor(name, *shape) for name, shape in shapes.items()}
+    if "magnitude" in found:
+        found["magnitude"] = found["magnitude"].abs().reshape(-1, *[1] * (model[0].weight.ndim - 1))
+    branch = LowRank(alpha=ALPHA, **found).double()
     with torch.no_grad():  # a branch is made in float32
-        branch.down.copy_(tensor("down", *shapes["down"]))
-        branch.up.copy_(tensor("up", *shapes["up"]))
-    LoraAdapter().add("unet.0", model[0], branch, dropout=0.0, strength=strength)
-    return computed(kind, model, branch.down, branch.up)
+        for name, parameter in branch.named_parameters():
+            parameter.copy_(found[name])
+    if not innermost:
+        Patches().around(model[0], lambda call, x: call(x))
+    LoraAdapter().add("unet.0", model[0], branch, strength)
+    return computed(kind, model, *branch.parameters())
 
 
-def computed(kind: str, model: nn.Module, down: nn.Parameter, up: nn.Parameter) -> dict[str, Tensor]:
+def computed(kind: str, model: nn.Module, *parameters: nn.Parameter) -> dict[str, Tensor]:
+    """Output and gradients, of parameters in the order down, up, magnitude."""
     x = tensor("x", *LAYERS[kind][1]).requires_grad_()
     output = model(x)
     (output * tensor("upstream", *output.shape)).sum().backward()
-    found = {"output": output, "x": x.grad, "down": down.grad, "up": up.grad}
+    named = zip(("down", "up", "magnitude"), parameters, strict=False)
+    found = {"output": output, "x": x.grad, **{name: parameter.grad for name, parameter in named}}
     return {name: gradient.detach() for name, gradient in found.items()}
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.3])
 @pytest.mark.parametrize("kind", list(LAYERS))
 def test_a_branch_is_pefts_layer(kind: str, strength: float) -> None:
-    theirs = from_peft(kind, strength)
+    theirs = from_peft(kind, strength, dora=False)
     ours = from_us(kind, strength, {name: theirs[name].shape for name in ("down", "up")})
     for name, wanted in theirs.items():
         torch.testing.assert_close(ours[name], wanted, atol=1e-12, rtol=1e-12)  # sums of a few hundred doubles
+
+
+@pytest.mark.parametrize("innermost", [True, False])
+@pytest.mark.parametrize("kind", list(LAYERS))
+def test_a_dora_is_pefts_dora(kind: str, innermost: bool) -> None:
+    theirs = from_peft(kind, 1.0, dora=True)
+    shapes = {name: theirs[name].shape for name in ("down", "up", "magnitude")}
+    ours = from_us(kind, 1.0, shapes, innermost)
+    ours["magnitude"] = ours["magnitude"].reshape(shapes["magnitude"])
+    for name, wanted in theirs.items():
+        torch.testing.assert_close(ours[name], wanted, atol=1e-11, rtol=1e-11)
 
 
 @pytest.mark.parametrize("kind", list(LAYERS))
