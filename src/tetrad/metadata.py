@@ -68,17 +68,28 @@ def run_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
 
 
 def lora_entries(lora: Any) -> dict[str, object]:
-    """kohya's entries about a LoRA."""
+    """kohya's entries about a LoRA; what a block alone has stands in the tensors."""
     arguments = {}
     if lora.conv_rank:
         alpha = lora.conv_rank if lora.conv_alpha is None else lora.conv_alpha
         arguments = {"conv_dim": str(lora.conv_rank), "conv_alpha": f"{alpha:g}"}
+    for key, name in (
+        ("plus_ratio", "loraplus_lr_ratio"),
+        ("rank_dropout", "rank_dropout"),
+        ("module_dropout", "module_dropout"),
+    ):
+        if (value := getattr(lora, key)) != type(lora).__dataclass_fields__[key].default:
+            arguments[name] = f"{value:g}"
+    if lora.dora:
+        arguments["dora_wd"] = "True"
+    alpha = lora.rank if lora.alpha is None else lora.alpha
     return {
         "ss_network_module": "networks.lora",
         "ss_network_dim": lora.rank,
-        "ss_network_alpha": f"{lora.rank if lora.alpha is None else lora.alpha:g}",
+        "ss_network_alpha": f"{alpha * lora.rank**0.5 if lora.rslora else alpha:g}",
         "ss_network_dropout": lora.dropout or None,
         "ss_network_args": json.dumps(arguments),
+        "ss_scale_weight_norms": lora.max_norm or None,
     }
 
 

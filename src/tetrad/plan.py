@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from tetrad.builtin import samples_path
 from tetrad.errors import TetradError
+from tetrad.methods.base import part_and_pace
 from tetrad.models.base import Model, device_of
 from tetrad.previews import chosen
 from tetrad.recipe import Recipe, Train
@@ -59,13 +60,15 @@ def rates(train: Train, usual: Mapping[str, str], groups: Iterable[str], texts: 
     """
     found = {}
     for group in groups:
-        text, own, base = group in texts, usual.get(group, usual[""]), usual.get("", "")
+        part, pace = part_and_pace(group)
+        text, own, base = part in texts, usual.get(part, usual[""]), usual.get("", "")
         if text and train.text_encoder_learning_rate != "":
             schedule = shaped(train, train.text_encoder_learning_rate)
         elif train.learning_rate != "":
             schedule = slowed(shaped(train, train.learning_rate), ratio(own, base))
         else:
             schedule = shaped(train, own)
+        schedule = slowed(schedule, pace)
         found[group] = schedule.until(round(train.text_encoder_share * train.steps)) if text else schedule
     return found
 

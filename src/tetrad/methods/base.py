@@ -53,10 +53,6 @@ class Method(Protocol):
         """The usual number of updates for so many pictures."""
         ...
 
-    def shares(self) -> dict[str, float]:
-        """The share of the steps, from the first, in which a part learns; a part not named learns in all of them."""
-        ...
-
     def attach(self, model: Model, rng: Generator, start: Weights | None = None) -> Adapter:
         """Something that learns: fresh, and before its first step changing nothing, or going on from `start`."""
         ...

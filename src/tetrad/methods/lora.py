@@ -93,9 +93,6 @@ class Lora:
     def steps(self, images: int) -> int:
         return min(3000, max(400, 100 * images))
 
-    def shares(self) -> dict[str, float]:
-        return {}
-
     def attach(self, model: Model, rng: Generator, start: Weights | None = None) -> "LoraAdapter":
         """Fresh branches where the settings want them, or exactly those of `start`, with its ranks and alphas.
 
@@ -106,9 +103,9 @@ class Lora:
         for path, layer, branch in self.fresh(model, rng) if start is None else begun(model, start):
             if self.dora and branch.magnitude is None:
                 branch.weigh(layer)
-            branch.requires_grad_(self.text_encoder or path.startswith("unet."))
-            left_out = LeftOut(self.dropout, self.rank_dropout, self.module_dropout)
-            adapter.add(path, layer, branch, left_out=left_out)
+            adapter.add(path, layer, branch, left_out=LeftOut(self.dropout, self.rank_dropout, self.module_dropout))
+            if not self.text_encoder and not path.startswith("unet."):
+                adapter.rest(path)
         if not adapter.groups():
             raise TetradError("E5103", f"{model.name} has no layer that this LoRA could change")
         return adapter
@@ -166,6 +163,7 @@ class LoraAdapter(Patches):
         self.max_norm = max_norm
         self.branches: dict[str, LowRank] = {}
         self.fixed: dict[str, dict[str, Tensor]] = {}
+        self.resting: set[str] = set()
 
     def add(
         self, path: str, layer: nn.Module, branch: LowRank, strength: float = 1.0, left_out: LeftOut = NOTHING
@@ -179,14 +177,20 @@ class LoraAdapter(Patches):
         if strength:
             self.around(layer, lycoris.changed(layer, tensors, strength))
 
+    def rest(self, path: str) -> None:
+        """Let a branch take part and be kept, but learn nothing."""
+        self.branches[path].requires_grad_(False)
+        self.resting.add(path)
+
     def groups(self) -> dict[str, list[nn.Parameter]]:
         groups: dict[str, list[nn.Parameter]] = {}
         for path, branch in self.branches.items():
+            if path in self.resting:
+                continue
             part = path.partition(".")[0]
             for name, parameter in branch.named_parameters():
-                if parameter.requires_grad:
-                    pace = self.plus_ratio if name == "up" else 1.0
-                    groups.setdefault(paced(part, pace), []).append(parameter)
+                pace = self.plus_ratio if name == "up" else 1.0
+                groups.setdefault(paced(part, pace), []).append(parameter)
         return groups
 
     def after_update(self) -> None:

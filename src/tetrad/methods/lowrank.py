@@ -126,7 +126,7 @@ def weighed(layer: nn.Module, branch: LowRank, low: Callable[[Tensor], Tensor], 
 
     def change(call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         y = call(x)
-        if isinstance(layer.forward, Around) and layer.forward.inner is call:
+        if isinstance(layer.forward, Around) and layer.forward.call is call:
             base = y if bias_there is None else y - bias_there
         else:  # what others have put around the layer before is not ours to weigh
             base = wide(x, weight)

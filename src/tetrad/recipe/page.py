@@ -30,7 +30,7 @@ def table(rows: Iterable[tuple[str, str, Any, str]]) -> str:
 
 def shown(default: Any) -> str:
     """A default as it stands in TOML."""
-    if default in (None, "", ()):
+    if default in (None, "", (), {}):
         return "not given"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
@@ -48,5 +48,7 @@ def options(shape: Any, path: str = "") -> Iterator[tuple[str, str, Any, str]]:
 
 def type_name(hint: Any) -> str:
     kinds = [kind for kind in get_args(hint) if kind not in (NoneType, Ellipsis)]
-    names = " or ".join(str(getattr(kind, "__name__", kind)) for kind in kinds) or str(hint.__name__)
-    return f"list of {names}" if get_origin(hint) is tuple else names
+    names = [str(getattr(kind, "__name__", kind)) for kind in kinds] or [str(hint.__name__)]
+    if get_origin(hint) is dict:
+        return f"table of {names[-1]}"
+    return f"list of {names[0]}" if get_origin(hint) is tuple else " or ".join(names)
