@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
@@ -35,8 +35,8 @@ class File:
     metadata: dict[str, str]
 
 
-def read(path: Path) -> File:
-    """Everything in a weight file, on the CPU.
+def read(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> File:
+    """What is in a weight file, on the CPU; of a safetensors file only the tensors whose names are wanted.
 
     Raises E5001 where there is no file, E5002 where it is cut off or damaged, E5003 where something else was saved
     in its place, E5010 where a pickle asks for more than tensors.
@@ -48,7 +48,7 @@ def read(path: Path) -> File:
     try:
         with safe_open(str(path), framework="pt") as opened:
             metadata = dict(opened.metadata() or {})
-            return File({name: opened.get_tensor(name) for name in opened.keys()}, metadata)
+            return File({name: opened.get_tensor(name) for name in opened.keys() if wanted(name)}, metadata)
     except SafetensorError as error:
         raise TetradError("E5002", f"{path} is damaged ({error}); get it again from where it came") from error
 
@@ -60,6 +60,15 @@ def metadata(path: Path) -> dict[str, str]:
             return dict(opened.metadata() or {})
     except (SafetensorError, OSError):
         return {}
+
+
+def names(path: Path) -> list[str]:
+    """The names of a safetensors file's tensors, these unread; nothing where the file is none."""
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            return list(opened.keys())
+    except (SafetensorError, OSError):
+        return []
 
 
 def first_bytes(path: Path) -> bytes:

@@ -1,0 +1,168 @@
+"""Which VAE a checkpoint gets: the web UI's rules one by one, in its order, each with the sentence that says so."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tetrad import library
+from tetrad.builtin import MODEL
+from tetrad.errors import TetradError
+from tetrad.library.mounting import Choice
+
+
+class Place:
+    """A web UI's folder with one checkpoint, `cat.safetensors`."""
+
+    def __init__(self, root: Path) -> None:
+        self.models, self.vaes = root / "models" / "Stable-diffusion", root / "models" / "VAE"
+        for folder in (self.models, self.vaes):
+            folder.mkdir(parents=True)
+        self.model = self.models / "cat.safetensors"
+        self.model.touch()
+
+    def beside(self, *names: str) -> None:
+        for name in names:
+            (self.models / name).touch()
+
+    def folder(self, *names: str) -> None:
+        for name in names:
+            (self.vaes / name).parent.mkdir(exist_ok=True)
+            (self.vaes / name).touch()
+
+    def wants(self, name: object) -> None:
+        (self.models / "cat.json").write_text(json.dumps({"vae": name, "notes": "x"}), "utf-8")
+
+    def chosen(self, choice: str = "Automatic") -> Choice:
+        return library.choose_vae(self.model, choice, [self.vaes], [self.models])
+
+    def name(self, choice: str = "Automatic") -> str | None:
+        found = self.chosen(choice).path
+        return found.name if found else None
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_a_checkpoint_by_itself_keeps_its_own(place: Place) -> None:
+    place.beside("dog.vae.pt")
+    place.folder("dog.pt")
+    choice = place.chosen()
+    assert choice.path is None and choice.rule.startswith("the checkpoint's own") and not choice.warnings
+
+
+@pytest.mark.parametrize("ending", [".vae.pt", ".vae.ckpt", ".vae.safetensors"])
+def test_a_file_beside_it_under_its_name_is_mounted(ending: str, place: Place) -> None:
+    place.beside(f"cat{ending}")
+    choice = place.chosen()
+    assert choice.path == place.models / f"cat{ending}"
+    assert "beside the checkpoint under the checkpoint's name" in choice.rule and not choice.warnings
+
+
+def test_ckpt_beats_pt_beats_safetensors_beats_the_folder(place: Place) -> None:
+    names = ["cat.vae.ckpt", "cat.vae.pt", "cat.vae.safetensors", "cat.ckpt", "cat.pt"]
+    place.beside(*names[:3])
+    place.folder(*names[3:], "cat.safetensors")
+    for name in names[:3]:
+        assert place.name() == name
+        (place.models / name).unlink()
+    for name in names[3:]:
+        assert place.name() == name
+        (place.vaes / name).unlink()
+    assert place.name() == "cat.safetensors" and place.chosen().path == place.vaes / "cat.safetensors"
+
+
+def test_a_file_that_only_begins_like_the_checkpoint_is_taken_and_said_so(place: Place) -> None:
+    place.folder("category-theory.pt")
+    choice = place.chosen()
+    assert choice.path == place.vaes / "category-theory.pt"
+    [warning] = choice.warnings
+    assert "begins with cat" in warning and "--vae None" in warning
+
+
+def test_where_the_right_one_is_there_too_it_is_named(place: Place) -> None:
+    """`category.ckpt` is listed before `cat.pt`, and the web UI takes the first."""
+    place.folder("category.ckpt", "cat.pt")
+    choice = place.chosen()
+    assert choice.path == place.vaes / "category.ckpt" and "--vae cat.pt" in choice.warnings[0]
+
+
+def test_a_lora_that_begins_like_the_checkpoint_is_no_vae(place: Place) -> None:
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(1)}, place.vaes / "cat-lora.safetensors")
+    assert place.name() is None
+
+
+def test_a_choice_by_name_wins_over_what_lies_beside(place: Place) -> None:
+    place.beside("cat.vae.pt")
+    place.wants("cat.vae.pt")
+    place.folder("anime.pt", "sub/deep.safetensors")
+    assert place.name("anime.pt") == place.name("anime") == "anime.pt"
+    assert place.name("deep") == "deep.safetensors"
+    assert "chosen by name" in place.chosen("anime").rule
+    assert place.name("None") is place.name("none") is None
+
+
+def test_a_path_is_taken_wherever_it_lies(place: Place, tmp_path: Path) -> None:
+    place.folder("anime.pt")
+    (tmp_path / "anime.pt").touch()
+    assert place.chosen(str(tmp_path / "anime.pt")).path == tmp_path / "anime.pt"
+
+
+def test_a_name_that_is_not_there_is_an_error_with_the_nearest(place: Place) -> None:
+    place.folder("anime.pt", "vae-ft-mse-840000.ckpt")
+    with pytest.raises(TetradError, match=r"called animee\.pt; the nearest are anime\.pt") as caught:
+        place.chosen("animee.pt")
+    assert caught.value.code == "E5206"
+
+
+def test_the_checkpoints_own_preference_wins_over_what_lies_beside(place: Place) -> None:
+    place.beside("cat.vae.pt")
+    place.folder("anime.pt")
+    place.wants("anime.pt")
+    assert place.name() == "anime.pt" and "cat.json" in place.chosen().rule
+    place.wants("None")
+    assert place.name() is None and "cat.json" in place.chosen().rule
+
+
+@pytest.mark.parametrize("nothing", ["Automatic", "", None, 3])
+def test_a_preference_that_prefers_nothing_is_passed_over(nothing: object, place: Place) -> None:
+    place.beside("cat.vae.pt")
+    place.wants(nothing)
+    assert place.name() == "cat.vae.pt" and not place.chosen().warnings
+
+
+def test_a_preference_that_is_not_there_is_passed_over_and_said(place: Place) -> None:
+    place.beside("cat.vae.pt")
+    place.wants("gone.pt")
+    assert place.name() == "cat.vae.pt" and "gone.pt" in place.chosen().warnings[0]
+    (place.models / "cat.json").write_text("{", "utf-8")
+    assert place.name() == "cat.vae.pt"
+
+
+def test_of_two_files_of_one_name_the_folders_counts(place: Place) -> None:
+    place.beside("cat.vae.pt")
+    place.folder("cat.vae.pt")
+    assert place.chosen().path == place.vaes / "cat.vae.pt"
+
+
+def test_below_the_checkpoints_folder_only_vae_files_are_listed(place: Place) -> None:
+    (place.models / "more").mkdir()
+    place.beside("more/cat-two.vae.pt", "more/cat-three.ckpt")
+    assert place.name() == "cat-two.vae.pt"
+    assert library.choose_vae(place.model, "Automatic", [place.vaes]).path is None
+
+
+def test_a_folder_is_known_by_its_whole_name(place: Place) -> None:
+    folder = place.models / "model-v1.5"
+    folder.mkdir()
+    place.folder("model-v1.pt")
+    assert library.choose_vae(folder, folders=[place.vaes]).path is None
+
+
+def test_the_built_in_model_has_its_own(place: Place) -> None:
+    place.folder("model-of-mine.pt")
+    assert library.choose_vae(MODEL, folders=[place.vaes]).path is None
