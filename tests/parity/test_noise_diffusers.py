@@ -15,7 +15,7 @@ from diffusers import (
 )
 from diffusers.training_utils import compute_snr
 
-from tetrad.diffusion.noise import DDPM, Prediction, corrupt, scaled_linear, snr
+from tetrad.diffusion.noise import DDPM, Prediction, corrupt, scaled_linear, snr, zero_terminal
 from tetrad.diffusion.objective import MinSnr
 from tetrad.diffusion.randomness import generator
 from tetrad.diffusion.samplers import SAMPLERS
@@ -42,6 +42,14 @@ def latents(name: str, number: int) -> torch.Tensor:
 def test_the_noise_table_is_diffusers() -> None:
     ours, theirs = both("epsilon")
     torch.testing.assert_close(ours.alphas_cumprod, theirs.alphas_cumprod, **TABLE)
+
+
+def test_the_zero_terminal_table_is_diffusers() -> None:
+    theirs = DDPMScheduler(**SD1, prediction_type="v_prediction", rescale_betas_zero_snr=True).alphas_cumprod
+    ours = zero_terminal(scaled_linear())
+    # Their betas are turned into products again, so the small end carries the rounding of all before it.
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    assert ours[-1] == 0
 
 
 def test_a_noisy_latent_is_diffusers() -> None:

@@ -76,3 +76,12 @@ def scaled_linear(steps: int = 1000, start: float = 0.00085, end: float = 0.012)
     """Stable Diffusion's table of ᾱ_t, shape (T,), float32.  [Rombach et al. 2022]"""
     betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, dim=0).float()
+
+
+def zero_terminal(alphas_cumprod: Tensor) -> Tensor:
+    """A table of ᾱ_t shifted and scaled so that its last time is nothing but noise.  [Lin et al. 2023, algorithm 1]
+
+    √ᾱ_T becomes 0 and √ᾱ_0 stays. There noise says nothing of the picture, so only a network that predicts v can learn.
+    """
+    a = alphas_cumprod.double().sqrt()
+    return ((a - a[-1]) * a[0] / (a[0] - a[-1])).square().float()

@@ -22,7 +22,7 @@ def denoising_loss(
     z = batch.latents
     t = model.noise.times(u).to(z.device, non_blocking=True)
     eps = objective.noise(z, rng)
-    z_t = corrupt(model.noise, z, eps, t)
+    z_t = corrupt(model.noise, z, objective.seen(eps, rng), t)
     c = condition(batch.captions, batch.framing)
 
     error = objective.error(model.predict(z_t, t, c), model.noise.target(z, eps, t))
