@@ -68,7 +68,7 @@ def test_pyramid_noise_is_of_unit_spread_and_coarser() -> None:
     def of_blocks(noise: Tensor) -> float:
         return F.avg_pool2d(noise, 8).std().item()
 
-    assert of_blocks(plain) == pytest.approx(1 / 8, rel=0.1) and of_blocks(eps) > 1.3 / 8
+    assert of_blocks(plain) == pytest.approx(1 / 8, rel=0.1) and of_blocks(eps) > 1.15 / 8
     assert Pyramid(layers=30)(torch.zeros(1, 4, 5, 3), generator(0, 0, "eps")).shape == (1, 4, 5, 3)
 
 
