@@ -19,7 +19,8 @@ SMALL = 128  # pixels; up to it a picture is cheap to learn from and to draw, on
 def named(recipe: Recipe, images: int) -> Recipe:
     """The recipe with its name, and with the method's settings decided by how many pictures there are."""
     name = recipe.save.name or file_name(recipe.data.word or samples_path(recipe.data.images).stem)
-    method = recipe.method.decided(recipe.data.word, images)
+    # What it goes on from has decided the rest already.
+    method = recipe.method.decided(recipe.data.word, 0 if recipe.start else images)
     return replace(recipe, method=method, save=replace(recipe.save, name=name))
 
 

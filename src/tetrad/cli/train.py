@@ -35,6 +35,10 @@ def number_or_text(text: str) -> float | str:
         return text
 
 
+def numbers(text: str) -> list[float | str]:
+    return [number_or_text(item.strip()) for item in text.split(",")]
+
+
 RATES = 'A number, or rates until steps: "0.05:10, 0.02:20, 0.005".'
 SHARED = (
     Flag("--model", "model", str, "Checkpoint, diffusers folder, or builtin."),
@@ -59,6 +63,22 @@ class Command:
 
 
 COMMANDS = (
+    Command(
+        "textual-inversion",
+        "Teach a new word: the smallest file, for styles and persons.",
+        (
+            Flag("--vectors", "method.vectors", int, "Vectors of the word; 0: by the number of pictures."),
+            Flag("--initial-text", "method.initial_text", str, "What the word means to begin with, like dog."),
+        ),
+    ),
+    Command(
+        "hypernetwork",
+        "Teach small networks before attention: for styles.",
+        (
+            Flag("--structure", "method.structure", str, "Widths of the layers, like 1,2,1.", numbers),
+            Flag("--activation", "method.activation", str, "Between the layers: linear, swish, relu, …"),
+        ),
+    ),
     Command(
         "lora",
         "Teach a LoRA: small, quick, stacks with others.",

@@ -33,6 +33,7 @@ class File:
 
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
+    name: str = ""  # of the file, without its ending
 
 
 def read(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> File:
@@ -43,12 +44,13 @@ def read(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> File:
     """
     beginning = first_bytes(path)
     if path.suffix.lower() in PICKLES and not looks_like_safetensors(beginning):
-        return File(*pickles.read(path))
+        return File(*pickles.read(path), path.stem)
     check_safetensors(path, beginning)
     try:
         with safe_open(str(path), framework="pt") as opened:
             metadata = dict(opened.metadata() or {})
-            return File({name: opened.get_tensor(name) for name in opened.keys() if wanted(name)}, metadata)
+            tensors = {name: opened.get_tensor(name) for name in opened.keys() if wanted(name)}
+            return File(tensors, metadata, path.stem)
     except SafetensorError as error:
         raise TetradError("E5002", f"{path} is damaged ({error}); get it again from where it came") from error
 

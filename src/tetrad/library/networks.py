@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tetrad.errors import TetradError, naming
-from tetrad.formats import described, files, kohya, sniff
+from tetrad.formats import a1111, described, files, kohya, sniff
 from tetrad.formats.files import Content, File
-from tetrad.methods import METHODS
+from tetrad.methods import METHODS, hypernetwork, textual_inversion
 from tetrad.methods.base import Adapter
 from tetrad.methods.lora import layers
 from tetrad.models.base import Model
@@ -37,7 +37,7 @@ def read(path: Path, model: Model, kind: str = "") -> Weights:
     the kind's own spellings raise where it was made for another model.
     """
     file = files.read(path)
-    found = sniff(file.tensors)
+    found = a1111.kind(file.tensors) or sniff(file.tensors)
     if found not in SPELLINGS or kind not in ("", found):
         wanted = described(kind) if kind else "something learned: " + " or ".join(map(described, SPELLINGS))
         raise TetradError("E5101", f"{path} is {described(found)}, not {wanted}")
@@ -54,7 +54,7 @@ def read(path: Path, model: Model, kind: str = "") -> Weights:
 
 
 def attach(path: Path, model: Model, strength: float = 1.0, kind: str = "") -> Adapter:
-    """What a file holds around a model, at a strength, until it is detached."""
+    """What a file holds around a model, at a strength, until it is detached; an embedding's word is the file's name."""
     weights = read(path, model, kind)
     with naming(path):
         return READERS[weights.kind].load(model, weights, strength)
@@ -71,7 +71,7 @@ def save(path: Path, weights: Weights, model: Model, metadata: Metadata, spellin
     if path.suffix in (".safetensors", *files.PICKLES):
         path = path.with_suffix("")
     path = path.with_name(path.name + chosen.suffix)
-    about = {"name": path.name.removesuffix(chosen.suffix), **weights.metadata, **metadata}
+    about = {**weights.metadata, **metadata, "name": path.name.removesuffix(chosen.suffix)}
     files.put(path, chosen.encode(weights, model, about))
     again = read(path, model, weights.kind).tensors
     wrong = weights.tensors.keys() ^ again.keys() or {
@@ -106,7 +106,38 @@ def family_of_lora(metadata: Metadata, names: Iterable[str]) -> str | None:
     return "Stable Diffusion 2" if metadata.get("ss_v2") == "True" else None
 
 
+def encode_embedding(weights: Weights, model: Model, metadata: Metadata) -> File:
+    return a1111.encode_safetensors(weights, metadata)
+
+
+def encode_embedding_pt(weights: Weights, model: Model, metadata: Metadata) -> Content:
+    return a1111.encode_embedding(weights, metadata)
+
+
+def decode_embedding(file: File, model: Model) -> Found:
+    """An embedding; E5105 where it is for another family."""
+    weights, homeless = a1111.decode_embedding(file)
+    textual_inversion.check_family(weights, model)
+    return weights, homeless
+
+
+def encode_hypernetwork(weights: Weights, model: Model, metadata: Metadata) -> Content:
+    return a1111.encode_hypernetwork(weights, metadata)
+
+
+def decode_hypernetwork(file: File, model: Model) -> Found:
+    """A hypernetwork; E5107 where it is for another family."""
+    weights, homeless = a1111.decode_hypernetwork(file)
+    hypernetwork.check_family(weights, model)
+    return weights, homeless
+
+
 READERS = {method.writes: method for method in METHODS.values()}
 SPELLINGS: dict[str, dict[str, Spelling]] = {
     "lora": {"kohya": Spelling(".safetensors", encode_kohya, decode_kohya)},
+    "embedding": {
+        "safetensors": Spelling(".safetensors", encode_embedding, decode_embedding),
+        "pt": Spelling(".pt", encode_embedding_pt, decode_embedding),
+    },
+    "hypernetwork": {"pt": Spelling(".pt", encode_hypernetwork, decode_hypernetwork)},
 }

@@ -42,7 +42,10 @@ class Method(Protocol):
     writes: ClassVar[str]  # the kind of `Weights` it makes and reads: "lora"
 
     def decided(self, word: str, images: int) -> Self:
-        """The settings with what they leave open decided by the trigger word and the number of pictures."""
+        """The settings with what they leave open decided by the trigger word and the number of pictures.
+
+        With 0 pictures, what a file that it goes on from decides stays open.
+        """
         ...
 
     def rates(self) -> dict[str, str]:
