@@ -84,9 +84,9 @@ BAD = {
 
 
 def filled(folder: Path, *names: str) -> Path:
-    for name in names:
+    for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content("PNG"))
+        (folder / name).write_bytes(content("PNG", 48 + number))
     return folder
 
 

@@ -1,5 +1,6 @@
 """Every layout that people use is read, whose words come first is fixed, and what cannot be used is named."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -16,8 +17,14 @@ from tetrad.data.subsets import Subset
 def filled(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (16, 16), "red").save(folder / name)
+        Image.new("RGB", (16, 16), colour(name)).save(folder / name)
     return folder
+
+
+def colour(name: str) -> tuple[int, int, int]:
+    """One for each name, so that no two pictures are the same."""
+    first, second, third, *_ = hashlib.sha256(name.encode()).digest()
+    return first, second, third
 
 
 def found(folder: Path, subset: Subset | None = None) -> tuple[dict[str, Photo], list[Skipped]]:
@@ -79,7 +86,7 @@ def test_words_come_first_from_beside_then_from_metadata_then_from_the_folders_n
     (below / "metadata.csv").write_text("file_name,text\na.png,nearer\nb.png,nearer\nc.png,nearer\n")
     good, _ = found(tmp_path)
     assert [(photo.caption, photo.caption_source) for photo in good.values()] == [
-        ("zkr, txt", ".txt"), ("zkr, caption", ".caption"), ("zkr, nearer", "metadata.csv"), ("zkr dog", "folder name"),
+        ("txt", ".txt"), ("caption", ".caption"), ("nearer", "metadata.csv"), ("zkr dog", "folder name"),
     ]  # fmt: skip
     expected = "1 caption from .txt, 1 from .caption, 1 from metadata.csv, 1 from folder name"
     assert caption_sources(good.values()) == expected
@@ -134,6 +141,29 @@ def test_pictures_beside_kohyas_folders_are_left_out_and_named(tmp_path: Path) -
     assert list(good) == ["img/10_zkr/a.png"]
     told = {(s.path.relative_to(tmp_path).as_posix(), s.code, s.reason.partition(" in no")[0]) for s in skipped}
     assert told == {("model/sample", "W4150", "its 2 pictures are"), (".", "W4150", "its picture is")}
+
+
+@pytest.mark.parametrize("word,caption", [("", "a hat"), ("zkr", "zkr, a hat")])
+def test_a_folders_name_is_not_put_into_captions_but_a_word_that_was_given_is(
+    tmp_path: Path, word: str, caption: str
+) -> None:
+    filled(tmp_path, "10_images/a.png")
+    (tmp_path / "10_images" / "a.txt").write_text("a hat")
+    assert [photo.caption for photo in found(tmp_path, Subset(word=word))[0].values()] == [caption]
+
+
+def test_what_is_there_twice_is_named(tmp_path: Path) -> None:
+    filled(tmp_path, "a.png", "c.jpg")
+    for name in ("b.png", "c.png"):
+        (tmp_path / name).write_bytes((tmp_path / "a.png").read_bytes())
+    (tmp_path / "c.txt").write_text("a hat")
+    listing = listed(tmp_path)
+    same = [(s.path.name, s.code, s.reason) for s in gathered(listing, read(listing))[1]]
+    assert same == [
+        ("b.png", "W4155", "it is the same picture as a.png, which so counts twice"),
+        ("c.png", "W4155", "it is the same picture as a.png, which so counts twice"),
+        ("c.txt", "W4154", "2 pictures have this name, and all get this one caption"),
+    ]
 
 
 def test_a_listing_opens_no_picture_and_reading_it_gives_one_item_a_file(tmp_path: Path) -> None:

@@ -72,12 +72,22 @@ def gathered(
     for photo, notes in seen:
         good += [photo] if photo else []
         skipped += notes
+    skipped += duplicates(good)
     skipped.sort(key=lambda s: s.path.as_posix())
     images = [s for s in skipped if s.is_image]
     if not good:
         first = f"the first, {images[0].path.name}: {images[0].reason} ({images[0].code})" if images else "see above"
         raise TetradError("E4003", f"none of the {len(images)} pictures in {listing.root} can be used; {first}")
     return good, skipped
+
+
+def duplicates(found: Iterable[Photo]) -> Iterator[Skipped]:
+    """Each file with the very bytes of another one; a folder that a data set names twice is no duplicate."""
+    first: dict[str, Path] = {}
+    for photo in found:
+        same = first.setdefault(photo.digest, photo.path)
+        if same != photo.path:
+            yield Skipped(photo.path, "W4155", f"it is the same picture as {same.name}, which so counts twice")
 
 
 def examined(entry: Entry, cache: Memory | None) -> tuple[Photo, tuple[Skipped, ...]]:

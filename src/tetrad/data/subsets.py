@@ -55,7 +55,9 @@ class Subset:
             lines = self.template.lines if words.text else self.template.wordless
             words = words if words.text else replace(words, source="template")
         elif words.text:
-            lines = ("[filewords]",) if contains(words.text, self.word) else (f"{self.word}, [filewords]",)
+            # kohya's class tokens are for pictures without words; only a word that was given is put in front.
+            whole = self.caption or contains(words.text, self.word)
+            lines = ("[filewords]",) if whole else (f"{self.word}, [filewords]",)
         elif self.caption or self.word:
             lines = (self.caption or "a photo of [name]",)
             words = replace(words, source="folder name" if self.caption else "word")
