@@ -9,8 +9,9 @@ from typing import Protocol
 
 from tetrad.data.captions import Captions
 from tetrad.data.images import BadImage, upright
+from tetrad.data.layouts import Entry, Listing
 from tetrad.data.listing import Skipped
-from tetrad.data.sources import Entry, Listing, listed
+from tetrad.data.sources import listed
 from tetrad.data.subsets import Subset
 from tetrad.errors import TetradError
 

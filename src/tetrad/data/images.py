@@ -106,6 +106,12 @@ def to_tensor(image: Image.Image) -> Tensor:
     return levels.view(image.height, image.width, 3).permute(2, 0, 1).float().contiguous() / 255
 
 
+def to_grey(image: Image.Image) -> Tensor:
+    """A grey picture as float32 (1, height, width) in 0…1."""
+    levels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return levels.view(1, image.height, image.width).float() / 255
+
+
 def to_image(tensor: Tensor) -> Image.Image:
     """The picture of a tensor (3, height, width) in 0…1; what is outside is clamped."""
     levels = (tensor.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tetrad.data.caption_files import BadCaption, plain, text
+from tetrad.data.listing import PICTURES, files, pictures
 
 NAMES = ("metadata.jsonl", "metadata.csv")
 LARGEST = 200_000_000  # bytes
@@ -36,8 +37,10 @@ def metadata(path: Path, folder: Path) -> Metadata:
         problems.append(("E4154", f"it has {columns(rows)} but no file_name, so it says nothing of any picture"))
     elif rows and not any(column in row for row in rows for column in (*CAPTION_COLUMNS, TAGS)):
         problems.append(("E4154", f"it has {columns(rows)} but no text, so it holds no captions"))
-    captions = {place: words for row in rows if (place := named(row, folder)) and (words := said(row))}
-    missing = [place.name for row in rows if (place := named(row, folder)) and not place.is_file()]
+    places = [place for row in rows if (place := named(row, folder))]
+    whole_names = dict(with_suffix(places, folder))
+    captions = {whole_names[place]: words for row in rows if (place := named(row, folder)) and (words := said(row))}
+    missing = [place.name for place in places if not whole_names[place].is_file()]
     if missing:
         problems.append(("E4155", f"it names {several(missing, 'picture')} that {verb(missing)} not there"))
     return Metadata(captions, tuple(problems))
@@ -95,6 +98,14 @@ def named(row: Mapping[str, Any], folder: Path) -> Path | None:
         if isinstance(name := row.get(column), str) and name.strip():
             return folder / name.strip().replace("\\", "/").removeprefix("./")
     return None
+
+
+def with_suffix(places: list[Path], folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Each path with the one of the picture it means: kohya's own tools leave the ending out."""
+    short = any(place.suffix.lower() not in PICTURES for place in places)
+    known = {path.with_suffix(""): path for path in pictures(files(folder)[0])[0]} if short else {}
+    for place in places:
+        yield place, place if place.suffix.lower() in PICTURES else known.get(place, place)
 
 
 def said(row: Mapping[str, Any]) -> str:

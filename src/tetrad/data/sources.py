@@ -2,99 +2,32 @@
 
 A picture's words come from the first of these that has some:
 1. the file beside it: .txt, then .caption
-2. the metadata.jsonl or metadata.csv of its folder or of one above
+2. the metadata.jsonl or metadata.csv of its folder, or of one above
 3. its own name, where that was asked for
 4. the class tokens of kohya's `10_zkr dog` folder or of dataset_config.toml
 5. the word, or else the class word, that was given
 6. its own name
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tetrad.data.caption_files import Words
-from tetrad.data.listing import Skipped, files, inventory, neighbours, pictures
-from tetrad.data.metadata_files import NAMES, metadata
-from tetrad.data.subsets import Subset, numbered
+from tetrad.data.dataset_config import configured
+from tetrad.data.layouts import Listing, in_folder
+from tetrad.data.subsets import Subset
 from tetrad.errors import TetradError
 
-PRIORS = ("reg", "regularization", "regularisation")  # folders of priors in kohya's layout
+CONFIGURATIONS = (".toml", ".json")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """An image file, the subset it belongs to, and what a metadata file says of it."""
+def listed(path: Path, subset: Subset | None = None) -> Listing:
+    """The image files of a data set, none of them opened yet; what it does not say of them is as in `subset`.
 
-    path: Path
-    subset: Subset
-    words: Words = Words()
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The image files of a data set, none of them opened yet, and what was left out; codes with W are only told."""
-
-    root: Path
-    entries: tuple[Entry, ...]
-    skipped: tuple[Skipped, ...] = ()
-    batch_size: int = 0  # what the data set asks for; 0: nothing
-    resolution: int = 0
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-
-def listed(path: Path, subset: Subset | None = None, deep: bool = True) -> Listing:
-    """What a folder or a single image holds.  E4001 where there is none, E4002 where no image is in it."""
-    subset = subset or Subset()
-    if not path.exists():
-        raise TetradError("E4001", f"there is no folder {path}{neighbours(path)}; give a folder of pictures")
-    found, skipped = files(path, deep)
-    paths, not_read = pictures(found)
-    if not paths and not skipped and not not_read:
-        raise TetradError("E4002", f"no picture is in {path} ({inventory(found)}); give JPEG, PNG or WebP files")
-    said, problems = in_metadata(found)
-    folders = subsets(path, paths, subset)
-    entries = [Entry(place, folders.get(place.parent, subset), said.get(place, Words())) for place in paths]
-    loose = [entry.path for entry in entries if folders and entry.path.parent not in folders]
-    kept = tuple(entry for entry in entries if entry.path not in set(loose))
-    return Listing(path, kept, (*skipped, *not_read, *problems, *left_out(loose)))
-
-
-def in_metadata(found: Sequence[Path]) -> tuple[dict[Path, Words], list[Skipped]]:
-    """What the metadata files among files say; one that is deeper has the last word."""
-    said: dict[Path, Words] = {}
-    problems: list[Skipped] = []
-    for path in sorted((path for path in found if path.name in NAMES), key=lambda path: len(path.parts)):
-        read = metadata(path, path.parent)
-        said |= {place: Words(text, path.name) for place, text in read.captions.items()}
-        problems += [Skipped(path, code, reason) for code, reason in read.problems]
-    return said, problems
-
-
-def subsets(root: Path, paths: Sequence[Path], given: Subset) -> dict[Path, Subset]:
-    """Which folders are kohya's, `10_zkr dog` or something below it, and what their names say.
-
-    Where there is one, pictures elsewhere do not belong to the data set: web UIs keep samples beside it.
+    Raises E4001 where there is none, E4002 where no image is in it or only priors are, E417x for a bad configuration.
     """
-    found: dict[Path, Subset] = {}
-    for folder in sorted({path.parent for path in paths}):
-        above = [folder, *folder.parents]
-        above = above[: above.index(root) + 1] if root in above else [folder]
-        for place in above:
-            if name := numbered(place.name):
-                prior = any(higher.name.lower() in PRIORS for higher in above[above.index(place) :] if higher != root)
-                named = replace(given, prior=given.prior or prior, repeats=name[0]).named(name[1])
-                found[folder] = named
-                break
-    return found
-
-
-def left_out(loose: Sequence[Path]) -> Iterator[Skipped]:
-    """Each folder whose pictures do not belong to the data set."""
-    for folder, number in Counter(path.parent for path in loose).items():
-        what = "its picture is" if number == 1 else f"its {number} pictures are"
-        reason = f"{what} in no folder named like '10_zkr dog', as others here are, and so left out"
-        yield Skipped(folder, "W4150", reason)
+    subset = subset or Subset()
+    read = configured if path.suffix.lower() in CONFIGURATIONS and path.is_file() else in_folder
+    listing = read(path, subset)
+    if listing.entries and not subset.prior and all(entry.subset.prior for entry in listing.entries):
+        what = "only prior pictures, which show what the model knows already"
+        raise TetradError("E4002", f"in {path} are {what}; give pictures to learn from too")
+    return listing

@@ -21,6 +21,7 @@ class Subset:
     class_word: str = ""
     wording: Wording = field(default_factory=Wording)
     caption: str = ""  # of a picture without words; not given: "a photo of" the word
+    caption_source: str = "folder name"
     repeats: int = 1
     prior: bool = False
     flip: bool | None = None
@@ -42,7 +43,8 @@ class Subset:
 
     @cached_property
     def template(self) -> Template | None:
-        return template(self.wording.template) if self.wording.template else None
+        """None for priors too, since it may say the new word."""
+        return template(self.wording.template) if self.wording.template and not self.prior else None
 
     def captions(self, image: Path, known: Words) -> tuple[Captions, Words]:
         """What an image may be called, and its own words: the file beside it, else `known`, else its name if wanted."""
@@ -60,7 +62,7 @@ class Subset:
             lines = ("[filewords]",) if whole else (f"{self.word}, [filewords]",)
         elif self.caption or self.word:
             lines = (self.caption or "a photo of [name]",)
-            words = replace(words, source="folder name" if self.caption else "word")
+            words = replace(words, source=self.caption_source if self.caption else "word")
         elif self.class_word:
             lines, words = (self.class_word,), replace(words, source="class word")
         else:
