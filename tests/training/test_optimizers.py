@@ -16,7 +16,7 @@ from tetrad.training import device
 from tetrad.training.ema import Ema
 from tetrad.training.in_backward import InBackward
 from tetrad.training.loop import set_rates, training_steps
-from tetrad.training.optimizers import OPTIMIZERS, Name, adamw, made
+from tetrad.training.optimizers import OPTIMIZERS, UNSCHEDULED, Name, adamw, made
 from tetrad.training.remember import Remembered
 from tetrad.training.schedules import constant
 from tetrad.training.update import AtOnce
@@ -100,11 +100,10 @@ def test_updating_during_the_backward_can_neither_clip_nor_accumulate(accumulati
     assert caught.value.code == "E3133"
 
 
-def test_a_group_learns_at_its_own_pace() -> None:
-    slow, fast = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
-    optimizer = made("adamw", {"unet": [slow], "unet ×16": [fast]})
-    set_rates(optimizer, {"unet": constant(1e-4)}, 1)
-    assert [group["lr"] for group in optimizer.param_groups] == [1e-4, 16e-4]
+def test_a_group_learns_at_its_own_rate() -> None:
+    optimizer = made("adamw", {name: [nn.Parameter(torch.zeros(1))] for name in ("unet", "unet ×16", "other")})
+    set_rates(optimizer, {"unet": constant(1e-4), "unet ×16": constant(16e-4)}, 1)
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-4, 16e-4, UNSCHEDULED]
 
 
 def test_the_average_is_there_only_while_it_is_asked_for() -> None:

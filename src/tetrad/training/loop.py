@@ -57,11 +57,10 @@ def training_steps(
     """An update for each item of `updates`, whose batches are accumulated as if they were one.
 
     `first` updates and `samples_before` samples were learned from before. A group of the optimizer follows the
-    schedule of its name in `rates`, times its "pace" where it has one, or else keeps its rate; once its schedule
-    rests its gradients are no longer computed. With `in_backward` each parameter is updated and its gradient freed as
-    soon as there is one, for which there may be neither clipping nor accumulation. Raises E7001 where a gradient is
-    not a number: at once on a CPU, after at most `LOOK` updates on an accelerator. No such gradient is ever applied,
-    so what was learned stays good.
+    schedule of its name in `rates` or else keeps its rate; once its schedule rests its gradients are no longer
+    computed. With `in_backward` each parameter is updated and its gradient freed as soon as there is one, for which
+    there may be neither clipping nor accumulation. Raises E7001 where a gradient is not a number: at once on a CPU,
+    after at most `LOOK` updates on an accelerator. No such gradient is ever applied, so what was learned stays good.
     """
     scaling = Scaling(device_of(model)) if model.dtype == torch.float16 else None
     updater = (InBackward if in_backward else AtOnce)(optimizer, max_grad_norm, scaling)
@@ -150,7 +149,7 @@ def set_rates(optimizer: Optimizer, rates: Mapping[str, Schedule], step: int) ->
     for group in optimizer.param_groups:
         if (schedule := rates.get(group.get("name", ""))) is None:
             continue
-        group["lr"] = schedule(step) * group.get("pace", 1.0)
+        group["lr"] = schedule(step)
         if schedule.rests(step) and any(parameter.requires_grad for parameter in group["params"]):
             rested = True
             for parameter in group["params"]:

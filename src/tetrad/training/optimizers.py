@@ -24,14 +24,11 @@ def adamw(groups: Groups, rates: Mapping[str, float] | None = None, weight_decay
 
 
 def named(groups: Groups, rates: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
-    """Torch's parameter groups: the part whose schedule each follows, and how many times its rate."""
-    found = []
-    for group, parameters in groups.items():
-        part, _, times = group.partition(" ×")
-        pace = float(times or 1)
-        rate = (rates or {}).get(part, UNSCHEDULED) * pace
-        found.append({"params": parameters, "lr": rate, "name": part, "pace": pace})
-    return found
+    """Torch's parameter groups, each with the name that its schedule has too."""
+    own = rates or {}
+    return [
+        {"params": parameters, "lr": own.get(name, UNSCHEDULED), "name": name} for name, parameters in groups.items()
+    ]
 
 
 def fused_adamw(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
