@@ -227,7 +227,7 @@ def updates(run: Run) -> Iterator[list[Batch]]:
 def opened(recipe: Recipe, place: device.Device) -> tuple[Model, Weights | None]:
     """The model as the recipe wants it read, and what the run goes on from, if anything."""
     model = library.load_model(recipe.model)
-    device.settle(model, place)
+    device.settle(model, place, recipe.method.whole())
     model.reading = recipe.text.reading
     start = library.read(Path(recipe.start).expanduser(), model, recipe.method.writes) if recipe.start else None
     return model, start

@@ -87,6 +87,14 @@ COMMANDS = (
             Flag("--alpha", "method.alpha", float, "The change counts alpha / rank; not given: the rank."),
         ),
     ),
+    Command(
+        "dreambooth",
+        "Teach the model itself: the most faithful, and a whole checkpoint of its own.",
+        (
+            Flag("--subject", "method.subject", str, "object (animals and styles too) or face."),
+            Flag("--steps-per-image", "method.steps_per_image", int, "Steps for each picture instead; 100 is usual."),
+        ),
+    ),
 )
 
 

@@ -23,7 +23,7 @@ class Adapter(Protocol):
         ...
 
     def weights(self) -> Weights:
-        """A copy of what was learned, by canonical name."""
+        """What was learned, by canonical name; save it before the next update, for it may be the tensors that learn."""
         ...
 
     def after_update(self) -> None:
@@ -54,6 +54,10 @@ class Method(Protocol):
 
     def steps(self, images: int) -> int:
         """The usual number of updates for so many pictures."""
+        ...
+
+    def whole(self) -> tuple[str, ...]:
+        """The parts whose own numbers learn, which half precision must not round before they do."""
         ...
 
     def attach(self, model: Model, rng: Generator, start: Weights | None = None) -> Adapter:

@@ -93,6 +93,9 @@ class Lora:
     def steps(self, images: int) -> int:
         return min(3000, max(400, 100 * images))
 
+    def whole(self) -> tuple[str, ...]:
+        return ()
+
     def attach(self, model: Model, rng: Generator, start: Weights | None = None) -> "LoraAdapter":
         """Fresh branches where the settings want them, or exactly those of `start`, with its ranks and alphas.
 

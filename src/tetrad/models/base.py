@@ -1,6 +1,6 @@
 """What every model family gives the rest of the program."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -109,12 +109,12 @@ def freeze(model: Model) -> None:
         part.requires_grad_(False).eval()
 
 
-def to(model: Model, device: torch.device, dtype: torch.dtype) -> None:
-    """Move every network; the VAE stays in float32, where half precision overflows."""
+def to(model: Model, device: torch.device, dtype: torch.dtype, whole: Collection[str] = ()) -> None:
+    """Move every network; the VAE stays in float32, where half precision overflows, and so do the `whole` parts."""
     model.dtype = dtype
-    for part in model.parts().values():
+    for name, part in model.parts().items():
         part.to(device)
-        if dtype != torch.float32:
+        if dtype != torch.float32 and name not in whole:
             part.to(dtype)
     for network in model.vae.networks:
         network.to(device)
