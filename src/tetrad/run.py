@@ -265,11 +265,17 @@ def encoded(recipe: Recipe, model: Model, found: Sequence[Photo], cache: Cache) 
 
 def saved(run: Run, step: int, path: Path) -> Saved:
     """Write what was learned by `step`; the file is read back before this returns."""
-    with averaged(run):
+    with averaged(run):  # to the end, since the weights may be the tensors that learn
         weights = run.adapter.weights()
-    precision = PRECISIONS[run.recipe.save.precision or KINDS[weights.kind].precision]
-    tensors = {name: tensor.to(precision) for name, tensor in weights.tensors.items()}
-    outcome = Outcome(
+        precision = PRECISIONS[run.recipe.save.precision or KINDS[weights.kind].precision]
+        tensors = {name: tensor.to(precision) for name, tensor in weights.tensors.items()}
+        weights = replace(weights, tensors=tensors, metadata={**weights.metadata, "step": str(step)})
+        about = metadata(run.recipe, run.model, outcome(run, step, path))
+        return Saved(step, library.save(path, weights, run.model, about, run.recipe.save.spelling))
+
+
+def outcome(run: Run, step: int, path: Path) -> Outcome:
+    return Outcome(
         name=path.name,
         step=step,
         batches_per_epoch=len(run.batches),
@@ -279,6 +285,3 @@ def saved(run: Run, step: int, path: Path) -> Saved:
         class_pictures=sum(sample.prior for sample in run.batches.samples),
         hashes=library.model_hashes(run.recipe.model),
     )
-    about = metadata(run.recipe, run.model, outcome)
-    weights = replace(weights, tensors=tensors, metadata={**weights.metadata, "step": str(step)})
-    return Saved(step, library.save(path, weights, run.model, about, run.recipe.save.spelling))
