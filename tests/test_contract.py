@@ -23,11 +23,6 @@ LEAST = {"textual-inversion": 0.995}  # of its first loss; two vectors can say l
 CAPTIONS = ("a photo of zkr", "a photo")
 
 
-<<<<<<< HEAD
-def fresh(kind: str) -> Method:
-    """A method as it is without settings, told that two pictures show what is called zkr (which is two tokens)."""
-    return METHODS[kind]().decided("zkr", 2)
-=======
 # What a method is asked so that it can keep all these promises, and the rate at which it learns in a dozen steps.
 SETTINGS: dict[str, dict[str, object]] = {"dreambooth": {"reversible": True}}
 RATES = {"dreambooth": 2e-4}
@@ -36,7 +31,6 @@ RATES = {"dreambooth": 2e-4}
 def fresh(kind: str) -> Method:
     """A method as it is without settings, told that two pictures show what is called zkr (which is two tokens)."""
     return METHODS[kind](**SETTINGS.get(kind, {})).decided("zkr", 2)
->>>>>>> a4306fd (Train the network itself: DreamBooth, without a second copy of it, written a tensor at a time)
 
 
 def predict(model: Model) -> Tensor:
@@ -75,10 +69,6 @@ def test_training_lowers_the_loss_and_moves_only_its_own(family: str, kind: str)
     model = MODELS[family]()
     before = state(model)
     adapter = fresh(kind).attach(model, generator(0, 0, "method"))
-<<<<<<< HEAD
-    losses = train(model, adapter, steps=12)
-    assert losses[-1] < LEAST.get(kind, 0.9) * losses[0]
-=======
     losses = train(model, adapter, kind, steps=12)
     assert losses[-1] < LEAST.get(kind, 0.9) * losses[0]
     own = {id(parameter) for group in adapter.groups().values() for parameter in group}
@@ -88,7 +78,6 @@ def test_training_lowers_the_loss_and_moves_only_its_own(family: str, kind: str)
         for name, p in network.named_parameters()
         if id(p) in own
     }
->>>>>>> a4306fd (Train the network itself: DreamBooth, without a second copy of it, written a tensor at a time)
     after = state(model)
     assert all(torch.equal(before[name], after[name]) for name in before.keys() - learns)
 
@@ -97,11 +86,7 @@ def test_training_lowers_the_loss_and_moves_only_its_own(family: str, kind: str)
 def test_what_was_saved_is_what_was_learned(family: str, kind: str) -> None:
     model = MODELS[family]()
     adapter = fresh(kind).attach(model, generator(0, 0, "method"))
-<<<<<<< HEAD
-    train(model, adapter, steps=2)
-=======
     train(model, adapter, kind, steps=2)
->>>>>>> a4306fd (Train the network itself: DreamBooth, without a second copy of it, written a tensor at a time)
     other = MODELS[family]()
     METHODS[kind].load(other, adapter.weights())
     assert torch.equal(predict(other), predict(model))
@@ -112,11 +97,7 @@ def test_detaching_is_exact(family: str, kind: str) -> None:
     model = MODELS[family]()
     before = predict(model)
     adapter = fresh(kind).attach(model, generator(0, 0, "method"))
-<<<<<<< HEAD
-    train(model, adapter, steps=2)
-=======
     train(model, adapter, kind, steps=2)
->>>>>>> a4306fd (Train the network itself: DreamBooth, without a second copy of it, written a tensor at a time)
     assert not torch.equal(predict(model), before)
     adapter.detach()
     assert torch.equal(predict(model), before)
@@ -126,11 +107,7 @@ def test_detaching_is_exact(family: str, kind: str) -> None:
 def test_strength_zero_is_the_base(family: str, kind: str) -> None:
     model = MODELS[family]()
     adapter = fresh(kind).attach(model, generator(0, 0, "method"))
-<<<<<<< HEAD
-    train(model, adapter, steps=2)
-=======
     train(model, adapter, kind, steps=2)
->>>>>>> a4306fd (Train the network itself: DreamBooth, without a second copy of it, written a tensor at a time)
     weights = adapter.weights()
     adapter.detach()
     before = predict(model)
@@ -144,11 +121,7 @@ def test_the_same_seed_starts_and_learns_the_same(family: str, kind: str) -> Non
     for _ in range(2):
         model = MODELS[family]()
         adapter = fresh(kind).attach(model, generator(5, 0, "method"))
-<<<<<<< HEAD
-        train(model, adapter, steps=2)
-=======
         train(model, adapter, kind, steps=2)
->>>>>>> a4306fd (Train the network itself: DreamBooth, without a second copy of it, written a tensor at a time)
         learned.append(adapter.weights().tensors)
     assert all(torch.equal(learned[0][name], learned[1][name]) for name in learned[0])
 

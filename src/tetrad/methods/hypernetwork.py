@@ -99,6 +99,9 @@ class Hypernetwork:
     def steps(self, images: int) -> int:
         return 30000
 
+    def whole(self) -> tuple[str, ...]:
+        return ()
+
     def attach(self, model: Model, rng: Generator, start: Weights | None = None) -> "HypernetworkAdapter":
         """Fresh networks, or those of `start`.  E5110 where settings that shape them differ from the file's."""
         if start is not None:

@@ -63,6 +63,9 @@ class TextualInversion:
     def steps(self, images: int) -> int:
         return 3000
 
+    def whole(self) -> tuple[str, ...]:
+        return ()
+
     def attach(self, model: Model, rng: Generator, start: Weights | None = None) -> "WordAdapter":
         """A new word, or one that goes on from a file.
 
