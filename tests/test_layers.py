@@ -12,7 +12,8 @@ LAYERS = [
     {"recipe", "library"},
     {"metadata", "previews", "priors"},
     {"plan"},
-    {"run"},
+    {"run", "studio"},
+    {"api"},
     {"cli", "web"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tetrad.diffusion.guidance import guided
+from tetrad.diffusion.guidance import guided, rescaled
 from tetrad.diffusion.noise import DDPM, corrupt, scaled_linear, snr
 from tetrad.diffusion.objective import MinSnr, Offset, gaussian
 from tetrad.diffusion.randomness import generator, stratified
-from tetrad.diffusion.samplers import SAMPLERS, sample
+from tetrad.diffusion.samplers import SAMPLERS, sample, scheduler
 
 NOISES = [DDPM(scaled_linear()), DDPM(scaled_linear(), "v")]
 
@@ -24,21 +24,31 @@ def test_a_perfect_network_gives_back_the_latent(noise: DDPM) -> None:
 
 
 @pytest.mark.parametrize("noise", NOISES)
-@pytest.mark.parametrize("name", list(SAMPLERS))
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "LCM"])  # LCM does not follow the path
 def test_sampling_gaussian_data_gives_its_spread(noise: DDPM, name: str) -> None:
     spread = 0.4  # of data N(0, spread²), whose ideal denoiser is known
 
-    def ideal(z_t: Tensor, t: Tensor) -> Tensor:
-        t = t.round().long()
-        a, s = noise.scales(t)
+    def ideal(z_t: Tensor, t: Tensor, step: int) -> Tensor:
+        a, s = scales(noise, t)
         clean = a * spread**2 * z_t / (a**2 * spread**2 + s**2)
         eps = (z_t - a * clean) / s
-        return noise.target(clean, eps, t)
+        return eps if noise.prediction == "epsilon" else a * eps - s * clean
 
-    start = torch.randn(64, 4, 8, 8, generator=generator(0, 0, "z"))
-    *_, z = sample(name, noise, ideal, start, 200, lambda: [generator(0, n, "steps") for n in range(64)])
-    # 16,384 numbers know their spread to 0.002; the rest is the samplers' own error at 200 steps.
-    assert abs(z.std().item() - spread) < 0.02
+    start = torch.randn(32, 4, 8, 8, generator=generator(0, 0, "z"))
+    solver = scheduler(name, noise, 100, torch.device("cpu"))
+    rng = [generator(0, n, "steps") for n in range(32)]
+    *_, z = sample(solver, ideal, start, 100, rng)
+    # 8,192 numbers know their spread to 0.003; the rest is the samplers' own error at 100 steps, which halves at 300.
+    assert abs(z.std().item() - spread) < 0.045
+
+
+def scales(noise: DDPM, t: Tensor) -> tuple[Tensor, Tensor]:
+    """α and σ between the times of the table, for samplers that stop there."""
+    low = t.floor().long()
+    share = (t - low).view(-1, 1, 1, 1)
+    (a0, _), (a1, _) = noise.scales(low), noise.scales((low + 1).clamp(max=999))
+    a = a0 + share * (a1 - a0)
+    return a, (1 - a**2).sqrt()
 
 
 @pytest.mark.parametrize("noise", NOISES)
@@ -94,9 +104,19 @@ def test_stratified_draws_do_not_depend_on_how_they_are_batched() -> None:
 
 
 def test_guidance_of_one_is_the_prompt_alone() -> None:
-    def both(z_t: Tensor, t: Tensor) -> Tensor:
-        return torch.cat([torch.zeros_like(z_t[:3]), torch.full_like(z_t[3:], 2.0)])
+    without, given = torch.full((4, 8, 8), 1.0), torch.full((4, 8, 8), 3.0)
+    assert torch.equal(guided(without, [(given, 1.0)], 1.0), given)
+    assert torch.equal(guided(without, [(given, 1.0)], 7.5), torch.full_like(given, 16.0))
 
-    z, t = torch.zeros(3, 4, 8, 8), torch.zeros(3)
-    assert torch.equal(guided(both, 1.0)(z, t), torch.full_like(z, 2.0))
-    assert torch.equal(guided(both, 7.5)(z, t), torch.full_like(z, 15.0))
+
+def test_prompts_together_add_their_weighted_differences() -> None:
+    without, cat, dog = (torch.full((4, 8, 8), value) for value in (1.0, 3.0, 4.0))
+    together = guided(without, [(cat, 1.0), (dog, -0.5)], 2.0)
+    assert torch.equal(together, torch.full_like(cat, 1 + 2 * (1.0 * 2 - 0.5 * 3)))
+
+
+def test_rescaling_brings_back_the_spread_by_as_much_as_is_asked_for() -> None:
+    given = torch.randn(4, 8, 8, generator=generator(0, 0, "given"))
+    out = 5 * given + 1
+    assert torch.equal(rescaled(out, given, 0.0), out)
+    torch.testing.assert_close(rescaled(out, given, 1.0).std(), given.std())

@@ -19,16 +19,48 @@ SHORT = {"steps": 3, "sampler": "Euler a"}
 
 def test_networks_are_taken_out_of_a_prompt_in_order() -> None:
     parsed = prompts.parsed("a  photo <lora:one:0.8> of zkr<lora:my file.v2> <lora:three:-1>")
-    assert parsed.text == "a photo of zkr"
-    assert parsed.loras == (Network("one", 0.8), Network("my file.v2", 1.0), Network("three", -1.0))
+    assert parsed.text.split() == ["a", "photo", "of", "zkr"]
+    assert parsed.networks == (
+        Network("lora", "one", 0.8, 0.8),
+        Network("lora", "my file.v2", 1.0, 1.0),
+        Network("lora", "three", -1.0, -1.0),
+    )
     assert prompts.parsed("3 < 4 > 2").text == "3 < 4 > 2"
 
 
-@pytest.mark.parametrize("prompt", ["<lora:x:much>", "<hypernet:x:1>"])
-def test_a_network_that_cannot_be_used_is_refused(prompt: str) -> None:
+@pytest.mark.parametrize(
+    "tag,text,unet",
+    [
+        ("<lora:x:0.5>", 0.5, 0.5),
+        ("<lora:x:0.5:0.9>", 0.5, 0.9),
+        ("<lora:x:te=0.5>", 0.5, 0.5),
+        ("<lora:x:unet=0.9>", 1.0, 0.9),
+        ("<lora:x:0.8:te=0.5>", 0.5, 0.5),
+        ("<lora:x:te=0.5:unet=0.9>", 0.5, 0.9),
+        ("<lora:x:0.8:unet=0>", 0.8, 0.0),
+        ("<lyco:x: 0.5 >", 0.5, 0.5),
+    ],
+)
+def test_the_two_strengths_of_a_lora_are_read_as_a1111_does(tag: str, text: float, unet: float) -> None:
+    assert prompts.parsed(tag).networks == (Network("lora", "x", unet, text),)
+
+
+@pytest.mark.parametrize(
+    "prompt,code",
+    [
+        ("<lora:x:much>", "E3202"),
+        ("<lora:x:1:1:1:1>", "E3202"),
+        ("<lora:x:dyn=4>", "E3202"),
+        ("<hypernet:x:inf>", "E3202"),
+        ("<lora::1>", "E3202"),
+        ("<wildcard:x>", "E3202"),
+        ("<lora:x:1000>", "E3204"),
+    ],
+)
+def test_a_network_that_cannot_be_used_is_refused(prompt: str, code: str) -> None:
     with pytest.raises(TetradError) as caught:
         prompts.parsed(prompt)
-    assert caught.value.code == "E3202"
+    assert caught.value.code == code
 
 
 def test_a_seed_is_the_same_picture_alone_and_in_company() -> None:
@@ -65,7 +97,8 @@ def test_a_picture_carries_its_request(tmp_path: Path) -> None:
     png.save(tmp_path / "x.png", Image.new("RGB", (8, 8)), text)
     assert Image.open(tmp_path / "x.png").text["parameters"] == (
         "a zkr <lora:x:1>\nNegative prompt: blur\n"
-        "Steps: 30, Sampler: DPM++ 2M, CFG scale: 7, Seed: 7, Size: 64x64, Model: base"
+        "Steps: 30, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7, Seed: 7, Size: 64x64, RNG: CPU, "
+        "Model: base"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
 

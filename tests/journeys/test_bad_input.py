@@ -536,10 +536,17 @@ def test_a_lora_that_was_cut_off_is_refused(place: Place, lora: dict[str, Tensor
 @pytest.mark.parametrize(
     "prompt,arguments,code,words",
     [
-        ("<hypernet:zkr:1>", (), "E3202", "<lora:NAME:strength>"),
+        ("<wildcard:zkr>", (), "E3202", "<lora:NAME:0.8>"),
+        ("<lora:zkr:1000>", (), "E3204", "only noise"),
+        ("<hypernet:zkr:1>", (), "E5160", "no hypernetwork called zkr"),
         ("<lora:zkr:strong>", (), "E3202", "'strong' is no number"),
         ("<lora:zkr:nan>", (), "E3202", "nan"),
         ("a cat", ("--sampler", "Euler b"), "E3201", "did you mean 'Euler"),
+        ("a cat", ("--out", "cat.jpg"), "E3252", "cat.jpg"),
+        ("a cat", ("--models-dir", "."), "E5161", "Stable-diffusion"),
+        ("a cat", ("--image", "nothing.png"), "E3251", "nothing.png"),
+        ("a cat", ("--from", "nothing.png"), "E4103", "nothing.png"),
+        ("a cat", ("--strength", "2"), "E3203", "from 0 to 1"),
         ("a cat", ("--width", "65"), "E3203", "64 would do"),
         ("a cat", ("--height", "-8"), "E3203", "-8"),
         ("a cat", ("--steps", "0"), "E3203", "1 to 1000"),

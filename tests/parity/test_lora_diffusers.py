@@ -105,7 +105,7 @@ def pipeline_of_its_own() -> StableDiffusionPipeline:
 
 def drawn_by(pipeline: StableDiffusionPipeline) -> Tensor:
     """The request's picture (3, H, W) in 0…1, from the latents that we start from."""
-    start = torch.randn(4, 16, 16, generator=generator(REQUEST.seed, 0, "picture"))
+    start = torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(REQUEST.seed))
     images: Tensor = pipeline(
         REQUEST.prompt,
         negative_prompt=REQUEST.negative,

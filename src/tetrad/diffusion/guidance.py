@@ -1,20 +1,22 @@
-"""Classifier-free guidance."""
+"""From what the network says with and without the prompt to what it is taken to say."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from torch import Tensor
 
-Predict = Callable[[Tensor, Tensor], Tensor]
 
+def guided(without: Tensor, given: Sequence[tuple[Tensor, float]], scale: float) -> Tensor:
+    """without + scale · Σ w · (given - without), for one prompt or several, each with its weight.
 
-def guided(predict_both: Predict, scale: float) -> Predict:
-    """out = without + scale · (given - without), for a network that gets each latent twice.  [Ho & Salimans 2022]
-
-    `predict_both` gets (2B, C, h, w), the first half to be read without the prompt, and gives as many outputs.
+    [Ho & Salimans 2022; several: Liu et al. 2022]
     """
+    out = without
+    for output, weight in given:
+        out = out + scale * weight * (output - without)
+    return out
 
-    def predict(z_t: Tensor, t: Tensor) -> Tensor:
-        without, given = predict_both(z_t.repeat(2, 1, 1, 1), t.repeat(2)).chunk(2)
-        return without + scale * (given - without)
 
-    return predict
+def rescaled(out: Tensor, given: Tensor, amount: float) -> Tensor:
+    """`out` (C, h, w) with its spread brought back towards that of `given`.  [Lin et al. 2023, §3.4]"""
+    like_given = out * (given.std() / out.std())
+    return amount * like_given + (1 - amount) * out

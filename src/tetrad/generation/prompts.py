@@ -7,36 +7,61 @@ from dataclasses import dataclass
 from tetrad.errors import TetradError
 
 NETWORK = re.compile(r"<(\w+):([^>]+)>")
+KINDS = {"lora": "lora", "lyco": "lora", "hypernet": "hypernetwork"}  # tag → kind of file
+STRONGEST = 100.0
 
 
 @dataclass(frozen=True)
 class Network:
-    """`<lora:NAME:strength>`."""
+    """`<lora:NAME:0.8>`, `<lora:NAME:te=0.5:unet=1>`, `<hypernet:NAME:0.6>`."""
 
+    kind: str  # of file: "lora", "hypernetwork"
     name: str
-    strength: float = 1.0
+    strength: float = 1.0  # on the U-Net
+    text_strength: float = 1.0  # on the text encoder, for a kind that reaches it
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """The words the text encoder reads, and the LoRAs the prompt asks for, in order."""
+    """The words, brackets and all, and the networks the prompt asks for, in order."""
 
     text: str
-    loras: tuple[Network, ...]
+    networks: tuple[Network, ...]
 
 
 def parsed(prompt: str) -> Prompt:
-    """Take `<lora:NAME:strength>` out of a prompt.  E3202 for another network or a strength that is none."""
-    loras = []
-    for kind, arguments in NETWORK.findall(prompt):
-        if kind != "lora":
-            raise TetradError("E3202", f"<{kind}:{arguments}> cannot be used; this version knows <lora:NAME:strength>")
-        name, _, strength = arguments.partition(":")
-        try:
-            number = float(strength or 1.0)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            raise TetradError("E3202", f"<lora:{arguments}>: {strength!r} is no number; write <lora:{name}:0.8>")
-        loras.append(Network(name, number))
-    return Prompt(" ".join(NETWORK.sub("", prompt).split()), tuple(loras))
+    """Take `<kind:name:…>` out of a prompt.  E3202 for a kind nobody knows or a strength that is none."""
+    networks = tuple(network(kind, arguments) for kind, arguments in NETWORK.findall(prompt))
+    return Prompt(NETWORK.sub("", prompt), networks)
+
+
+def network(tag: str, arguments: str) -> Network:
+    """A1111's reading: what has one `=` is named, the rest goes by its place.
+
+    A second number of a LoRA is for the U-Net, which else does as the text encoder.
+    """
+    said = f"<{tag}:{arguments}>"
+    if tag not in KINDS:
+        known = ", ".join(f"<{each}:NAME:0.8>" for each in ("lora", "hypernet"))
+        raise TetradError("E3202", f"{said} cannot be used; there are {known}")
+    parts = [part.strip() for part in arguments.split(":")]
+    by_name = dict(part.split("=") for part in parts if part.count("=") == 1)
+    by_place = [part for part in parts if part.count("=") != 1]
+    most = {"lora": 3, "hypernetwork": 2}[KINDS[tag]]
+    if not by_place or not by_place[0] or len(by_place) > most or by_name.keys() - {"te", "unet"}:
+        raise TetradError("E3202", f"{said} cannot be read; write <{tag}:NAME:0.8>, for a LoRA also :te=0.5:unet=1")
+    text = strength(said, by_name.get("te", by_place[1] if len(by_place) > 1 else "1"))
+    unet = by_name.get("unet", by_place[2] if len(by_place) > 2 else "")
+    return Network(KINDS[tag], by_place[0], strength(said, unet) if unet else text, text)
+
+
+def strength(said: str, number: str) -> float:
+    try:
+        found = float(number or 1.0)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise TetradError("E3202", f"{said}: {number!r} is no number; write a strength like 0.8")
+    if abs(found) > STRONGEST:
+        raise TetradError("E3204", f"{said}: a strength of {number} draws only noise; 0.5 to 1.2 is usual")
+    return found

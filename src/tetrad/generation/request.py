@@ -2,12 +2,28 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from tetrad.errors import TetradError
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A picture to begin from, (3, H, W) in 0…1, of the request's size; where there is a mask, 1 is drawn anew.
+
+    The mask (1, H, W) may be soft at its edge; what lies outside is the picture's own, pixel for pixel, in the end.
+    """
+
+    picture: Tensor
+    mask: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt without networks, and how it is drawn; width and height in pixels, 0 for the model's own."""
+    """A prompt as it is typed, and how it is drawn; width and height in pixels, 0 for the model's own.
+
+    The networks that a prompt names are attached by whoever draws it (`tetrad.studio`); the words are read here.
+    """
 
     prompt: str
     negative: str = ""
@@ -17,14 +33,29 @@ class Request:
     sampler: str = "DPM++ 2M"
     width: int = 0
     height: int = 0
+    clip_skip: int = 0  # 1 the last layer, 2 the one before; 0: as the model is read
+    cfg_rescale: float = 0.0  # how far the spread of a guided output is brought back, 0…1
+    start: Start | None = None
+    strength: float = 1.0  # how much of the start is drawn anew, 0…1
 
     def __post_init__(self) -> None:
         for key, side in (("width", self.width), ("height", self.height)):
             if side % 8 or not 0 <= side <= 4096:
                 raise TetradError(
-                    "E3203", f"{key} must be a multiple of 8, at most 4096; it is {side}, {side // 8 * 8} would do"
+                    "E3203", f"{key} must be a multiple of 8, at most 4096; it is {side}, {near(side)} would do"
                 )
-        if not 1 <= self.steps <= 1000:
-            raise TetradError("E3203", f"steps must be from 1 to 1000, not {self.steps}; 20 to 30 is usual")
-        if not 0 <= self.cfg_scale <= 100:
-            raise TetradError("E3203", f"the CFG scale must be from 0 to 100, not {self.cfg_scale}; 7 is usual")
+        ranges = (
+            ("steps", self.steps, 1, 1000, "20 to 30 is usual"),
+            ("the CFG scale", self.cfg_scale, 0, 100, "7 is usual"),
+            ("CFG rescale", self.cfg_rescale, 0, 1, "0.7 suits models that predict v"),
+            ("the strength", self.strength, 0, 1, "0.5 keeps what the picture is and changes how it looks"),
+            ("clip skip", self.clip_skip, 0, 24, "1 is the last layer, 2 the one before it"),
+            ("the seed", self.seed, -(2**63), 2**64 - 1, "any whole number does"),
+        )
+        for name, value, low, high, usual in ranges:
+            if not low <= value <= high:
+                raise TetradError("E3203", f"{name} must be from {low} to {high}, not {value}; {usual}")
+
+
+def near(side: int) -> int:
+    return max(8, min(4096, side // 8 * 8))

@@ -1,6 +1,7 @@
 """Open or save anything by its path: the one place where files meet models."""
 
-from tetrad.library.finding import find_lora
+from tetrad.library.finding import Folders, embeddings_in, find, folders
+from tetrad.library.hashes import file_hash, lora_hash
 from tetrad.library.models import load_model, model_hashes, save_checkpoint
 from tetrad.library.mounting import Choice, choose_vae, list_vaes
 from tetrad.library.networks import SPELLINGS, attach, read, save
@@ -9,12 +10,17 @@ from tetrad.library.vaes import load_vae, mount, read_vae, save_vae, vae_identit
 __all__ = [
     "SPELLINGS",
     "Choice",
+    "Folders",
     "attach",
     "choose_vae",
-    "find_lora",
+    "embeddings_in",
+    "file_hash",
+    "find",
+    "folders",
     "list_vaes",
     "load_model",
     "load_vae",
+    "lora_hash",
     "model_hashes",
     "mount",
     "read",

@@ -1,22 +1,139 @@
-"""Files by the names people use in prompts."""
+"""Files by the names people use, in the folders people have."""
 
 import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from tetrad.errors import TetradError
-from tetrad.formats import files
+from tetrad.formats import files, sniff
+from tetrad.models.text import whole_words
+
+ANY = (".safetensors", *files.PICKLES)
+RUNS = Path("runs")  # where training leaves what it made
 
 
-def find_lora(name: str, folder: Path) -> Path:
-    """The file a prompt means by `<lora:name>`: by its stem, else by the name it was trained under.  E5101 if none."""
-    if not folder.is_dir():
-        raise TetradError("E5101", f"there is no folder {folder} to find <lora:{name}> in; give it with --lora-dir")
-    found = sorted(folder.rglob("*.safetensors"))
-    for says in (lambda path: path.stem, lambda path: files.metadata(path).get("ss_output_name")):
-        for path in found:
-            if says(path) == name:
-                return path
-    stems = sorted({path.stem for path in found})
+@dataclass(frozen=True)
+class Shelf:
+    """Where web UIs keep one kind of file, and what to say where one is not there."""
+
+    called: str
+    places: tuple[str, ...]  # below a web UI's folder: A1111's and Forge's, then ComfyUI's
+    flag: str
+    code: str
+
+
+SHELVES = {
+    "checkpoint": Shelf("model", ("models/Stable-diffusion", "models/checkpoints"), "--models-dir", "E5160"),
+    "lora": Shelf("LoRA", ("models/Lora", "models/LyCORIS", "models/loras"), "--lora-dir", "E5101"),
+    "hypernetwork": Shelf("hypernetwork", ("models/hypernetworks",), "--models-dir", "E5160"),
+    "embedding": Shelf("embedding", ("embeddings", "models/embeddings"), "--embeddings-dir", "E5160"),
+    "vae": Shelf("VAE", ("models/VAE", "models/vae"), "--models-dir", "E5160"),
+}
+Folders = Mapping[str, tuple[Path, ...]]  # by kind, the first looked through first
+
+
+def folders(models_dir: Path | None = None, **own: Path | None) -> Folders:
+    """Where to look for each kind: the folder given for it (`lora=`, `embedding=`), or `runs`; then a web UI's.
+
+    `models_dir` is the folder of A1111, Forge or ComfyUI, or the `models` in it.  E5161 where it is none.
+    """
+    found = {kind: [own.get(kind) or RUNS] for kind in SHELVES}
+    if models_dir is not None:
+        root = models_dir.parent if models_dir.resolve().name.lower() == "models" else models_dir
+        there = {kind: [root / place for place in shelf.places] for kind, shelf in SHELVES.items()}
+        if not any(place.is_dir() for places in there.values() for place in places):
+            raise TetradError(
+                "E5161",
+                f"{models_dir} is no folder of A1111, Forge or ComfyUI: there is none of "
+                f"{', '.join(place for shelf in SHELVES.values() for place in shelf.places[:1])} in it",
+            )
+        for kind, places in there.items():
+            found[kind] += [place for place in places if place.is_dir()]
+    return {kind: tuple(each) for kind, each in found.items()}
+
+
+def listed(kind: str, where: Folders) -> Iterator[Path]:
+    """The files in the folders of a kind and all below them, hidden and empty ones aside, each once."""
+    seen = set()
+    for folder in where[kind]:
+        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            below = path.relative_to(folder).parts
+            if path.suffix.lower() not in ANY or any(part.startswith(".") for part in below) or not path.is_file():
+                continue
+            if path.stat().st_size and (real := path.resolve()) not in seen:
+                seen.add(real)
+                yield path
+
+
+def find(kind: str, name: str, where: Folders) -> Path:
+    """The file of a kind that a name means: by its path, its stem, its stem in any case, or the name inside it.
+
+    E5101 for a LoRA that is not there, E5160 for anything else; the sentence names the nearest.
+    """
+    shelf = SHELVES[kind]
+    if not any(folder.is_dir() for folder in where[kind]):
+        raise TetradError(
+            shelf.code, f"there is no folder {where[kind][0]} to find {name} in; give it with {shelf.flag}"
+        )
+    there = list(listed(kind, where))
+    for means in (is_spelled, is_stem, is_stem_in_any_case, was_trained_as):
+        meant = [path for path in there if means(path, name)]
+        right = [path for path in meant if kind_of(path) == kind] if len(meant) > 1 else meant
+        if meant:
+            return (right or meant)[0]
+    raise TetradError(shelf.code, not_there(kind, name, where, there))
+
+
+def is_spelled(path: Path, name: str) -> bool:
+    return f"/{path.as_posix()}".endswith(f"/{name}") or f"/{path.with_suffix('').as_posix()}".endswith(f"/{name}")
+
+
+def is_stem(path: Path, name: str) -> bool:
+    return path.stem == name
+
+
+def is_stem_in_any_case(path: Path, name: str) -> bool:
+    return path.stem.lower() == name.lower()
+
+
+def was_trained_as(path: Path, name: str) -> bool:
+    return files.metadata(path).get("ss_output_name") == name
+
+
+def kind_of(path: Path) -> str:
+    """What a file is by the names of its tensors; "unknown" for one that cannot be read."""
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            return sniff(opened.keys())
+    except (SafetensorError, OSError):
+        pass
+    try:
+        return sniff(files.read(path).tensors)
+    except TetradError:
+        return "unknown"
+
+
+def not_there(kind: str, name: str, where: Folders, there: Iterable[Path]) -> str:
+    called, looked = SHELVES[kind].called, ", ".join(str(folder) for folder in where[kind] if folder.is_dir())
+    stems = sorted({path.stem for path in there})
     near = difflib.get_close_matches(name, stems, n=3, cutoff=0.3) or stems[:3]
-    there = f"the nearest are {', '.join(near)}" if near else "there is no LoRA at all"
-    raise TetradError("E5101", f"there is no LoRA called {name} in {folder}; {there}")
+    hint = f"the nearest are {', '.join(near)}" if near else f"there is no {called} at all"
+    return f"there is no {called} called {name} in {looked}; {hint}"
+
+
+def embeddings_in(texts: Iterable[str], where: Folders) -> list[Path]:
+    """The embedding files whose names stand in the texts as whole words, in any case, the first of each name."""
+    together = "\n".join(texts)
+    found: dict[str, Path] = {}
+    for path in listed("embedding", where):
+        if path.stem.lower() not in found and named(path.stem, together) and kind_of(path) == "embedding":
+            found[path.stem.lower()] = path
+    return list(found.values())
+
+
+def named(word: str, text: str) -> bool:
+    return re.search(whole_words((word,)), text) is not None

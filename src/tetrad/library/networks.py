@@ -53,11 +53,15 @@ def read(path: Path, model: Model, kind: str = "") -> Weights:
     return weights
 
 
-def attach(path: Path, model: Model, strength: float = 1.0, kind: str = "") -> Adapter:
-    """What a file holds around a model, at a strength, until it is detached; an embedding's word is the file's name."""
+def attach(path: Path, model: Model, strength: float | Mapping[str, float] = 1.0, kind: str = "") -> Adapter:
+    """What a file holds around a model, at a strength, until it is detached; an embedding's word is the file's name.
+
+    A LoRA may have strengths by part, "unet", "text_encoder".
+    """
     weights = read(path, model, kind)
+    load: Callable[..., Adapter] = READERS[weights.kind].load
     with naming(path):
-        return READERS[weights.kind].load(model, weights, strength)
+        return load(model, weights, strength)
 
 
 def save(path: Path, weights: Weights, model: Model, metadata: Metadata, spelling: str = "") -> Path:

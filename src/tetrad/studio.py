@@ -1,0 +1,130 @@
+"""The one place where a picture is put together: a model, the networks its prompts name, the pictures."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from PIL import Image
+
+from tetrad import __version__, library
+from tetrad.builtin import model_path
+from tetrad.data.images import to_image
+from tetrad.errors import TetradError
+from tetrad.generation import infotext, prompts
+from tetrad.generation.generate import pictures, with_size
+from tetrad.generation.prompts import Network
+from tetrad.generation.request import Request
+from tetrad.library import Folders
+from tetrad.models.base import Model
+from tetrad.training.device import chosen, settle
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture, what it was asked for with, and the text that says so."""
+
+    image: Image.Image
+    request: Request
+    infotext: str
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file that a prompt names, and how strongly."""
+
+    path: Path
+    kind: str
+    strength: float = 1.0
+    text_strength: float = 1.0
+
+    def by_part(self, model: Model) -> float | dict[str, float]:
+        """One strength where there is one, else one for each part of the model."""
+        if self.strength == self.text_strength:
+            return self.strength
+        return {"unet": self.strength} | {text.name: self.text_strength for text in model.texts}
+
+
+class Studio:
+    """A loaded model and the folders in which the networks of a prompt are found."""
+
+    def __init__(self, model: str = "builtin", where: Folders | None = None, device: str = "auto") -> None:
+        """E5001 … for a model that cannot be used, E8001 for a device that is not there."""
+        self.where = where or library.folders()
+        self.path = checkpoint(model, self.where)
+        place = chosen(device)
+        self.model = library.load_model(str(self.path))
+        settle(self.model, place)
+
+    def draw(self, requests: Sequence[Request], batch_size: int = 8) -> Iterator[Drawn]:
+        """A picture for each request, in order; each as if it were drawn alone.
+
+        E5101 and E5160 for a network that is not there, before anything is drawn.
+        """
+        asked = [(request, named(request, self.where)) for request in requests]
+        for attachments, alike in groupby(asked, key=lambda each: each[1]):
+            group = [with_size(request, self.model) for request, _ in alike]
+            with self.attached(attachments):
+                for request, picture in zip(group, pictures(self.model, group, batch_size), strict=True):
+                    yield Drawn(to_image(picture), request, infotext.written(request, self.facts(attachments)))
+
+    @contextmanager
+    def attached(self, attachments: Sequence[Attachment]) -> Iterator[None]:
+        """The files around the model for as long as this lasts; afterwards it is as it was."""
+        with ExitStack() as stack:
+            for each in attachments:
+                adapter = library.attach(each.path, self.model, each.by_part(self.model), each.kind)
+                stack.callback(adapter.detach)
+            yield
+
+    def facts(self, attachments: Sequence[Attachment]) -> dict[str, object]:
+        """What an infotext says of the files, by A1111's names."""
+        named: dict[str, dict[str, str]] = {kind: {} for kind in HASHES}
+        for each in attachments:
+            if known := HASHES.get(each.kind):  # a hypernetwork has none: its name in the prompt is all A1111 writes
+                named[each.kind][each.path.stem] = known[1](each.path)
+        return {
+            "Model hash": library.model_hashes(str(self.path))[0][:10],
+            "Model": "builtin" if self.path == model_path("builtin") else self.path.stem,
+            **{HASHES[kind][0]: listed(names) for kind, names in named.items()},
+            "Version": f"tetrad {__version__}",
+        }
+
+
+def named(request: Request, where: Folders) -> tuple[Attachment, ...]:
+    """The files that a request's prompts name, networks in their order, then embeddings.  E5101, E5160."""
+    parsed = prompts.parsed(request.prompt)
+    embeddings = library.embeddings_in((parsed.text, request.negative), where)
+    return (
+        *(found(network, where) for network in parsed.networks),
+        *(Attachment(path, "embedding") for path in sorted(embeddings)),
+    )
+
+
+def found(network: Network, where: Folders) -> Attachment:
+    path = library.find(network.kind, network.name, where)
+    return Attachment(path, network.kind, network.strength, network.text_strength)
+
+
+HASHES = {
+    "lora": ("Lora hashes", library.lora_hash),
+    "embedding": ("TI hashes", lambda path: library.file_hash(path)[:12]),
+}
+
+
+def checkpoint(model: str, where: Folders) -> Path:
+    """A model by its path, as `builtin`, or by its name in a web UI's folder.  E5160 where it is not in there."""
+    path = model_path(model)
+    if path.exists() or len(path.parts) > 1:
+        return path
+    try:
+        return library.find("checkpoint", model, where)
+    except TetradError:
+        if len(where["checkpoint"]) == 1:  # nobody named a folder, so a file was meant
+            return path
+        raise
+
+
+def listed(hashes: dict[str, str]) -> str:
+    return ", ".join(f"{name.replace(':', '').replace(',', '')}: {value}" for name, value in hashes.items())

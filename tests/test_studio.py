@@ -1,0 +1,165 @@
+"""A model, the networks its prompts name, and the pictures."""
+
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tetrad import library
+from tetrad.diffusion.randomness import generator
+from tetrad.errors import TetradError
+from tetrad.generation.generate import pictures
+from tetrad.generation.request import Request
+from tetrad.library import Folders
+from tetrad.methods import METHODS
+from tetrad.models.base import Model
+from tetrad.studio import Attachment, Studio, named
+
+QUICK = {"steps": 2, "width": 32, "height": 32, "seed": 3}
+# Branches beside a layer add up in another order than one branch of the sum.
+ROUNDING = {"atol": 2e-5, "rtol": 0}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A web UI's folder with a learned file of each kind, all of them learned to something by chance."""
+    home = tmp_path_factory.mktemp("webui")
+    for kind, place, name in (
+        ("lora", "models/Lora/style", "ink"),
+        ("lora", "models/loras", "wash"),
+        ("hypernetwork", "models/hypernetworks", "glow"),
+        ("textual-inversion", "embeddings", "Zkr"),
+    ):
+        model = tiny.model()
+        adapter = METHODS[kind]().decided(name.lower(), 1).attach(model, generator(0, 0, name))
+        rng = generator(1, 0, name)
+        with torch.no_grad():
+            for parameters in adapter.groups().values():
+                for parameter in parameters:
+                    parameter += 0.05 * torch.randn(parameter.shape, generator=rng)
+        (home / place).mkdir(parents=True, exist_ok=True)
+        library.save(
+            home / place / f"{name}.safetensors", adapter.weights(), model, {"ss_output_name": f"{name}-trained"}
+        )
+    return home
+
+
+@pytest.fixture
+def studio(home: Path) -> Studio:
+    """A studio whose model is the tiny one."""
+    made = Studio.__new__(Studio)
+    made.where, made.path, made.model = library.folders(home), home / "tiny.safetensors", tiny.model()
+    made.path.touch()
+    return made
+
+
+def drawn(studio: Studio, prompt: str, negative: str = "") -> Tensor:
+    request = Request(prompt, negative, **QUICK)
+    with studio.attached(named(request, studio.where)):
+        return next(pictures(studio.model, [request]))
+
+
+def files(where: Folders, *prompt: str) -> list[str]:
+    return [each.path.stem for each in named(Request(*prompt), where)]
+
+
+def test_a_name_means_a_file_by_stem_in_any_case_by_path_or_by_what_it_was_trained_as(home: Path) -> None:
+    where = library.folders(home)
+    for name in ("ink", "INK", "style/ink", "ink.safetensors", "ink-trained"):
+        assert files(where, f"a <lora:{name}:1>") == ["ink"]
+    assert files(library.folders(home / "models"), "<lora:wash> <hypernet:glow>") == ["wash", "glow"]
+
+
+@pytest.mark.parametrize("text,is_there", [("a zkr!", True), ("a (ZKR:1.2)", True), ("zkrs", False), ("a zk r", False)])
+def test_an_embedding_is_named_by_a_whole_word_in_either_prompt(text: str, is_there: bool, home: Path) -> None:
+    where = library.folders(home)
+    assert files(where, text) == files(where, "a cat", text) == (["Zkr"] if is_there else [])
+
+
+def test_a_file_of_another_kind_is_no_embedding(home: Path, tmp_path: Path) -> None:
+    save_file({"lora_unet_x.lora_down.weight": torch.zeros(1, 1)}, tmp_path / "cat.safetensors")
+    assert files(library.folders(home, embedding=tmp_path), "a cat, a zkr") == ["Zkr"]
+
+
+@pytest.mark.parametrize(
+    "prompt,code,words",
+    [("<lora:inkk:1>", "E5101", "the nearest are ink"), ("<hypernet:glo:1>", "E5160", "the nearest are glow")],
+)
+def test_a_name_that_is_not_there_is_refused_with_the_nearest(prompt: str, code: str, words: str, home: Path) -> None:
+    with pytest.raises(TetradError, match=words) as caught:
+        named(Request(prompt), library.folders(home))
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("network", ["<lora:ink:0>", "<hypernet:glow:0>"])
+def test_at_strength_zero_a_picture_is_the_base_models_bit_for_bit(network: str, studio: Studio) -> None:
+    base = drawn(studio, "a cat")
+    assert torch.equal(drawn(studio, f"a cat {network}"), base)
+    assert not torch.equal(drawn(studio, f"a cat {network.replace('0', '1')}"), base)
+    assert torch.equal(drawn(studio, "a cat"), base)
+
+
+def test_stacked_loras_are_the_sum_of_what_each_adds(studio: Studio) -> None:
+    """To what a layer says: twice at half is once, and two of them add up in either order."""
+    once = drawn(studio, "a cat <lora:ink:0.8>")
+    torch.testing.assert_close(drawn(studio, "a cat <lora:ink:0.5><lora:ink:0.3>"), once, **ROUNDING)
+    x = torch.randn(2, 5, 64, generator=generator(0, 0, "x"))
+    layer = studio.model.unet.get_submodule("down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q")
+    base = layer(x)
+
+    def added(prompt: str) -> Tensor:
+        with studio.attached(named(Request(prompt), studio.where)), torch.no_grad():
+            return layer(x) - base
+
+    both = added("<lora:ink:0.7><lora:wash:-0.4>")
+    assert both.abs().max() > 1e-3
+    torch.testing.assert_close(both, added("<lora:ink:0.7>") + added("<lora:wash:-0.4>"), **ROUNDING)
+
+
+def test_a_loras_two_strengths_reach_the_text_encoder_and_the_unet_apart(studio: Studio) -> None:
+    text_only = drawn(studio, "a cat <lora:ink:1:0>")
+    unet_only = drawn(studio, "a cat <lora:ink:te=0:unet=1>")
+    whole = drawn(studio, "a cat <lora:ink:1>")
+    base = drawn(studio, "a cat")
+    assert not any(torch.equal(one, other) for one, other in permutations((text_only, unet_only, whole, base), 2))
+
+
+def test_a_hypernetwork_twice_is_a_chain(studio: Studio) -> None:
+    once, twice = drawn(studio, "a cat <hypernet:glow:1>"), drawn(studio, "a cat <hypernet:glow:1><hypernet:glow:1>")
+    assert not torch.allclose(once, twice, atol=1e-5)
+
+
+def test_networks_give_the_same_picture_in_whatever_order_they_are_attached(studio: Studio) -> None:
+    request = Request("a zkr <lora:ink:0.8> <hypernet:glow:0.7>", **QUICK)
+    attachments = named(request, studio.where)
+    assert len(attachments) == 3
+
+    def in_order(some: tuple[Attachment, ...]) -> Tensor:
+        with studio.attached(some):
+            return next(pictures(studio.model, [request]))
+
+    first, *others = [in_order(order) for order in permutations(attachments)]
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_what_was_attached_comes_off_and_each_picture_has_its_own(studio: Studio) -> None:
+    base = drawn(studio, "a cat")
+    asked = [Request("a cat", **QUICK), Request("a zkr <lora:ink:1>", **QUICK), Request("a cat", **QUICK)]
+    first, second, third = (drawing.image for drawing in studio.draw(asked))
+    assert first.tobytes() == third.tobytes() != second.tobytes()
+    assert torch.equal(drawn(studio, "a cat"), base)
+    assert predicts_nothing_new(studio.model)
+
+
+def predicts_nothing_new(model: Model) -> bool:
+    return not any("forward" in vars(module) for part in model.parts().values() for module in part.modules())
+
+
+def test_a_folder_that_is_no_web_uis_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TetradError) as caught:
+        library.folders(tmp_path)
+    assert caught.value.code == "E5161"
