@@ -1,5 +1,6 @@
 """Open or save anything by its path: the one place where files meet models."""
 
+from tetrad.library.baking import bake, check_out, extract, open_vae
 from tetrad.library.finding import Folders, embeddings_in, find, folders
 from tetrad.library.hashes import file_hash, lora_hash
 from tetrad.library.models import load_model, model_hashes, save_checkpoint
@@ -12,8 +13,11 @@ __all__ = [
     "Choice",
     "Folders",
     "attach",
+    "bake",
+    "check_out",
     "choose_vae",
     "embeddings_in",
+    "extract",
     "file_hash",
     "find",
     "folders",
@@ -23,6 +27,7 @@ __all__ = [
     "lora_hash",
     "model_hashes",
     "mount",
+    "open_vae",
     "read",
     "read_vae",
     "save",

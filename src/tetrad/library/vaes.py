@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from tetrad.errors import TetradError, naming
-from tetrad.formats import described, diffusers, files, sniff, vae
+from tetrad.formats import described, files, sniff, vae
 from tetrad.library.models import read_json
 from tetrad.models import spaces
 from tetrad.models.base import Model, device_of
@@ -18,6 +18,8 @@ from tetrad.models.vae import Reload, Vae
 from tetrad.weights import Weights
 
 CHANNELS = 4  # of the latents of every Stable Diffusion until 3
+# What diffusers calls a network in a folder, the best first.
+NETWORKS = tuple(f"diffusion_pytorch_model.{ending}" for ending in ("safetensors", "fp16.safetensors", "bin"))
 GROUPS = "vae.norm_num_groups"  # what no tensor tells, as checkpoints' `tetrad.architecture` spells it
 
 
@@ -55,9 +57,9 @@ def belongs(name: str) -> bool:
 def in_folder(path: Path) -> tuple[Path, dict[str, str]]:
     """The VAE's file in a folder of diffusers, its own or a whole pipeline's, and what its configuration tells."""
     here = path / "vae" if (path / "vae").is_dir() else path
-    there = [here / name for name in diffusers.NETWORK if (here / name).is_file()]
+    there = [here / name for name in NETWORKS if (here / name).is_file()]
     if not there:
-        raise TetradError("E5203", f"{path} holds no VAE; a folder of diffusers has {diffusers.NETWORK[0]} in it")
+        raise TetradError("E5203", f"{path} holds no VAE; a folder of diffusers has {NETWORKS[0]} in it")
     found = read_json(here / "config.json")
     about: dict[str, str] = {}
     if isinstance(groups := found.get("norm_num_groups"), int):
@@ -113,11 +115,17 @@ def load_vae(path: Path, model: Model) -> Vae:
 
     Its `warnings` say where it seems to be of another family. Raises what `read_vae` raises.
     """
-    weights = read_vae(path)
-    groups = 32 if model.vae.missing else int(model.vae.network.config["norm_num_groups"])
-    found = Vae(network(weights, groups, path.name), model.vae.scale, reloader(path, groups))
+    found = loaded(path, model.vae, f"{model.name} is {model.title}")
     found.network.to(device_of(model))
-    if warning := family_warning(path, weights, found, model):
+    return found
+
+
+def loaded(path: Path, own: Vae, whose: str) -> Vae:
+    """The VAE of a file in the place of a model's own; `whose` says of the model what it is."""
+    weights = read_vae(path)
+    groups = 32 if own.missing else int(own.network.config["norm_num_groups"])
+    found = Vae(network(weights, groups, path.name), own.scale, reloader(path, groups))
+    if warning := family_warning(path, weights, found, own, whose):
         found.warnings.append(warning)
     return found
 
@@ -155,14 +163,14 @@ def vae_file(path: Path) -> Path:
     return in_folder(path)[0] if path.is_dir() else path
 
 
-def family_warning(path: Path, weights: Weights, found: Vae, model: Model) -> str:
+def family_warning(path: Path, weights: Weights, found: Vae, own: Vae, whose: str) -> str:
     """What to say where a VAE seems to be of another family than its model; "" where it does not."""
-    wanted = spaces.of_scale(model.vae.scale)
+    wanted = spaces.of_scale(own.scale)
     space, seen = family_told(path, weights)
-    if space is None and not model.vae.missing:
-        if same_encoder(found.network, model.vae.network):
+    if space is None and not own.missing:
+        if same_encoder(found.network, own.network):
             return ""
-        far = spaces.difference(model.vae.encode, found.encode)
+        far = spaces.difference(own.encode, found.encode)
         if far < spaces.FAR:
             return ""
         space = spaces.told(Vae(found.network, 1.0).encode)[0]
@@ -173,9 +181,9 @@ def family_warning(path: Path, weights: Weights, found: Vae, model: Model) -> st
         space = space or wanted
     if space == wanted:
         return ""
-    whose = f"a VAE of {space.title}" if space else "of another family"
+    what = f"a VAE of {space.title}" if space else "of another family"
     return (
-        f"{path.name} seems to be {whose}, and {model.name} is {model.title}: {seen}; pictures will come out with "
+        f"{path.name} seems to be {what}, and {whose}: {seen}; pictures will come out with "
         f"wrong colours or as noise, so give a VAE of {wanted.title}"
     )
 

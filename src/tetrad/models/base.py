@@ -53,6 +53,7 @@ class Model(Protocol):
 
     family: ClassVar[str]
     title: ClassVar[str]  # what people call the family
+    scale: ClassVar[float]  # what makes its latents about unit size
     name: str  # the file it came from, for messages and metadata
     resolution: int  # the side in pixels of the squares it was trained on
     metadata: dict[str, str]  # what files made with this model say of it

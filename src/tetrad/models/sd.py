@@ -33,6 +33,7 @@ VAE_SCALE = 0.18215
 class StableDiffusion1:
     family: ClassVar[str] = "sd1"
     title: ClassVar[str] = "Stable Diffusion 1"
+    scale: ClassVar[float] = VAE_SCALE
     dtype: torch.dtype = torch.float32
 
     def __init__(

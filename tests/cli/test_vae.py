@@ -1,0 +1,178 @@
+"""`tetrad vae`: each command on small files, what it says, what it leaves, what it refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import vaes
+from PIL import Image
+from safetensors.torch import load_file
+
+from tetrad import library
+from tetrad.builtin import MODEL, model_path
+from tetrad.cli import vae
+from tetrad.data.images import load, to_tensor
+from tetrad.errors import TetradError
+from tetrad.formats import files, ldm
+from tetrad.library.latents import SCALE
+
+PICTURE = next(iter(sorted((MODEL.parent / "person").glob("*.png"))))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole checkpoint in half precision, with a name and a number of its own."""
+    path = tmp_path_factory.mktemp("models") / "cat.safetensors"
+    weights = tiny.weights()
+    tensors = {name: tensor.half() for name, tensor in ldm.encode(weights).items()}
+    tensors["betas"] = torch.full((3,), torch.nan)  # what is no number must come through bit for bit too
+    files.write(path, tensors, weights.metadata | {"title": "mine"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VAE for that checkpoint, its decoder another."""
+    found = {name: tensor.clone() for name, tensor in tiny.weights().tensors.items() if name.startswith("vae.")}
+    found["vae.decoder.conv_out.bias"] += 0.25
+    path = tmp_path_factory.mktemp("vaes") / "warm.safetensors"
+    library.save_vae(
+        path, vaes.Weights("vae", found), {k: v for k, v in tiny.weights().metadata.items() if "arch" in k}
+    )
+    return path
+
+
+def test_help_loads_no_torch() -> None:
+    program = "import sys; from tetrad.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    for arguments in (["vae", "--help"], ["vae", "compare", "--help"]):
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+        assert done.returncode == 0 and "vae" in done.stdout.lower(), done.stderr
+
+
+def test_show_names_the_rule_the_family_and_the_hash(
+    checkpoint: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vae.show(str(checkpoint))
+    said = capsys.readouterr().out
+    assert "Stable Diffusion 1" in said and "a VAE, its numbers' hash" in said and "the checkpoint's own" in said
+    vae.show(str(checkpoint), vae=str(other))
+    said = capsys.readouterr().out
+    assert str(other) in said and files.file_hash(other)[:10] in said and "float32" in said
+    vae.show(str(other))
+    assert "its numbers' hash" not in capsys.readouterr().out
+    folder = vaes.folder(tmp_path / "vae", vaes.modern(), scaling_factor=0.13025)
+    vae.show(str(folder))
+    assert "Stable Diffusion XL: its configuration says" in capsys.readouterr().out
+
+
+def test_show_of_a_checkpoint_without_a_vae_names_the_ways(checkpoint: Path, other: Path, tmp_path: Path) -> None:
+    tensors = {name: tensor for name, tensor in load_file(checkpoint).items() if not name.startswith(ldm.VAE)}
+    files.write(tmp_path / "bare.safetensors", tensors, {})
+    with pytest.raises(TetradError, match="--vae") as caught:
+        vae.show(str(tmp_path / "bare.safetensors"))
+    assert caught.value.code == "E5201" and "bare.safetensors" in caught.value.message
+    (tmp_path / "bare.vae.safetensors").write_bytes(other.read_bytes())
+    vae.show(str(tmp_path / "bare.safetensors"))
+
+
+def test_a_picture_becomes_latents_and_a_picture_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = load(PICTURE).crop((3, 5, 103, 120))
+    image.save(tmp_path / "a.png")
+    vae.encode(tmp_path / "a.png")
+    said = capsys.readouterr()
+    assert "cut to 96 × 112" in said.err and said.out.strip() == str(tmp_path / "a.latent.safetensors")
+    opened = library.open_vae("builtin")
+    pixels = to_tensor(image.crop((2, 1, 98, 113)))
+    latents = load_file(tmp_path / "a.latent.safetensors")
+    assert torch.equal(latents["mean"], opened.vae.encode(pixels[None])[0][0])
+    (tmp_path / "a.png").unlink()
+    vae.decode(tmp_path / "a.latent.safetensors")
+    decoded = to_tensor(Image.open(tmp_path / "a.png"))
+    assert (decoded - opened.vae.decode(latents["mean"][None])[0]).abs().max() < 0.003
+
+
+def test_latents_of_another_family_are_refused(tmp_path: Path) -> None:
+    z = {"mean": torch.zeros(4, 2, 2), "std": torch.ones(4, 2, 2)}
+    about = {SCALE: "0.13025", "tetrad.latent.family": "Stable Diffusion XL"}
+    files.write(tmp_path / "xl.safetensors", z, about)
+    files.write(tmp_path / "none.safetensors", {"a": torch.zeros(1)}, {})
+    for name, words in (("xl", "latents of Stable Diffusion XL, and this VAE is of"), ("none", "is no latent file")):
+        with pytest.raises(TetradError, match=words) as caught:
+            vae.decode(tmp_path / f"{name}.safetensors", out=tmp_path / "x.png")
+        assert caught.value.code == "E5207"
+
+
+def test_compare_draws_one_sheet_and_says_its_numbers(
+    checkpoint: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vae.compare(PICTURE, ["None", str(other)], str(checkpoint), out=tmp_path / "sheet.png")
+    said = capsys.readouterr().out
+    assert said.count("PSNR") == 2 and "warm.safetensors: " in said and "saturation" in said
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 3 * 256 and sheet.height > 2 * 256
+
+
+def test_baking_changes_the_vae_and_nothing_else(
+    checkpoint: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "baked.safetensors"
+    vae.bake(checkpoint, other, out)
+    assert "1 tensors of the VAE are other ones now" in capsys.readouterr().err
+    before, after = files.read(checkpoint), files.read(out)
+    assert after.metadata == before.metadata | {"tetrad.vae": "warm.safetensors"}
+    differs = [name for name in before.tensors if not same_bits(before.tensors[name], after.tensors[name])]
+    assert differs == ["first_stage_model.decoder.conv_out.bias"] and before.tensors.keys() == after.tensors.keys()
+    assert {tensor.dtype for name, tensor in after.tensors.items() if name != "betas"} == {torch.float16}
+    library.load_model(str(out))
+
+
+def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.dtype == other.dtype and torch.equal(one.view(torch.uint8), other.view(torch.uint8))
+
+
+def test_baking_into_a_checkpoint_without_a_vae_gives_it_one(checkpoint: Path, other: Path, tmp_path: Path) -> None:
+    whole = files.read(checkpoint)
+    bare = {name: tensor for name, tensor in whole.tensors.items() if not name.startswith(ldm.VAE)}
+    torch.save({"state_dict": bare}, tmp_path / "bare.ckpt")
+    library.bake(tmp_path / "bare.ckpt", checkpoint, tmp_path / "again.safetensors")
+    again = files.read(tmp_path / "again.safetensors").tensors
+    assert again.keys() == whole.tensors.keys()
+    assert all(same_bits(again[name], tensor) for name, tensor in whole.tensors.items())
+
+
+def test_what_is_extracted_is_what_was_baked(checkpoint: Path, tmp_path: Path) -> None:
+    vae.extract(str(checkpoint), tmp_path / "own.safetensors")
+    found = load_file(tmp_path / "own.safetensors")
+    wanted = {n.removeprefix(f"{ldm.VAE}."): t for n, t in load_file(checkpoint).items() if n.startswith(ldm.VAE)}
+    assert found.keys() == wanted.keys() and all(same_bits(found[name], wanted[name]) for name in wanted)
+    vae.bake(checkpoint, tmp_path / "own.safetensors", tmp_path / "same.safetensors")
+    before, after = load_file(checkpoint), load_file(tmp_path / "same.safetensors")
+    assert before.keys() == after.keys() and all(same_bits(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_a_vae_of_other_widths_is_not_baked(checkpoint: Path, tmp_path: Path) -> None:
+    library.extract(model_path("builtin"), tmp_path / "wide.safetensors")
+    with pytest.raises(TetradError) as caught:
+        library.bake(checkpoint, tmp_path / "wide.safetensors", tmp_path / "out.safetensors")
+    assert caught.value.code == "E5204" and not (tmp_path / "out.safetensors").exists()
+
+
+def test_no_command_writes_over_a_file_or_into_nowhere(checkpoint: Path, other: Path, tmp_path: Path) -> None:
+    (tmp_path / "there.safetensors").write_bytes(b"mine")
+    for out in (tmp_path / "there.safetensors", tmp_path / "no" / "a.safetensors", tmp_path / "a.ckpt"):
+        for command in (lambda out: vae.bake(checkpoint, other, out), lambda out: vae.extract(str(checkpoint), out)):
+            with pytest.raises(TetradError) as caught:
+                command(out)
+            assert caught.value.code == "E5210"
+    assert (tmp_path / "there.safetensors").read_bytes() == b"mine"
+
+
+def test_a_picture_that_is_none_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    for path, code in ((tmp_path / "a.png", "E4101"), (tmp_path / "b.png", "E4001")):
+        with pytest.raises(TetradError) as caught:
+            vae.encode(path)
+        assert caught.value.code == code and path.name in caught.value.message
