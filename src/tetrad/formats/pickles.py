@@ -101,7 +101,7 @@ def plain(value: Any) -> Any:
         return value.detach().cpu().contiguous().clone()
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):
         return type(value)(plain(item) for item in value)
     if value is None or type(value) in (bool, int, float, str):
         return value
