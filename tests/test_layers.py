@@ -4,14 +4,14 @@ import ast
 from pathlib import Path
 
 LAYERS = [
-    {"errors", "weights", "__init__"},
+    {"errors", "weights", "kinds", "__init__"},
     {"diffusion", "formats"},
     {"models", "data", "builtin"},
     {"methods"},
     {"training", "generation"},
     {"recipe", "library"},
     {"metadata", "previews", "priors"},
-    {"plan"},
+    {"pictures", "plan"},
     {"run", "studio"},
     {"api"},
     {"cli", "web"},

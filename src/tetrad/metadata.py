@@ -3,12 +3,12 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from tetrad import __version__
+from tetrad.kinds import KINDS
 from tetrad.models.base import Model
 from tetrad.recipe import Recipe
 
@@ -35,6 +35,13 @@ def metadata(recipe: Recipe, model: Model, outcome: Outcome) -> dict[str, str]:
     return {key: str(value) for key, value in entries.items()} | modelspec_entries(recipe, model, outcome)
 
 
+OPTIMIZERS = {
+    "adamw": "torch.optim.adamw.AdamW",
+    "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit",
+    "adafactor": "transformers.optimization.Adafactor",
+}
+
+
 def run_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
     """kohya's entries about the optimisation."""
     train, loss, usual = recipe.train, recipe.loss, recipe.method.rates()
@@ -44,7 +51,8 @@ def run_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
         "ss_learning_rate": rate,
         "ss_unet_lr": rate,
         "ss_text_encoder_lr": train.text_encoder_learning_rate or usual.get("text_encoder"),
-        "ss_optimizer": "torch.optim.adamw.AdamW",
+        "ss_optimizer": OPTIMIZERS[train.optimizer],
+        "ss_gradient_checkpointing": train.gradient_checkpointing,
         "ss_lr_scheduler": train.schedule,
         "ss_lr_warmup_steps": train.warmup_steps,
         "ss_max_grad_norm": train.max_grad_norm,
@@ -56,6 +64,13 @@ def run_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
         "ss_num_epochs": -(-train.steps * train.gradient_accumulation // outcome.batches_per_epoch),
         "ss_num_batches_per_epoch": outcome.batches_per_epoch,
         "ss_noise_offset": loss.noise_offset or None,
+        "ss_multires_noise_iterations": loss.pyramid_layers or None,
+        "ss_multires_noise_discount": loss.pyramid_discount if loss.pyramid_layers else None,
+        "ss_ip_noise_gamma": loss.perturbation or None,
+        "ss_debiased_estimation": loss.debiased,
+        "ss_zero_terminal_snr": loss.zero_terminal_snr,
+        "ss_loss_type": {"squared": "l2", "absolute": "l1"}.get(loss.error, loss.error),
+        "ss_huber_c": loss.huber_c,
         "ss_min_snr_gamma": loss.min_snr_gamma or None,
         "ss_clip_skip": recipe.text.clip_skip or None,
         "ss_max_token_length": recipe.text.tokens,
@@ -65,51 +80,6 @@ def run_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
         "ss_training_finished_at": time.time(),
         "ss_training_comment": f"tetrad {__version__}",
     }
-
-
-def lora_entries(lora: Any) -> dict[str, object]:
-    """kohya's entries about a LoRA; what a block alone has stands in the tensors."""
-    arguments = {}
-    if lora.conv_rank:
-        alpha = lora.conv_rank if lora.conv_alpha is None else lora.conv_alpha
-        arguments = {"conv_dim": str(lora.conv_rank), "conv_alpha": f"{alpha:g}"}
-    for key, name in (
-        ("plus_ratio", "loraplus_lr_ratio"),
-        ("rank_dropout", "rank_dropout"),
-        ("module_dropout", "module_dropout"),
-    ):
-        if (value := getattr(lora, key)) != type(lora).__dataclass_fields__[key].default:
-            arguments[name] = f"{value:g}"
-    if lora.dora:
-        arguments["dora_wd"] = "True"
-    alpha = lora.rank if lora.alpha is None else lora.alpha
-    return {
-        "ss_network_module": "networks.lora",
-        "ss_network_dim": lora.rank,
-        "ss_network_alpha": f"{alpha * lora.rank**0.5 if lora.rslora else alpha:g}",
-        "ss_network_dropout": lora.dropout or None,
-        "ss_network_args": json.dumps(arguments),
-        "ss_scale_weight_norms": lora.max_norm or None,
-    }
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How files of one kind of `Weights` name themselves."""
-
-    architecture: str  # after the model's own; Stability has no name for a hypernetwork, so that one is ours
-    implementation: str
-    precision: str  # of the numbers in it, where nobody asks for another
-    network: Callable[[Any], dict[str, object]] = lambda method: {}  # kohya's entries about the method's settings
-
-
-STABILITY = "https://github.com/Stability-AI/generative-models"
-KINDS = {
-    "lora": Kind("/lora", "diffusers", "fp16", lora_entries),
-    "embedding": Kind("/textual-inversion", STABILITY, "fp32"),
-    "hypernetwork": Kind("/hypernetwork", STABILITY, "fp32"),
-    "checkpoint": Kind("", STABILITY, "fp16"),
-}
 
 
 def base_entries(model: Model, outcome: Outcome) -> dict[str, object]:

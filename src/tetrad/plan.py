@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from tetrad.builtin import samples_path
 from tetrad.errors import TetradError
+from tetrad.kinds import KINDS
 from tetrad.methods.base import part_and_pace
 from tetrad.models.base import Model, device_of
 from tetrad.previews import chosen
@@ -37,11 +38,12 @@ def settled(recipe: Recipe, model: Model, captions: list[str], start: Weights | 
             f"{recipe.start} has learned for {before} steps already, and train.steps is {steps}; steps are counted "
             f"from the very first, so give more than {before}",
         )
+    decay = KINDS[recipe.method.writes].weight_decay if train.weight_decay is None else train.weight_decay
     every = recipe.sample.every or (-(-(steps - before) // 4) if small or device_of(model).type != "cpu" else -1)
     return replace(
         recipe,
         data=replace(data, resolution=resolution),
-        train=replace(train, steps=steps, batch_size=train.batch_size or (4 if small else 1)),
+        train=replace(train, steps=steps, batch_size=train.batch_size or (4 if small else 1), weight_decay=decay),
         sample=replace(chosen(recipe.sample, data, captions), every=every),
     )
 
@@ -54,14 +56,13 @@ def steps_of(start: Weights | None) -> int:
 
 
 def rates(train: Train, usual: Mapping[str, str], groups: Iterable[str], texts: Collection[str]) -> dict[str, Schedule]:
-    """The learning rate of each group that learns.
+    """The learning rate of each part that learns; a group's own pace is the optimizer's affair.
 
-    It is the recipe's own, or else the method's usual one. Where the recipe gives one rate for all, a group that
+    It is the recipe's own, or else the method's usual one. Where the recipe gives one rate for all, a part that
     usually learns at half the rate does so still. What belongs to a text encoder rests after its share of the steps.
     """
     found = {}
-    for group in groups:
-        part, pace = part_and_pace(group)
+    for part in {part_and_pace(group)[0]: None for group in groups}:
         text, own, base = part in texts, usual.get(part, usual[""]), usual.get("", "")
         if text and train.text_encoder_learning_rate != "":
             schedule = shaped(train, train.text_encoder_learning_rate)
@@ -69,8 +70,7 @@ def rates(train: Train, usual: Mapping[str, str], groups: Iterable[str], texts: 
             schedule = slowed(shaped(train, train.learning_rate), ratio(own, base))
         else:
             schedule = shaped(train, own)
-        schedule = slowed(schedule, pace)
-        found[group] = schedule.until(round(train.text_encoder_share * train.steps)) if text else schedule
+        found[part] = schedule.until(round(train.text_encoder_share * train.steps)) if text else schedule
     return found
 
 

@@ -2,37 +2,36 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from tetrad import library, plan, priors
+from tetrad import library, pictures, plan, priors
 from tetrad import recipe as recipes
 from tetrad.builtin import samples_path
-from tetrad.data import buckets
 from tetrad.data.batches import Batch, Batches, Sample
-from tetrad.data.cache import Cache, default_folder, encode_photos
-from tetrad.data.folder import Photo, caption_sources, photos
+from tetrad.data.cache import Cache, default_folder
+from tetrad.data.folder import Photo
+from tetrad.diffusion.noise import zero_terminal
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
-from tetrad.metadata import KINDS, Outcome, metadata
+from tetrad.kinds import KINDS
+from tetrad.metadata import Outcome, metadata
 from tetrad.methods.base import Adapter
 from tetrad.models.base import Model, device_of
-from tetrad.models.text import tokens_lost
 from tetrad.previews import Previews
 from tetrad.recipe import Recipe
-from tetrad.training import device
+from tetrad.training import device, optimizers
 from tetrad.training.ema import Ema
-from tetrad.training.events import Event, Finished, Note, Phase, Progress, Saved, Trained
+from tetrad.training.events import Event, Finished, Note, Phase, Saved, Trained
 from tetrad.training.folder import RunFolder
 from tetrad.training.loop import Step, training_steps
-from tetrad.training.optimizers import adamw
 from tetrad.training.remember import Remembered
+from tetrad.training.schedules import ENDS_EARLY, Schedule
 from tetrad.training.step import Condition
 from tetrad.weights import Weights
 
@@ -45,11 +44,11 @@ def train(recipe: Recipe, stop: Stop = lambda: False) -> Iterator[Event]:
 
     Every event is also written to the run's folder. Raises TetradError for what a person can put right.
     """
-    yield Phase("reading the pictures")
     cache = Cache(default_folder())
-    found, notes = find_photos(recipe, cache)
-    recipe = plan.named(recipe, len(found))
-    place = device.chosen(recipe.train.device)
+    listing = pictures.listing(recipe)
+    found, notes = yield from pictures.opened(listing, cache)
+    recipe = plan.named(pictures.described(recipe, listing), len(found))
+    place = device.chosen(recipe.train.device, recipe.train.precision)
     folder = RunFolder.made(Path(recipe.save.out).expanduser(), recipe.save.name)
     try:
         for event in together(recipe, found, notes, cache, place, folder, stop):
@@ -77,27 +76,43 @@ def together(
     recipe = plan.settled(recipe, model, [photo.caption for photo in found], start)
     recipe = priors.settled(recipe, model)
     folder.write_recipe(recipes.written(recipe))
-    yield from caption_notes(recipe, found)
+    yield from pictures.notes(recipe, found)
     yield from priors.made(recipe, model, stop)
 
-    of_class = priors.photos(recipe, cache)
-    yield Phase("encoding the pictures", len(found) + len(of_class))
-    samples: list[Sample] = []
-    subjects, known = encoded(recipe, model, found, cache), encoded(recipe, model, of_class, cache)
-    for sample in chain(subjects, (priors.marked(sample, recipe.data.prior) for sample in known)):
-        samples.append(sample)
-        yield Progress(len(samples))
-        if stop():
-            yield Note("stopped before the first step, so nothing was learned and nothing is saved", "W7501")
-            return
-    yield from (Note(warning, "W6101") for warning in cache.warnings)
-
-    adapter = recipe.method.attach(model, generator(recipe.train.seed, 0, "method"), start)
-    batches = Batches(samples, recipe.train.batch_size, recipe.train.seed)
-    previews = Previews(recipe, [photo.caption for photo in found], folder)
-    average = Ema(learning(adapter), recipe.train.ema) if recipe.train.ema else None
-    run = Run(recipe, model, adapter, found, batches, previews, folder, average, plan.steps_of(start))
+    of_class = yield from priors.photos(recipe, cache)
+    samples = yield from pictures.latents(recipe, model, [*found, *of_class], cache, stop)
+    if stop():
+        yield Note("stopped before the first step, so nothing was learned and nothing is saved", "W7501")
+        return
+    run = ready(recipe, model, start, found, samples, folder)
+    told = {warning for rate in run.rates.values() for warning in rate.warnings(recipe.train.steps, run.before)}
+    yield from (Note(warning, ENDS_EARLY) for warning in sorted(told))
     yield from learned(run, stop)
+
+
+def ready(
+    recipe: Recipe,
+    model: Model,
+    start: Weights | None,
+    found: Sequence[Photo],
+    samples: Sequence[Sample],
+    folder: RunFolder,
+) -> "Run":
+    """Attach what learns to the model, and lay everything out."""
+    adapter = recipe.method.attach(model, generator(recipe.train.seed, 0, "method"), start)
+    texts = [text.name for text in model.texts]
+    return Run(
+        recipe,
+        model,
+        adapter,
+        found,
+        Batches(samples, recipe.train.batch_size, recipe.train.seed),
+        Previews(recipe, [photo.caption for photo in found], folder),
+        folder,
+        Ema(learning(adapter), recipe.train.ema) if recipe.train.ema else None,
+        plan.rates(recipe.train, recipe.method.rates(), adapter.groups(), texts),
+        plan.steps_of(start),
+    )
 
 
 @dataclass(frozen=True)
@@ -112,6 +127,7 @@ class Run:
     previews: Previews
     folder: RunFolder
     average: Ema | None
+    rates: Mapping[str, Schedule]
     before: int = 0  # steps that what it goes on from has learned for
     started: float = field(default_factory=time.time)
 
@@ -169,17 +185,9 @@ def drawn(run: Run, step: int) -> Iterator[Event]:
         yield from run.previews.draw(run.model, step)
 
 
-@contextmanager
-def averaged(run: Run) -> Iterator[None]:
+def averaged(run: Run) -> AbstractContextManager[None]:
     """Inside, what is learned is its average over the steps, where the recipe keeps one."""
-    if run.average is None:
-        yield
-        return
-    run.average.swap(learning(run.adapter))
-    try:
-        yield
-    finally:
-        run.average.swap(learning(run.adapter))
+    return run.average.applied(learning(run.adapter)) if run.average else nullcontext()
 
 
 def learning(adapter: Adapter) -> list[nn.Parameter]:
@@ -200,12 +208,13 @@ def steps(run: Run) -> Iterator[Step]:
         condition(run),
         run.recipe.loss.objective(),
         updates(run),
-        adamw(groups, weight_decay=settings.weight_decay),
+        optimizers.made(settings.optimizer, groups, settings.weight_decay or 0.0),
         seed=settings.seed,
-        rates=plan.rates(settings, run.recipe.method.rates(), groups, [text.name for text in run.model.texts]),
+        rates=run.rates,
         first=run.before,
         samples_before=run.batches.samples_before(run.before, settings.gradient_accumulation),
-        max_grad_norm=settings.max_grad_norm,
+        max_grad_norm=0 if settings.fused_backward else settings.max_grad_norm,
+        in_backward=settings.fused_backward,
         after_update=after_update,
     )
 
@@ -229,38 +238,12 @@ def opened(recipe: Recipe, place: device.Device) -> tuple[Model, Weights | None]
     model = library.load_model(recipe.model)
     device.settle(model, place, recipe.method.whole())
     model.reading = recipe.text.reading
+    if recipe.loss.zero_terminal_snr:
+        model.noise = replace(model.noise, alphas_cumprod=zero_terminal(model.noise.alphas_cumprod))
+    if recipe.train.gradient_checkpointing:
+        device.checkpointed(model)
     start = library.read(Path(recipe.start).expanduser(), model, recipe.method.writes) if recipe.start else None
     return model, start
-
-
-def find_photos(recipe: Recipe, cache: Cache) -> tuple[list[Photo], list[Event]]:
-    """The photos that can be trained on, and what to say of those that cannot."""
-    if not recipe.data.images:
-        raise TetradError("E4001", "no pictures are named; give a folder, or builtin:subject to try it out")
-    found, skipped = photos(samples_path(recipe.data.images), recipe.data.word, recipe.data.class_word, cache)
-    notes: list[Event] = [Note(f"{bad.path.name}: {bad.reason}", bad.code) for bad in skipped]
-    return found, [
-        *notes,
-        Note(f"{len(found)} pictures, {caption_sources(found)}, {len(skipped)} files left out"),
-    ]
-
-
-def caption_notes(recipe: Recipe, found: Sequence[Photo]) -> Iterator[Event]:
-    """A warning for each caption of which the last words are not read."""
-    for photo in found:
-        if lost := tokens_lost(photo.caption, recipe.text.reading):
-            read = f"{recipe.text.tokens}; text.tokens=225 reads more"
-            yield Note(f"the caption of {photo.path.name} is cut: its last {lost} tokens do not fit in {read}", "W4153")
-
-
-def encoded(recipe: Recipe, model: Model, found: Sequence[Photo], cache: Cache) -> Iterator[Sample]:
-    """Each photo as a latent distribution, from the cache or from the VAE."""
-    sizes = buckets.sizes(recipe.data.resolution)
-    chosen = [buckets.nearest(photo.width, photo.height, sizes) for photo in found]
-    identity = library.vae_identity(model)
-    made = encode_photos(found, chosen, model.vae.encode, identity, cache, recipe.data.flip)
-    for number, distributions in made:
-        yield Sample.of(found[number], distributions, chosen[number])
 
 
 def saved(run: Run, step: int, path: Path) -> Saved:

@@ -1,21 +1,19 @@
 """Everything that decides a run: a frozen dataclass for each section of a recipe."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from tetrad.data.captions import Wording
 from tetrad.data.priors import Prior
-from tetrad.diffusion.objective import MinSnr, Objective, Offset, gaussian, uniform
 from tetrad.diffusion.samplers import check_sampler
-from tetrad.errors import TetradError
 from tetrad.methods.base import Method
 from tetrad.methods.lora import Lora
 from tetrad.models.text import CHUNK, Reading
+from tetrad.recipe.loss import Loss
+from tetrad.recipe.option import check, option
+from tetrad.training.device import Precision
+from tetrad.training.optimizers import Name as Optimizer
 from tetrad.training.schedules import Shape, parsed
-
-
-def option(default: Any, help: str) -> Any:
-    """A setting with the sentence that explains it; kohya's name for it stands in brackets."""
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,8 @@ class Data:
     class_word: str = option("", "what kind of thing it is, in a word the model knows (class_tokens)")
     resolution: int = option(0, "side of the square whose area each picture gets; 0: the model's own (resolution)")
     flip: bool = option(False, "show each picture mirrored half of the time; not for faces or writing (flip_aug)")
+    alpha_mask: bool = option(False, "transparent places of a picture do not count (alpha_mask)")
+    captions: Wording = field(default_factory=Wording)
     prior: Prior = field(default_factory=Prior)
 
     def __post_init__(self) -> None:
@@ -52,8 +52,10 @@ class Train:
     )
     schedule: Shape = option("cosine", "how the learning rate falls: constant, linear, cosine (lr_scheduler)")
     warmup_steps: int = option(0, "steps in which the learning rate rises from zero (lr_warmup_steps)")
-    weight_decay: float = option(0.01, "AdamW's pull towards zero (optimizer_args weight_decay)")
-    max_grad_norm: float = option(1.0, "gradients longer than this are shortened to it (max_grad_norm)")
+    weight_decay: float | None = option(
+        None, "pull towards zero; not given: 0.01, of words 0 (optimizer_args weight_decay)"
+    )
+    max_grad_norm: float = option(1.0, "gradients longer than this are shortened to it; 0 is off (max_grad_norm)")
     text_encoder_share: float = option(
         1.0, "share of the steps in which the text encoders learn; 0 leaves them alone (stop_text_encoder_training)"
     )
@@ -62,6 +64,16 @@ class Train:
     )
     seed: int = option(0, "all randomness comes from it (seed)")
     device: str = option("auto", "auto, cpu, cuda, cuda:1, mps")
+    precision: Precision = option("auto", "numbers to compute in; auto: what the device is best at (mixed_precision)")
+    optimizer: Optimizer = option(
+        "adamw", "what turns gradients into updates; adamw8bit and adafactor need less memory (optimizer_type)"
+    )
+    fused_backward: bool = option(
+        False, "update each tensor in the backward and free its gradient at once; no clipping (fused_backward_pass)"
+    )
+    gradient_checkpointing: bool = option(
+        False, "compute activations twice instead of keeping them: less memory, more time (gradient_checkpointing)"
+    )
 
     def __post_init__(self) -> None:
         check("train.steps", self.steps, 0 <= self.steps <= 1_000_000, "from 1 to 1000000, or 0 to have it chosen")
@@ -78,24 +90,9 @@ class Train:
         check("train.text_encoder_share", share, 0 <= share <= 1, "from 0 to 1")
         check("train.ema", self.ema, self.ema == 0 or 0.5 <= self.ema < 1, "0, or from 0.5 to under 1; 0.999 is usual")
         check("train.warmup_steps", self.warmup_steps, self.warmup_steps >= 0, "0 or more")
-        check("train.weight_decay", self.weight_decay, 0 <= self.weight_decay <= 1, "from 0 to 1")
-        check("train.max_grad_norm", self.max_grad_norm, self.max_grad_norm > 0, "above 0")
-
-
-@dataclass(frozen=True)
-class Loss:
-    noise_offset: float = option(0.0, "learn overall brightness too; 0.05 is usual, 0 is off (noise_offset)")
-    min_snr_gamma: float = option(0.0, "even out the noise levels; 5 is usual, 0 is off (min_snr_gamma)")
-
-    def __post_init__(self) -> None:
-        check("loss.noise_offset", self.noise_offset, 0 <= self.noise_offset <= 1, "from 0 to 1")
-        check("loss.min_snr_gamma", self.min_snr_gamma, 0 <= self.min_snr_gamma <= 100, "from 0 to 100")
-
-    def objective(self) -> Objective:
-        return Objective(
-            noise=Offset(self.noise_offset) if self.noise_offset else gaussian,
-            weight=MinSnr(self.min_snr_gamma) if self.min_snr_gamma else uniform,
-        )
+        decay = self.weight_decay
+        check("train.weight_decay", decay, decay is None or 0 <= decay <= 1, "from 0 to 1")
+        check("train.max_grad_norm", self.max_grad_norm, self.max_grad_norm >= 0, "above 0, or 0 for off")
 
 
 @dataclass(frozen=True)
@@ -179,11 +176,6 @@ class Recipe:
     loss: Loss = field(default_factory=Loss)
     save: Save = field(default_factory=Save)
     sample: Sample = field(default_factory=Sample)
-
-
-def check(key: str, value: object, good: bool, what: str) -> None:
-    if not good:
-        raise TetradError("E3103", f"{key} must be {what}; it is {value!r}")
 
 
 def check_rate(key: str, rate: float | str) -> None:
