@@ -1,0 +1,84 @@
+"""How much memory a training will take, from a step that was only counted."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+from tetrad.training.dry_step import DryStep
+from tetrad.training.optimizers import Name
+
+GIB = 1 << 30
+SINGLE = 4  # bytes of a float32
+CHECKPOINTS = 0.25  # of what is kept, with gradient checkpointing: measured on Stable Diffusion 1 at 512 and 768 pixels
+PROGRAM = GIB // 2  # of Python and its libraries, as measured
+DRIVER = 3 * GIB // 4  # of a GPU's context and the workspaces of its kernels; assumed
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes."""
+
+    frozen: int  # weights that do not learn
+    learned: int
+    gradients: int
+    optimizer: int
+    activations: int
+    other: int
+
+    @property
+    def total(self) -> int:
+        """At the worst moment: gradients grow while activations are freed, so never all of both are there."""
+        standing = self.frozen + self.learned + self.optimizer + self.other
+        return standing + max(self.gradients, self.activations)
+
+
+def memory(
+    step: DryStep,
+    device: torch.device,
+    dtype: torch.dtype,
+    optimizer: Name = "adamw",
+    *,
+    in_backward: bool = False,
+    checkpointed: bool = False,
+    texts_rest: bool = True,
+) -> Memory:
+    """What training will take on a device: frozen weights in `dtype`, what learns in float32.
+
+    The VAE rests, and text encoders too once captions are remembered, unless they learn or `texts_rest` is false.
+    """
+    sizes = [shape.numel() for shape in step.learned]
+    half = dtype != torch.float32
+    kept = dtype.itemsize * step.kept + (SINGLE - dtype.itemsize) * step.kept_single
+    return Memory(
+        frozen=dtype.itemsize * (step.frozen - (step.resting if texts_rest else 0)),
+        learned=SINGLE * sum(sizes),
+        gradients=SINGLE * (max(sizes, default=0) if in_backward else sum(sizes)),
+        optimizer=states(step.learned, optimizer),
+        # Under autocast what learns is kept in half precision too, from the forward on.
+        activations=round(kept * (CHECKPOINTS if checkpointed else 1)) + (dtype.itemsize * sum(sizes) if half else 0),
+        other=PROGRAM if device.type == "cpu" else DRIVER,
+    )
+
+
+def states(shapes: Iterable[torch.Size], optimizer: Name) -> int:
+    """Bytes of what an optimizer remembers of each number that learns."""
+    kinds = {"adamw": two_averages, "adamw8bit": two_small_averages, "adafactor": rows_and_columns}
+    return sum(kinds[optimizer](shape) for shape in shapes)
+
+
+def two_averages(shape: torch.Size) -> int:
+    return 2 * SINGLE * shape.numel()
+
+
+def two_small_averages(shape: torch.Size) -> int:
+    """A byte a number and a float32 a block of 256; small tensors stay as they are."""
+    numbers = shape.numel()
+    return 2 * (numbers + SINGLE * -(-numbers // 256)) if numbers >= 4096 else two_averages(shape)
+
+
+def rows_and_columns(shape: torch.Size) -> int:
+    if len(shape) < 2:
+        return SINGLE * shape.numel()
+    return SINGLE * prod(shape[:-2]) * (shape[-2] + shape[-1])
