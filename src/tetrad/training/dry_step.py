@@ -1,4 +1,4 @@
-"""A training step without numbers, on torch's meta device: what it would keep in memory and how much it would compute."""
+"""A training step without numbers, on torch's meta device: what it would keep in memory, how much it would compute."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -87,7 +87,7 @@ class Kept(TorchFunctionMode):
             q, k = args[0], args[1]
             # q kᵀ and its product with v, two operations each; the backward does five such products.
             self.operations += 2 * (2 + 5) * q.numel() * k.shape[-2]
-            output: Tensor = FusedAttention.apply(*args[:3])
+            output: Tensor = FusedAttention.apply(*args[:3])  # type: ignore[no-untyped-call]
             return output
         return func(*args, **(kwargs or {}))
 
@@ -115,7 +115,7 @@ class FusedAttention(torch.autograd.Function):
         return output
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         q, k, v, *_ = ctx.saved_tensors
         return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 
