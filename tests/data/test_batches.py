@@ -2,13 +2,18 @@
 
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tetrad.data.batches import Batch, Batches, Sample
 from tetrad.data.cache import Distribution
 from tetrad.data.captions import Captions, Wording
+from tetrad.data.folder import read
+from tetrad.data.sources import listed
+from tetrad.data.subsets import Subset
 
 SQUARE, WIDE, TALL = (4, 8, 8), (4, 4, 16), (4, 16, 4)
 
@@ -199,3 +204,13 @@ def test_framing_and_mask_follow_their_samples() -> None:
         assert torch.equal(batch.mask[plan.index(0)], mask.flip(-1) if turned else mask)
         assert torch.equal(batch.mask[plan.index(1)], torch.ones(1, 8, 8))
     assert Batches([sample(1)], 1, seed=0).batch(0).framing is None
+
+
+def test_a_photo_counts_as_its_subset_says(tmp_path: Path) -> None:
+    Image.new("RGB", (200, 100)).save(tmp_path / "a.png")
+    for prior, weight in ((False, 1.0), (True, 0.25)):
+        [(photo, _)] = read(listed(tmp_path, Subset(class_word="dog", prior=prior, repeats=3)))
+        assert photo
+        made = Sample.of(photo, sample(1).distributions, (64, 64), prior_weight=0.25)
+        assert (made.prior, made.weight, made.repeats) == (prior, weight, 3)
+        assert (made.captions.plain, made.framing) == ("dog", (100, 200, 0, 32, 64, 64))

@@ -66,6 +66,18 @@ def test_the_nearest_table_counts(tmp_path: Path, kind: str) -> None:
     assert (listing.batch_size, listing.resolution, listing.skipped) == (2, 512, ())
 
 
+def test_one_resolution_is_the_listings_and_no_pictures_own(tmp_path: Path) -> None:
+    assert {subset.resolution for subset in entries(listed(written(tmp_path, WHOLE))).values()} == {0}
+
+
+def test_priors_never_hold_the_word_or_a_template_that_may(tmp_path: Path) -> None:
+    nameless = WHOLE.replace("class_tokens = 'dog'\n", "")
+    for config in (WHOLE, nameless):
+        given = Subset(word="zkr", class_word="dog", wording=Wording(template="zkr by [name]"))
+        *_, prior = found_in(listed(written(tmp_path, config), given))
+        assert prior.subset.prior and prior.caption == "dog"
+
+
 def test_class_tokens_are_word_and_class(tmp_path: Path) -> None:
     photos: list[Photo] = []
     for subset in (Subset(), Subset(word="new")):

@@ -82,3 +82,19 @@ def test_a_picture_that_is_everywhere_as_opaque_has_no_mask(tmp_path: Path, mode
     Image.new(mode, (32, 32), colour).save(tmp_path / "a.png")
     [photo], _ = photos(tmp_path)
     assert masks(photo, (32, 32), (4, 4)) == ()
+
+
+def test_a_mask_beside_a_picture_is_its_mask_and_no_picture(tmp_path: Path) -> None:
+    filled(tmp_path, "a.png", "b.png", "c-masklabel.png")
+    mask = Image.new("L", (32, 32), 0)
+    mask.paste(255, (0, 0, 16, 32))
+    mask.save(tmp_path / "a-masklabel.png")
+    found = {photo.path.name: photo for photo in photos(tmp_path)[0]}
+    assert list(found) == ["a.png", "b.png", "c-masklabel.png"], "the last is nobody's mask"
+    assert masks(found["b.png"], (16, 16), (2, 2)) == ()
+    both = torch.stack(masks(found["a.png"], (16, 16), (2, 2), flip=True))
+    assert both.round().tolist() == [[[[1, 0]] * 2], [[[0, 1]] * 2]]
+    (tmp_path / "a-masklabel.png").write_bytes(b"")
+    with pytest.raises(TetradError, match=r"the mask .* the file is empty") as caught:
+        masks(found["a.png"], (16, 16), (2, 2))
+    assert caught.value.code == "E4162"

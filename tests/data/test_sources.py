@@ -12,6 +12,7 @@ from tetrad.data.folder import Photo, caption_sources, gathered, photos, read
 from tetrad.data.listing import Skipped
 from tetrad.data.sources import listed
 from tetrad.data.subsets import Subset
+from tetrad.errors import TetradError
 
 
 def filled(folder: Path, *names: str) -> Path:
@@ -53,7 +54,20 @@ def test_a_metadata_file_says_what_pictures_show(tmp_path: Path, name: str, cont
     assert skipped == []
 
 
+@pytest.mark.parametrize("name,spelling", [
+    ("cafe\u0301.png", "caf\u00e9.png"), ("a.png", "b/../a.png"), ("a.png", "a"), ("a.b.png", "a.b"),
+    ("b/a.png", "b\\a.png"),
+])  # fmt: skip
+def test_a_picture_is_found_however_its_name_is_spelled(tmp_path: Path, name: str, spelling: str) -> None:
+    filled(tmp_path, name)
+    (tmp_path / "metadata.jsonl").write_text(lines({"file_name": spelling, "text": "a hat"}))
+    good, skipped = found(tmp_path)
+    assert [photo.caption for photo in good.values()] == ["a hat"] and skipped == []
+
+
 @pytest.mark.parametrize("name,content,code,saying", [
+    ("metadata.jsonl", lines({"file_name": "a" * 999, "text": "x"}), "E4155", "not there"),
+    ("metadata.jsonl", lines({"file_name": "a\0.png", "text": "x"}), "E4155", "not there"),
     ("metadata.jsonl", lines({"file_name": "a.png", "text": "x"}, '{"file_name": '), "E4153", "line 2 cannot"),
     ("metadata.jsonl", lines(*["no"] * 9, {"file_name": "a.png", "text": "x"}), "E4153", r"9 lines \(1, 2, 3, …\)"),
     ("metadata.jsonl", "[" * 100_000, "E4153", "line 1 cannot"),
@@ -116,6 +130,14 @@ def test_kohyas_folders_say_repeats_word_and_class(tmp_path: Path) -> None:
         "img/3_abc/c.png": (3, "abc", "", False), "reg/2_dog/d.png": (2, "", "dog", True),
     }  # fmt: skip
     assert [photo.caption for photo in good.values()] == ["zkr dog", "zkr dog", "abc", "dog"] and skipped == []
+
+
+def test_a_folder_of_priors_that_is_itself_given_is_a_subject(tmp_path: Path) -> None:
+    filled(tmp_path, "reg/2_dog/d.png")
+    assert [photo.subset.prior for photo in found(tmp_path / "reg")[0].values()] == [False]
+    with pytest.raises(TetradError, match="only prior pictures") as caught:
+        listed(tmp_path)
+    assert caught.value.code == "E4002"
 
 
 def test_a_word_that_was_given_is_stronger_than_a_folders_name_but_priors_never_have_it(tmp_path: Path) -> None:

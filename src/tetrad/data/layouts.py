@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tetrad.data.caption_files import SUFFIXES, Words
-from tetrad.data.listing import Skipped, files, inventory, neighbours, pictures
+from tetrad.data.listing import Skipped, files, inventory, neighbours, pictures, without_masks
 from tetrad.data.metadata_files import NAMES, metadata
 from tetrad.data.subsets import Subset, numbered
 from tetrad.errors import TetradError
@@ -43,14 +43,18 @@ def in_folder(path: Path, subset: Subset, deep: bool = True) -> Listing:
         raise TetradError("E4001", f"there is no folder {path}{neighbours(path)}; give a folder of pictures")
     found, skipped = files(path, deep)
     paths, not_read = pictures(found)
+    paths = without_masks(paths)
     if not paths and not skipped and not not_read:
         raise TetradError("E4002", f"no picture is in {path} ({inventory(found)}); give JPEG, PNG or WebP files")
     said, problems = in_metadata(found)
     folders = subsets(path, paths, subset)
-    entries = [Entry(place, folders.get(place.parent, subset), said.get(place, Words())) for place in paths]
-    loose = [entry.path for entry in entries if folders and entry.path.parent not in folders]
-    kept = tuple(entry for entry in entries if entry.path not in set(loose))
-    return Listing(path, kept, (*skipped, *not_read, *problems, *left_out(loose), *shared(paths, found)))
+    loose = [place for place in paths if folders and place.parent not in folders]
+    entries = tuple(
+        Entry(place, folders.get(place.parent, subset), said.get(place, Words()))
+        for place in paths
+        if not folders or place.parent in folders
+    )
+    return Listing(path, entries, (*skipped, *not_read, *problems, *left_out(loose), *shared(paths, found)))
 
 
 def in_metadata(found: Sequence[Path]) -> tuple[dict[Path, Words], list[Skipped]]:

@@ -59,6 +59,17 @@ def pictures(found: list[Path]) -> tuple[list[Path], list[Skipped]]:
     return [path for path in found if path.suffix.lower() in PICTURES], skipped
 
 
+def without_masks(paths: list[Path]) -> list[Path]:
+    """Images without those that are OneTrainer's masks of others."""
+    masks = {mask_of(path) for path in paths}
+    return [path for path in paths if path not in masks]
+
+
+def mask_of(path: Path) -> Path:
+    """Where OneTrainer keeps the mask of an image."""
+    return path.with_name(f"{path.stem}-masklabel.png")
+
+
 def hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 

@@ -2,13 +2,15 @@
 
 import csv
 import json
+import os
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tetrad.data.caption_files import BadCaption, plain, text
-from tetrad.data.listing import PICTURES, files, pictures
+from tetrad.data.listing import files, pictures
 
 NAMES = ("metadata.jsonl", "metadata.csv")
 LARGEST = 200_000_000  # bytes
@@ -38,9 +40,9 @@ def metadata(path: Path, folder: Path) -> Metadata:
     elif rows and not any(column in row for row in rows for column in (*CAPTION_COLUMNS, TAGS)):
         problems.append(("E4154", f"it has {columns(rows)} but no text, so it holds no captions"))
     places = [place for row in rows if (place := named(row, folder))]
-    whole_names = dict(with_suffix(places, folder))
-    captions = {whole_names[place]: words for row in rows if (place := named(row, folder)) and (words := said(row))}
-    missing = [place.name for place in places if not whole_names[place].is_file()]
+    picture = meant(places, folder)
+    captions = {picture[place]: words for row in rows if (place := named(row, folder)) and (words := said(row))}
+    missing = [place.name for place in places if not os.path.isfile(picture[place])]
     if missing:
         problems.append(("E4155", f"it names {several(missing, 'picture')} that {verb(missing)} not there"))
     return Metadata(captions, tuple(problems))
@@ -96,22 +98,28 @@ def named(row: Mapping[str, Any], folder: Path) -> Path | None:
     """The picture a row speaks of."""
     for column in PICTURE_COLUMNS:
         if isinstance(name := row.get(column), str) and name.strip():
-            return folder / name.strip().replace("\\", "/").removeprefix("./")
+            return folder / os.path.normpath(name.strip().replace("\\", "/"))
     return None
 
 
-def with_suffix(places: list[Path], folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Each path with the one of the picture it means: kohya's own tools leave the ending out."""
-    short = any(place.suffix.lower() not in PICTURES for place in places)
-    known = {path.with_suffix(""): path for path in pictures(files(folder)[0])[0]} if short else {}
-    for place in places:
-        yield place, place if place.suffix.lower() in PICTURES else known.get(place, place)
+def meant(places: list[Path], folder: Path) -> dict[Path, Path]:
+    """The picture each path means: kohya's own tools leave the ending out, and some systems spell é as two letters."""
+    if all(os.path.isfile(place) for place in places):
+        return {place: place for place in places}
+    there = pictures(files(folder)[0])[0]
+    known = {spelled(path.with_suffix("")): path for path in there} | {spelled(path): path for path in there}
+    return {place: place if os.path.isfile(place) else known.get(spelled(place), place) for place in places}
+
+
+def spelled(path: Path) -> str:
+    return unicodedata.normalize("NFC", path.as_posix())
 
 
 def said(row: Mapping[str, Any]) -> str:
     """The caption of a row, with kohya's tags after it; lines stay lines."""
-    parts = [next((row[column] for column in CAPTION_COLUMNS if isinstance(row.get(column), str)), ""), row.get(TAGS)]
-    lines = ", ".join(part for part in parts if isinstance(part, str) and part.strip()).splitlines()
+    texts = {column: row[column].strip() for column in (*CAPTION_COLUMNS, TAGS) if isinstance(row.get(column), str)}
+    caption = next(filter(None, (texts.get(column) for column in CAPTION_COLUMNS)), "")
+    lines = ", ".join(filter(None, (caption, texts.get(TAGS)))).splitlines()
     return "\n".join(words for line in lines if (words := " ".join(plain(line).split()).strip(" ,，")))
 
 

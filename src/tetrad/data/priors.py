@@ -61,10 +61,9 @@ def class_images(folder: Path, prompt: str, count: int, made_by: str) -> ClassIm
     tag = hashlib.sha256(json.dumps([prompt, made_by]).encode()).hexdigest()[:8]
     if not count:
         return ClassImages(listing)
-    others = [entry for entry in listing.entries if (made := MADE.fullmatch(entry.path.name)) and made[1] != tag]
-    good = [entry for entry in listing.entries if entry not in others]
-    if others:
-        what = f"{len(others)} of its pictures were made by another model or from another prompt, and are left out"
+    good = [entry for entry in listing.entries if not (made := MADE.fullmatch(entry.path.name)) or made[1] == tag]
+    if others := len(listing) - len(good):
+        what = f"{others} of its pictures were made by another model or from another prompt, and are left out"
         listing = replace(listing, skipped=(*listing.skipped, Skipped(folder, "W4152", what)))
     there = {entry.path for entry in good}
     paths = (folder / f"class-{tag}-{number:05d}.png" for number in range(count + len(good)))
