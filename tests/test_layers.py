@@ -12,7 +12,7 @@ LAYERS = [
     {"recipe", "library"},
     {"metadata", "previews", "priors"},
     {"pictures", "plan"},
-    {"run", "studio"},
+    {"run", "decoder_run", "studio"},
     {"api"},
     {"cli", "web"},
 ]

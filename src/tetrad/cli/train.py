@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tetrad.cli import terminal
+from tetrad.cli import terminal, vae_decoder
 
 app = typer.Typer(help="Teach a model something new.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -148,6 +148,7 @@ def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 for each in COMMANDS:
     app.command(each.kind, help=f"{each.help} Every setting is in docs/settings.md.")(command(each))
+app.command("vae-decoder")(vae_decoder.vae_decoder)
 
 
 def run(recipe: Any, as_json: bool) -> Any:

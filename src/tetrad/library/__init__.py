@@ -6,17 +6,19 @@ from tetrad.library.hashes import file_hash, lora_hash
 from tetrad.library.models import load_model, model_hashes, save_checkpoint
 from tetrad.library.mounting import Choice, choose_vae, list_vaes
 from tetrad.library.networks import SPELLINGS, attach, read, save
-from tetrad.library.vaes import load_vae, mount, read_vae, save_vae, vae_identity
+from tetrad.library.vaes import architecture, encoder_identity, load_vae, mount, read_vae, save_vae, vae_identity
 
 __all__ = [
     "SPELLINGS",
     "Choice",
     "Folders",
+    "architecture",
     "attach",
     "bake",
     "check_out",
     "choose_vae",
     "embeddings_in",
+    "encoder_identity",
     "extract",
     "file_hash",
     "find",

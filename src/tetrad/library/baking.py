@@ -12,7 +12,7 @@ from tetrad.builtin import model_path
 from tetrad.errors import TetradError
 from tetrad.formats import described, files, ldm, sniff, vae
 from tetrad.library.mounting import AUTOMATIC, Choice, choose_vae
-from tetrad.library.vaes import NETWORKS, loaded, network, read_vae, reloader, save_vae
+from tetrad.library.vaes import NETWORKS, USUAL_GROUPS, loaded, network, read_vae, reloader, save_vae
 from tetrad.models import FAMILIES
 from tetrad.models.vae import Vae
 from tetrad.weights import Weights
@@ -79,7 +79,7 @@ def own_vae(path: Path, scale: float) -> Vae:
         if error.code == "E5203":
             return Vae(None, scale)
         raise
-    return Vae(network(weights, 32, f"the VAE of {path.name}"), scale, reloader(path, 32))
+    return Vae(network(weights, USUAL_GROUPS, f"the VAE of {path.name}"), scale, reloader(path, USUAL_GROUPS))
 
 
 def bake(model: Path, source: Path, out: Path) -> list[str]:

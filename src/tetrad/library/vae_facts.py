@@ -11,7 +11,7 @@ from tetrad.errors import TetradError
 from tetrad.formats import files, sniff, vae
 from tetrad.library.baking import family_of, own_vae
 from tetrad.library.mounting import choose_vae
-from tetrad.library.vaes import family_told, loaded, network, read_vae, vae_file
+from tetrad.library.vaes import USUAL_GROUPS, family_told, loaded, network, read_vae, vae_file
 from tetrad.models import FAMILIES, spaces
 from tetrad.models.vae import NONE, Vae
 from tetrad.weights import Weights
@@ -64,7 +64,7 @@ def describe(found: Facts, path: Path, weights: Weights) -> None:
     """A VAE's family and how that is known, its precision and its hashes."""
     space, seen = family_told(path, weights)
     if space is None:
-        space, seen = spaces.told(Vae(network(weights, 32, path.name), 1.0).encode)
+        space, seen = spaces.told(Vae(network(weights, USUAL_GROUPS, path.name), 1.0).encode)
     found.add("family", f"{space.title if space else 'cannot be told'}: {seen}")
     precisions = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in weights.tensors.values())
     found.add("precision", ", ".join(precisions))

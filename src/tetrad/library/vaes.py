@@ -20,6 +20,7 @@ from tetrad.weights import Weights
 CHANNELS = 4  # of the latents of every Stable Diffusion until 3
 # What diffusers calls a network in a folder, the best first.
 NETWORKS = tuple(f"diffusion_pytorch_model.{ending}" for ending in ("safetensors", "fp16.safetensors", "bin"))
+USUAL_GROUPS = 32
 GROUPS = "vae.norm_num_groups"  # what no tensor tells, as checkpoints' `tetrad.architecture` spells it
 
 
@@ -123,7 +124,7 @@ def load_vae(path: Path, model: Model) -> Vae:
 def loaded(path: Path, own: Vae, whose: str) -> Vae:
     """The VAE of a file in the place of a model's own; `whose` says of the model what it is."""
     weights = read_vae(path)
-    groups = 32 if own.missing else int(own.network.config["norm_num_groups"])
+    groups = USUAL_GROUPS if own.missing else int(own.network.config["norm_num_groups"])
     found = Vae(network(weights, groups, path.name), own.scale, reloader(path, groups))
     if warning := family_warning(path, weights, found, own, whose):
         found.warnings.append(warning)
@@ -225,10 +226,21 @@ def save_vae(path: Path, weights: Weights, metadata: Mapping[str, str]) -> None:
         raise TetradError("E5209", f"{path} was written but reads back differently at {min(wrong)}; check its disk")
 
 
+def architecture(found: Vae) -> dict[str, str]:
+    """What a file of this VAE must say, because no tensor tells it; nothing for one as published."""
+    groups = int(found.network.config["norm_num_groups"])
+    return {} if groups == USUAL_GROUPS else {"tetrad.architecture": json.dumps({GROUPS: groups})}
+
+
 def vae_identity(model: Model) -> str:
     """What decides a latent on the VAE's side: a hash of the encoder's numbers."""
-    digest = hashlib.blake2b(repr(model.vae.scale).encode(), digest_size=16)
-    for name, tensor in sorted(model.vae.network.state_dict().items()):
+    return encoder_identity(model.vae)
+
+
+def encoder_identity(found: Vae) -> str:
+    """A hash of a VAE's scale and its encoder's numbers."""
+    digest = hashlib.blake2b(repr(found.scale).encode(), digest_size=16)
+    for name, tensor in sorted(found.network.state_dict().items()):
         if name.startswith(("encoder.", "quant_conv.")):
             digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
