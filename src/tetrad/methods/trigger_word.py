@@ -50,7 +50,7 @@ def known(word: str, advice: str) -> Iterator[tuple[str, str]]:
         yield "W3111", f"{word} is an ordinary word, so every prompt that has it will show what you teach; {advice}"
     elif len(parts) == 1:
         yield "W3112", f"{word} is one of the model's own tokens, so it means something to it already; {advice}"
-    elif meaningful := [part for part in parts if is_common(part, shortest=4)]:
+    elif meaningful := [part for part in parts if is_common(part, shortest=3 if " " in word else 4)]:
         yield "W3113", f"the model reads {word} as {' + '.join(parts)} and knows {meaningful[0]}; {advice}"
 
 
