@@ -4,14 +4,15 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from tetrad.errors import TetradError
@@ -147,36 +148,67 @@ def put(path: Path, content: Content) -> None:
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """A safetensors file that is there whole or not at all.  E4202 where it cannot be written."""
-    write_whole(path, serialized(tensors, metadata))
+    with told(path), replaced(path) as temporary:
+        save_file(apart(tensors), str(temporary), dict(metadata))
 
 
 def serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """The bytes of a safetensors file; tensors that share memory are written apart."""
-    ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    content: bytes = save(ready, dict(metadata))
+    content: bytes = save(apart(tensors), dict(metadata))
     return content
+
+
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors on the CPU, each one whole piece of memory; only what shares its memory is copied."""
+    ready: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        shares = tensor.untyped_storage().nbytes() != tensor.nbytes
+        ready[name] = tensor.clone() if shares else tensor
+    seen: set[int] = set()
+    for name, tensor in ready.items():
+        if tensor.data_ptr() in seen:
+            ready[name] = tensor.clone()
+        seen.add(tensor.data_ptr())
+    return ready
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """E4202 where a file that a person asked for cannot be written inside."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise TetradError("E4202", f"{path} cannot be written ({reason}); choose another folder") from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """`replace_file` for a file that a person asked for.  E4202 where it cannot be written."""
-    try:
+    with told(path):
         replace_file(path, content)
-    except OSError as error:
-        raise TetradError("E4202", f"{path} cannot be written ({error.strerror}); choose another folder") from error
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write beside the target, flush to the disk, rename: whoever looks sees the old file or the new one.  OSError."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    """A file of this content: whoever looks sees the old file or the new one.  OSError."""
+    with replaced(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """A place beside the target to write to; flushed to the disk and renamed at the end.  OSError."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as opened:
-            opened.write(content)
-            opened.flush()
+        yield temporary
+        with temporary.open("rb+") as opened:
             os.fsync(opened.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

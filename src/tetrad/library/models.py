@@ -1,67 +1,87 @@
-"""Whole models: from a single file, a diffusers folder or "builtin", and back to a file."""
+"""Whole models: from a single file, a diffusers folder or "builtin", and back to a file or a folder."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from tetrad.builtin import model_path
 from tetrad.errors import TetradError, naming
 from tetrad.formats import described, diffusers, files, ldm, sniff
+from tetrad.library.folders import write_folder
 from tetrad.models import FAMILIES
 from tetrad.models.base import Model, freeze
 from tetrad.weights import Weights
 
-Metadata = dict[str, str]
+Metadata = Mapping[str, str]
+
+PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
+CHECKPOINTS = ("ldm", "diffusers")  # how a whole model is written: a single file, a folder
 
 
-def load_model(name: str) -> Model:
+def load_model(name: str, prediction: str = "", vae: Weights | None = None) -> Model:
     """A frozen model from a single file, a diffusers folder, or "builtin".
 
-    Raises E5001 … E5010 for what is missing, damaged, unsafe, or not a checkpoint of a family this program knows.
+    `prediction` ("epsilon" or "v") is for who knows better than the file; `model.told.why` says how it is known. `vae`
+    takes the place of the file's own. Raises E5001 … E5013 for what is missing, damaged, unsafe, or not a checkpoint of
+    a family this program knows.
     """
     path = model_path(name)
     family, weights = folder_weights(path) if path.is_dir() else checkpoint_weights(path)
-    model = FAMILIES[family].build(weights, path.name)
+    model = FAMILIES[family].build(weights, path.name, prediction, vae)
     freeze(model)
     return model
 
 
 def checkpoint_weights(path: Path) -> tuple[str, Weights]:
-    """A single-file checkpoint's family and weights; E5004 … E5008 where the file is another kind of thing."""
+    """A single-file checkpoint's family and weights; E5004, E5005, E5008 where the file is another kind of thing."""
     file = files.read(path)
     kind = sniff(file.tensors)
     if kind in FAMILIES:
         with naming(path):
-            return kind, ldm.decode(file.tensors, file.metadata)
+            return kind, ldm.decode(file.tensors, file.metadata, kind)
     advice = {
         "lora": (
             "E5004",
             'give the checkpoint it was made for with --model, and the LoRA as "<lora:NAME:1>" in a prompt',
         ),
         "vae": ("E5005", "give a whole checkpoint; a VAE is a part of one"),
-        "sdxl": ("E5006", "this version trains Stable Diffusion 1"),
-        "sd2": ("E5007", "this version trains Stable Diffusion 1"),
+        "refiner": ("E5008", "give the base model; a refiner only finishes what the base began"),
+        "unet": ("E5008", "give a whole checkpoint; a U-Net is a part of one"),
+        "text": ("E5008", "give a whole checkpoint; a text encoder is a part of one"),
     }
-    code, what = advice.get(kind, ("E5008", "give a Stable Diffusion 1 checkpoint"))
+    code, what = advice.get(kind, ("E5008", "give a Stable Diffusion 1, 2 or XL checkpoint"))
     raise TetradError(code, f"{path} is {described(kind)}; {what}")
 
 
 def folder_weights(path: Path) -> tuple[str, Weights]:
-    """A diffusers folder's family and weights; E5001 where a part is missing, E5006 and E5007 for another family."""
-    settings = {part: read_json(path / where) for part, where in diffusers.CONFIGURATIONS.items()}
-    if (path / "text_encoder_2").is_dir():
-        raise TetradError("E5006", f"{path} is a Stable Diffusion XL folder; this version trains Stable Diffusion 1")
-    if settings["unet"].get("cross_attention_dim") == 1024:
-        raise TetradError("E5007", f"{path} is a Stable Diffusion 2 folder; this version trains Stable Diffusion 1")
+    """A diffusers folder's family and weights; E5001 where a part is missing."""
+    wanted = ["unet", "vae", "text_encoder"] + ["text_encoder_2"] * (path / "text_encoder_2").is_dir()
+    configurations = {part: read_json(path / part / "config.json") for part in wanted}
+    configurations["scheduler"] = read_json(path / "scheduler" / "scheduler_config.json")
     parts = {}
-    for part, names in diffusers.PARTS.items():
-        there = [path / part / name for name in names if (path / part / name).is_file()]
-        if not there:
-            needed = ", ".join(f"{part}/{names[0]}" for part, names in diffusers.PARTS.items())
-            raise TetradError("E5001", f"{path} has no {part}/{names[0]}; a diffusers folder needs {needed}")
-        parts[part] = files.read(there[0]).tensors
-    return "sd1", diffusers.decode(parts, settings)
+    for part in wanted:
+        found = network_files(path / part, part)
+        if not found and part != "vae":
+            needed = ", ".join(f"{part}/{diffusers.FILES[part]}.safetensors" for part in wanted)
+            first = f"{part}/{diffusers.FILES[part]}.safetensors"
+            raise TetradError("E5001", f"{path} has no {first}; a diffusers folder needs {needed}")
+        parts[part] = {name: tensor for file in found for name, tensor in files.read(file).tensors.items()}
+    return diffusers.family(parts, parts["unet"]), diffusers.decode(parts, configurations)
+
+
+def network_files(folder: Path, part: str) -> list[Path]:
+    """The files that a network lies in, several where it was too large for one; none where it is not there."""
+    for name in diffusers.places(part):
+        if (folder / name).is_file():
+            return [folder / name]
+        if index := read_json(folder / f"{name}.index.json"):
+            return [folder / shard for shard in sorted(set(index.get("weight_map", {}).values()))]
+    return []
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -77,9 +97,31 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def save_checkpoint(path: Path, model: Model, metadata: Metadata) -> None:
-    """Write a whole model as a single file under LDM names."""
-    files.write(path, ldm.encode(model.weights()), metadata)
+def save_checkpoint(
+    path: Path, model: Model, metadata: Metadata, precision: str = "fp16", spelling: str = "ldm"
+) -> None:
+    """Write a whole model as it is now, VAE included: a single file under LDM names, or a diffusers folder."""
+    weights = rounded(model.weights(), precision)
+    if spelling == "diffusers":
+        write_folder(path, model, weights)
+    else:
+        files.put(path, single_file(weights, model, metadata))
+
+
+def single_file(weights: Weights, model: Model, metadata: Metadata) -> files.File:
+    """The content of a checkpoint file of these weights, which are a whole model of this one's family."""
+    about = {name: said for name, said in weights.metadata.items() if name != "tetrad.flags"}
+    return files.File(ldm.encode(weights, model.family), {**about, **metadata})
+
+
+def rounded(weights: Weights, precision: str) -> Weights:
+    """Weights in another precision; what is in it already is not copied."""
+    dtype = PRECISIONS[precision]
+
+    def converted(tensor: Tensor) -> Tensor:
+        return tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()
+
+    return Weights(weights.kind, {name: converted(t) for name, t in weights.tensors.items()}, weights.metadata)
 
 
 @cache

@@ -11,9 +11,8 @@ from diffusers import AutoencoderKL
 from tetrad.errors import TetradError, naming
 from tetrad.formats import described, files, sniff, vae
 from tetrad.library.models import read_json
-from tetrad.models import spaces
+from tetrad.models import shapes, spaces
 from tetrad.models.base import Model, device_of
-from tetrad.models.sd import fill, vae_configuration
 from tetrad.models.vae import Reload, Vae
 from tetrad.weights import Weights
 
@@ -101,11 +100,11 @@ def network(weights: Weights, usual_groups: int, what: str) -> AutoencoderKL:
     tensors = weights.part("vae")
     try:
         with torch.device("meta"):
-            made = AutoencoderKL(**vae_configuration(tensors, about))
+            made = AutoencoderKL(**shapes.vae(tensors, about))
     except (LookupError, ValueError) as error:  # a tensor that tells the shape is missing, or tells an odd one
         raise TetradError("E5204", f"{what} does not have the layers of a VAE ({error}); it is damaged") from error
     try:
-        fill(made, tensors, what)
+        shapes.fill(made, tensors, what)
     except TetradError as error:
         raise TetradError("E5205", error.message) from error
     return made.requires_grad_(False).eval()

@@ -54,6 +54,7 @@ class Model(Protocol):
     family: ClassVar[str]
     title: ClassVar[str]  # what people call the family
     scale: ClassVar[float]  # what makes its latents about unit size
+    empty_is_zero: ClassVar[bool]  # an empty negative prompt is zeros, not what the encoders say of no words
     name: str  # the file it came from, for messages and metadata
     resolution: int  # the side in pixels of the squares it was trained on
     metadata: dict[str, str]  # what files made with this model say of it
@@ -64,8 +65,8 @@ class Model(Protocol):
     reading: Reading  # how texts are read, replaceable
 
     @classmethod
-    def build(cls, weights: Weights, name: str) -> "Model":
-        """Networks shaped by the tensors and filled with them."""
+    def build(cls, weights: Weights, name: str, prediction: str = "", vae: Weights | None = None) -> "Model":
+        """Networks shaped by the tensors and filled with them; another prediction or VAE where one is given."""
         ...
 
     def parts(self) -> dict[str, nn.Module]:

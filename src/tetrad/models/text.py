@@ -1,6 +1,7 @@
 """CLIP's words: the tokenizer that ships with the program, chunks of 75, and the encoder that reads them."""
 
 import gzip
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,15 +53,35 @@ class Encoded:
 
 
 @cache
-def tokenizer(pad: int = END) -> CLIPTokenizer:
-    """CLIP's byte-pair tokenizer, 49,408 words, padding with the id `pad`.  [Radford et al. 2021]"""
+def vocabulary() -> tuple[dict[str, int], list[tuple[str, ...]]]:
+    """CLIP's 49,408 words with their ids, and the merges that make them of letters.  [Radford et al. 2021]"""
     lines = gzip.decompress(VOCABULARY.read_bytes()).decode("utf-8").split("\n")
     merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
     letters = byte_letters()
     words = letters + [letter + "</w>" for letter in letters] + ["".join(pair) for pair in merges]
     words += ["<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, pad_token=words[pad], model_max_length=WINDOW)
+    return {word: number for number, word in enumerate(words)}, merges
+
+
+@cache
+def tokenizer() -> CLIPTokenizer:
+    """CLIP's byte-pair tokenizer, as Stable Diffusion 1 uses it."""
+    words, merges = vocabulary()
+    return CLIPTokenizer(vocab=words, merges=merges, pad_token="<|endoftext|>", model_max_length=WINDOW)
+
+
+def tokenizer_files(pad: int) -> dict[str, str]:
+    """A tokenizer folder's files that every release of transformers reads, for a tokenizer that pads with an id."""
+    words, merges = vocabulary()
+    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+    special |= {"pad_token": next(word for word, number in words.items() if number == pad)}
+    about = {"tokenizer_class": "CLIPTokenizer", "model_max_length": WINDOW, "do_lower_case": True, "errors": "replace"}
+    return {
+        "vocab.json": json.dumps(words, ensure_ascii=False),
+        "merges.txt": "\n".join(["#version: 0.2", *map(" ".join, merges)]) + "\n",
+        "special_tokens_map.json": json.dumps(special, indent=2),
+        "tokenizer_config.json": json.dumps(special | about, indent=2),
+    }
 
 
 def byte_letters() -> list[str]:
