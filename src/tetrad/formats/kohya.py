@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from tetrad.formats import files, ldm
-from tetrad.formats.names import inverted, renamed
 from tetrad.weights import Weights
 
-PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te"}
+PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te", "text_encoder_2": "lora_te2"}
 TENSORS = {"down": "lora_down.weight", "up": "lora_up.weight", "mid": "lora_mid.weight"}
 TENSORS |= {"alpha": "alpha", "magnitude": "dora_scale"}
 TENSORS |= {name: name for name in ("diff", "diff_b", "w_norm", "b_norm")}
@@ -20,12 +19,16 @@ TENSORS |= {f"hada_{name}": f"hada_{name}" for name in ("w1_a", "w1_b", "w2_a", 
 TENSORS |= {f"lokr_{name}": f"lokr_{name}" for name in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t1", "t2")}
 
 
-def encode(weights: Weights) -> dict[str, Tensor]:
-    """A LoRA under kohya's names; diffusers' module paths for the U-Net, as kohya writes for SD1 and SD2."""
+def encode(weights: Weights, layers: Collection[str] = ()) -> dict[str, Tensor]:
+    """A LoRA under kohya's names, for the model with these layers.
+
+    For SD1 and SD2 kohya writes diffusers' module paths of the U-Net, for XL the single file's.
+    """
+    xl = spelled_for_xl(layers)
     encoded = {}
     for name, tensor in weights.tensors.items():
         layer, _, kind = name.rpartition(".")
-        encoded[f"{spelled(layer)}.{TENSORS[kind]}"] = tensor
+        encoded[f"{xl.get(layer) or spelled(layer)}.{TENSORS[kind]}"] = tensor
     return encoded
 
 
@@ -38,7 +41,7 @@ def decode(
     rank, as every reader takes it.
     """
     paths = {spelling: layer for layer in layers for spelling in spellings(layer)}
-    paths |= {underscored("lora_unet", theirs): ours for ours, theirs in ldm_paths(layers).items()}
+    paths |= {underscored("lora_unet", theirs): ours for ours, theirs in ldm.unet_paths(layers).items()}
     kinds = {ending: kind for kind, ending in TENSORS.items()} | {"lora_A.weight": "down", "lora_B.weight": "up"}
     found: dict[str, Tensor] = {}
     unmatched = []
@@ -61,23 +64,23 @@ def spelled(layer: str) -> str:
     return underscored(PREFIXES[part], f"text_model.{path}" if part == "text_encoder" else path)
 
 
+def spelled_for_xl(layers: Collection[str]) -> dict[str, str]:
+    """The layers of a model with two text encoders as kohya spells them; nothing for other models."""
+    if not any(layer.startswith("text_encoder_2.") for layer in layers):
+        return {}
+    first = [layer for layer in layers if layer.startswith("text_encoder.")]
+    return {ours: underscored("lora_unet", theirs) for ours, theirs in ldm.unet_paths(layers).items()} | {
+        layer: spelled(layer).replace("lora_te_", "lora_te1_", 1) for layer in first
+    }
+
+
 def spellings(layer: str) -> list[str]:
     """Every way a layer is written by some tool, ours first."""
     ours = spelled(layer)
-    if not layer.startswith("text_encoder."):
+    if not layer.startswith("text_encoder"):
         return [ours]
-    bare = ours.replace("lora_te_text_model_", "lora_te_")
-    return [ours, bare, ours.replace("lora_te_", "lora_te1_"), bare.replace("lora_te_", "lora_te1_")]
-
-
-def ldm_paths(layers: Collection[str]) -> dict[str, str]:
-    """U-Net layers → their single-file paths, which some tools spell a LoRA by."""
-    if not any(layer.startswith("unet.down_blocks.") for layer in layers):
-        return {}
-    translated = renamed(layers, inverted(ldm.table_of_weights(layers)))
-    return {
-        ours: theirs.removeprefix(ldm.UNET + ".") for ours, theirs in translated.items() if ours.startswith("unet.")
-    }
+    both = [ours, ours.replace("_text_model_", "_", 1)]
+    return both + [name.replace("lora_te_", "lora_te1_", 1) for name in both if name.startswith("lora_te_")]
 
 
 def underscored(prefix: str, path: str) -> str:

@@ -89,7 +89,7 @@ def save(path: Path, weights: Weights, model: Model, metadata: Metadata, spellin
 
 
 def encode_kohya(weights: Weights, model: Model, metadata: Metadata) -> File:
-    tensors = kohya.encode(weights)
+    tensors = kohya.encode(weights, [layer for layer, _ in layers(model)])
     return File(tensors, kohya.signed(tensors, {key: value for key, value in metadata.items() if key != "name"}))
 
 

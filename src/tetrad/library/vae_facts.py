@@ -48,7 +48,7 @@ def facts(model: str, choice: str, folders: Sequence[Path]) -> Facts:
         describe(found, chosen.path, read_vae(chosen.path))
         found.warnings += loaded(chosen.path, own, f"{path.name} is {family.title}").warnings
     elif own.missing:
-        raise TetradError("E5201", f"{path.name}: {NONE}")
+        raise TetradError("E5201", NONE.format(path.name))
     return found
 
 

@@ -66,6 +66,7 @@ class StableDiffusion:
         self.about = about
         self.unet = networks["unet"]
         self.vae = Vae(networks.get("vae"), self.scale)
+        self.vae.owner = name
         self.texts: Sequence[TextEncoder] = tuple(tower.encoder(networks[tower.name]) for tower in self.towers)
         self.reading = Reading()
         published = self.epsilon if told.prediction == "epsilon" else self.v
