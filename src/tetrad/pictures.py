@@ -9,7 +9,7 @@ from tetrad.builtin import samples_path
 from tetrad.data import buckets
 from tetrad.data.batches import Sample
 from tetrad.data.cache import Cache, encode_photos
-from tetrad.data.folder import Photo, caption_sources, gathered, read
+from tetrad.data.folder import Photo, caption_sources, gathered, read, subjects
 from tetrad.data.layouts import Listing
 from tetrad.data.masks import masks
 from tetrad.data.sources import listed
@@ -61,7 +61,10 @@ def opened(found: Listing, cache: Cache) -> Generator[Event, None, tuple[list[Ph
     photos, skipped = gathered(found, seen)
     notes: list[Event] = [Note(f"{bad.path.name}: {bad.reason}", bad.code) for bad in skipped]
     left_out = sum(bad.is_image for bad in skipped)
-    return photos, [*notes, Note(f"{len(photos)} pictures, {caption_sources(photos)}, {left_out} files left out")]
+    own = subjects(photos)
+    of_class = f"{len(photos) - len(own)} of the class beside them, " if len(own) < len(photos) else ""
+    told = f"{len(own)} pictures, {caption_sources(own)}, {of_class}{left_out} files left out"
+    return photos, [*notes, Note(told)]
 
 
 def notes(recipe: Recipe, found: Sequence[Photo]) -> Iterator[Event]:

@@ -15,7 +15,7 @@ from tetrad import recipe as recipes
 from tetrad.builtin import samples_path
 from tetrad.data.batches import Batch, Batches, Sample
 from tetrad.data.cache import Cache, default_folder
-from tetrad.data.folder import Photo
+from tetrad.data.folder import Photo, subjects
 from tetrad.diffusion.noise import zero_terminal
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
@@ -47,7 +47,7 @@ def train(recipe: Recipe, stop: Stop = lambda: False) -> Iterator[Event]:
     cache = Cache(default_folder())
     listing = pictures.listing(recipe)
     found, notes = yield from pictures.opened(listing, cache)
-    recipe = plan.named(pictures.described(recipe, listing), len(found))
+    recipe = plan.named(pictures.described(recipe, listing), len(subjects(found)))
     place = device.chosen(recipe.train.device, recipe.train.precision)
     folder = RunFolder.made(Path(recipe.save.out).expanduser(), recipe.save.name)
     try:
@@ -73,7 +73,7 @@ def together(
     yield from notes
     yield Phase("loading the model")
     model, start = opened(recipe, place)
-    recipe = plan.settled(recipe, model, [photo.caption for photo in found], start)
+    recipe = plan.settled(recipe, model, [photo.caption for photo in subjects(found)], start)
     recipe = priors.settled(recipe, model)
     folder.write_recipe(recipes.written(recipe))
     yield from pictures.notes(recipe, found)
@@ -84,7 +84,7 @@ def together(
     if stop():
         yield Note("stopped before the first step, so nothing was learned and nothing is saved", "W7501")
         return
-    run = ready(recipe, model, start, found, samples, folder)
+    run = ready(recipe, model, start, subjects(found), samples, folder)
     told = {warning for rate in run.rates.values() for warning in rate.warnings(recipe.train.steps, run.before)}
     yield from (Note(warning, ENDS_EARLY) for warning in sorted(told))
     yield from learned(run, stop)

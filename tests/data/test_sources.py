@@ -74,8 +74,8 @@ def test_a_picture_is_found_however_its_name_is_spelled(tmp_path: Path, name: st
     ("metadata.jsonl", "[1, 2]", "E4153", "no object in braces"),
     ("metadata.csv", "name,text\na.png,x\n", "E4154", "has name, text but no file_name"),
     ("metadata.csv", "file_name,label\na.png,x\n", "E4154", "has file_name, label but no text"),
-    ("metadata.csv", "file_name,text\na.png,x\nb.png,y\nc.png,z\n", "E4155", r"2 pictures \(b.png, c.png\) that"),
-    ("metadata.jsonl", lines({"file_name": "gone.png", "text": "x"}), "E4155", "picture gone.png that is not there"),
+    ("metadata.csv", "file_name,text\na.png,x\nb.png,y\nc.png,z\n", "E4155", r"\(b.png, c.png\) that it names are"),
+    ("metadata.jsonl", lines({"file_name": "gone.png", "text": "x"}), "E4155", "picture gone.png that it names is not"),
     ("metadata.csv", b"file_name,text\na.png,caf\xe9 \xff\xff\n", "E4152", "UTF-8"),
 ])  # fmt: skip
 def test_a_metadata_file_that_is_partly_no_use_is_named(
@@ -186,6 +186,14 @@ def test_what_is_there_twice_is_named(tmp_path: Path) -> None:
         ("c.png", "W4155", "it is the same picture as a.png, which so counts twice"),
         ("c.txt", "W4154", "2 pictures have this name, and all get this one caption"),
     ]
+
+
+def test_priors_alone_are_not_enough(tmp_path: Path) -> None:
+    filled(tmp_path, "reg/1_dog/b.png", "10_zkr/a.png")
+    (tmp_path / "10_zkr" / "a.png").write_bytes(b"")
+    with pytest.raises(TetradError, match=r"none of the 1 pictures in .* a\.png: the file is empty") as caught:
+        photos(tmp_path)
+    assert caught.value.code == "E4003"
 
 
 def test_a_listing_opens_no_picture_and_reading_it_gives_one_item_a_file(tmp_path: Path) -> None:

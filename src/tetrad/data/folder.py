@@ -76,7 +76,7 @@ def gathered(
     skipped += duplicates(good)
     skipped.sort(key=lambda s: s.path.as_posix())
     images = [s for s in skipped if s.is_image]
-    if not good:
+    if not good or (not subjects(good) and not all(entry.subset.prior for entry in listing.entries)):
         first = f"the first, {images[0].path.name}: {images[0].reason} ({images[0].code})" if images else "see above"
         raise TetradError("E4003", f"none of the {len(images)} pictures in {listing.root} can be used; {first}")
     return good, skipped
@@ -109,6 +109,11 @@ def examined(entry: Entry, cache: Memory | None) -> tuple[Photo, tuple[Skipped, 
     captions, words = entry.subset.captions(path, entry.words)
     notes = (Skipped(words.problem.path, words.problem.code, words.problem.reason),) if words.problem else ()
     return Photo(path, *size, digest, captions, words.source, entry.subset), notes
+
+
+def subjects(found: Iterable[Photo]) -> list[Photo]:
+    """The photos of what is to be learned, without the priors beside them."""
+    return [photo for photo in found if not photo.subset.prior]
 
 
 def caption_sources(found: Iterable[Photo]) -> str:

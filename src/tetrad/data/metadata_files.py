@@ -44,7 +44,7 @@ def metadata(path: Path, folder: Path) -> Metadata:
     captions = {picture[place]: words for row in rows if (place := named(row, folder)) and (words := said(row))}
     missing = [place.name for place in places if not os.path.isfile(picture[place])]
     if missing:
-        problems.append(("E4155", f"it names {several(missing, 'picture')} that {verb(missing)} not there"))
+        problems.append(("E4155", f"{several(missing, 'picture')} that it names {verb(missing)} not there"))
     return Metadata(captions, tuple(problems))
 
 
