@@ -7,7 +7,14 @@ KINDS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "lora": (
         "a LoRA",
         ("lora_", "base_model.model."),
-        ("lora_A.weight", "lora_B.weight", "lora.down.weight", ".hada_w1_a"),
+        (
+            "lora_A.weight",
+            "lora_B.weight",
+            "lora_A.default.weight",
+            "lora.down.weight",
+            "_lora.down.weight",
+            "lora_linear_layer.down.weight",
+        ),
     ),
     "hypernetwork": ("a hypernetwork", ("768.0.linear", "320.0.linear"), ()),
     "refiner": ("a Stable Diffusion XL refiner", ("conditioner.embedders.0.model.",), ()),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tetrad.errors import TetradError, naming
-from tetrad.formats import a1111, described, files, kohya, sniff
+from tetrad.formats import a1111, described, files, kohya, peft, sniff
 from tetrad.formats.files import Content, File
 from tetrad.methods import METHODS, hypernetwork, textual_inversion
 from tetrad.methods.base import Adapter
@@ -22,12 +22,14 @@ class Spelling:
     """One way in which a kind is written down.
 
     `encode` gets the metadata of the weights and of the run together, and under "name" the file's name without its
-    ending; `decode` says which of the file's keys it has no place for.
+    ending; `decode` says which of the file's keys it has no place for. `says` is what comes back of weights: the same,
+    unless the spelling has to put them another way.
     """
 
     suffix: str  # the ending of such a file, ".safetensors"
     encode: Callable[[Weights, Model, Metadata], Content]
     decode: Callable[[File, Model], Found]
+    says: Callable[[Weights], Weights] = lambda weights: weights
 
 
 def read(path: Path, model: Model, kind: str = "") -> Weights:
@@ -77,9 +79,9 @@ def save(path: Path, weights: Weights, model: Model, metadata: Metadata, spellin
     path = path.with_name(path.name + chosen.suffix)
     about = {**weights.metadata, **metadata, "name": path.name.removesuffix(chosen.suffix)}
     files.put(path, chosen.encode(weights, model, about))
-    again = read(path, model, weights.kind).tensors
-    wrong = weights.tensors.keys() ^ again.keys() or {
-        name for name, tensor in weights.tensors.items() if not again[name].to(tensor.dtype).equal(tensor.cpu())
+    again, wanted = read(path, model, weights.kind).tensors, chosen.says(weights).tensors
+    wrong = wanted.keys() ^ again.keys() or {
+        name for name, tensor in wanted.items() if not again[name].to(tensor.dtype).equal(tensor.cpu())
     }
     if wrong:
         raise TetradError(
@@ -100,6 +102,15 @@ def decode_kohya(file: File, model: Model) -> Found:
         advice = f"give a {base} checkpoint with --model, or train this LoRA again on {model.title}"
         raise TetradError("E5102", f"this is a LoRA for {base}, but {model.name} is {model.title}; {advice}")
     return kohya.decode(file.tensors, [layer for layer, _ in layers(model)], file.metadata)
+
+
+def encode_peft(weights: Weights, model: Model, metadata: Metadata) -> File:
+    about = {key: value for key, value in metadata.items() if key not in ("name", peft.ABOUT)}
+    return File(peft.encode(weights), {"format": "pt", **about})
+
+
+def decode_peft(file: File, model: Model) -> Found:
+    return peft.decode(file.tensors, [layer for layer, _ in layers(model)], file.metadata)
 
 
 def family_of_lora(metadata: Metadata, names: Iterable[str]) -> str | None:
@@ -138,7 +149,10 @@ def decode_hypernetwork(file: File, model: Model) -> Found:
 
 READERS = {method.writes: method for method in METHODS.values()}
 SPELLINGS: dict[str, dict[str, Spelling]] = {
-    "lora": {"kohya": Spelling(".safetensors", encode_kohya, decode_kohya)},
+    "lora": {
+        "kohya": Spelling(".safetensors", encode_kohya, decode_kohya),
+        "diffusers": Spelling(".safetensors", encode_peft, decode_peft, peft.folded),
+    },
     "embedding": {
         "safetensors": Spelling(".safetensors", encode_embedding, decode_embedding),
         "pt": Spelling(".pt", encode_embedding_pt, decode_embedding),
