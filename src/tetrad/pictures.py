@@ -72,7 +72,7 @@ def notes(recipe: Recipe, found: Sequence[Photo]) -> Iterator[Event]:
     if recipe.data.word:
         yield from (Note(sentence, code) for code, sentence in check_word(recipe.data.word).warnings)
     for photo in found:
-        if lost := tokens_lost(photo.caption, recipe.text.reading):
+        if lost := tokens_lost(photo.captions.longest, recipe.text.reading):
             read_now = f"{recipe.text.tokens}; text.tokens=225 reads more"
             yield Note(
                 f"the caption of {photo.path.name} is cut: its last {lost} tokens do not fit in {read_now}", "W4153"

@@ -109,3 +109,11 @@ def test_a_setting_out_of_range_is_named(how: dict[str, Any]) -> None:
     with pytest.raises(TetradError, match=f"data.captions.{next(iter(how))} must be") as caught:
         Wording(**how)
     assert caught.value.code == "E3103"
+
+
+def test_the_longest_caption_is_as_long_as_any_that_is_drawn() -> None:
+    captions = Captions(
+        TAGS, ("[name]", "a photo of [name], [filewords]", "[filewords]"), "zkr", "", Wording(shuffle=True)
+    )
+    assert captions.longest == f"a photo of zkr, {TAGS}" and captions.plain == "zkr"
+    assert max(map(len, drawn(captions))) == len(captions.longest)

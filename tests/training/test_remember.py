@@ -52,3 +52,13 @@ def test_an_encoder_that_rests_wakes_to_read() -> None:
     for _ in range(2):
         assert torch.equal(model.condition(["a cat"]).tokens, before)
     assert moves == ["meta", "cpu"]
+
+
+def test_no_more_is_remembered_than_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captions whose tags are shuffled never end."""
+    monkeypatch.setattr(remember, "MOST", 3)
+    remembered = Remembered(tiny.model())
+    for first in range(5):
+        captions = [f"a {number}" for number in range(first, first + 4)]
+        assert torch.equal(remembered(captions).tokens[3:], remembered([captions[3]]).tokens)
+        assert list(remembered.known) == captions[1:]

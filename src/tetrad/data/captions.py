@@ -90,6 +90,12 @@ class Captions:
         """The caption where nothing is left to chance: the first template, every tag in its place."""
         return self.filled(self.templates[0], self._tags(", ".join(self._whole(self.words.splitlines())), None))
 
+    @property
+    def longest(self) -> str:
+        """The longest it may be, where nothing is left out."""
+        words = self._tags(", ".join(self._whole(self.words.splitlines())), None)
+        return max((self.filled(template, words) for template in self.templates), key=len)
+
     def filled(self, template: str, words: str) -> str:
         """A template with its places filled; what is filled in is not looked at for places again."""
         values = {"name": self.name, "filewords": words}

@@ -11,6 +11,7 @@ from tetrad.models.base import Conditioning, Model, precision
 from tetrad.training.step import Condition
 
 CPU = torch.device("cpu")
+MOST = 4096  # encodings; captions that are worded anew each time would otherwise fill the memory
 QUIET = 64  # calls without a new caption after which the text encoders are not expected to be needed soon
 
 
@@ -31,7 +32,10 @@ class Remembered:
         self.quiet = self.quiet + 1 if self.remember_all(captions) == 0 else 0
         if self.resting and self.quiet % QUIET == QUIET - 1:
             rest(self.model)
-        return replace(Conditioning.stacked([self.known[caption] for caption in captions]), framing=framing)
+        rows = [self.known[caption] for caption in captions]
+        while len(self.known) > MOST:
+            self.known.pop(next(iter(self.known)))  # the one known longest
+        return replace(Conditioning.stacked(rows), framing=framing)
 
     def remember_all(self, captions: Sequence[str]) -> int:
         """Encode what is not known yet, so that the text encoders need not be there afterwards; how many those were."""
