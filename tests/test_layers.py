@@ -12,7 +12,7 @@ LAYERS = [
     {"recipe", "library"},
     {"metadata", "previews", "priors"},
     {"pictures", "plan"},
-    {"run", "decoder_run", "studio"},
+    {"run", "decoder_run", "studio", "recommend"},
     {"api"},
     {"cli", "web"},
 ]

@@ -41,6 +41,7 @@ class Kind:
     precision: str  # of the numbers in it, where nobody asks for another
     network: Callable[[Any], dict[str, object]] = lambda method: {}  # kohya's entries about the method's settings
     weight_decay: float = 0.01  # AdamW's pull towards zero; a word has no reason to be small
+    whole: bool = False  # it is a whole model, VAE and all
     needs_word: bool = False  # what is learned is a word, so every caption has to say it
 
 
@@ -49,5 +50,5 @@ KINDS = {
     "lora": Kind("/lora", "diffusers", "fp16", lora_entries),
     "embedding": Kind("/textual-inversion", STABILITY, "fp32", weight_decay=0.0, needs_word=True),
     "hypernetwork": Kind("/hypernetwork", STABILITY, "fp32"),
-    "checkpoint": Kind("", STABILITY, "fp16"),
+    "checkpoint": Kind("", STABILITY, "fp16", whole=True),
 }

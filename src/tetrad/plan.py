@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
+from tetrad import library
 from tetrad.builtin import samples_path
 from tetrad.errors import TetradError
 from tetrad.kinds import KINDS
@@ -39,6 +40,7 @@ def settled(recipe: Recipe, model: Model, captions: list[str], start: Weights | 
             f"from the very first, so give more than {before}",
         )
     decay = KINDS[recipe.method.writes].weight_decay if train.weight_decay is None else train.weight_decay
+    check_spelling(recipe)
     every = recipe.sample.every or (-(-(steps - before) // 4) if small or device_of(model).type != "cpu" else -1)
     return replace(
         recipe,
@@ -46,6 +48,15 @@ def settled(recipe: Recipe, model: Model, captions: list[str], start: Weights | 
         train=replace(train, steps=steps, batch_size=train.batch_size or (4 if small else 1), weight_decay=decay),
         sample=replace(chosen(recipe.sample, data, captions), every=every),
     )
+
+
+def check_spelling(recipe: Recipe) -> None:
+    """E3154 where nobody writes this kind of file so."""
+    known = library.SPELLINGS[recipe.method.writes]
+    if recipe.save.spelling not in ("", *known):
+        raise TetradError(
+            "E3154", f"save.spelling must be one of {', '.join(known)} here; it is {recipe.save.spelling!r}"
+        )
 
 
 def steps_of(start: Weights | None) -> int:

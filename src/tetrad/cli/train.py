@@ -44,6 +44,11 @@ SHARED = (
     Flag("--model", "model", str, "Checkpoint, diffusers folder, or builtin."),
     Flag("--word", "data.word", str, "Trigger word: what the new thing is called."),
     Flag("--class-word", "data.class_word", str, "What kind of thing it is."),
+    Flag("--template", "data.captions.template", str, "subject, style, a file of lines, or a line with [name]."),
+    Flag("--class-images", "data.prior.count", int, "Pictures of the class to learn beside it; drawn where missing."),
+    Flag("--prior", "data.prior.images", str, "Folder of the class pictures."),
+    Flag("--vae", "vae", str, "VAE file for the latents; not given: the checkpoint's own."),
+    Flag("--continue", "start", str, "File of something learned, to go on from; its steps are counted on."),
     Flag("--out", "save.out", str, "Folder in which the run's folder is made."),
     Flag("--name", "save.name", str, "Name of the run and its file."),
     Flag("--steps", "train.steps", int, "Updates, counted from the very first."),
@@ -105,7 +110,7 @@ def methods() -> None:
 
 def command(told: Command) -> Callable[..., None]:
     """The function that typer makes a command of: `images`, then every flag of the method."""
-    flags = {flag.name.removeprefix("--").replace("-", "_"): flag for flag in (*SHARED, *told.flags)}
+    flags = {flag.setting.replace(".", "_"): flag for flag in (*SHARED, *told.flags)}
 
     def train(
         images: str, recipe: Path | None, assignments: list[str] | None, as_json: bool, **given: str | float | None
