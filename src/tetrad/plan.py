@@ -52,7 +52,7 @@ def settled(recipe: Recipe, model: Model, captions: list[str], start: Weights | 
 
 def check_spelling(recipe: Recipe) -> None:
     """E3154 where nobody writes this kind of file so."""
-    known = library.SPELLINGS[recipe.method.writes]
+    known = library.SPELLINGS.get(recipe.method.writes, {})
     if recipe.save.spelling not in ("", *known):
         raise TetradError(
             "E3154", f"save.spelling must be one of {', '.join(known)} here; it is {recipe.save.spelling!r}"

@@ -235,7 +235,7 @@ def updates(run: Run) -> Iterator[list[Batch]]:
 
 def opened(recipe: Recipe, place: device.Device) -> tuple[Model, Weights | None]:
     """The model as the recipe wants it read, and what the run goes on from, if anything."""
-    model = library.load_model(recipe.model)
+    model = library.load_model(recipe.model, recipe.prediction)
     device.settle(model, place, recipe.method.whole())
     model.reading = recipe.text.reading
     if recipe.loss.zero_terminal_snr:
