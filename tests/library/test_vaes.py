@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tetrad import library
 from tetrad.errors import TetradError
+from tetrad.formats import ldm
 from tetrad.models import spaces
 from tetrad.models.base import Model
 from tetrad.models.vae import Vae
@@ -223,3 +224,29 @@ def test_the_three_ways_to_a_vae_lead_there(tmp_path: Path, base: Model) -> None
     path = vaes.folder(tmp_path / "vae", vaes.modern())
     library.mount(path, base)
     assert not base.vae.missing and base.vae.decode(torch.zeros(1, 4, 2, 2)).shape == (1, 3, 16, 16)
+
+
+def test_a_checkpoints_own_vae_rests_off_the_memory_and_wakes_as_it_was(tmp_path: Path) -> None:
+    weights = tiny.weights()
+    vaes.safe(tmp_path / "cat.safetensors", ldm.encode(weights), weights.metadata)
+    model = library.load_model(str(tmp_path / "cat.safetensors"))
+    latents, identity = torch.zeros(1, 4, 2, 2), library.vae_identity(model)
+    wanted = model.vae.decode(latents)
+    model.vae.rest()
+    assert model.vae._network is None
+    assert torch.equal(model.vae.decode(latents), wanted) and library.vae_identity(model) == identity
+
+
+def test_a_checkpoint_without_a_vae_loads_and_is_given_one(tmp_path: Path) -> None:
+    weights = tiny.weights()
+    whole = ldm.encode(weights)
+    bare = {name: tensor for name, tensor in whole.items() if not name.startswith(ldm.VAE)}
+    vaes.safe(tmp_path / "bare.safetensors", bare, weights.metadata)
+    vaes.safe(tmp_path / "whole.safetensors", whole, weights.metadata)
+    model = library.load_model(str(tmp_path / "bare.safetensors"))
+    model.vae.rest()
+    with pytest.raises(TetradError, match=r"bare\.safetensors") as caught:
+        model.vae.decode(torch.zeros(1, 4, 2, 2))
+    assert caught.value.code == "E5201"
+    library.mount(tmp_path / "whole.safetensors", model)
+    assert model.vae.decode(torch.zeros(1, 4, 2, 2)).shape == (1, 3, 16, 16)

@@ -74,6 +74,19 @@ def names(path: Path) -> list[str]:
         return []
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is no file; E5002 where it is none."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise TetradError("E5002", f"{path} is no JSON ({error}); copy the folder again") from error
+    if not isinstance(found, dict):
+        raise TetradError("E5002", f"{path} holds no settings ({str(found)[:40]}); copy the folder again")
+    return found
+
+
 def first_bytes(path: Path) -> bytes:
     """The first 64 bytes, after a look at what is there at all."""
     if not path.exists():

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tetrad.builtin import model_path
 from tetrad.errors import TetradError
-from tetrad.formats import described, files, ldm, sniff, vae
+from tetrad.formats import described, diffusers, files, ldm, sniff, vae
 from tetrad.library.mounting import AUTOMATIC, Choice, choose_vae
-from tetrad.library.vaes import NETWORKS, USUAL_GROUPS, loaded, network, read_vae, reloader, save_vae
+from tetrad.library.vaes import USUAL_GROUPS, loaded, network, read_vae, reloader, save_vae
 from tetrad.models import FAMILIES
 from tetrad.models.vae import Vae
 from tetrad.weights import Weights
@@ -63,12 +63,11 @@ def family_of(path: Path) -> str:
 
 def folder_family(path: Path) -> str:
     """The family of a folder of diffusers, by its networks.  E5008 where it is none."""
-    there = [path / "unet" / name for name in NETWORKS if (path / "unet" / name).is_file()]
+    there = [path / "unet" / name for name in diffusers.places("unet") if (path / "unet" / name).is_file()]
     if not there:
         raise TetradError("E5008", f"{path} is no folder of diffusers; give a checkpoint, or a folder with unet in it")
     unet = files.read(there[0], lambda name: name.endswith(".proj_in.weight")).tensors
-    linear = any(tensor.ndim == 2 for tensor in unet.values())
-    return "sdxl" if (path / "text_encoder_2").is_dir() else "sd2" if linear else "sd1"
+    return diffusers.family([part.name for part in path.iterdir()], unet)
 
 
 def own_vae(path: Path, scale: float) -> Vae:
@@ -76,9 +75,11 @@ def own_vae(path: Path, scale: float) -> Vae:
     try:
         weights = read_vae(path)
     except TetradError as error:
-        if error.code == "E5203":
-            return Vae(None, scale)
-        raise
+        if error.code != "E5203":
+            raise
+        missing = Vae(None, scale)
+        missing.owner = path.name
+        return missing
     return Vae(network(weights, USUAL_GROUPS, f"the VAE of {path.name}"), scale, reloader(path, USUAL_GROUPS))
 
 

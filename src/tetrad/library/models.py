@@ -1,10 +1,8 @@
 """Whole models: from a single file, a diffusers folder or "builtin", and back to a file or a folder."""
 
-import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +11,7 @@ from tetrad.builtin import model_path
 from tetrad.errors import TetradError, naming
 from tetrad.formats import described, diffusers, files, ldm, sniff
 from tetrad.library.folders import write_folder
+from tetrad.library.vaes import reloader, usual_groups
 from tetrad.models import FAMILIES
 from tetrad.models.base import Model, freeze
 from tetrad.weights import Weights
@@ -34,6 +33,8 @@ def load_model(name: str, prediction: str = "", vae: Weights | None = None) -> M
     family, weights = folder_weights(path) if path.is_dir() else checkpoint_weights(path)
     model = FAMILIES[family].build(weights, path.name, prediction, vae)
     freeze(model)
+    if vae is None and not model.vae.missing:
+        model.vae.reload = reloader(path, usual_groups(model.vae))
     return model
 
 
@@ -61,8 +62,8 @@ def checkpoint_weights(path: Path) -> tuple[str, Weights]:
 def folder_weights(path: Path) -> tuple[str, Weights]:
     """A diffusers folder's family and weights; E5001 where a part is missing."""
     wanted = ["unet", "vae", "text_encoder"] + ["text_encoder_2"] * (path / "text_encoder_2").is_dir()
-    configurations = {part: read_json(path / part / "config.json") for part in wanted}
-    configurations["scheduler"] = read_json(path / "scheduler" / "scheduler_config.json")
+    configurations = {part: files.read_json(path / part / "config.json") for part in wanted}
+    configurations["scheduler"] = files.read_json(path / "scheduler" / "scheduler_config.json")
     parts = {}
     for part in wanted:
         found = network_files(path / part, part)
@@ -79,22 +80,9 @@ def network_files(folder: Path, part: str) -> list[Path]:
     for name in diffusers.places(part):
         if (folder / name).is_file():
             return [folder / name]
-        if index := read_json(folder / f"{name}.index.json"):
+        if index := files.read_json(folder / f"{name}.index.json"):
             return [folder / shard for shard in sorted(set(index.get("weight_map", {}).values()))]
     return []
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where there is no file; E5002 where it is none."""
-    if not path.is_file():
-        return {}
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise TetradError("E5002", f"{path} is no JSON ({error}); copy the folder again") from error
-    if not isinstance(found, dict):
-        raise TetradError("E5002", f"{path} holds no settings ({str(found)[:40]}); copy the folder again")
-    return found
 
 
 def save_checkpoint(

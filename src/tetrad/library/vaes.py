@@ -9,17 +9,15 @@ import torch
 from diffusers import AutoencoderKL
 
 from tetrad.errors import TetradError, naming
-from tetrad.formats import described, files, sniff, vae
-from tetrad.library.models import read_json
+from tetrad.formats import described, diffusers, files, sniff, vae
 from tetrad.models import shapes, spaces
 from tetrad.models.base import Model, device_of
 from tetrad.models.vae import Reload, Vae
 from tetrad.weights import Weights
 
 CHANNELS = 4  # of the latents of every Stable Diffusion until 3
-# What diffusers calls a network in a folder, the best first.
-NETWORKS = tuple(f"diffusion_pytorch_model.{ending}" for ending in ("safetensors", "fp16.safetensors", "bin"))
 USUAL_GROUPS = 32
+LARGEST = 1_000_000_000  # bytes: a VAE has a third of it, and hashing a whole checkpoint takes a while
 GROUPS = "vae.norm_num_groups"  # what no tensor tells, as checkpoints' `tetrad.architecture` spells it
 
 
@@ -57,10 +55,10 @@ def belongs(name: str) -> bool:
 def in_folder(path: Path) -> tuple[Path, dict[str, str]]:
     """The VAE's file in a folder of diffusers, its own or a whole pipeline's, and what its configuration tells."""
     here = path / "vae" if (path / "vae").is_dir() else path
-    there = [here / name for name in NETWORKS if (here / name).is_file()]
+    there = [here / name for name in diffusers.places("vae") if (here / name).is_file()]
     if not there:
-        raise TetradError("E5203", f"{path} holds no VAE; a folder of diffusers has {NETWORKS[0]} in it")
-    found = read_json(here / "config.json")
+        raise TetradError("E5203", f"{path} holds no VAE; a folder of diffusers has {diffusers.places('vae')[0]} in it")
+    found = files.read_json(here / "config.json")
     about: dict[str, str] = {}
     if isinstance(groups := found.get("norm_num_groups"), int):
         about["tetrad.architecture"] = json.dumps({GROUPS: groups})
@@ -123,11 +121,16 @@ def load_vae(path: Path, model: Model) -> Vae:
 def loaded(path: Path, own: Vae, whose: str) -> Vae:
     """The VAE of a file in the place of a model's own; `whose` says of the model what it is."""
     weights = read_vae(path)
-    groups = USUAL_GROUPS if own.missing else int(own.network.config["norm_num_groups"])
+    groups = usual_groups(own)
     found = Vae(network(weights, groups, path.name), own.scale, reloader(path, groups))
     if warning := family_warning(path, weights, found, own, whose):
         found.warnings.append(warning)
     return found
+
+
+def usual_groups(own: Vae) -> int:
+    """How many groups a VAE has that is given in the place of this one, unless its file says otherwise."""
+    return USUAL_GROUPS if own.missing else int(own.network.config["norm_num_groups"])
 
 
 def mount(path: Path, model: Model) -> None:
@@ -190,7 +193,8 @@ def family_warning(path: Path, weights: Weights, found: Vae, own: Vae, whose: st
 
 def family_told(path: Path, weights: Weights) -> tuple[spaces.Space | None, str]:
     """The family by what the file says, or by its being one that everybody has; no picture is put through."""
-    if known := spaces.KNOWN.get(files.file_hash(vae_file(path))):
+    file = vae_file(path)
+    if file.stat().st_size < LARGEST and (known := spaces.KNOWN.get(files.file_hash(file))):
         return known[1], f"it is {known[0]}, by its hash"
     if scale := weights.metadata.get("tetrad.scale"):
         return spaces.of_scale(float(scale)), f"its configuration says that its latents are scaled by {scale}"
@@ -227,7 +231,7 @@ def save_vae(path: Path, weights: Weights, metadata: Mapping[str, str]) -> None:
 
 def architecture(found: Vae) -> dict[str, str]:
     """What a file of this VAE must say, because no tensor tells it; nothing for one as published."""
-    groups = int(found.network.config["norm_num_groups"])
+    groups = usual_groups(found)
     return {} if groups == USUAL_GROUPS else {"tetrad.architecture": json.dumps({GROUPS: groups})}
 
 
