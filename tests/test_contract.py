@@ -19,7 +19,7 @@ from tetrad.training.loop import training_steps
 from tetrad.training.optimizers import adamw
 
 EVERY = pytest.mark.parametrize("family,kind", list(product(FAMILIES, METHODS)))
-MODELS = {family: partial(tiny.model, family=family) for family in ("sd1", "sd2", "sdxl")}
+MODELS = {family: partial(tiny.model, family=family) for family in FAMILIES}
 LEAST = {"textual-inversion": 0.995, "hypernetwork": 0.95}  # of its first loss; on random numbers little can be said
 CAPTIONS = ("a photo of zkr", "a photo")
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from tetrad.diffusion.noise import DDPM
 from tetrad.models.text import WINDOW, Reading, Text, TextEncoder
 from tetrad.models.vae import Vae
 from tetrad.weights import Weights
+
+if TYPE_CHECKING:
+    from tetrad.models.prediction import Told
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Model(Protocol):
     name: str  # the file it came from, for messages and metadata
     resolution: int  # the side in pixels of the squares it was trained on
     metadata: dict[str, str]  # what files made with this model say of it
+    told: "Told"  # what it predicts, and how we know
     dtype: torch.dtype  # what its forward computes in; what learns is float32 all the same
     noise: DDPM
     vae: Vae
