@@ -29,9 +29,10 @@ def listing(recipe: Recipe) -> Listing:
     data = recipe.data
     if not data.images:
         raise TetradError("E4001", "no pictures are named; give a folder, or builtin:subject to try it out")
-    if KINDS[recipe.method.writes].needs_word:
+    needs_word = KINDS[recipe.method.writes].needs_word
+    if needs_word:
         check_named(data.captions.template, data.word)
-    return listed(samples_path(data.images), Subset(data.word, data.class_word, data.captions))
+    return listed(samples_path(data.images), Subset(data.word, data.class_word, data.captions, varied=needs_word))
 
 
 def described(recipe: Recipe, found: Listing) -> Recipe:

@@ -38,6 +38,13 @@ def test_every_caption_of_a_set_is_whole(name: str, words: str) -> None:
         assert (words in text) == ("filewords" in name and bool(words)) or not words
 
 
+@pytest.mark.parametrize("varied,number", [(False, 1), (True, len(SETS["subject"].lines))])
+def test_a_word_alone_is_said_in_one_sentence_or_in_many(varied: bool, number: int) -> None:
+    made, words = Subset(word="zkr", varied=varied).captions(Path("nowhere/IMG_1.png"), Words())
+    shown = {made.draw(generator(0, step, "caption")) for step in range(300)}
+    assert (made.plain, words.source, len(shown)) == ("a photo of zkr", "word", number)
+
+
 def test_a_file_gives_its_lines(tmp_path: Path) -> None:
     file = tmp_path / "mine.txt"
     file.write_text("art of [name]\n\n  [filewords] by [name] \n")

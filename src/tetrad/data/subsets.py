@@ -8,7 +8,7 @@ from typing import Self
 
 from tetrad.data.caption_files import SUFFIXES, Words, beside, from_name
 from tetrad.data.captions import Captions, Wording, contains
-from tetrad.data.templates import Template, template
+from tetrad.data.templates import SUBJECT, Template, template
 
 NUMBERED = re.compile(r"([1-9]\d{0,2})_(.*\w.*)")  # kohya's "10_zkr dog"; four digits are a year
 
@@ -22,6 +22,7 @@ class Subset:
     wording: Wording = field(default_factory=Wording)
     caption: str = ""  # of a picture without words; not given: "a photo of" the word
     caption_source: str = "folder name"
+    varied: bool = False  # "a photo of" the word is another such sentence each time: the subject templates
     repeats: int = 1
     prior: bool = False
     flip: bool | None = None
@@ -61,7 +62,7 @@ class Subset:
             whole = self.caption or contains(words.text, self.word)
             lines = ("[filewords]",) if whole else (f"{self.word}, [filewords]",)
         elif self.caption or self.word:
-            lines = (self.caption or "a photo of [name]",)
+            lines = (self.caption,) if self.caption else SUBJECT[: None if self.varied else 1]
             words = replace(words, source=self.caption_source if self.caption else "word")
         elif self.class_word:
             lines, words = (self.class_word,), replace(words, source="class word")

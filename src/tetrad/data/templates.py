@@ -7,7 +7,8 @@ from tetrad.data.caption_files import BadCaption, written
 from tetrad.data.captions import PLACE, contains
 from tetrad.errors import TetradError
 
-# The same thing in other circumstances, so that what stays the same is the thing and not the circumstances.
+# The same thing in other circumstances, so that what stays the same is the thing and not the circumstances. The first
+# is what a picture without words is called where no template is chosen.
 SUBJECT = (
     "a photo of [name]",
     "a good photo of [name]",
