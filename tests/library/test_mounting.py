@@ -166,3 +166,9 @@ def test_a_folder_is_known_by_its_whole_name(place: Place) -> None:
 def test_the_built_in_model_has_its_own(place: Place) -> None:
     place.folder("model-of-mine.pt")
     assert library.choose_vae(MODEL, folders=[place.vaes]).path is None
+
+
+def test_no_room_of_the_library_hides_what_it_offers() -> None:
+    """A module of the same name as a function would take its place as soon as it is imported."""
+    rooms = {path.stem for path in Path(library.__file__).parent.glob("*.py")}
+    assert not rooms & set(library.__all__)

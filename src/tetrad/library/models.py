@@ -10,7 +10,7 @@ from torch import Tensor
 from tetrad.builtin import model_path
 from tetrad.errors import TetradError, naming
 from tetrad.formats import described, diffusers, files, ldm, sniff
-from tetrad.library.folders import write_folder
+from tetrad.library.pipelines import write_folder
 from tetrad.library.vaes import reloader, usual_groups
 from tetrad.models import FAMILIES
 from tetrad.models.base import Model, freeze
