@@ -125,7 +125,3 @@ def test_the_same_seed_starts_and_learns_the_same(family: str, kind: str) -> Non
         train(model, adapter, kind, steps=2)
         learned.append(adapter.weights().tensors)
     assert all(torch.equal(learned[0][name], learned[1][name]) for name in learned[0])
-
-
-def test_every_family_is_tested() -> None:
-    assert MODELS.keys() == FAMILIES.keys()

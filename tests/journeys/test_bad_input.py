@@ -496,6 +496,14 @@ BAD_LORAS: dict[str, tuple[Callable[[dict[str, Tensor], Path], object], str, str
         "E5102",
         "a LoRA for Stable Diffusion XL",
     ),
+    "for SDXL by its widths": (
+        lambda lora, path: save_file(
+            {"lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": torch.ones(2, 2048)},
+            path,
+        ),
+        "E5102",
+        "a LoRA for Stable Diffusion XL",
+    ),
     "for a wider model": (lambda lora, path: save_file(wide(lora), path), "E5102", "does not fit"),
     "without its up matrices": (
         lambda lora, path: save_file({name: t for name, t in lora.items() if ".lora_up" not in name}, path),

@@ -13,6 +13,8 @@ from tetrad import library
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.formats import files, ldm
+from tetrad.generation.generate import pictures
+from tetrad.generation.request import Request
 from tetrad.models import FAMILIES
 from tetrad.models.base import Model
 from tetrad.models.text import tokenizer
@@ -74,6 +76,24 @@ def file(narrow: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_folder_is_the_same_model_here_and_in_diffusers(narrow: Model, pipeline: Any, folder: Path) -> None:
     assert_same(narrow, pipeline)
     assert_same_numbers(library.load_model(str(folder)), narrow)
+
+
+def test_a_picture_is_the_same_here_and_in_diffusers(narrow: Model, pipeline: Any) -> None:
+    """By DDIM over the noise table, the prediction and the sizes that we wrote down, from the same latents."""
+    request = Request("a photo of a cat", "blurry", seed=7, steps=2, cfg_scale=5, sampler="DDIM", width=128, height=128)
+    ours = next(pictures(narrow, [request]))
+    start = torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(7))
+    theirs = pipeline(
+        request.prompt,
+        negative_prompt=request.negative,
+        latents=start[None],
+        width=128,
+        height=128,
+        num_inference_steps=2,
+        guidance_scale=5.0,
+        output_type="pt",
+    ).images[0]
+    torch.testing.assert_close(theirs, ours, atol=2e-5, rtol=0)
 
 
 def test_a_single_file_is_the_same_model_here_and_in_diffusers(narrow: Model, file: Path, configuration: Path) -> None:

@@ -1,8 +1,10 @@
 """What was learned: read from a file and fitted to a model, or written and read back."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from tetrad.errors import TetradError, naming
 from tetrad.formats import a1111, described, files, kohya, peft, sniff
@@ -15,6 +17,9 @@ from tetrad.weights import Weights
 
 Metadata = Mapping[str, str]
 Found = tuple[Weights, list[str]]  # what a file holds for a model, and its keys that mean nothing to it
+
+
+TEXT_WIDTHS = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
 
 
 @dataclass(frozen=True)
@@ -113,12 +118,17 @@ def decode_peft(file: File, model: Model) -> Found:
     return peft.decode(file.tensors, [layer for layer, _ in layers(model)], file.metadata)
 
 
-def family_of_lora(metadata: Metadata, names: Iterable[str]) -> str | None:
-    """The family a LoRA says it is for, where it says one that is not Stable Diffusion 1."""
+def family_of_lora(metadata: Metadata, tensors: Mapping[str, Tensor]) -> str | None:
+    """The family a LoRA says it is for, else the one whose text is as wide as what its cross-attention reads."""
     base = metadata.get("ss_base_model_version", "")
-    if base.startswith("sdxl") or any(name.startswith("lora_te2_") for name in names):
+    if base.startswith("sdxl") or any(name.startswith("lora_te2_") for name in tensors):
         return "Stable Diffusion XL"
-    return "Stable Diffusion 2" if metadata.get("ss_v2") == "True" else None
+    if metadata.get("ss_v2") == "True":
+        return "Stable Diffusion 2"
+    if base.startswith("sd_v1"):
+        return "Stable Diffusion 1"
+    read = (down.shape[1] for name, down in tensors.items() if name.endswith("attn2_to_k.lora_down.weight"))
+    return TEXT_WIDTHS.get(next(read, 0))
 
 
 def encode_embedding(weights: Weights, model: Model, metadata: Metadata) -> File:
