@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from safetensors.torch import load_file
 
 from tetrad import library
 from tetrad.diffusion.randomness import generator
@@ -84,3 +85,33 @@ def test_a_word_learned_in_diffusers_is_read(tmp_path: Path) -> None:
     assert isinstance(adapter.weights(), Weights) and adapter.weights().metadata["word"] == "zkr"
     assert torch.equal(adapter.weights().tensors["text_encoder"], vector[None])
     assert TextualInversion.writes == adapter.weights().kind
+
+
+def test_a_word_of_xl_reads_the_same_in_diffusers_from_both_vectors(tmp_path: Path) -> None:
+    """Two tensors in one file; diffusers is given each with its text encoder, as its own guide does."""
+    model = tiny.narrow("sdxl")
+    rows = {
+        text.name: torch.randn(2, text.network.config.hidden_size, generator=generator(0, 0, text.name))
+        for text in model.texts
+    }
+    path = library.save(tmp_path / "zkr", Weights("embedding", rows), model, {"step": "3"})
+    library.save_checkpoint(tmp_path / "model", model, {}, "fp32", "diffusers")
+    theirs = StableDiffusionXLPipeline.from_pretrained(tmp_path / "model", local_files_only=True)
+    tensors = load_file(path)
+    assert tensors.keys() == {"clip_l", "clip_g"}
+    for name, encoder, reader in (
+        ("clip_l", theirs.text_encoder, theirs.tokenizer),
+        ("clip_g", theirs.text_encoder_2, theirs.tokenizer_2),
+    ):
+        theirs.load_textual_inversion(tensors[name], token="zkr", text_encoder=encoder, tokenizer=reader)
+    with torch.no_grad():
+        before = model.condition(["a photo of zkr, smiling"])
+        library.attach(path, model)
+        ours = model.condition(["a photo of zkr, smiling"])
+        tokens, _, pooled, _ = theirs.encode_prompt(
+            "a photo of zkr, smiling", device="cpu", do_classifier_free_guidance=False
+        )
+    assert (ours.tokens - before.tokens).abs().max() > 0.1
+    assert ours.pooled is not None and before.pooled is not None and (ours.pooled - before.pooled).abs().max() > 0.01
+    torch.testing.assert_close(ours.tokens, tokens, **SAME)
+    torch.testing.assert_close(ours.pooled, pooled, **SAME)
