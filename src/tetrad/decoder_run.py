@@ -45,6 +45,7 @@ class DecoderRun:
     model: str = "builtin"
     vae: str = "Automatic"
     vae_folders: tuple[Path, ...] = ()
+    model_folders: tuple[Path, ...] = ()
     out: str = "runs"
     name: str = ""
     device: str = "auto"
@@ -95,7 +96,7 @@ def together(
     started, settings = time.time(), asked.settings
     yield from notes
     yield Phase("loading the VAE")
-    opened = library.open_vae(asked.model, asked.vae, asked.vae_folders)
+    opened = library.open_vae(asked.model, asked.vae, asked.vae_folders, asked.model_folders)
     yield Note(f"VAE: {opened.choice.rule}")
     yield from (Note(warning, "W5201") for warning in (*opened.choice.warnings, *opened.vae.warnings))
     opened.vae.reload = None  # what it learns is in no file

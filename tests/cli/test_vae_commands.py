@@ -176,3 +176,24 @@ def test_a_picture_that_is_none_is_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(TetradError) as caught:
             vae.encode(path)
         assert caught.value.code == code and path.name in caught.value.message
+
+
+def test_a_web_uis_folders_count_as_they_do_there(
+    checkpoint: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "models" / "VAE"
+    folder.mkdir(parents=True)
+    (folder / "category.safetensors").write_bytes(other.read_bytes())
+    vae.show(str(checkpoint), models_dir=tmp_path)
+    said = capsys.readouterr()
+    assert "its name begins with the checkpoint's (cat)" in said.out and "warning: the VAE" in said.err
+
+
+def test_latents_have_their_familys_scale(tmp_path: Path) -> None:
+    weights = tiny.weights(family="sdxl")
+    files.write(tmp_path / "xl.safetensors", ldm.encode(weights, "sdxl"), weights.metadata)
+    opened = library.open_vae(str(tmp_path / "xl.safetensors"))
+    assert opened.vae.scale == 0.13025 and opened.title == "Stable Diffusion XL"
+    vae.encode(PICTURE, str(tmp_path / "xl.safetensors"), out=tmp_path / "a.safetensors")
+    with pytest.raises(TetradError, match="give a model of Stable Diffusion XL"):
+        vae.decode(tmp_path / "a.safetensors")

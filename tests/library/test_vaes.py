@@ -142,6 +142,16 @@ WRONG: dict[str, tuple[Callable[[Path], Path], str, str]] = {
         "E5205",
         r"\(3, 16, 3, 3\), not \(16, 16, 3, 3\)",
     ),
+    "odd groups": (
+        lambda at: vaes.folder(at / "vae", vaes.modern(), norm_num_groups=0),
+        "E5204",
+        "the layers of a VAE",
+    ),
+    "odd metadata": (
+        lambda at: vaes.safe(at / "a.safetensors", vaes.bare(), {"tetrad.architecture": "{", "tetrad.scale": "x"}),
+        "E5204",
+        "the layers of a VAE",
+    ),
     "odd layers": (
         lambda at: vaes.safe(at / "a.safetensors", reshaped("encoder.down.0.block.0.conv1.weight", 3, 4, 3, 3)),
         "E5204",

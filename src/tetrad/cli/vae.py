@@ -19,7 +19,8 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Option(help="Checkpoint, diffusers folder, or builtin.")]
 Choose = Annotated[str, typer.Option(help="Automatic, None (the checkpoint's own), a file's name, or a path.")]
-Folders = Annotated[list[Path] | None, typer.Option("--vae-dir", help="Folder of VAE files; may be given again.")]
+VaeDir = Annotated[Path | None, typer.Option(help="Folder of VAE files; not given: runs.")]
+ModelsDir = Annotated[Path | None, typer.Option(help="Folder of A1111, Forge or ComfyUI, whose VAEs are found too.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 
 
@@ -27,12 +28,14 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 def show(
     model: Annotated[str, typer.Argument(help="Checkpoint, diffusers folder, builtin, or a VAE's own file.")],
     vae: Choose = "Automatic",
-    vae_dir: Folders = None,
+    vae_dir: VaeDir = None,
+    models_dir: ModelsDir = None,
 ) -> None:
     """Say which VAE a model is used with and by which rule, its family and its hash."""
+    from tetrad import library
     from tetrad.library.vae_facts import facts
 
-    found = facts(model, vae, vae_dir or ())
+    found = facts(model, vae, library.folders(models_dir, vae=vae_dir))
     for name, value in found.lines:
         print(f"{name:<11}{value}")
     warn(found.warnings)
@@ -43,7 +46,8 @@ def encode(
     picture: Annotated[Path, typer.Argument(help="Picture file.")],
     model: Model = "builtin",
     vae: Choose = "Automatic",
-    vae_dir: Folders = None,
+    vae_dir: VaeDir = None,
+    models_dir: ModelsDir = None,
     device: Device = "auto",
     out: Annotated[
         Path | None, typer.Option(help="File to write; the picture's name with .latent.safetensors.")
@@ -56,7 +60,7 @@ def encode(
     out = out or picture.with_name(f"{picture.stem}.latent.safetensors")
     library.check_out(out)
     pixels = pixels_of(picture)
-    opened = opened_vae(model, vae, vae_dir, device)
+    opened = opened_vae(model, vae, vae_dir, models_dir, device)
     mean, std = opened.vae.encode(pixels[None])
     write_latents(out, mean[0], std[0], opened)
     warn(opened.vae.warnings)
@@ -68,7 +72,8 @@ def decode(
     latents: Annotated[Path, typer.Argument(help="Latent file, as `tetrad vae encode` writes it.")],
     model: Model = "builtin",
     vae: Choose = "Automatic",
-    vae_dir: Folders = None,
+    vae_dir: VaeDir = None,
+    models_dir: ModelsDir = None,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="PNG file to write; the latent file's name with .png.")] = None,
 ) -> None:
@@ -80,7 +85,7 @@ def decode(
 
     out = out or latents.with_name(f"{latents.name.removesuffix('.safetensors').removesuffix('.latent')}.png")
     library.check_out(out, ".png")
-    opened = opened_vae(model, vae, vae_dir, device)
+    opened = opened_vae(model, vae, vae_dir, models_dir, device)
     png.save(out, to_image(opened.vae.decode(read_latents(latents, opened)[None])[0]))
     warn(opened.vae.warnings)
     print(out)
@@ -93,7 +98,8 @@ def compare(
         list[str] | None, typer.Option(help="A VAE to compare, by name or path; None is the checkpoint's own.")
     ] = None,
     model: Model = "builtin",
-    vae_dir: Folders = None,
+    vae_dir: VaeDir = None,
+    models_dir: ModelsDir = None,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("vaes.png"),
 ) -> None:
@@ -105,7 +111,7 @@ def compare(
     pixels = pixels_of(picture)
     found = []
     for choice in vae or ["None"]:
-        opened = opened_vae(model, choice, vae_dir, device)
+        opened = opened_vae(model, choice, vae_dir, models_dir, device)
         made = opened.vae.decode(opened.vae.encode(pixels[None])[0])[0].cpu()
         found.append(comparison.Reconstruction(opened.name, made, pixels))
         warn(opened.vae.warnings)
@@ -124,7 +130,9 @@ def bake(
     """Write a checkpoint with another VAE inside, all else bit for bit as it was."""
     from tetrad import library
 
-    warn(library.bake(model, vae, out))
+    changed, warnings = library.bake(model, vae, out)
+    warn(warnings)
+    print(f"{changed} tensors of the VAE are other ones now; all else is as it was, bit for bit", file=sys.stderr)
     print(out)
 
 
@@ -141,13 +149,14 @@ def extract(
     print(out)
 
 
-def opened_vae(model: str, choice: str, folders: list[Path] | None, device: str) -> "Opened":
+def opened_vae(model: str, choice: str, vae_dir: Path | None, models_dir: Path | None, device: str) -> "Opened":
     """The VAE that these options name, on its device; which it is goes to stderr."""
     from tetrad import library
     from tetrad.training.device import chosen
 
     place = chosen(device)
-    opened = library.open_vae(model, choice, folders or ())
+    where = library.folders(models_dir, vae=vae_dir)
+    opened = library.open_vae(model, choice, where["vae"], where["checkpoint"])
     opened.vae.network.to(place.device)
     print(f"VAE: {opened.choice.rule}", file=sys.stderr)
     warn(opened.choice.warnings)
@@ -174,4 +183,4 @@ def pixels_of(picture: Path) -> "Tensor":
 
 def warn(warnings: "list[str] | tuple[str, ...]") -> None:
     for warning in warnings:
-        print(warning, file=sys.stderr)
+        print(f"warning: {warning}", file=sys.stderr)

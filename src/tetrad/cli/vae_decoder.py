@@ -15,7 +15,8 @@ def vae_decoder(
     ],
     model: Annotated[str, typer.Option(help="Checkpoint, diffusers folder, or builtin: whose latents.")] = "builtin",
     vae: Annotated[str, typer.Option(help="Automatic, None (the checkpoint's own), a name, or a path.")] = "Automatic",
-    vae_dir: Annotated[list[Path] | None, typer.Option(help="Folder of VAE files; may be given again.")] = None,
+    vae_dir: Annotated[Path | None, typer.Option(help="Folder of VAE files; not given: runs.")] = None,
+    models_dir: Annotated[Path | None, typer.Option(help="Folder of A1111, Forge or ComfyUI.")] = None,
     out: Annotated[str, typer.Option(help="Folder in which the run's folder is made.")] = "runs",
     name: Annotated[str, typer.Option(help="Name of the run and its file.")] = "",
     steps: Annotated[int, typer.Option(help="Updates.")] = 1000,
@@ -29,12 +30,14 @@ def vae_decoder(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
 ) -> None:
     """Teach a VAE's decoder; its encoder and so every latent stays as it is. Writes a VAE that other programs read."""
+    from tetrad import library
     from tetrad.cli import train
     from tetrad.decoder_run import DecoderRun, train_decoder
     from tetrad.training.vae_decoder import DecoderTraining
 
     settings = DecoderTraining(steps, batch_size, crop, learning_rate, detail, ema_decay, seed)
-    asked = DecoderRun(images, model, vae, tuple(vae_dir or ()), out, name, device, settings)
+    where = library.folders(models_dir, vae=vae_dir)
+    asked = DecoderRun(images, model, vae, where["vae"], where["checkpoint"], out, name, device, settings)
     finished = terminal.watched(train_decoder(asked, stop=train.StopRequest()), as_json)
     if finished is None:
         sys.exit(train.INTERRUPTED)

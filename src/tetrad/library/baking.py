@@ -83,8 +83,10 @@ def own_vae(path: Path, scale: float) -> Vae:
     return Vae(network(weights, USUAL_GROUPS, f"the VAE of {path.name}"), scale, reloader(path, USUAL_GROUPS))
 
 
-def bake(model: Path, source: Path, out: Path) -> list[str]:
-    """Write the checkpoint with the VAE of `source` inside, everything else bit for bit; what a person should know.
+def bake(model: Path, source: Path, out: Path) -> tuple[int, list[str]]:
+    """Write the checkpoint with the VAE of `source` inside, everything else bit for bit.
+
+    Gives back how many tensors are others than they were, and what to warn about.
 
     Each tensor keeps the name, the shape and the precision that the checkpoint has for it; where it had no VAE, LDM's
     names and the checkpoint's most frequent precision. Raises E5204 where the VAE does not fit, E5209 where the file
@@ -99,11 +101,12 @@ def bake(model: Path, source: Path, out: Path) -> list[str]:
     own = own_vae(model, FAMILIES[family].scale)
     warnings = loaded(source, own, f"{model.name} is {FAMILIES[family].title}").warnings
     file, new = files.read(model), read_vae(source).tensors
+    pickled = not files.names(model)  # of which the metadata would be a trainer's whole state
     tensors, changed = with_vae(file.tensors, new, source.name)
-    about = {key: value for key, value in file.metadata.items() if key != "modelspec.hash_sha256"}
+    about = {} if pickled else {key: value for key, value in file.metadata.items() if key != "modelspec.hash_sha256"}
     files.write(out, tensors, about | {"tetrad.vae": source.name})
     check_same(out, tensors)
-    return [*warnings, f"{changed} tensors of the VAE are other ones now; all else is as it was, bit for bit"]
+    return changed, warnings
 
 
 def with_vae(tensors: dict[str, Tensor], new: dict[str, Tensor], name: str) -> tuple[dict[str, Tensor], int]:

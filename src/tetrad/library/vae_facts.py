@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from tetrad.builtin import model_path
 from tetrad.errors import TetradError
 from tetrad.formats import files, sniff, vae
 from tetrad.library.baking import family_of, own_vae
+from tetrad.library.finding import Folders
 from tetrad.library.mounting import choose_vae
 from tetrad.library.vaes import USUAL_GROUPS, family_told, loaded, network, read_vae, vae_file
 from tetrad.models import FAMILIES, spaces
@@ -28,7 +28,7 @@ class Facts:
         self.lines.append((name, value))
 
 
-def facts(model: str, choice: str, folders: Sequence[Path]) -> Facts:
+def facts(model: str, choice: str, where: Folders) -> Facts:
     """Of a checkpoint: which VAE it is used with, by which rule, whose it is. Of a VAE's own file: whose it is."""
     path = model_path(model)
     found = Facts()
@@ -40,7 +40,7 @@ def facts(model: str, choice: str, folders: Sequence[Path]) -> Facts:
     found.add("model", f"{path}, {family.title}")
     own = own_vae(path, family.scale)
     found.add("inside", "no VAE" if own.missing else f"a VAE, {digest_of(read_vae(path))}")
-    chosen = choose_vae(path, choice, folders)
+    chosen = choose_vae(path, choice, where["vae"], where["checkpoint"])
     found.add("used", chosen.rule)
     found.warnings += chosen.warnings
     if chosen.path is not None:

@@ -94,12 +94,12 @@ def check_shapes(weights: Weights) -> None:
 
 def network(weights: Weights, usual_groups: int, what: str) -> AutoencoderKL:
     """diffusers' module with a VAE's tensors, as float32, frozen.  E5204 and E5205 where they do not make one."""
-    about = {GROUPS: usual_groups} | json.loads(weights.metadata.get("tetrad.architecture", "{}"))
     tensors = weights.part("vae")
     try:
+        about = {GROUPS: usual_groups} | json.loads(weights.metadata.get("tetrad.architecture", "{}"))
         with torch.device("meta"):
             made = AutoencoderKL(**shapes.vae(tensors, about))
-    except (LookupError, ValueError) as error:  # a tensor that tells the shape is missing, or tells an odd one
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # what tells the shape is missing or odd
         raise TetradError("E5204", f"{what} does not have the layers of a VAE ({error}); it is damaged") from error
     try:
         shapes.fill(made, tensors, what)
@@ -196,13 +196,21 @@ def family_told(path: Path, weights: Weights) -> tuple[spaces.Space | None, str]
     file = vae_file(path)
     if file.stat().st_size < LARGEST and (known := spaces.KNOWN.get(files.file_hash(file))):
         return known[1], f"it is {known[0]}, by its hash"
-    if scale := weights.metadata.get("tetrad.scale"):
-        return spaces.of_scale(float(scale)), f"its configuration says that its latents are scaled by {scale}"
+    if scale := number(weights.metadata.get("tetrad.scale", "")):
+        return spaces.of_scale(scale), f"its configuration says that its latents are scaled by {scale}"
     architecture = weights.metadata.get("modelspec.architecture", "")
     for space in spaces.SPACES:
         if architecture.startswith(space.architecture):
             return space, f"its metadata says {architecture}"
     return None, ""
+
+
+def number(text: str) -> float:
+    """A number in words, 0 where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def same_encoder(one: AutoencoderKL, other: AutoencoderKL) -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 Change = Callable[[Tensor], Tensor]
 Pieces = Iterable[tuple[int, Tensor]]  # the first row, and the rows that begin there
 
-SIZE = 2**24  # numbers in a strip, about: 64 MiB of them in float32
+SIZE = 2**22  # numbers in a strip, about: 16 MiB of them in float32
 
 
 def decoded(network: AutoencoderKL, z: Tensor, hold: torch.device) -> Tensor:
