@@ -118,3 +118,24 @@ def test_the_average_is_there_only_while_it_is_asked_for() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_the_numbers_may_be_chosen(precision: device.Precision) -> None:
     assert device.chosen("cpu", precision).dtype == device.NUMBERS[precision]
+
+
+def test_the_lean_adamw_is_torchs_whoever_learns_and_after_a_resume() -> None:
+    def weights() -> list[nn.Parameter]:
+        return [nn.Parameter(torch.randn(7, 5, generator=generator(0, n, "w"))) for n in range(3)]
+
+    ours, plain = weights(), weights()
+    optimizer, theirs = made("adamw", {"unet": ours}), torch.optim.AdamW(plain, lr=UNSCHEDULED, fused=False)
+    for step in range(6):
+        for number, (mine, other) in enumerate(zip(ours, plain, strict=True)):
+            learns = step < 2 or number != 1  # the second one comes to rest
+            mine.grad = torch.randn(7, 5, generator=generator(1, step, f"g{number}")) if learns else None
+            other.grad = None if mine.grad is None else mine.grad.clone()
+        optimizer.step()
+        theirs.step()
+        if step == 3:
+            state = optimizer.state_dict()
+            optimizer = made("adamw", {"unet": ours})
+            optimizer.load_state_dict(state)
+    torch.testing.assert_close(ours, plain, rtol=1e-6, atol=1e-7)
+    assert optimizer.state[ours[0]]["step"] == 6 and optimizer.state[ours[1]]["step"] == 2

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from tetrad.errors import TetradError
+from tetrad.training.adamw import FusedAdamW
 
 Name = Literal["adamw", "adamw8bit", "adafactor"]
 Groups = Mapping[str, list[nn.Parameter]]
@@ -20,7 +21,7 @@ def made(name: Name, groups: Groups, weight_decay: float = 0.01) -> Optimizer:
 
 def adamw(groups: Groups, rates: Mapping[str, float] | None = None, weight_decay: float = 0.01) -> Optimizer:
     """AdamW with a group for each part, which keeps its rate where the loop has no schedule for it."""
-    return fused_adamw(named(groups, rates or {}), weight_decay)
+    return FusedAdamW(named(groups, rates), weight_decay)
 
 
 def named(groups: Groups, rates: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
@@ -29,14 +30,6 @@ def named(groups: Groups, rates: Mapping[str, float] | None = None) -> list[dict
     return [
         {"params": parameters, "lr": own.get(name, UNSCHEDULED), "name": name} for name, parameters in groups.items()
     ]
-
-
-def fused_adamw(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
-    """One kernel for all tensors, four times faster than the plain loop on a CPU as on a GPU.
-
-    [Loshchilov & Hutter 2019]
-    """
-    return AdamW(groups, weight_decay=weight_decay, fused=True)
 
 
 def adamw_8bit(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
@@ -65,7 +58,7 @@ def adafactor(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
 
 
 OPTIMIZERS: dict[Name, Callable[[list[dict[str, Any]], float], Optimizer]] = {
-    "adamw": fused_adamw,
+    "adamw": FusedAdamW,
     "adamw8bit": adamw_8bit,
     "adafactor": adafactor,
 }

@@ -30,6 +30,7 @@ class AtOnce:
 
     def __init__(self, optimizer: Optimizer, max_grad_norm: float, scaling: Scaling | None = None) -> None:
         self.optimizer = optimizer
+        self.parameters = list(parameters(optimizer))
         self.max_grad_norm = max_grad_norm
         self.scaling = scaling
 
@@ -38,17 +39,25 @@ class AtOnce:
 
     def finish(self) -> tuple[Tensor, Tensor]:
         """Update and forget the gradients; their norm before clipping, and whether the training has diverged."""
-        gradients = [p.grad for p in parameters(self.optimizer) if p.grad is not None]
-        scale = torch.ones(()) if self.scaling is None else self.scaling.scale
-        norm = nn.utils.get_total_norm(gradients) / scale.to(gradients[0].device if gradients else scale.device)
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        scale = torch.ones((), device=self.parameters[0].device) if self.scaling is None else self.scaling.scale
+        norm = length(gradients, like=scale) / scale
         bad = norm.isfinite().logical_not().float()
-        divisor = scale.to(norm.device) * shortening(norm, self.max_grad_norm)
+        divisor = scale * shortening(norm, self.max_grad_norm)
         guarded(self.optimizer, gradients, divisor, bad)
         self.optimizer.zero_grad()
         return norm, diverged(bad, self.scaling)
 
     def close(self) -> None:
         """Nothing was changed that would have to be changed back."""
+
+
+def length(gradients: list[Tensor], like: Tensor) -> Tensor:
+    """The norm of all of them together, a scalar."""
+    if not gradients:
+        return torch.zeros_like(like)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
 
 
 def shortening(norm: Tensor, max_grad_norm: float) -> Tensor:
