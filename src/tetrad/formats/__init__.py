@@ -28,6 +28,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "sd1": ("a Stable Diffusion 1 checkpoint", ("model.diffusion_model.input_blocks.",), ()),
     "unet": ("a U-Net without its text encoder", ("time_embedding.linear_1.", "time_embed.0."), ()),
     "text": ("a text encoder without its U-Net", ("text_model.", "transformer.resblocks.", "encoder.layers."), ()),
+    "checkpoint": ("a whole checkpoint", (), ()),  # of whichever family
     "embedding": ("a Textual Inversion embedding", ("emb_params", "string_to_param", "clip_l", "clip_g"), ()),
     "vae": ("a VAE", ("first_stage_model.", "encoder.conv_in.", "decoder.conv_in.", "encoder.down"), ()),
 }

@@ -7,11 +7,14 @@ from pathlib import Path
 from torch import Tensor
 
 from tetrad.errors import TetradError, naming
-from tetrad.formats import a1111, described, files, kohya, peft, sniff
+from tetrad.formats import a1111, described, files, kohya, ldm, peft, sniff
 from tetrad.formats.files import Content, File
+from tetrad.library.folders import write_folder
+from tetrad.library.models import folder_weights, single_file
 from tetrad.methods import METHODS, hypernetwork, textual_inversion
 from tetrad.methods.base import Adapter
 from tetrad.methods.lora import layers
+from tetrad.models import FAMILIES
 from tetrad.models.base import Model
 from tetrad.weights import Weights
 
@@ -31,10 +34,17 @@ class Spelling:
     unless the spelling has to put them another way.
     """
 
-    suffix: str  # the ending of such a file, ".safetensors"
-    encode: Callable[[Weights, Model, Metadata], Content]
+    suffix: str  # the ending of such a file, ".safetensors"; "" for a folder
+    encode: Callable[[Weights, Model, Metadata], "Content | Folder"]
     decode: Callable[[File, Model], Found]
     says: Callable[[Weights], Weights] = lambda weights: weights
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Something learned that is written as many files."""
+
+    write: Callable[[Path], None]
 
 
 def read(path: Path, model: Model, kind: str = "") -> Weights:
@@ -43,11 +53,14 @@ def read(path: Path, model: Model, kind: str = "") -> Weights:
     Raises E5101 where it is nothing learned, or not of the kind asked for, E5103 where keys find no place, and what
     the kind's own spellings raise where it was made for another model.
     """
+    if path.is_dir():
+        return of_family(model, *folder_weights(path))
     file = files.read(path)
-    found = a1111.kind(file.tensors) or sniff(file.tensors)
+    said = a1111.kind(file.tensors) or sniff(file.tensors)
+    found = "checkpoint" if said in FAMILIES else said
     if found not in SPELLINGS or kind not in ("", found):
         wanted = described(kind) if kind else "something learned: " + " or ".join(map(described, SPELLINGS))
-        raise TetradError("E5101", f"{path} is {described(found)}, not {wanted}")
+        raise TetradError("E5101", f"{path} is {described(said)}, not {wanted}")
     with naming(path):
         readings = [spelling.decode(file, model) for spelling in SPELLINGS[found].values()]
     weights, homeless = min(readings, key=lambda reading: len(reading[1]))
@@ -83,7 +96,8 @@ def save(path: Path, weights: Weights, model: Model, metadata: Metadata, spellin
         path = path.with_suffix("")
     path = path.with_name(path.name + chosen.suffix)
     about = {**weights.metadata, **metadata, "name": path.name.removesuffix(chosen.suffix)}
-    files.put(path, chosen.encode(weights, model, about))
+    content = chosen.encode(weights, model, about)
+    content.write(path) if isinstance(content, Folder) else files.put(path, content)
     again, wanted = read(path, model, weights.kind).tensors, chosen.says(weights).tensors
     wrong = wanted.keys() ^ again.keys() or {
         name for name, tensor in wanted.items() if not again[name].to(tensor.dtype).equal(tensor.cpu())
@@ -157,6 +171,29 @@ def decode_hypernetwork(file: File, model: Model) -> Found:
     return weights, homeless
 
 
+def encode_ldm(weights: Weights, model: Model, metadata: Metadata) -> File:
+    return single_file(weights, model, {key: value for key, value in metadata.items() if key != "name"})
+
+
+def decode_ldm(file: File, model: Model) -> Found:
+    """A whole checkpoint; E5102 where it is of another family."""
+    family = sniff(file.tensors)
+    return of_family(model, family, ldm.decode(file.tensors, file.metadata, family)), []
+
+
+def encode_folder(weights: Weights, model: Model, metadata: Metadata) -> Folder:
+    return Folder(lambda path: write_folder(path, model, weights))
+
+
+def of_family(model: Model, family: str, weights: Weights) -> Weights:
+    """The weights, where they are of the model's own family.  E5102 where they are not."""
+    if family != model.family:
+        raise TetradError(
+            "E5102", f"this is {described(family)}, but {model.name} is {model.title}; give one of the same family"
+        )
+    return weights
+
+
 READERS = {method.writes: method for method in METHODS.values()}
 SPELLINGS: dict[str, dict[str, Spelling]] = {
     "lora": {
@@ -168,4 +205,8 @@ SPELLINGS: dict[str, dict[str, Spelling]] = {
         "pt": Spelling(".pt", encode_embedding_pt, decode_embedding),
     },
     "hypernetwork": {"pt": Spelling(".pt", encode_hypernetwork, decode_hypernetwork)},
+    "checkpoint": {
+        "ldm": Spelling(".safetensors", encode_ldm, decode_ldm),
+        "diffusers": Spelling("", encode_folder, decode_ldm),
+    },
 }
