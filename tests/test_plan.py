@@ -33,6 +33,15 @@ def test_the_text_encoder_may_have_a_rate_of_its_own_and_rests_after_its_share()
     assert at(train, USUAL, step=6) == {"unet": 1e-4, "text_encoder": 0.0}
 
 
+def test_a_group_learns_at_its_pace_times_its_parts_rate() -> None:
+    train = Train(steps=10, learning_rate="0.002:5, 0.001", text_encoder_share=0.5)
+    found = plan.rates(train, USUAL, ("unet", "unet ×16", "text_encoder ×16"), ("text_encoder",))
+    assert {group: schedule(5) for group, schedule in found.items()} == pytest.approx(
+        {"unet": 0.002, "unet ×16": 0.032, "text_encoder ×16": 0.016}
+    )
+    assert found["unet ×16"](6) == pytest.approx(0.016) and found["text_encoder ×16"](6) == 0
+
+
 def test_steps_are_counted_on_from_what_a_run_goes_on_from() -> None:
     start = Weights("lora", {}, {"step": "500"})
     recipe = Recipe(start="x.safetensors", data=Data(word="zkr"))

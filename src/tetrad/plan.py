@@ -67,13 +67,14 @@ def steps_of(start: Weights | None) -> int:
 
 
 def rates(train: Train, usual: Mapping[str, str], groups: Iterable[str], texts: Collection[str]) -> dict[str, Schedule]:
-    """The learning rate of each part that learns; a group's own pace is the optimizer's affair.
+    """The learning rate of each group that learns, its own pace included.
 
     It is the recipe's own, or else the method's usual one. Where the recipe gives one rate for all, a part that
     usually learns at half the rate does so still. What belongs to a text encoder rests after its share of the steps.
     """
     found = {}
-    for part in {part_and_pace(group)[0]: None for group in groups}:
+    for group in groups:
+        part, pace = part_and_pace(group)
         text, own, base = part in texts, usual.get(part, usual[""]), usual.get("", "")
         if text and train.text_encoder_learning_rate != "":
             schedule = shaped(train, train.text_encoder_learning_rate)
@@ -81,7 +82,8 @@ def rates(train: Train, usual: Mapping[str, str], groups: Iterable[str], texts: 
             schedule = slowed(shaped(train, train.learning_rate), ratio(own, base))
         else:
             schedule = shaped(train, own)
-        found[part] = schedule.until(round(train.text_encoder_share * train.steps)) if text else schedule
+        schedule = slowed(schedule, pace)
+        found[group] = schedule.until(round(train.text_encoder_share * train.steps)) if text else schedule
     return found
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from tetrad.errors import TetradError, naming
 from tetrad.formats import a1111, described, files, kohya, ldm, peft, sniff
 from tetrad.formats.files import Content, File
-from tetrad.library.folders import write_folder
 from tetrad.library.models import folder_weights, single_file
+from tetrad.library.pipelines import write_folder
 from tetrad.methods import METHODS, hypernetwork, textual_inversion
 from tetrad.methods.base import Adapter
 from tetrad.methods.lora import layers

@@ -1,0 +1,78 @@
+"""Two steps of a method on a Stable Diffusion 1 of full width and random numbers, then its file; run by test_memory.py.
+
+    python tests/slow/full_width.py lora|dreambooth PIXELS FOLDER
+
+It prints one line of JSON: peak memory in bytes, the file's size in bytes, seconds of a step.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from tetrad import library
+from tetrad.data.batches import Batch
+from tetrad.diffusion.objective import Objective
+from tetrad.diffusion.randomness import generator
+from tetrad.methods import METHODS
+from tetrad.models import FAMILIES
+from tetrad.models.base import Model, freeze
+from tetrad.training.loop import training_steps
+from tetrad.training.optimizers import adamw
+from tetrad.training.remember import Remembered
+from tetrad.weights import Weights
+
+TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+LEVELS = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
+SIDES = {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
+
+
+def filled(network: nn.Module, part: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """Small random numbers of the network's shapes, by canonical name."""
+    for name, tensor in network.state_dict().items():
+        if not name.endswith("position_ids"):
+            yield f"{part}.{name}", torch.empty(tensor.shape).normal_(std=0.02)
+
+
+def model() -> Model:
+    with torch.device("meta"):
+        networks = {
+            "unet": UNet2DConditionModel(cross_attention_dim=768),
+            "text_encoder": CLIPTextModel(CLIPTextConfig(max_position_embeddings=77, vocab_size=49408, **TEXT)),
+            "vae": AutoencoderKL(**LEVELS, **SIDES),
+        }
+    tensors = dict(item for part, network in networks.items() for item in filled(network, part))
+    built = FAMILIES["sd1"].build(Weights("checkpoint", tensors), "full width")
+    freeze(built)
+    return built
+
+
+def main(kind: str, pixels: int, folder: Path) -> None:
+    torch.manual_seed(0)
+    learner = model()
+    adapter = METHODS[kind]().attach(learner, generator(0, 0, "method"))
+    groups = {"unet": adapter.groups()["unet"]}  # the text encoder rests in both, so that they compare
+    batch = Batch(torch.randn(1, 4, pixels // 8, pixels // 8), ("a photo of zkr",), torch.ones(1))
+    started = time.process_time()
+    for _ in training_steps(
+        learner, Remembered(learner), Objective(), [[batch]] * 2, adamw(groups, dict.fromkeys(groups, 1e-6)), seed=0
+    ):
+        pass
+    seconds = (time.process_time() - started) / 2
+    weights = adapter.weights()
+    halved = replace(weights, tensors={name: tensor.half() for name, tensor in weights.tensors.items()})
+    path = library.save(folder / kind, halved, learner, {})
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"peak": peak, "size": path.stat().st_size, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

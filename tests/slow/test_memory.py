@@ -1,0 +1,28 @@
+"""What a step takes on a real Stable Diffusion 1, without a GPU; docs/memory.md has the figures.
+
+Not run unless asked for (`pytest -m slow`): minutes, and up to 20 GiB of memory.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GIB = 2**30
+# By method: the most memory that two steps at 512 pixels and the saving of the result may take, and the file's size.
+LIMITS = {"lora": (9 * GIB, 38e6), "dreambooth": (20 * GIB, 2.2e9)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(LIMITS))
+def test_two_steps_at_full_width_fit(kind: str, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("full_width.py")
+    done = subprocess.run(
+        [sys.executable, script, kind, "512", tmp_path], capture_output=True, text=True, check=True, timeout=7200
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(kind, {name: f"{value:,.0f}" for name, value in found.items()})
+    most, size = LIMITS[kind]
+    assert found["peak"] < most and found["size"] == pytest.approx(size, rel=0.05)
