@@ -12,7 +12,7 @@ import pytest
 
 GIB = 2**30
 # By method: the most memory that two steps at 512 pixels and the saving of the result may take, and the file's size.
-LIMITS = {"lora": (9 * GIB, 38e6), "dreambooth": (20 * GIB, 2.2e9)}
+LIMITS = {"lora": (9 * GIB, 19e6), "dreambooth": (20 * GIB, 2.13e9)}
 
 
 @pytest.mark.slow
