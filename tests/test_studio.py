@@ -53,6 +53,7 @@ def studio(home: Path) -> Studio:
     """A studio whose model is the tiny one."""
     made = Studio.__new__(Studio)
     made.where, made.path, made.model = library.folders(home), home / "tiny.safetensors", tiny.model()
+    made.vae, made.decode = library.Choice(None, ""), None
     made.path.touch()
     return made
 

@@ -18,7 +18,10 @@ from tetrad.generation.prompts import Network
 from tetrad.generation.request import Request
 from tetrad.library import Folders
 from tetrad.models.base import Model
+from tetrad.models.vae import raw_picture
 from tetrad.training.device import chosen, settle
+
+BARE = "bare"  # no VAE at all: the latents themselves, to see what a missing one looks like
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,23 @@ class Attachment:
 class Studio:
     """A loaded model and the folders in which the networks of a prompt are found."""
 
-    def __init__(self, model: str = "builtin", where: Folders | None = None, device: str = "auto") -> None:
-        """E5001 … for a model that cannot be used, E8001 for a device that is not there."""
+    def __init__(
+        self, model: str = "builtin", where: Folders | None = None, device: str = "auto", vae: str = "Automatic"
+    ) -> None:
+        """`vae` is Automatic, None (the one inside), a name, a path, or BARE.
+
+        E5001 … for a model that cannot be used, E5206 for a VAE that is not there, E8001 for a device that is not.
+        """
         self.where = where or library.folders()
         self.path = checkpoint(model, self.where)
+        self.decode = raw_picture if vae == BARE else None
         place = chosen(device)
+        wanted = "None" if vae == BARE else vae
+        self.vae = library.choose_vae(self.path, wanted, self.where["vae"], self.where["checkpoint"])
         self.model = library.load_model(str(self.path))
         settle(self.model, place)
+        if self.vae.path:
+            library.mount(self.vae.path, self.model)
 
     def draw(self, requests: Sequence[Request], batch_size: int = 8) -> Iterator[Drawn]:
         """A picture for each request, in order; each as if it were drawn alone.
@@ -66,8 +79,14 @@ class Studio:
         for attachments, alike in groupby(asked, key=lambda each: each[1]):
             group = [with_size(request, self.model) for request, _ in alike]
             with self.attached(attachments):
-                for request, picture in zip(group, pictures(self.model, group, batch_size), strict=True):
+                for request, picture in zip(group, pictures(self.model, group, batch_size, self.decode), strict=True):
                     yield Drawn(to_image(picture), request, infotext.written(request, self.facts(attachments)))
+
+    def notes(self) -> list[str]:
+        """What a person should know of the VAE: where another may have been meant, where it had to be helped."""
+        found = [*self.vae.warnings, *self.model.vae.warnings]
+        self.model.vae.warnings.clear()
+        return found
 
     @contextmanager
     def attached(self, attachments: Sequence[Attachment]) -> Iterator[None]:
@@ -87,6 +106,8 @@ class Studio:
         return {
             "Model hash": library.model_hashes(str(self.path))[0][:10],
             "Model": "builtin" if self.path == model_path("builtin") else self.path.stem,
+            "VAE hash": library.file_hash(self.vae.path)[:10] if self.vae.path and self.vae.path.is_file() else "",
+            "VAE": self.vae.path.name if self.vae.path else "",
             **{HASHES[kind][0]: listed(names) for kind, names in named.items()},
             "Version": f"tetrad {__version__}",
         }

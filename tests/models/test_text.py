@@ -87,12 +87,22 @@ def test_a_comma_at_the_very_end_of_a_full_chunk_moves_nothing() -> None:
 
 
 def test_weights_multiply_hidden_states_and_the_mean_is_kept(model: Model) -> None:
+    torch.nn.init.constant_(model.texts[0].inner.get_submodule("final_layer_norm").bias, 0.1)  # as trained ones have
     plain = read(model, ["a red cat"]).tokens
     weighted = read(model, [(Piece("a "), Piece("red", 1.5), Piece(" cat"))]).tokens
     wanted = plain.clone()
     wanted[:, 2] *= 1.5  # the start, "a", "red"
     torch.testing.assert_close(weighted, wanted * plain.mean() / wanted.mean())
     torch.testing.assert_close(weighted.mean(), plain.mean())
+
+
+def test_a_mean_of_nothing_but_rounding_is_not_kept(model: Model) -> None:
+    """A norm that was never trained leaves a mean of 1e-9, by which the words would be multiplied and divided."""
+    plain = read(model, ["a red cat"]).tokens
+    wanted = plain.clone()
+    wanted[:, 2] *= 1.5
+    assert plain.mean().abs() < 1e-6
+    torch.testing.assert_close(read(model, [(Piece("a "), Piece("red", 1.5), Piece(" cat"))]).tokens, wanted)
 
 
 def test_pieces_of_weight_one_are_the_plain_text(model: Model) -> None:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from tetrad.cli import advice, demo, generate, train, vae
+from tetrad.cli import advice, demo, generate, grid, train, vae
 from tetrad.errors import TetradError
 
 # Set before any import of the libraries that read them: nothing is fetched, nothing chats on the terminal.
@@ -29,6 +29,7 @@ app.command("generate")(generate.generate)
 app.command("recommend")(advice.recommend)
 app.command("probe")(advice.probe)
 app.add_typer(vae.app, name="vae")
+app.command("grid")(grid.grid)
 
 
 def main() -> None:

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from tetrad.generation.infotext import Infotext
     from tetrad.generation.request import Request
 
-UNREPEATED = "W3201"
+UNREPEATED, OF_THE_VAE = "W3201", "W3203"
 ModelsDir = Annotated[Path | None, typer.Option(help="Folder of A1111, Forge or ComfyUI: everything in it is found.")]
 LoraDir = Annotated[Path | None, typer.Option(help="Folder, searched with all below it, for LoRA files  [runs].")]
 EmbeddingsDir = Annotated[Path | None, typer.Option(help="The same for embeddings  [runs].")]
+Vae = Annotated[str, typer.Option(help="Automatic, None (the model's own), a name in the VAE folders, or a path.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 
 
@@ -50,6 +51,8 @@ def generate(
     from_: Annotated[
         Path | None, typer.Option("--from", help="Repeat a picture by what is written in it; flags win over it.")
     ] = None,
+    vae: Vae = "Automatic",
+    no_vae: Annotated[bool, typer.Option("--no-vae", help="Show the bare latents, as a missing VAE looks.")] = False,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="PNG file to write; an existing one is not overwritten.")] = Path(
         "picture.png"
@@ -84,10 +87,10 @@ def generate(
     start = starts.opened(image, mask, mask_blur, request) if image else None
     if start:
         request = replace(request, start=start, strength=request.strength if strength is not None or from_ else 0.6)
-    from tetrad.studio import Studio, named
+    from tetrad.studio import BARE, Studio, named
 
     named(request, where)  # what is not there is said before a model is loaded
-    studio = Studio(model or model_of(repeated, where), where, device)
+    studio = Studio(model or model_of(repeated, where), where, device, BARE if no_vae else vae)
     many = [replace(request, seed=request.seed + number) for number in range(count)]
     draw(studio, many, batch, out.expanduser())
 
@@ -139,6 +142,8 @@ def draw(studio: Any, requests: list[Any], batch: int, out: Path) -> None:
         if path != out and len(requests) == 1:
             print(f"{out} is already there, so the picture has another name", file=sys.stderr)
         print(path)
+    for words in studio.notes():
+        print(f"{OF_THE_VAE} {words}", file=sys.stderr)
 
 
 def free(path: Path) -> Path:

@@ -1,6 +1,6 @@
 """From requests to pictures: seeded noise, guidance, a sampler, the VAE."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
@@ -16,18 +16,23 @@ from tetrad.generation.request import Request, Start
 from tetrad.models.base import Conditioning, Model, device_of, precision
 from tetrad.models.text import Text
 
+Decode = Callable[[Tensor], Tensor]  # latents (B, 4, h, w) → pictures (B, 3, 8h, 8w) in 0…1
 
-def pictures(model: Model, requests: Sequence[Request], batch_size: int = 8) -> Iterator[Tensor]:
+
+def pictures(
+    model: Model, requests: Sequence[Request], batch_size: int = 8, decode: Decode | None = None
+) -> Iterator[Tensor]:
     """A picture (3, H, W) in 0…1 for each request, in order; like requests that follow each other are drawn together.
 
     A picture depends on its request alone, not on what is drawn beside it (up to the rounding of a larger batch).
+    `decode` stands in for the model's VAE.
     """
     whole = [with_size(request, model) for request in requests]
     for _, alike in groupby(whole, key=lambda request: replace(request, prompt="", negative="", seed=0)):
         group = list(alike)
         for first in range(0, len(group), batch_size):
             *_, latents = denoised(model, group[first : first + batch_size])
-            for picture in model.vae.decode(latents).cpu():
+            for picture in (decode or model.vae.decode)(latents).cpu():
                 yield pasted(picture, group[0].start)
 
 

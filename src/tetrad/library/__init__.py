@@ -1,7 +1,7 @@
 """Open or save anything by its path: the one place where files meet models."""
 
 from tetrad.library.baking import bake, check_out, extract, open_vae
-from tetrad.library.finding import Folders, embeddings_in, find, folders
+from tetrad.library.finding import Folders, embeddings_in, find, folders, saved_by
 from tetrad.library.hashes import file_hash, lora_hash
 from tetrad.library.models import load_model, model_hashes, save_checkpoint
 from tetrad.library.mounting import Choice, choose_vae, list_vaes
@@ -35,5 +35,6 @@ __all__ = [
     "save",
     "save_checkpoint",
     "save_vae",
+    "saved_by",
     "vae_identity",
 ]

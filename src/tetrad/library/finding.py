@@ -125,6 +125,24 @@ def not_there(kind: str, name: str, where: Folders, there: Iterable[Path]) -> st
     return f"there is no {called} called {name} in {looked}; {hint}"
 
 
+def saved_by(run: str, where: Folders) -> tuple[str, list[str]]:
+    """The kind and the names of what a run saved on its way, the first first.  E5162 where there is no such run."""
+    folder = next((each for each in [Path(run), *(place / run for place in where["lora"])] if each.is_dir()), None)
+    paths = sorted(folder.glob("*.*"), key=lambda path: order(path.stem)) if folder else []
+    paths = [path for path in paths if path.suffix.lower() in ANY]
+    if not paths:
+        looked = ", ".join(map(str, where["lora"]))
+        raise TetradError("E5162", f"there is no run {run} that saved anything in {looked}; give its folder")
+    kind = kind_of(paths[0])
+    return kind, [path.stem if kind in SHELVES else str(path) for path in paths]
+
+
+def order(stem: str) -> tuple[float, str]:
+    """By the number of the step; the result, which has none, is the last."""
+    number = re.search(r"-(?:step)?(\d{6,8})$", stem)
+    return (int(number[1]) if number else float("inf"), stem)
+
+
 def embeddings_in(texts: Iterable[str], where: Folders) -> list[Path]:
     """The embedding files whose names stand in the texts as whole words, in any case, the first of each name."""
     together = "\n".join(texts)

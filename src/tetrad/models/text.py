@@ -242,7 +242,12 @@ class TextEncoder:
 
 
 def emphasised(hidden: Tensor, rows: Sequence[Sequence[Token]]) -> Tensor:
-    """Hidden states (B, 77, D) times each token's weight, with the mean of every chunk as it was (A1111's way)."""
+    """Hidden states (B, 77, D) times each token's weight, with the mean of every chunk as it was (A1111's way).
+
+    Where the mean is nothing but rounding, as behind a norm that was never trained, there is none to restore.
+    """
     weights = [[1.0, *(weight for _, weight in chunk), *[1.0] * (WINDOW - 1 - len(chunk))] for chunk in rows]
     weighted = hidden * torch.tensor(weights, device=hidden.device, dtype=hidden.dtype)[..., None]
-    return weighted * (hidden.mean((1, 2), keepdim=True) / weighted.mean((1, 2), keepdim=True))
+    before, after = hidden.mean((1, 2), keepdim=True), weighted.mean((1, 2), keepdim=True)
+    rounding = 1e-4 * hidden.abs().mean((1, 2), keepdim=True)
+    return torch.where(torch.minimum(before.abs(), after.abs()) > rounding, weighted * (before / after), weighted)

@@ -1,0 +1,242 @@
+"""The axes of a grid: `steps: 10, 20, 30` and what each value does to a request."""
+
+import csv
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tetrad.diffusion.samplers import check_sampler
+from tetrad.errors import TetradError
+from tetrad.generation.prompts import KINDS, NETWORK
+from tetrad.generation.request import Request
+
+STEPPED = re.compile(r"(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*\(\s*([+-]?[\d.]+)\s*\)")  # 10-30 (+10)
+COUNTED = re.compile(r"(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*\[\s*(\d+)\s*\]")  # 0-1 [5]
+RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")  # 1-4
+MOST = 100  # values of an axis
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One picture of a grid: how it is drawn, and by what."""
+
+    request: Request
+    model: str = ""  # as it is named; "" for the grid's own
+    vae: str = ""
+
+
+Change = Callable[[Cell], Cell]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One place along a side: what is written there, what it does, and after which others it does it."""
+
+    words: str
+    change: Change
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What changes along one side of a grid."""
+
+    name: str
+    values: tuple[Value, ...]
+
+
+NOTHING = Axis("", (Value("", lambda cell: cell),))
+
+
+def crossed(cell: Cell, *values: Value) -> Cell:
+    """A cell under a value of each axis, in the order of AXES: a strength is for the network that is named there."""
+    for value in sorted(values, key=lambda each: each.rank):
+        cell = value.change(cell)
+    return cell
+
+
+def axis(text: str) -> Axis:
+    """`name: values` as it is typed.  E3241 where it cannot be read."""
+    name, colon, rest = text.partition(":")
+    name = " ".join(name.lower().replace("_", " ").replace("-", " ").split())
+    if not colon or name not in AXES:
+        near = difflib.get_close_matches(name, AXES, n=1, cutoff=0.0)[0]
+        raise TetradError("E3241", f'{text!r} is no axis; did you mean "{near}: …"? There are {", ".join(AXES)}')
+    made = AXES[name](values(rest))
+    if not made:
+        raise TetradError(
+            "E3241", f'the axis "{name}" has no values; write them with commas between, like "steps: 10, 20"'
+        )
+    if len(made) > MOST:
+        raise TetradError("E3241", f'the axis "{name}" has {len(made)} values; {MOST} are the most')
+    rank = list(AXES).index(name)
+    return Axis(
+        name, tuple(Value(label if name in TOLD else f"{name} {label}", change, rank) for label, change in made)
+    )
+
+
+def values(text: str) -> list[str]:
+    """Values between commas; one with commas in it stands in quotes."""
+    (row,) = csv.reader([" ".join(text.split())], skipinitialspace=True)
+    return [value.strip() for value in row if value.strip()]
+
+
+def numbers(texts: Sequence[str], kind: type) -> list[Any]:
+    """Numbers, `1-4`, `10-30 (+10)` and `0-1 [5]` as A1111 writes ranges.  E3241 for what is none."""
+    found: list[Any] = []
+    for text in texts:
+        try:
+            if match := STEPPED.fullmatch(text):
+                first, last, step = map(float, match.groups())
+                count = int((last - first) / step + 1e-6) + 1 if step else 0
+                found += [kind(round(first + number * step, 9)) for number in range(min(max(count, 0), MOST + 1))]
+            elif match := COUNTED.fullmatch(text):
+                first, last, count = float(match[1]), float(match[2]), min(int(match[3]), MOST + 1)
+                found += [kind(round(first + n * (last - first) / max(1, count - 1), 9)) for n in range(count)]
+            elif match := RANGE.fullmatch(text):
+                found += [kind(number) for number in range(int(match[1]), min(int(match[2]), int(match[1]) + MOST) + 1)]
+            else:
+                found.append(kind(text))
+        except ValueError as error:
+            what = "whole number" if kind is int else "number"
+            raise TetradError(
+                "E3241", f"{text!r} is no {what}; write 10, 20 or 1-4 or 10-30 (+10) or 0-1 [5]"
+            ) from error
+    return found
+
+
+Made = list[tuple[str, Change]]
+
+
+def setting(field: str, kind: type) -> Callable[[Sequence[str]], Made]:
+    def made(texts: Sequence[str]) -> Made:
+        return [
+            (f"{number:g}" if kind is float else str(number), put({field: number})) for number in numbers(texts, kind)
+        ]
+
+    return made
+
+
+def put(fields: dict[str, Any]) -> Change:
+    return lambda cell: replace(cell, request=replace(cell.request, **fields))
+
+
+def words(field: str) -> Callable[[Sequence[str]], Made]:
+    return lambda texts: [(text, put({field: text})) for text in texts]
+
+
+def samplers(texts: Sequence[str]) -> Made:
+    return [(name, put({"sampler": name})) for name in map(check_sampler, texts)]
+
+
+def sizes(texts: Sequence[str]) -> Made:
+    made: Made = []
+    for text in texts:
+        width, _, height = text.lower().replace("×", "x").partition("x")
+        if not (width.strip().isdigit() and height.strip().isdigit()):
+            raise TetradError("E3241", f"{text!r} is no size; write 512x768")
+        made.append((text, put({"width": int(width), "height": int(height)})))
+    return made
+
+
+def replaced(texts: Sequence[str]) -> Made:
+    """A1111's prompt S/R: the first is looked for, and replaced by each of them."""
+
+    def change(text: str) -> Change:
+        def changed(cell: Cell) -> Cell:
+            request = cell.request
+            if texts[0] not in request.prompt + request.negative:
+                raise TetradError("E3241", f"{texts[0]!r}, which prompt-sr looks for, is in neither prompt")
+            prompt, negative = (each.replace(texts[0], text) for each in (request.prompt, request.negative))
+            return replace(cell, request=replace(request, prompt=prompt, negative=negative))
+
+        return changed
+
+    return [(text, change(text)) for text in texts]
+
+
+def networks(tag: str) -> Callable[[Sequence[str]], Made]:
+    """Each name in the place of the prompt's first network of a kind, or behind it all; `none` takes it out."""
+
+    def named(name: str) -> Change:
+        def changed(cell: Cell) -> Cell:
+            prompt, asked = cell.request.prompt, "" if name.lower() == "none" else name
+            for found in NETWORK.finditer(prompt):
+                if KINDS.get(found[1]) == KINDS[tag]:
+                    rest = found[2].partition(":")[1:]
+                    said = f"<{tag}:{asked}{''.join(rest)}>" if asked else ""
+                    return with_prompt(cell, prompt[: found.start()] + said + prompt[found.end() :])
+            return with_prompt(cell, prompt + (f" <{tag}:{asked}:1>" if asked else ""))
+
+        return changed
+
+    return lambda texts: [(name, named(name)) for name in texts]
+
+
+def strengths(texts: Sequence[str]) -> Made:
+    """Each number as the strength of every network in the prompt."""
+
+    def change(number: float) -> Change:
+        def stronger(found: re.Match[str]) -> str:
+            return f"<{found[1]}:{found[2].partition(':')[0]}:{number:g}>"
+
+        return lambda cell: with_prompt(cell, NETWORK.sub(stronger, cell.request.prompt))
+
+    return [(f"{number:g}", change(number)) for number in numbers(texts, float)]
+
+
+def with_and_without(texts: Sequence[str]) -> Made:
+    """`without, with`: the prompt as it is, and with its networks taken out."""
+    known: dict[str, Change] = {
+        "without": lambda cell: with_prompt(cell, NETWORK.sub("", cell.request.prompt)),
+        "with": lambda cell: cell,
+    }
+    if wrong := [text for text in texts if text not in known]:
+        raise TetradError("E3241", f'{wrong[0]!r} is neither "without" nor "with"; write "networks: without, with"')
+    return [(text, known[text]) for text in texts]
+
+
+def with_prompt(cell: Cell, prompt: str) -> Cell:
+    return replace(cell, request=replace(cell.request, prompt=prompt))
+
+
+def files(field: str) -> Callable[[Sequence[str]], Made]:
+    def named(name: str) -> Change:
+        return lambda cell: replace(cell, model=name) if field == "model" else replace(cell, vae=name)
+
+    return lambda texts: [(name, named(name)) for name in texts]
+
+
+AXES: dict[str, Callable[[Sequence[str]], Made]] = {
+    "prompt": words("prompt"),
+    "prompt sr": replaced,
+    "negative": words("negative"),
+    "seed": setting("seed", int),
+    "steps": setting("steps", int),
+    "cfg scale": setting("cfg_scale", float),
+    "cfg rescale": setting("cfg_rescale", float),
+    "sampler": samplers,
+    "clip skip": setting("clip_skip", int),
+    "size": sizes,
+    "denoising": setting("strength", float),
+    "model": files("model"),
+    "vae": files("vae"),
+    "lora": networks("lora"),
+    "hypernet": networks("hypernet"),
+    "strength": strengths,
+    "networks": with_and_without,
+}
+TOLD = (
+    "prompt",
+    "prompt sr",
+    "negative",
+    "sampler",
+    "size",
+    "model",
+    "vae",
+    "lora",
+    "hypernet",
+    "networks",
+)  # by value
