@@ -41,12 +41,13 @@ def settled(recipe: Recipe, model: Model, captions: list[str], start: Weights | 
         )
     decay = KINDS[recipe.method.writes].weight_decay if train.weight_decay is None else train.weight_decay
     check_spelling(recipe)
+    face = getattr(recipe.method, "subject", "") == "face"
     every = recipe.sample.every or (-(-(steps - before) // 4) if small or device_of(model).type != "cpu" else -1)
     return replace(
         recipe,
         data=replace(data, resolution=resolution),
         train=replace(train, steps=steps, batch_size=train.batch_size or (4 if small else 1), weight_decay=decay),
-        sample=replace(chosen(recipe.sample, data, captions), every=every),
+        sample=replace(chosen(recipe.sample, data, captions, face), every=every),
     )
 
 

@@ -24,7 +24,7 @@ PEOPLE = re.compile(
 BACKGROUND = re.compile(r"\bon an? (\w+) background\b", re.I)
 
 
-def chosen(sample: Sample, data: Data, captions: Sequence[str]) -> Sample:
+def chosen(sample: Sample, data: Data, captions: Sequence[str], face: bool = False) -> Sample:
     """The settings with the prompts they leave open made from the captions, so that they are in a language the model
     is being taught in: a caption as it is, the word in a new place, no word at all, and what was in no picture."""
     if sample.prompts:
@@ -32,7 +32,8 @@ def chosen(sample: Sample, data: Data, captions: Sequence[str]) -> Sample:
     subject = " ".join(filter(None, [data.word, data.class_word]))
     own = next((caption for caption in captions if contains(caption, data.word)), captions[0])
     prompts = dict.fromkeys([own, moved(own, subject, captions), without(own, data)])
-    sanity = sample.sanity or ((unseen(own, data, captions),) if data.word else ())
+    face = face or bool(PEOPLE.search(data.class_word))
+    sanity = sample.sanity or ((unseen(own, data.word, captions, face),) if data.word else ())
     return replace(sample, prompts=tuple(prompts), sanity=sanity)
 
 
@@ -57,17 +58,17 @@ def without(caption: str, data: Data) -> str:
     return ",".join([with_article(data.class_word) if data.class_word else other, *segments[1:]])
 
 
-def unseen(caption: str, data: Data, captions: Sequence[str]) -> str:
+def unseen(caption: str, word: str, captions: Sequence[str], face: bool) -> str:
     """The word with what is in no picture: red hair on a person, a new colour on a thing, a new thing in a style.
 
     Where this comes out as the pictures were, the model has learned them by heart.
     """
     segments = caption.split(",")
-    if len(segments) > 1 and not contains(segments[0], data.word):
+    if len(segments) > 1 and not contains(segments[0], word):
         return ",".join([fresh(OTHERS, captions), *segments[1:]])
-    if PEOPLE.search(data.class_word):
+    if face:
         return ",".join([f"{segments[0]} with red hair", *segments[1:]])
-    first = re.sub(rf"(?<!\w){re.escape(data.word)}", f"{fresh(COLOURS, captions)} {data.word}", segments[0], count=1)
+    first = re.sub(rf"(?<!\w){re.escape(word)}", f"{fresh(COLOURS, captions)} {word}", segments[0], count=1)
     return ",".join([re.sub(r"\ban?(?= [aeiou])", "an", first), *segments[1:]])
 
 

@@ -18,7 +18,7 @@ from tetrad.data.cache import Cache, default_folder
 from tetrad.data.folder import Photo, subjects
 from tetrad.diffusion.noise import zero_terminal
 from tetrad.diffusion.randomness import generator
-from tetrad.errors import TetradError
+from tetrad.errors import TetradError, naming
 from tetrad.kinds import KINDS
 from tetrad.metadata import Outcome, metadata
 from tetrad.methods.base import Adapter
@@ -36,7 +36,6 @@ from tetrad.training.step import Condition
 from tetrad.weights import Weights
 
 Stop = Callable[[], bool]  # asked at every unit of work
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def train(recipe: Recipe, stop: Stop = lambda: False) -> Iterator[Event]:
@@ -99,7 +98,8 @@ def ready(
     folder: RunFolder,
 ) -> "Run":
     """Attach what learns to the model, and lay everything out."""
-    adapter = recipe.method.attach(model, generator(recipe.train.seed, 0, "method"), start)
+    with naming(Path(recipe.start)):
+        adapter = recipe.method.attach(model, generator(recipe.train.seed, 0, "method"), start)
     texts = [text.name for text in model.texts]
     return Run(
         recipe,
@@ -250,9 +250,8 @@ def saved(run: Run, step: int, path: Path) -> Saved:
     """Write what was learned by `step`; the file is read back before this returns."""
     with averaged(run):  # to the end, since the weights may be the tensors that learn
         weights = run.adapter.weights()
-        precision = PRECISIONS[run.recipe.save.precision or KINDS[weights.kind].precision]
-        tensors = {name: tensor.to(precision) for name, tensor in weights.tensors.items()}
-        weights = replace(weights, tensors=tensors, metadata={**weights.metadata, "step": str(step)})
+        weights = library.rounded(weights, run.recipe.save.precision or KINDS[weights.kind].precision)
+        weights = replace(weights, metadata={**weights.metadata, "step": str(step)})
         about = metadata(run.recipe, run.model, outcome(run, step, path))
         return Saved(step, library.save(path, weights, run.model, about, run.recipe.save.spelling))
 

@@ -56,11 +56,15 @@ class Place:
         return Outcome(exit_code, captured.out, captured.err)
 
     def train(
-        self, *arguments: str | Path, images: str | Path | None = None, model: str | Path | None = None
+        self,
+        *arguments: str | Path,
+        images: str | Path | None = None,
+        model: str | Path | None = None,
+        method: str = "lora",
     ) -> Outcome:
         images = self.photos() if images is None else images
         chosen = ("--model", model or self.model, "--out", self.runs)
-        return self.run("train", "lora", images, *chosen, *QUICK, *arguments)
+        return self.run("train", method, images, *chosen, *QUICK, *arguments)
 
     def generate(self, prompt: str, *arguments: str | Path) -> Outcome:
         quick = ("--model", self.model, "--lora-dir", self.inputs, "--steps", "1", "--out", self.runs / "picture.png")
@@ -416,6 +420,100 @@ def test_a_number_out_of_range_is_refused(option: str, value: str, place: Place)
 )
 def test_a_command_that_is_mistyped_is_refused(arguments: tuple[str, ...], place: Place) -> None:
     place.refused(place.run(*arguments), "E2001")
+
+
+@pytest.mark.parametrize(
+    "arguments,code,words",
+    [
+        (("--word", "(zkr"), "E3112", "'('"),
+        (("--word", "zkr", "--template", "a photo"), "E3141", "[name]"),
+        (("--word", "zkr", "--template", "subjects"), "E3142", "subject_filewords"),
+        ((), "E3111", "--word"),
+        (("--word", "zkr", "--vectors", "76"), "E3103", "76"),
+    ],
+)
+def test_a_word_that_cannot_be_taught_is_refused(
+    arguments: tuple[str, ...], code: str, words: str, place: Place
+) -> None:
+    place.refused(place.train(*arguments, method="textual-inversion"), code, words)
+
+
+def test_a_word_that_means_something_is_warned_of_and_rare_ones_are_named(place: Place) -> None:
+    outcome = place.train("--word", "dog", "--name", "zkr")
+    assert outcome.exit_code == 0 and "W3111 dog is an ordinary word" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "arguments,code,words",
+    [
+        (("--class-images", "2"), "E3151", "--class-word"),
+        (("--set", "data.prior.prompt=a photo of a dog", "--class-images", "1"), "E3151", "--class-word"),
+        (
+            ("--class-word", "cat", "--class-images", "1", "--set", "data.prior.prompt=a photo of a dog"),
+            "E3152",
+            "'cat'",
+        ),
+        (("--class-word", "cat", "--class-images", "-1"), "E3103", "data.prior.count"),
+        (("--set", "save.spelling=webui"), "E3154", "kohya"),
+        (("--learning-rate", "1e-4:100, 1e-5:50"), "E3132", "goes back"),
+        (("--learning-rate", "1e-4:5:6"), "E3131", "more than one colon"),
+        (("--learning-rate", "1e-4, 1e-5:50"), "E3132", "goes on after"),
+        (("--continue", "missing.safetensors"), "E5001", "missing.safetensors"),
+        (("--set", "text.tokens=100"), "E3102", "text.tokens"),
+        (("--set", "text.clip_skip=30"), "E3103", "text.clip_skip"),
+        (("--set", "prediction=x0"), "E3102", "prediction"),
+        (("--set", "loss.error=l3"), "E3102", "loss.error"),
+        (("--set", "train.optimizer=sgd"), "E3102", "train.optimizer"),
+        (("--set", "train.text_encoder_share=2"), "E3103", "text_encoder_share"),
+        (("--set", "sample.sampler=Euler b"), "E3201", "did you mean"),
+    ],
+)
+def test_a_training_that_makes_no_sense_is_refused(
+    arguments: tuple[str, ...], code: str, words: str, place: Place
+) -> None:
+    place.refused(place.train(*arguments), code, words)
+
+
+def test_a_schedule_that_ends_early_is_warned_of(place: Place) -> None:
+    outcome = place.train("--learning-rate", "1e-4:1", "--steps", "2", "--name", "zkr")
+    assert outcome.exit_code == 0 and "W3131 the learning-rate schedule ends at step 1" in outcome.err
+
+
+def other_word(place: Place) -> Path:
+    """An embedding of Stable Diffusion 2's width."""
+    path = place.inputs / "old.safetensors"
+    save_file({"emb_params": torch.zeros(2, 1024)}, path)
+    return path
+
+
+def test_going_on_from_a_file_of_another_width_kind_or_structure_is_refused(
+    place: Place, lora: dict[str, Tensor]
+) -> None:
+    outcome = place.train("--word", "zkr", "--continue", other_word(place), method="textual-inversion")
+    place.refused(outcome, "E5105")
+    place.refused(place.train("--continue", other_word(place)), "E5101", "old.safetensors")
+    save_file(wide(lora), place.inputs / "wide.safetensors")
+    place.refused(place.train("--continue", place.inputs / "wide.safetensors"), "E5102", "wide.safetensors")
+
+
+def test_a_malicious_file_to_go_on_from_is_refused(place: Place) -> None:
+    malicious(place.inputs / "zkr.pt", place.model)
+    outcome = place.train("--word", "zkr", "--continue", place.inputs / "zkr.pt", method="textual-inversion")
+    place.refused(outcome, "E5010", "zkr.pt")
+    assert not (place.inputs / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments,code",
+    [
+        (("--goal", "art"), "E3155"),
+        (("--goal", "style", "--memory", "much"), "E2002"),
+        ((), "E2001"),
+        (("--goal", "style", "--model", "missing.safetensors"), "E5001"),
+    ],
+)
+def test_advice_on_what_is_not_there_is_refused(arguments: tuple[str, ...], code: str, place: Place) -> None:
+    place.refused(place.run("recommend", place.photos(), *arguments), code)
 
 
 BAD_RECIPES: dict[str, tuple[bytes, str, str]] = {

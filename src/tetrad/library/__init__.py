@@ -3,7 +3,7 @@
 from tetrad.library.baking import bake, check_out, extract, open_vae
 from tetrad.library.finding import Folders, embeddings_in, find, folders, saved_by
 from tetrad.library.hashes import file_hash, lora_hash
-from tetrad.library.models import load_model, model_hashes, save_checkpoint
+from tetrad.library.models import load_model, model_hashes, rounded, save_checkpoint
 from tetrad.library.mounting import Choice, choose_vae, list_vaes
 from tetrad.library.networks import SPELLINGS, attach, read, save
 from tetrad.library.vaes import architecture, encoder_identity, load_vae, mount, read_vae, save_vae, vae_identity
@@ -32,6 +32,7 @@ __all__ = [
     "open_vae",
     "read",
     "read_vae",
+    "rounded",
     "save",
     "save_checkpoint",
     "save_vae",
