@@ -108,7 +108,8 @@ def fits(layer: nn.Module, tensors: Tensors) -> bool:
     shift, magnitude = shapes.get("diff_b"), shapes.get("magnitude")
     shift_fits = shift is None or (isinstance(bias, Tensor) and shift.shape == bias.shape)
     magnitude_fits = magnitude is None or magnitude.numel() == weight.shape[norm_axis(magnitude)]
-    return shift_fits and magnitude_fits and delta(shapes, weight.shape) is not None
+    alpha_fits = "alpha" not in shapes or shapes["alpha"].numel() == 1
+    return shift_fits and magnitude_fits and alpha_fits and delta(shapes, weight.shape) is not None
 
 
 def is_norm(layer: nn.Module) -> bool:
