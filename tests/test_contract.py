@@ -35,9 +35,16 @@ def fresh(kind: str) -> Method:
 
 
 def predict(model: Model) -> Tensor:
+    """What the model says with its own parameters frozen: torch sums in another order over those that learn."""
+    learning = [p for part in model.parts().values() for p in part.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
     with torch.no_grad():
         c = model.condition(CAPTIONS)
-        return model.predict(torch.randn(2, 4, 8, 8, generator=generator(1, 0, "z")), torch.tensor([30, 800]), c)
+        said = model.predict(torch.randn(2, 4, 8, 8, generator=generator(1, 0, "z")), torch.tensor([30, 800]), c)
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    return said
 
 
 def train(model: Model, adapter: Adapter, kind: str, steps: int) -> list[float]:

@@ -33,7 +33,8 @@ def load_model(name: str, prediction: str = "", vae: Weights | None = None) -> M
     family, weights = folder_weights(path) if path.is_dir() else checkpoint_weights(path)
     model = FAMILIES[family].build(weights, path.name, prediction, vae)
     freeze(model)
-    if vae is None and not model.vae.missing:
+    in_one_file = path.is_file() or len(network_files(path / "vae", "vae")) == 1
+    if vae is None and not model.vae.missing and in_one_file:
         model.vae.reload = reloader(path, usual_groups(model.vae))
     return model
 
