@@ -13,6 +13,7 @@ from tetrad.weights import Weights
 
 WIDTHS = (64, 96, 128, 128)
 TEXT_WIDTH, TEXT_LAYERS, HEAD_WIDTH, UNET_HEADS = 128, 12, 32, 2
+PARTS = {"unet": "unet.safetensors", "text_encoder": "text.safetensors", "vae": "vae.safetensors"}
 METADATA = {
     "tetrad.architecture": json.dumps(
         {"unet.attention_head_dim": UNET_HEADS, "text_encoder.head_width": HEAD_WIDTH, "vae.norm_num_groups": 8}
@@ -48,12 +49,13 @@ def new_text_encoder(seed: int) -> CLIPTextModel:
 
 
 def new_model(work: Path, seed: int) -> StableDiffusion1:
-    """A random U-Net beside the text encoder and the autoencoder of the work folder."""
+    """The parts of the work folder; the U-Net is random where there is none yet."""
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(
         block_out_channels=WIDTHS, cross_attention_dim=TEXT_WIDTH, attention_head_dim=UNET_HEADS
     )
     tensors = {f"unet.{name}": tensor for name, tensor in unet.state_dict().items()}
-    for part, file in (("vae", "vae.safetensors"), ("text_encoder", "text.safetensors")):
-        tensors |= {f"{part}.{name}": tensor for name, tensor in load_file(work / file).items()}
+    for part, file in PARTS.items():
+        if part != "unet" or (work / file).exists():
+            tensors |= {f"{part}.{name}": tensor for name, tensor in load_file(work / file).items()}
     return StableDiffusion1.build(Weights("checkpoint", tensors, METADATA), "builtin")
