@@ -1,4 +1,4 @@
-"""Take a finished model apart into a work folder, so that training goes on from it: its words, its latents, its U-Net."""
+"""Take a finished model apart into a work folder, so that its training goes on: words, latents, U-Net."""
 
 import argparse
 from pathlib import Path
