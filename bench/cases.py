@@ -17,7 +17,7 @@ class Case:
 
 
 def cases(folder: Path) -> dict[str, Case]:
-    small = {kind: Case(f"{kind}, built-in model, batch 4", kind, "builtin", 64, 4) for kind in METHODS}
+    small = {kind: Case(f"{kind}, built-in model, batch 4", kind, "builtin", 128, 4) for kind in METHODS}
     wide = Case("lora, SD1 layout 128-256-512-512, 256 px, batch 1", "lora", str(folder / "wide.safetensors"), 256, 1)
     return {**small, "wide": wide}
 
