@@ -16,7 +16,7 @@ from torch import Tensor
 from train_vae import as_tensor
 from vae_model import SCALING_FACTOR
 
-from tetrad.builtin.drawings import compose, inked, random_placement
+from tetrad.builtin.drawings import Placement, compose, inked
 from tetrad.builtin.vocabulary import BACKGROUNDS, STYLES, Pair, trained_pairs, words
 
 
@@ -75,9 +75,10 @@ def new_variants(autoencoder: AutoencoderKL, artwork: Artwork, variants: int, se
 
 
 def variant(artwork: Artwork, pair: Pair, background: str, rng: Generator) -> np.ndarray:
-    """One picture of the pair, placed at random."""
+    """One picture of the pair: large, near the middle and never mirrored, so that a caption says nearly all of it."""
     colour = BACKGROUNDS[background]
-    return compose(inked(artwork[pair], pair.icon_set, colour), colour, random_placement(rng))
+    placement = Placement(rng.uniform(0.78, 0.92), rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03))
+    return compose(inked(artwork[pair], pair.icon_set, colour), colour, placement)
 
 
 def spread_backgrounds(rng: Generator, count: int) -> list[str]:
