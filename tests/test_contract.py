@@ -1,16 +1,19 @@
 """What every method owes, on every family: a new one is tested by being in the table."""
 
-from functools import partial
+from functools import cache, partial
 from itertools import product
+from pathlib import Path
 
 import pytest
 import tiny
 import torch
 from torch import Tensor
 
+from tetrad import library
 from tetrad.data.batches import Batch
 from tetrad.diffusion.objective import Objective
 from tetrad.diffusion.randomness import generator
+from tetrad.errors import TetradError
 from tetrad.methods import METHODS
 from tetrad.methods.base import Adapter, Method
 from tetrad.models import FAMILIES
@@ -60,6 +63,12 @@ def train(model: Model, adapter: Adapter, kind: str, steps: int) -> list[float]:
     return losses
 
 
+@cache
+def untouched(family: str) -> Model:
+    """A model that nobody changes."""
+    return MODELS[family]()
+
+
 def state(model: Model) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in model.weights().tensors.items()}
 
@@ -98,6 +107,24 @@ def test_what_was_saved_is_what_was_learned(family: str, kind: str) -> None:
     other = MODELS[family]()
     METHODS[kind].load(other, adapter.weights())
     assert torch.equal(predict(other), predict(model))
+
+
+@EVERY
+def test_every_file_holds_what_was_learned_and_is_for_its_own_family(family: str, kind: str, tmp_path: Path) -> None:
+    model = MODELS[family]()
+    adapter = fresh(kind).attach(model, generator(0, 0, "method"))
+    train(model, adapter, kind, steps=1)
+    weights, said = adapter.weights(), predict(model)
+    for spelling in library.SPELLINGS[weights.kind]:
+        (tmp_path / spelling).mkdir()
+        path = library.save(tmp_path / spelling / "zkr", weights, model, {"step": "1"}, spelling)
+        again = MODELS[family]()
+        library.attach(path, again, kind=weights.kind)
+        torch.testing.assert_close(predict(again), said, atol=1e-5, rtol=1e-4)
+        for other in MODELS.keys() - {family}:
+            with pytest.raises(TetradError) as caught:
+                library.read(path, untouched(other), weights.kind)
+            assert caught.value.code in ("E5102", "E5105", "E5107") and "\n" not in caught.value.message
 
 
 @EVERY

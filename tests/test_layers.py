@@ -11,10 +11,11 @@ LAYERS = [
     {"training", "generation"},
     {"recipe", "library"},
     {"metadata", "previews", "priors"},
-    {"pictures", "plan"},
+    {"pictures", "plan", "briefing"},
     {"run", "decoder_run", "studio", "recommend"},
     {"api"},
     {"cli", "web"},
+    {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 ROOT = Path(__file__).parents[1] / "src" / "tetrad"

@@ -7,11 +7,12 @@ import tiny
 import torch
 
 from tetrad import recommend
-from tetrad.cli.advice import human, in_bytes
+from tetrad.cli.advice import in_bytes
 from tetrad.errors import TetradError
 from tetrad.methods import METHODS
 from tetrad.recommend import Offer, chosen, command, offers
 from tetrad.training.device import Device
+from tetrad.training.memory import human
 from tetrad.training.speed import Machine
 
 PLACE = Device(torch.device("cpu"), torch.float32)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from tetrad import library
+from tetrad import recipe as recipes
 from tetrad import run as runs
 from tetrad.data.priors import Prior
 from tetrad.errors import TetradError
@@ -75,6 +76,68 @@ def test_going_on_counts_steps_on_and_sees_what_an_unbroken_run_sees(place: Path
     assert caught.value.code == "E3153" and not (place / "out" / "third").exists()
 
 
+def of_kind(place: Path, kind: str, name: str, start: Path | None = None, **more: Any) -> Recipe:
+    """A run of one step more, by what a person gives and no more."""
+    values: dict[str, Any] = {"data": {"images": str(place / "subject")}, "method": {"kind": kind}}
+    values |= {"save": {"out": str(place / "out"), "name": name}, "start": str(start or ""), "sample": {"every": -1}}
+    values["train"] = {"steps": 2 if start else 1, "batch_size": 1}
+    if not (start and kind == "dreambooth"):
+        values["model"] = str(place / "tiny.safetensors")
+    for key, value in more.items():
+        recipes.put(values, key.replace("__", "."), value)
+    return recipes.built(values)
+
+
+@pytest.mark.parametrize("spelling", ["ldm", "diffusers"])
+def test_dreambooth_goes_on_from_its_own_file_or_folder_without_another_model(place: Path, spelling: str) -> None:
+    _, path = done(train(of_kind(place, "dreambooth", f"db {spelling}", save__spelling=spelling)))
+    told, again = done(train(of_kind(place, "dreambooth", f"db on {spelling}", path, save__spelling=spelling)))
+    assert [event.step for event in told if isinstance(event, Trained)] == [2]
+    assert any("learned for 1 steps" in event.text for event in told if isinstance(event, Note))
+    assert library.read(again, tiny.model(), "checkpoint").metadata["step"] == "2"
+
+
+def test_a_word_that_goes_on_is_the_one_of_its_file_in_every_caption(place: Path) -> None:
+    _, path = done(train(of_kind(place, "textual-inversion", "other name", data__word="zkr")))
+    told, _ = done(train(of_kind(place, "textual-inversion", "word on", path)))
+    assert any("zkr of 2 vectors" in event.text for event in told if isinstance(event, Note))
+    assert (place / "out" / "word on" / "recipe.toml").read_text("utf-8").count('word = "zkr"') == 1
+    before, after = (library.read(p, tiny.model()).tensors["text_encoder"] for p in (path, told[-1].path))
+    assert not torch.equal(before, after)
+
+
+def test_a_word_whose_vectors_fit_into_no_caption_is_told(place: Path) -> None:
+    wide = of_kind(place, "textual-inversion", "wide", data__word="zkr", method__vectors=75)
+    with pytest.raises(TetradError, match="75 vectors") as caught:
+        done(train(wide))
+    assert caught.value.code == "E3113" and not (place / "out" / "wide").exists()
+
+
+def test_what_goes_on_says_what_the_file_is_and_refuses_another_rank(place: Path) -> None:
+    _, path = done(train(of_kind(place, "lora", "narrow", method__rank=2, save__precision="fp32")))
+    _, again = done(train(of_kind(place, "lora", "narrow on", path)))
+    assert library.read(again, tiny.model()).metadata["ss_network_dim"] == "2"
+    with pytest.raises(TetradError) as caught:
+        done(train(of_kind(place, "lora", "wider", path, method__rank=4)))
+    assert caught.value.code == "E5111"
+
+
+@pytest.mark.parametrize("rate,first", [("0.01:1, 0", 2), ("0:-1", 1)])
+def test_a_run_of_which_nothing_learns_is_refused_before_it_starts(place: Path, rate: str, first: int) -> None:
+    with pytest.raises(TetradError, match=f"from step {first} on") as caught:
+        done(train(recipe(place, "rests", learning_rate=rate, steps=3)))
+    assert caught.value.code == "E3135" and not (place / "out" / "rests").exists()
+
+
+def test_a_zero_terminal_checkpoint_says_so(place: Path) -> None:
+    library.save_checkpoint(place / "v.safetensors", tiny.model(family="sd2"), tiny.weights(family="sd2").metadata)
+    zero = {"loss__zero_terminal_snr": True, "model": str(place / "v.safetensors")}
+    _, path = done(train(of_kind(place, "dreambooth", "zero", **zero)))
+    assert library.load_model(str(path)).noise.alphas_cumprod[-1] == 0
+    told, _ = done(train(of_kind(place, "lora", "zero ε", loss__zero_terminal_snr=True)))
+    assert [event.code for event in told if isinstance(event, Note) and event.code] == ["W3133"]
+
+
 def test_class_pictures_are_drawn_once_and_learned_beside_the_subject(place: Path, cache: Path) -> None:
     prior = {"class_word": "dog", "prior": Prior(count=2, weight=0.5)}
     told, path = done(train(recipe(place, "class", prior, steps=1)))
@@ -118,6 +181,11 @@ def test_previews_are_drawn_before_and_on_the_way_with_one_sheet_each(place: Pat
         "sheet",
     }
     assert all(event.path.is_file() for event in drawn)
+
+
+def test_what_came_out_in_the_end_is_always_to_be_seen(place: Path) -> None:
+    told, _ = done(train(recipe(place, "seen", steps=3, sample={"every": 2, "steps": 1, "prompts": ("zkr",)})))
+    assert [event.step for event in told if isinstance(event, Sampled) and event.shows == "sheet"] == [0, 2, 3]
 
 
 def test_the_average_is_what_is_saved(place: Path) -> None:

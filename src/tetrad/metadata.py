@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -24,6 +24,7 @@ class Outcome:
     folder: str  # the picture folder's own name
     captions: Sequence[str]
     class_pictures: int
+    rates: Mapping[str, str]  # the learning rate of each group
     hashes: tuple[str, str]  # of the model's file: sha256 and the oldest short one; empty where it is a folder
 
 
@@ -44,13 +45,13 @@ OPTIMIZERS = {
 
 def run_entries(recipe: Recipe, outcome: Outcome) -> dict[str, object]:
     """kohya's entries about the optimisation."""
-    train, loss, usual = recipe.train, recipe.loss, recipe.method.rates()
-    rate = train.learning_rate or usual.get("", "")
+    train, loss, rates = recipe.train, recipe.loss, outcome.rates
+    text = next((rate for group, rate in rates.items() if group.startswith("text_encoder")), None)
     return {
         "ss_output_name": outcome.name,
-        "ss_learning_rate": rate,
-        "ss_unet_lr": rate,
-        "ss_text_encoder_lr": train.text_encoder_learning_rate or usual.get("text_encoder"),
+        "ss_learning_rate": next(iter(rates.values())),
+        "ss_unet_lr": rates.get("unet"),
+        "ss_text_encoder_lr": text,
         "ss_optimizer": OPTIMIZERS[train.optimizer],
         "ss_gradient_checkpointing": train.gradient_checkpointing,
         "ss_lr_scheduler": train.schedule,

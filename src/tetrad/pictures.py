@@ -19,7 +19,7 @@ from tetrad.errors import TetradError
 from tetrad.kinds import KINDS
 from tetrad.methods.trigger_word import check_word
 from tetrad.models.base import Model
-from tetrad.models.text import tokens_lost
+from tetrad.models.text import tokens_lost, unread
 from tetrad.recipe import Recipe
 from tetrad.training.events import Event, Note, Phase, Progress
 
@@ -69,12 +69,29 @@ def opened(found: Listing, cache: Cache) -> Generator[Event, None, tuple[list[Ph
 
 
 def notes(recipe: Recipe, found: Sequence[Photo]) -> Iterator[Event]:
-    """What to say of the word, and a warning for each caption of which the last words are not read."""
-    if recipe.data.word:
-        yield from (Note(sentence, code) for code, sentence in check_word(recipe.data.word).warnings)
-    for photo in found:
-        if lost := tokens_lost(photo.captions.longest, recipe.text.reading):
-            read_now = f"{recipe.text.tokens}; text.tokens=225 reads more"
+    """What to say of the word, or of each word where the data set teaches several."""
+    words = [recipe.data.word] if recipe.data.word else sorted({photo.subset.word for photo in found} - {""})
+    for number, word in enumerate(words):
+        yield from (Note(sentence, code) for code, sentence in check_word(word, words[:number]).warnings)
+
+
+def cut(recipe: Recipe, model: Model, found: Sequence[Photo]) -> Iterator[Event]:
+    """A warning for each caption of which the last words are not read.
+
+    E3113 where a new word has so many vectors that none of the captions has room for it.
+    """
+    reading, words = recipe.text.reading, model.texts[0].words
+    unseen = [unread(photo.captions.longest, reading, words) for photo in found]
+    if unseen and all(unseen):
+        raise TetradError(
+            "E3113",
+            f"no caption has room for {unseen[0][0]}: with its {len(words[unseen[0][0]])} vectors it does not fit into "
+            f"the {recipe.text.tokens} tokens that are read; give it fewer with --vectors, or set text.tokens=225",
+        )
+    for photo, lost_words in zip(found, unseen, strict=True):
+        if lost := tokens_lost(photo.captions.longest, reading, words):
+            among = f", {lost_words[0]} among them, so it teaches nothing" if lost_words else ""
+            read_now = f"{recipe.text.tokens}{among}; text.tokens=225 reads more"
             yield Note(
                 f"the caption of {photo.path.name} is cut: its last {lost} tokens do not fit in {read_now}", "W4153"
             )

@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from tetrad import library
 from tetrad.builtin import samples_path
-from tetrad.errors import TetradError
+from tetrad.errors import TetradError, naming
+from tetrad.formats import files
 from tetrad.kinds import KINDS
 from tetrad.methods.base import part_and_pace
 from tetrad.models.base import Model, device_of
@@ -16,6 +18,26 @@ from tetrad.training.schedules import Schedule, scheduled
 from tetrad.weights import Weights
 
 SMALL = 128  # pixels; up to it a picture is cheap to learn from and to draw, on any machine
+
+
+def begun(recipe: Recipe) -> Recipe:
+    """The recipe with the model that a whole checkpoint to go on from is, where none is named beside it."""
+    whole = recipe.start and KINDS[recipe.method.writes].whole
+    return replace(recipe, model=recipe.start) if whole and recipe.model == Recipe.model else recipe
+
+
+def worded(recipe: Recipe) -> Recipe:
+    """The recipe with a word where what is learned is one: that of the file it goes on from, where none is given.
+
+    E3111 where nothing says it.
+    """
+    if recipe.data.word or not KINDS[recipe.method.writes].needs_word:
+        return recipe
+    if not recipe.start:
+        raise TetradError("E3111", "Textual Inversion teaches a new word; give it with --word, like --word zkr")
+    path = Path(recipe.start).expanduser()
+    word = files.read(path).metadata.get("modelspec.trigger_phrase") or path.stem
+    return replace(recipe, data=replace(recipe.data, word=word))
 
 
 def named(recipe: Recipe, images: int) -> Recipe:
@@ -41,12 +63,21 @@ def settled(recipe: Recipe, model: Model, captions: list[str], start: Weights | 
         )
     decay = KINDS[recipe.method.writes].weight_decay if train.weight_decay is None else train.weight_decay
     check_spelling(recipe)
+    with naming(Path(recipe.start)):
+        method = recipe.method.going_on(start) if start else recipe.method
     face = getattr(recipe.method, "subject", "") == "face"
     every = recipe.sample.every or (-(-(steps - before) // 4) if small or device_of(model).type != "cpu" else -1)
     return replace(
         recipe,
         data=replace(data, resolution=resolution),
-        train=replace(train, steps=steps, batch_size=train.batch_size or (4 if small else 1), weight_decay=decay),
+        method=method,
+        train=replace(
+            train,
+            steps=steps,
+            batch_size=train.batch_size or (4 if small else 1),
+            weight_decay=decay,
+            max_grad_norm=0.0 if train.fused_backward else train.max_grad_norm,
+        ),
         sample=replace(chosen(recipe.sample, data, captions, face), every=every),
     )
 
@@ -89,7 +120,7 @@ def rates(train: Train, usual: Mapping[str, str], groups: Iterable[str], texts: 
 
 
 def shaped(train: Train, rate: float | str) -> Schedule:
-    return scheduled(rate, train.schedule, train.steps, train.warmup_steps)
+    return scheduled(rate, train.shape)
 
 
 def slowed(schedule: Schedule, by: float) -> Schedule:
@@ -102,3 +133,12 @@ def ratio(own: str, base: str) -> float:
         return float(own) / float(base)
     except ValueError:
         return 1.0
+
+
+def check_learning(found: Mapping[str, Schedule], before: int, steps: int) -> None:
+    """E3135 where from some step on nothing learns any more."""
+    if all(schedule.rests(steps) for schedule in found.values()):
+        first = next(step for step in range(before + 1, steps + 1) if all(rate.rests(step) for rate in found.values()))
+        advice = f"end the run there with --steps {first - 1}, or give one" if first > before + 1 else "give one"
+        why = "every learning rate is 0, or its share of the steps is over"
+        raise TetradError("E3135", f"nothing learns from step {first} on: {why}; {advice} that lasts")

@@ -106,9 +106,9 @@ class Previews:
         """Whether the model is to be seen before it learns anything."""
         return self.sample.every > 0 and self.sample.first
 
-    def due(self, step: int) -> bool:
-        """Whether the recipe asks for pictures after a step."""
-        return self.sample.every > 0 and step % self.sample.every == 0
+    def due(self, step: int, last: int) -> bool:
+        """Whether the recipe asks for pictures after a step; what came out in the end is always to be seen."""
+        return self.sample.every > 0 and (step % self.sample.every == 0 or step == last)
 
     def draw(self, model: Model, step: int) -> Iterator[Event]:
         """Draw every prompt and the sheet of all steps until now."""

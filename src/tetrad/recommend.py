@@ -13,8 +13,7 @@ from tetrad.models.base import Model
 from tetrad.plan import SMALL
 from tetrad.training.device import Device
 from tetrad.training.dry_step import DryStep, dry_step
-from tetrad.training.memory import memory
-from tetrad.training.optimizers import Name
+from tetrad.training.memory import Savers, cheapest
 from tetrad.training.speed import Machine, measured, seconds
 
 BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
@@ -61,27 +60,6 @@ SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True)
-class Savers:
-    """Ways to need less memory, from the one that costs nothing on."""
-
-    checkpointed: bool = False
-    in_backward: bool = False
-    optimizer: Name = "adamw"
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        set_ = {
-            "train.gradient_checkpointing=true": self.checkpointed,
-            "train.fused_backward=true": self.in_backward,
-            f"train.optimizer={self.optimizer}": self.optimizer != "adamw",
-        }
-        return tuple(f"--set {key}" for key, wanted in set_.items() if wanted)
-
-
-LADDER = (Savers(), Savers(True), Savers(True, True), Savers(True, True, "adafactor"))
-
-
-@dataclass(frozen=True)
 class Offer:
     """One method for one data set.  Time and memory are estimated from a step that was counted, not run."""
 
@@ -108,7 +86,7 @@ def offers(
     machine = machine or measured(place.device, place.dtype, width, side // model.vae.factor, batch_size)
     for kind, method in settled(images, goal).items():
         step = dry_step(model, method, side, side, batch_size)
-        savers, needed = cheapest(step, place, limit)
+        savers, needed = cheapest(step, place.device, place.dtype, limit)
         steps = method.steps(images)
         yield Offer(
             kind,
@@ -130,22 +108,6 @@ def settled(images: int, goal: str) -> dict[str, Method]:
         raise TetradError("E3155", f"the goal must be one of {', '.join(SETTINGS)}; it is {goal!r}")
     made = {kind: method(**SETTINGS[goal].get(kind, {})) for kind, method in METHODS.items()}
     return {kind: method.decided("zkr", images) for kind, method in made.items()}
-
-
-def cheapest(step: DryStep, place: Device, limit: int) -> tuple[Savers, int]:
-    """The first rung of the ladder that fits, and what it takes; the last one where none does."""
-    for savers in LADDER:
-        needed = memory(
-            step,
-            place.device,
-            place.dtype,
-            savers.optimizer,
-            in_backward=savers.in_backward,
-            checkpointed=savers.checkpointed,
-        ).total
-        if not limit or needed <= limit:
-            break
-    return savers, needed
 
 
 def size(model: Model, method: Method, step: DryStep) -> int:

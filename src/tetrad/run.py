@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tetrad import library, pictures, plan, priors
+from tetrad import briefing, library, pictures, plan, priors
 from tetrad import recipe as recipes
 from tetrad.builtin import samples_path
 from tetrad.data.batches import Batch, Batches, Sample
 from tetrad.data.cache import Cache, default_folder
 from tetrad.data.folder import Photo, subjects
+from tetrad.data.layouts import Listing
 from tetrad.diffusion.noise import zero_terminal
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError, naming
@@ -31,7 +32,7 @@ from tetrad.training.events import Event, Finished, Note, Phase, Saved, Trained
 from tetrad.training.folder import RunFolder
 from tetrad.training.loop import Step, training_steps
 from tetrad.training.remember import Remembered
-from tetrad.training.schedules import ENDS_EARLY, Schedule
+from tetrad.training.schedules import Schedule
 from tetrad.training.step import Condition
 from tetrad.weights import Weights
 
@@ -44,10 +45,11 @@ def train(recipe: Recipe, stop: Stop = lambda: False) -> Iterator[Event]:
     Every event is also written to the run's folder. Raises TetradError for what a person can put right.
     """
     cache = Cache(default_folder())
-    listing = pictures.listing(recipe)
-    found, notes = yield from pictures.opened(listing, cache)
-    recipe = plan.named(pictures.described(recipe, listing), len(subjects(found)))
     place = device.chosen(recipe.train.device, recipe.train.precision)
+    optimizers.check_there(recipe.train.optimizer)
+    recipe, listing = listed(plan.begun(recipe))
+    found, notes = yield from pictures.opened(listing, cache)
+    recipe = plan.named(recipe, len(subjects(found)))
     folder = RunFolder.made(Path(recipe.save.out).expanduser(), recipe.save.name)
     try:
         for event in together(recipe, found, notes, cache, place, folder, stop):
@@ -57,6 +59,14 @@ def train(recipe: Recipe, stop: Stop = lambda: False) -> Iterator[Event]:
         if not (folder.path / "metrics.jsonl").exists():  # it ended before its first step, so nothing in it is of use
             shutil.rmtree(folder.path)
         raise
+
+
+def listed(recipe: Recipe) -> tuple[Recipe, Listing]:
+    """The recipe with what its data set says, and the files, called by the word wherever that comes from."""
+    listing = pictures.listing(recipe)
+    described = plan.worded(pictures.described(recipe, listing))
+    known = recipe.data.word or any(entry.subset.word for entry in listing.entries)
+    return described, listing if known or not described.data.word else pictures.listing(described)
 
 
 def together(
@@ -75,7 +85,13 @@ def together(
     recipe = plan.settled(recipe, model, [photo.caption for photo in subjects(found)], start)
     recipe = priors.settled(recipe, model)
     folder.write_recipe(recipes.written(recipe))
+    if start is not None:
+        yield Note(f"goes on from {recipe.start}, which says that it learned for {plan.steps_of(start)} steps")
     yield from pictures.notes(recipe, found)
+    recipe, memory = briefing.fitted(recipe, model, place)
+    yield from memory
+    if recipe.train.gradient_checkpointing:
+        device.checkpointed(model)
     yield from priors.made(recipe, model, stop)
 
     of_class = yield from priors.photos(recipe, cache)
@@ -84,8 +100,8 @@ def together(
         yield Note("stopped before the first step, so nothing was learned and nothing is saved", "W7501")
         return
     run = ready(recipe, model, start, subjects(found), samples, folder)
-    told = {warning for rate in run.rates.values() for warning in rate.warnings(recipe.train.steps, run.before)}
-    yield from (Note(warning, ENDS_EARLY) for warning in sorted(told))
+    yield from briefing.notes(recipe, model, run.rates, run.before)
+    yield from pictures.cut(recipe, model, run.found)
     yield from learned(run, stop)
 
 
@@ -101,6 +117,8 @@ def ready(
     with naming(Path(recipe.start)):
         adapter = recipe.method.attach(model, generator(recipe.train.seed, 0, "method"), start)
     texts = [text.name for text in model.texts]
+    rates = plan.rates(recipe.train, recipe.method.rates(), adapter.groups(), texts)
+    plan.check_learning(rates, plan.steps_of(start), recipe.train.steps)
     return Run(
         recipe,
         model,
@@ -110,7 +128,7 @@ def ready(
         Previews(recipe, [photo.caption for photo in found], folder),
         folder,
         Ema(learning(adapter), recipe.train.ema) if recipe.train.ema else None,
-        plan.rates(recipe.train, recipe.method.rates(), adapter.groups(), texts),
+        rates,
         plan.steps_of(start),
     )
 
@@ -147,7 +165,7 @@ def learned(run: Run, stop: Stop) -> Iterator[Event]:
             yield Trained(step, last, done.loss, done.grad_norm, done.learning_rate)
             if stop():
                 break
-            if run.previews.due(step):
+            if run.previews.due(step, last):
                 yield from drawn(run, step)
             if run.recipe.save.every and step % run.recipe.save.every == 0 and step < last:
                 yield saved(run, step, run.folder.result(step))
@@ -240,8 +258,9 @@ def opened(recipe: Recipe, place: device.Device) -> tuple[Model, Weights | None]
     model.reading = recipe.text.reading
     if recipe.loss.zero_terminal_snr:
         model.noise = replace(model.noise, alphas_cumprod=zero_terminal(model.noise.alphas_cumprod))
-    if recipe.train.gradient_checkpointing:
-        device.checkpointed(model)
+        model.told = replace(model.told, zero_terminal=model.noise.prediction == "v")
+    if recipe.text.clip_skip:
+        model.condition([""])  # E5012 for a layer that is not there, before anything else is done
     start = library.read(Path(recipe.start).expanduser(), model, recipe.method.writes) if recipe.start else None
     return model, start
 
@@ -266,4 +285,5 @@ def outcome(run: Run, step: int, path: Path) -> Outcome:
         captions=[photo.caption for photo in run.found],
         class_pictures=sum(sample.prior for sample in run.batches.samples),
         hashes=library.model_hashes(run.recipe.model),
+        rates={group: str(schedule) for group, schedule in run.rates.items()},
     )

@@ -11,7 +11,8 @@ from safetensors.torch import save
 from tetrad.diffusion.randomness import generator
 from tetrad.formats import files, kohya, ldm, sniff
 from tetrad.formats.names import inverted, renamed
-from tetrad.methods.lora import Lora, layers
+from tetrad.methods.branches import layers
+from tetrad.methods.lora import Lora
 from tetrad.weights import Weights
 
 SPELLED = {

@@ -11,7 +11,8 @@ from torch import Tensor
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.formats import kohya, peft, sniff
-from tetrad.methods.lora import Lora, layers
+from tetrad.methods.branches import layers
+from tetrad.methods.lora import Lora
 from tetrad.weights import Weights
 
 Q = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"

@@ -254,7 +254,8 @@ def test_training_goes_on_from_a_file_in_its_shape(tmp_path: Path) -> None:
     going_on.detach()
     again = going_on.weights()
     assert all(torch.equal(tensor, start.tensors[name]) for name, tensor in again.tensors.items())
-    assert Hypernetwork(dropout=(0.2,)).going_on(start).dropout == (0, 0.2, 0)
+    taken = Hypernetwork(dropout=(0.2,)).going_on(start)
+    assert (taken.structure, taken.activation, taken.dropout) == ((1, 3, 1), "relu", (0, 0.2, 0))
     for settings in ({"structure": (1, 2, 1)}, {"activation": "swish"}, {"layer_norm": True}, {"sizes": (32,)}):
         with pytest.raises(TetradError) as caught:
             Hypernetwork(**settings).attach(shared(), rng(), start)

@@ -1,6 +1,7 @@
 """What each of a LoRA's settings does, and nothing else."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import tiny
@@ -11,7 +12,8 @@ from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.methods import blocks
 from tetrad.methods.base import paced, part_and_pace
-from tetrad.methods.lora import Lora, LoraAdapter, layers
+from tetrad.methods.branches import layers
+from tetrad.methods.lora import Lora, LoraAdapter
 from tetrad.methods.lowrank import LeftOut, LowRank, beside
 from tetrad.models.base import Model
 from tetrad.weights import Weights
@@ -209,11 +211,32 @@ def test_after_an_update_no_layers_change_is_longer_than_the_limit() -> None:
 def test_training_goes_on_from_exactly_what_a_file_holds() -> None:
     start = learned(Lora(rank=3, alpha=2, text_encoder=False, block_ranks={"mid": 5}))
     going_on, using = tiny.model(), tiny.model()
-    adapter = Lora(rank=16, conv_rank=4).attach(going_on, generator(0, 0, "method"), start)
+    adapter = Lora(rank=16).attach(going_on, generator(0, 0, "method"), start)
     Lora.load(using, start)
     assert adapter.weights().tensors.keys() == start.tensors.keys()
     assert all(torch.equal(tensor, start.tensors[name]) for name, tensor in adapter.weights().tensors.items())
     assert torch.equal(predict(going_on), predict(using))
+
+
+def test_settings_become_those_of_the_file_that_training_goes_on_from() -> None:
+    start = learned(Lora(rank=3, alpha=2, text_encoder=False, block_ranks={"mid": 5}, conv_rank=2, dora=True))
+    taken = Lora(dropout=0.1).going_on(start)
+    assert (taken.rank, taken.alpha, taken.conv_rank, taken.conv_alpha) == (3, 2, 2, 2)
+    assert taken.dora and taken.dropout == 0.1
+    again = Lora(rank=3, alpha=2, text_encoder=False, block_ranks={"mid": 5}, conv_rank=2)
+    assert again.going_on(start).rank == 3
+    rooted = learned(Lora(rank=4, alpha=2, rslora=True))
+    assert Lora(rank=4, alpha=2, rslora=True).going_on(rooted).alpha == 4
+
+
+@pytest.mark.parametrize(
+    "settings", [{"rank": 8}, {"alpha": 1.0}, {"conv_rank": 2}, {"block_ranks": {"mid": 2}}, {"rslora": True}]
+)
+def test_another_size_than_the_files_is_not_left_out_in_silence(settings: dict[str, Any]) -> None:
+    start = learned(Lora(rank=4, alpha=2, text_encoder=False))
+    with pytest.raises(TetradError, match="go on from has") as caught:
+        Lora(**settings).going_on(start)
+    assert caught.value.code == "E5111"
 
 
 def test_a_part_that_does_not_learn_is_kept_when_training_goes_on() -> None:

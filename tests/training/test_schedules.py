@@ -46,9 +46,9 @@ def test_a_schedule_that_ends_early_keeps_its_last_rate_and_says_so() -> None:
 
 
 def test_a_plain_number_takes_the_shape_and_a_schedule_does_not() -> None:
-    assert rates(scheduled("1e-4", "linear", 4), 1, 2, 3, 4) == pytest.approx([1e-4, 0.75e-4, 0.5e-4, 0.25e-4])
-    assert rates(scheduled("1e-4:-1", "linear", 4), 1, 4) == [1e-4, 1e-4]
-    assert rates(scheduled("0.2:2, 0.1", "cosine", 4, warmup_steps=2), 1, 2, 3, 4) == [0.2, 0.2, 0.1, 0.1]
+    assert rates(scheduled("1e-4", Fall("linear", 4)), 1, 2, 3, 4) == pytest.approx([1e-4, 0.75e-4, 0.5e-4, 0.25e-4])
+    assert rates(scheduled("1e-4:-1", Fall("linear", 4)), 1, 4) == [1e-4, 1e-4]
+    assert rates(scheduled("0.2:2, 0.1", Fall("cosine", 4, 2)), 1, 2, 3, 4) == [0.2, 0.2, 0.1, 0.1]
 
 
 def test_a_part_rests_once_it_will_learn_no_more() -> None:

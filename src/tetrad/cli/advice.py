@@ -62,6 +62,8 @@ def show(offers: "list[Offer]") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from tetrad.training.memory import human
+
     table = Table(show_lines=True)
     table.add_column("")
     for offer in offers:
@@ -95,14 +97,6 @@ def in_bytes(text: str) -> int:
     if not found or amount <= 0:
         raise TetradError("E2002", f"--memory {text!r} is no amount of memory; write 8GB")
     return round(amount * (1 << (20 if (found[2] or "g").lower().startswith("m") else 30)))
-
-
-def human(size: int) -> str:
-    """Bytes as a person says them."""
-    for unit, bytes_ in (("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)):
-        if size >= bytes_:
-            return f"{size / bytes_:.1f} {unit}"
-    return f"{size} B"
 
 
 def probe(

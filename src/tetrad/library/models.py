@@ -1,6 +1,7 @@
 """Whole models: from a single file, a diffusers folder or "builtin", and back to a file or a folder."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -73,7 +74,11 @@ def folder_weights(path: Path) -> tuple[str, Weights]:
             first = f"{part}/{diffusers.FILES[part]}.safetensors"
             raise TetradError("E5001", f"{path} has no {first}; a diffusers folder needs {needed}")
         parts[part] = {name: tensor for file in found for name, tensor in files.read(file).tensors.items()}
-    return diffusers.family(parts, parts["unet"]), diffusers.decode(parts, configurations)
+    weights = diffusers.decode(parts, configurations)
+    steps = {
+        key: said for key, said in files.metadata(network_files(path / "unet", "unet")[0]).items() if key == "step"
+    }
+    return diffusers.family(parts, parts["unet"]), replace(weights, metadata=weights.metadata | steps)
 
 
 def network_files(folder: Path, part: str) -> list[Path]:

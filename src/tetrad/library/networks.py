@@ -13,7 +13,7 @@ from tetrad.library.models import folder_weights, single_file
 from tetrad.library.pipelines import write_folder
 from tetrad.methods import METHODS, hypernetwork, textual_inversion
 from tetrad.methods.base import Adapter
-from tetrad.methods.lora import layers
+from tetrad.methods.branches import layers
 from tetrad.models import FAMILIES
 from tetrad.models.base import Model
 from tetrad.weights import Weights

@@ -29,7 +29,8 @@ def write_folder(path: Path, model: Model, weights: Weights) -> None:
                 (temporary / name).parent.mkdir(exist_ok=True)
                 (temporary / name).write_text(content, "utf-8")
         for part, tensors in diffusers.encode(weights).items():
-            files.write(temporary / part / f"{diffusers.FILES[part]}.safetensors", tensors, {"format": "pt"})
+            about = {"format": "pt"} | ({"step": weights.metadata["step"]} if "step" in weights.metadata else {})
+            files.write(temporary / part / f"{diffusers.FILES[part]}.safetensors", tensors, about)
         with files.told(path):
             temporary.chmod(0o755)
             temporary.rename(path)

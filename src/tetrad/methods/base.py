@@ -48,6 +48,14 @@ class Method(Protocol):
         """
         ...
 
+    def going_on(self, start: Weights) -> Self:
+        """The settings as what they go on from has them; an error where something else was asked for."""
+        ...
+
+    def told(self) -> str:
+        """What a person should know of the settings before the start: "rank 16"; "" for nothing."""
+        ...
+
     def rates(self) -> dict[str, str]:
         """The usual learning rate of each part, in the syntax of `training.schedules`; "" is every part not named."""
         ...

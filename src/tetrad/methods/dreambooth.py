@@ -46,6 +46,12 @@ class DreamBooth:
     def decided(self, word: str, images: int) -> Self:
         return self
 
+    def going_on(self, start: Weights) -> Self:
+        return self
+
+    def told(self) -> str:
+        return f"{self.subject}, text encoder {'learns too' if self.text_encoder else 'left alone'}"
+
     def rates(self) -> dict[str, str]:
         unet, text = RATES[self.subject]
         return {"": unet, "text_encoder": text, "text_encoder_2": text}

@@ -5,7 +5,7 @@ cross-attention, the picture's own in self-attention.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from torch import Generator, Tensor, nn
@@ -87,7 +87,7 @@ class Hypernetwork:
             hidden = [self.dropout[0]] * (len(structure) - 2)
             hidden[-1:] = [self.dropout[0] if self.last_layer_dropout else 0.0] if hidden else []
             dropout = (0.0, *hidden, 0.0)
-        activation = self.activation or otherwise.activation
+        activation = self.activation.lower() or otherwise.activation
         return Shape(structure, activation, self.layer_norm, self.activate_output, dropout)
 
     def decided(self, word: str, images: int) -> Self:
@@ -105,7 +105,9 @@ class Hypernetwork:
     def attach(self, model: Model, rng: Generator, start: Weights | None = None) -> "HypernetworkAdapter":
         """Fresh networks, or those of `start`.  E5110 where settings that shape them differ from the file's."""
         if start is not None:
-            return HypernetworkAdapter(model, self.going_on(start), networks_of(start, model))
+            settings = self.going_on(start)
+            about = {"initialization": settings.initialization}
+            return HypernetworkAdapter(model, asked(settings, Shape()), networks_of(start, model), about=about)
         shape = asked(self, Shape())
         widths = sorted({width for width, _, _ in attentions(model)})
         if missing := sorted(set(self.sizes) - set(widths)):
@@ -113,14 +115,17 @@ class Hypernetwork:
             raise TetradError("E5107", f"no attention of {model.name} reads a width of {missing[0]}; there are {there}")
         networks = {}
         for width in self.sizes or widths:
+            if any(int(width * share) < 1 for share in shape.structure):
+                told = f"{shown(shape.structure)} leaves a layer of nothing where attention reads {width} numbers"
+                raise TetradError("E3103", f"method.structure {told}; 1, 2, 1 is usual")
             for side in "kv":
                 network = Network(width, shape)
                 network.begin(self.initialization, self.zero_start, rng)
                 networks[f"{width}.{side}"] = network.to(device_of(model))
         return HypernetworkAdapter(model, shape, networks, about={"initialization": self.initialization})
 
-    def going_on(self, start: Weights) -> Shape:
-        """The shape of a file, with the dropout asked for; a difference in anything else that is asked for is E5110."""
+    def going_on(self, start: Weights) -> Self:
+        """In the file's shape, with the dropout asked for; a difference in anything else that is asked for is E5110."""
         theirs = Shape.of(start.metadata)
         ours = asked(self, theirs)
         ways = [(name, getattr(ours, name), getattr(theirs, name)) for name in ("structure", "activation")]
@@ -133,7 +138,17 @@ class Hypernetwork:
                     f"the hypernetwork to go on from has the {name} {shown(found)}, not {shown(wanted)}; leave "
                     f"method.{name} out to go on with it, or begin a new one",
                 )
-        return Shape(theirs.structure, theirs.activation, theirs.layer_norm, theirs.activate_output, ours.dropout)
+        began = start.metadata.get("initialization", "")
+        return replace(
+            self,
+            **vars(replace(theirs, dropout=ours.dropout)),
+            initialization=began if began in INITIALIZATIONS else self.initialization,
+            sizes=sizes(start),
+        )
+
+    def told(self) -> str:
+        shape = asked(self, Shape())
+        return f"layers {shown(shape.structure)}, {shape.activation}"
 
     @classmethod
     def load(cls, model: Model, weights: Weights, strength: float = 1.0) -> "HypernetworkAdapter":

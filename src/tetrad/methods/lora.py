@@ -1,8 +1,9 @@
 """LoRA: y = W x + (α / r) B A x, with A and B small.  [Hu et al. 2021, eq. 3]"""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import torch
@@ -11,7 +12,8 @@ from torch import Generator, Tensor, nn
 from tetrad.errors import TetradError
 from tetrad.methods import blocks, lycoris
 from tetrad.methods.base import Patches, paced
-from tetrad.methods.lowrank import NOTHING, LeftOut, LowRank, beside, weight_of
+from tetrad.methods.branches import begun, branch_of, by_layer, fitting, is_wide, layers, sizes, usual
+from tetrad.methods.lowrank import NOTHING, LeftOut, LowRank, beside
 from tetrad.models.base import Model
 from tetrad.weights import Weights
 
@@ -22,6 +24,10 @@ TRANSFORMER = re.compile(
 TEXT = re.compile(r"text_encoder(_2)?\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)$")
 CONVOLUTIONS = re.compile(r"unet\..*(resnets\.\d+\.(conv1|conv2|conv_shortcut|time_emb_proj)|samplers\.0\.conv)$")
 LARGEST_RANK = 1024
+SIZES = (  # the settings that decide how large the branches are
+    *("rank", "alpha", "rslora", "block_ranks", "block_alphas"),
+    *("conv_rank", "conv_alpha", "conv_block_ranks", "conv_block_alphas"),
+)
 
 
 def setting(default: Any, help: str) -> Any:
@@ -87,6 +93,33 @@ class Lora:
     def decided(self, word: str, images: int) -> Self:
         return self
 
+    def going_on(self, start: Weights) -> Self:
+        """With the file's ranks and alphas, the most common where they differ.  E5111 where others were asked for."""
+        found = sizes(start)
+        asked = [name for name in SIZES if getattr(self, name) != getattr(type(self)(), name)]
+        for path, (rank, alpha, wide) in found.items() if asked else ():
+            wanted = self.size(path, wide)
+            if self.changes(path) and not (wanted[0] == rank and math.isclose(wanted[1], alpha, rel_tol=1e-2)):
+                raise TetradError(
+                    "E5111",
+                    f"the LoRA to go on from has rank {rank} and alpha {alpha:g} at {path}, not {wanted[0]} and "
+                    f"{wanted[1]:g}; leave method.{' and method.'.join(asked)} out to go on with it, or begin anew",
+                )
+        theirs, convolutions = usual(found, wide=False), usual(found, wide=True)
+        if self.convolves and not convolutions:
+            raise TetradError(
+                "E5111", "the LoRA to go on from has no convolutions, and a rank for them is asked for; leave that out"
+            )
+        nothing = {name: getattr(type(self)(), name) for name in SIZES}
+        plain = nothing | dict(zip(("rank", "alpha"), theirs or (), strict=False))
+        plain |= dict(zip(("conv_rank", "conv_alpha"), convolutions or (), strict=False))
+        dora = self.dora or any(name.endswith(".magnitude") for name in start.tensors)
+        return replace(self, **plain, dora=dora)
+
+    def told(self) -> str:
+        alpha = self.rank if self.alpha is None else self.alpha
+        return f"rank {self.rank}, alpha {alpha:g}" + (", DoRA" if self.dora else "")
+
     def rates(self) -> dict[str, str]:
         return {"": "1e-4", "text_encoder": "5e-5", "text_encoder_2": "5e-5"}
 
@@ -119,19 +152,23 @@ class Lora:
         for key in ("block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas"):
             blocks.check_there(key, getattr(self, key), wanted, model.name)
         for path, layer in wanted.items():
-            rank, alpha = self.size(path, layer)
+            rank, alpha = self.size(path, is_wide(layer))
             if rank:
                 yield path, layer, LowRank.fresh(layer, rank, alpha, rng)
 
     def changes(self, path: str) -> bool:
         """Whether the layer at a path gets a low-rank change, where its block's rank is not 0."""
-        convolves = self.conv_rank or any(self.conv_block_ranks.values())
-        wanted = [TRANSFORMER, *([TEXT] if self.text_encoder else []), *([CONVOLUTIONS] if convolves else [])]
+        wanted = [TRANSFORMER, *([TEXT] if self.text_encoder else []), *([CONVOLUTIONS] if self.convolves else [])]
         return any(pattern.fullmatch(path) for pattern in wanted)
 
-    def size(self, path: str, layer: nn.Module) -> tuple[int, float]:
+    @property
+    def convolves(self) -> bool:
+        """Whether convolutions learn too."""
+        return bool(self.conv_rank or any(self.conv_block_ranks.values()))
+
+    def size(self, path: str, wide: bool) -> tuple[int, float]:
         """A layer's rank, and its alpha as every reader takes it: the change counts alpha / rank."""
-        if is_wide(layer):
+        if wide:
             rank = blocks.valued(path, self.conv_block_ranks, self.conv_rank)
             alpha = blocks.valued(path, self.conv_block_alphas, self.conv_alpha)
         else:
@@ -208,68 +245,6 @@ class LoraAdapter(Patches):
                 tensors[f"{path}.{name}"] = parameter.detach().clone()
             tensors[f"{path}.alpha"] = torch.tensor(float(branch.alpha))
         return Weights("lora", tensors)
-
-
-def layers(model: Model) -> Iterator[tuple[str, nn.Module]]:
-    """Every layer that a LoRA file may speak of, by canonical path; norms only in LyCORIS' files."""
-    for part, network in model.parts().items():
-        for path, module in network.named_modules():
-            if isinstance(module, nn.Linear | nn.Conv2d) or (lycoris.is_norm(module) and module.weight is not None):
-                yield f"{part}.{path}", module
-
-
-def is_wide(layer: nn.Module) -> bool:
-    """Whether a layer is a convolution that sees its neighbours."""
-    return isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
-
-
-def begun(model: Model, start: Weights) -> Iterator[tuple[str, nn.Module, LowRank]]:
-    """The branches of an earlier LoRA, to be trained further.  E5102 where they do not fit, E5130 where none are."""
-    known = dict(layers(model))
-    for path, tensors in by_layer(start).items():
-        layer = fitting(known, path, tensors, model)
-        if (branch := branch_of(layer, tensors)) is None:
-            raise TetradError(
-                "E5130",
-                f"training cannot go on from this file: at {path} it holds {', '.join(sorted(tensors))}, no plain "
-                "LoRA; use it in a prompt, or begin a LoRA anew",
-            )
-        yield path, layer, branch
-
-
-def by_layer(weights: Weights) -> dict[str, dict[str, Tensor]]:
-    """The tensors of each layer, by path in the order of paths."""
-    found: dict[str, dict[str, Tensor]] = {}
-    for name in sorted(weights.tensors):
-        path, _, kind = name.rpartition(".")
-        found.setdefault(path, {})[kind] = weights.tensors[name]
-    return found
-
-
-def fitting(known: Mapping[str, nn.Module], path: str, tensors: dict[str, Tensor], model: Model) -> nn.Module:
-    """The layer at a path, for which these tensors are.  E5102 where there is none, or of another shape."""
-    layer = known.get(path)
-    if layer is None or not lycoris.fits(layer, tensors):
-        what = f"this LoRA does not fit {model.name} ({model.title}) at {path}"
-        raise TetradError("E5102", f"{what}; it was made for another model")
-    return layer
-
-
-def branch_of(layer: nn.Module, tensors: dict[str, Tensor]) -> LowRank | None:
-    """The branch that the tensors of a layer are, where they are a plain LoRA's or a DoRA's."""
-    if not {"down", "up"} <= tensors.keys() <= {"down", "up", "alpha", "magnitude"}:
-        return None
-    magnitude = tensors.get("magnitude")
-    if magnitude is not None and lycoris.norm_axis(magnitude) != 0:
-        return None
-    weight, down, up = weight_of(layer), tensors["down"], tensors["up"]
-    ones = [1] * (weight.ndim - 2)  # a matrix and a 1×1 convolution are the same numbers
-    return LowRank(
-        down.reshape(len(down), *weight.shape[1:]).to(weight.device),
-        up.reshape(len(up), len(down), *ones).to(weight.device),
-        float(tensors.get("alpha", torch.tensor(float(len(down))))),
-        None if magnitude is None else magnitude.reshape(len(up), 1, *ones).to(weight.device),
-    )
 
 
 def check(key: str, value: object, good: bool, what: str, usual: str) -> None:

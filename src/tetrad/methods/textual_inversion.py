@@ -28,7 +28,7 @@ class TextualInversion:
 
     kind: ClassVar[str] = "textual-inversion"
     writes: ClassVar[str] = "embedding"
-    word: str = field(default="", metadata={"help": "the new word; not given: data.word (token_string)"})
+    word: str = ""  # the new word; `decided` takes it from the recipe's data
     vectors: int = field(
         default=0,
         metadata={
@@ -55,7 +55,21 @@ class TextualInversion:
     def decided(self, word: str, images: int) -> Self:
         """With the word, and as many vectors as so many pictures can fill; 0 pictures leave it open."""
         number = next((count for most, count in VECTORS.items() if images <= most), MOST_VECTORS) if images else 0
-        return replace(self, word=self.word or word, vectors=self.vectors or number)
+        return replace(self, word=word or self.word, vectors=self.vectors or number)
+
+    def going_on(self, start: Weights) -> Self:
+        """With the file's vectors.  E5109 where another number was asked for."""
+        number = len(next(iter(start.tensors.values())))
+        if self.vectors not in (0, number):
+            raise TetradError(
+                "E5109",
+                f"the embedding to go on from has {number} vectors, not {self.vectors}; leave method.vectors "
+                "out to go on with it, or begin a new one",
+            )
+        return replace(self, vectors=number)
+
+    def told(self) -> str:
+        return f"{self.word} of {self.vectors} vectors"
 
     def rates(self) -> dict[str, str]:
         return {"": "0.05:10, 0.02:20, 0.01:60, 0.005:200, 0.002:500, 0.001:3000, 0.0005"}
@@ -76,13 +90,7 @@ class TextualInversion:
             raise TetradError("E3111", "Textual Inversion teaches a new word; give it with --word, like --word zkr")
         if start is not None:
             check_family(start, model)
-            number = len(next(iter(start.tensors.values())))
-            if self.vectors not in (0, number):
-                raise TetradError(
-                    "E5109",
-                    f"the embedding to go on from has {number} vectors, not {self.vectors}; leave method.vectors "
-                    "out to go on with it, or begin a new one",
-                )
+            self.going_on(start)
             return WordAdapter(model, word, start.tensors)
         number = self.vectors or min(VECTORS.values())
         initial = self.initial_text or word

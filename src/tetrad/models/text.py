@@ -157,6 +157,13 @@ def tokens_lost(text: Text, reading: Reading | None = None, words: Words | None 
     return sum(map(len, chunked(text, words or {})[chunks:]))
 
 
+def unread(text: Text, reading: Reading, words: Words) -> list[str]:
+    """The new words that a text says past the chunks that are read."""
+    chunks = chunked(text, words)
+    seen, past = ({number for chunk in part for number, _ in chunk} for part in (chunks[: reading.chunks], chunks))
+    return [word for word, ids in words.items() if ids.start in past - seen]
+
+
 class TextEncoder:
     """A tokenizer and the network that reads its ids.  New words are ids past the end of the vocabulary.
 

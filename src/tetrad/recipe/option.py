@@ -1,6 +1,6 @@
 """A setting and its range."""
 
-from dataclasses import field
+from dataclasses import MISSING, Field, field, fields
 from typing import Any
 
 from tetrad.errors import TetradError
@@ -9,6 +9,11 @@ from tetrad.errors import TetradError
 def option(default: Any, help: str) -> Any:
     """A setting with the sentence that explains it; kohya's name for it stands in brackets."""
     return field(default=default, metadata={"help": help})
+
+
+def settings(section: Any) -> "list[Field[Any]]":
+    """The fields of a dataclass that a recipe has: those with a sentence, and sections; the others are for programs."""
+    return [f for f in fields(section) if "help" in f.metadata or f.default_factory is not MISSING]
 
 
 def check(key: str, value: object, good: bool, what: str) -> None:

@@ -1,11 +1,12 @@
 """docs/settings.md: every setting there is, from the schema itself."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, is_dataclass
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from tetrad.methods import METHODS
+from tetrad.recipe.option import settings
 from tetrad.recipe.schema import Recipe
 
 HEAD = """# Every setting
@@ -24,7 +25,8 @@ def reference() -> str:
 
 
 def table(rows: Iterable[tuple[str, str, Any, str]]) -> str:
-    lines = [f"| `{key}` | {kind} | {shown(default)} | {sentence} |" for key, kind, default, sentence in rows]
+    cells = ((f"`{key}`", kind, shown(default), sentence.replace("|", r"\|")) for key, kind, default, sentence in rows)
+    lines = [f"| {' | '.join(row)} |" for row in cells]
     return "\n".join(["| setting | type | default | meaning |", "| --- | --- | --- | --- |", *lines]) + "\n"
 
 
@@ -38,7 +40,7 @@ def shown(default: Any) -> str:
 def options(shape: Any, path: str = "") -> Iterator[tuple[str, str, Any, str]]:
     """Every setting of a dataclass and of those inside it: its key, its type, its default, its sentence."""
     hints = get_type_hints(shape)
-    for f in fields(shape):
+    for f in settings(shape):
         if is_dataclass(hints[f.name]):
             yield from options(hints[f.name], f"{path}{f.name}.")
         elif "help" in f.metadata:
@@ -47,7 +49,7 @@ def options(shape: Any, path: str = "") -> Iterator[tuple[str, str, Any, str]]:
 
 
 def type_name(hint: Any) -> str:
-    kinds = [kind for kind in get_args(hint) if kind not in (NoneType, Ellipsis)]
+    kinds = [kind for kind in get_args(hint) if kind not in (NoneType, Ellipsis, "")]
     names = [str(getattr(kind, "__name__", kind)) for kind in kinds] or [str(hint.__name__)]
     if get_origin(hint) is dict:
         return f"table of {names[-1]}"

@@ -6,6 +6,7 @@ from typing import Literal
 from tetrad.data.captions import Wording
 from tetrad.data.priors import Prior
 from tetrad.diffusion.samplers import check_sampler
+from tetrad.errors import TetradError
 from tetrad.methods.base import Method
 from tetrad.methods.lora import Lora
 from tetrad.models.text import CHUNK, Reading
@@ -13,13 +14,13 @@ from tetrad.recipe.loss import Loss
 from tetrad.recipe.option import check, option
 from tetrad.training.device import Precision
 from tetrad.training.optimizers import Name as Optimizer
-from tetrad.training.schedules import Shape, parsed
+from tetrad.training.schedules import Fall, Shape, parsed
 
 
 @dataclass(frozen=True)
 class Data:
     images: str = option("", "folder of pictures, one picture, or builtin:subject, builtin:person, builtin:style")
-    word: str = option("", "trigger word: what the new thing is called in a prompt (class_tokens, first word)")
+    word: str = option("", "trigger word: what the new thing is called in a prompt (class_tokens, token_string)")
     class_word: str = option("", "what kind of thing it is, in a word the model knows (class_tokens)")
     resolution: int = option(0, "side of the square whose area each picture gets; 0: the model's own (resolution)")
     flip: bool = option(False, "show each picture mirrored half of the time; not for faces or writing (flip_aug)")
@@ -48,10 +49,12 @@ class Train:
         'a number, or rates until steps: "0.05:10, 0.02:20, 0.005"; not given: the method\'s (learning_rate, unet_lr)',
     )
     text_encoder_learning_rate: float | str = option(
-        "", "of the text encoders, the same way; not given: in the method's proportion (text_encoder_lr)"
+        "", "of the text encoders, the same way, 0 is none; not given: in the method's proportion (text_encoder_lr)"
     )
-    schedule: Shape = option("cosine", "how the learning rate falls: constant, linear, cosine (lr_scheduler)")
-    warmup_steps: int = option(0, "steps in which the learning rate rises from zero (lr_warmup_steps)")
+    schedule: Shape = option("cosine", "how a learning rate that is one number falls (lr_scheduler)")
+    schedule_cycles: int = option(3, "how often cosine_with_restarts begins again (lr_scheduler_num_cycles)")
+    schedule_power: float = option(2.0, "of polynomial: 1 is linear, more falls sooner (lr_scheduler_power)")
+    warmup_steps: int = option(0, "steps in which it rises from zero (lr_warmup_steps)")
     weight_decay: float | None = option(
         None, "pull towards zero; not given: 0.01, of words 0 (optimizer_args weight_decay)"
     )
@@ -71,8 +74,10 @@ class Train:
     fused_backward: bool = option(
         False, "update each tensor in the backward and free its gradient at once; no clipping (fused_backward_pass)"
     )
-    gradient_checkpointing: bool = option(
-        False, "compute activations twice instead of keeping them: less memory, more time (gradient_checkpointing)"
+    gradient_checkpointing: bool | None = option(
+        None,
+        "compute activations twice instead of keeping them: less memory, more time; "
+        "not given: where memory asks for it (gradient_checkpointing)",
     )
 
     def __post_init__(self) -> None:
@@ -84,8 +89,11 @@ class Train:
             1 <= self.gradient_accumulation <= 1024,
             "from 1 to 1024",
         )
-        for key in ("learning_rate", "text_encoder_learning_rate"):
-            check_rate(f"train.{key}", getattr(self, key))
+        check_rate("train.learning_rate", self.learning_rate)
+        if self.text_encoder_learning_rate not in (0, "0"):
+            check_rate("train.text_encoder_learning_rate", self.text_encoder_learning_rate)
+        check("train.schedule_cycles", self.schedule_cycles, 1 <= self.schedule_cycles <= 1000, "from 1 to 1000")
+        check("train.schedule_power", self.schedule_power, 0 < self.schedule_power <= 100, "above 0, at most 100")
         share = self.text_encoder_share
         check("train.text_encoder_share", share, 0 <= share <= 1, "from 0 to 1")
         check("train.ema", self.ema, self.ema == 0 or 0.5 <= self.ema < 1, "0, or from 0.5 to under 1; 0.999 is usual")
@@ -93,6 +101,12 @@ class Train:
         decay = self.weight_decay
         check("train.weight_decay", decay, decay is None or 0 <= decay <= 1, "from 0 to 1")
         check("train.max_grad_norm", self.max_grad_norm, self.max_grad_norm >= 0, "above 0, or 0 for off")
+        check_in_backward(self)
+
+    @property
+    def shape(self) -> Fall:
+        """What a learning rate that is one number is multiplied with at each step."""
+        return Fall(self.schedule, self.steps, self.warmup_steps, self.schedule_cycles, self.schedule_power)
 
 
 @dataclass(frozen=True)
@@ -176,6 +190,18 @@ class Recipe:
     loss: Loss = field(default_factory=Loss)
     save: Save = field(default_factory=Save)
     sample: Sample = field(default_factory=Sample)
+
+
+def check_in_backward(train: Train) -> None:
+    """E3133 where an update during the backward is asked for, and something that needs all gradients together."""
+    if train.fused_backward and train.gradient_accumulation > 1:
+        raise TetradError(
+            "E3133", "train.fused_backward cannot accumulate batches; set train.gradient_accumulation to 1, or it false"
+        )
+    if train.fused_backward and train.max_grad_norm not in (0, Train.max_grad_norm):
+        raise TetradError(
+            "E3133", "train.fused_backward never has all gradients to clip; leave train.max_grad_norm out, or it false"
+        )
 
 
 def check_rate(key: str, rate: float | str) -> None:

@@ -3,9 +3,9 @@
 import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +14,7 @@ from tetrad.errors import TetradError
 from tetrad.methods import METHODS
 from tetrad.methods.base import Method
 from tetrad.methods.lora import Lora
+from tetrad.recipe.option import settings
 from tetrad.recipe.schema import Recipe
 
 
@@ -79,7 +80,8 @@ def method_of(values: Any) -> type[Method]:
 def validated(key: str, shape: Any, value: Any) -> Any:
     """A section, or a value at the top, as its type.  E3102 where it is of another."""
     if isinstance(value, Mapping):
-        value = {name: inner for name, inner in value.items() if name != "kind"}
+        hints = get_type_hints(shape) if is_dataclass(shape) else {}
+        value = {name: listed(inner, hints.get(name)) for name, inner in value.items() if name != "kind"}
     try:
         return TypeAdapter(shape).validate_python(value)
     except ValidationError as error:
@@ -90,11 +92,20 @@ def validated(key: str, shape: Any, value: Any) -> Any:
         raise TetradError("E3102", f"{'.'.join([key, *places])} is {first['input']!r}: {message}") from error
 
 
+def listed(value: Any, hint: Any) -> Any:
+    """A single value where a setting is a list, as a list of one; of numbers also a text like "1, 2, 1"."""
+    if get_origin(hint) is not tuple or isinstance(value, list | tuple):
+        return value
+    if isinstance(value, str) and get_args(hint)[0] is not str:
+        return [item.strip() for item in value.split(",")]
+    return [value]
+
+
 def unknown_keys(
     values: Mapping[str, Any], shape: Any, shapes: Mapping[str, Any], path: str = ""
 ) -> Iterator[tuple[str, list[str]]]:
     """Each key that a dataclass does not have, with the ones it has; `shapes` are the types of its fields."""
-    known = [f.name for f in fields(shape)]
+    known = [f.name for f in settings(shape)]
     for key, value in values.items():
         if key not in known and not (key == "kind" and hasattr(shape, "kind")):
             yield path + key, known
@@ -109,7 +120,7 @@ def written(recipe: Recipe) -> str:
 
 def plain(value: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"kind": value.kind} if hasattr(value, "kind") else {}
-    for f in fields(value):
+    for f in settings(value):
         item = getattr(value, f.name)
         if item is not None:
             found[f.name] = plain(item) if is_dataclass(item) else item

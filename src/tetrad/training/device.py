@@ -1,8 +1,10 @@
 """Where a run happens and in which numbers."""
 
 import os
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -33,9 +35,13 @@ def settle(model: Model, place: Device, whole: Collection[str] = ()) -> None:
     Measured on two cores: a step of the demo took 0.56 s on two threads that sleep while they wait, 0.14 s on one.
     """
     to(model, place.device, place.dtype, whole)
-    size = sum(parameter.numel() for parameter in model.parts()["unet"].parameters())
-    if place.device.type == "cpu" and size < SMALL and "OMP_NUM_THREADS" not in os.environ:
+    if place.device.type == "cpu" and parameters(model) < SMALL and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
+
+
+def parameters(model: Model) -> int:
+    """How many numbers its U-Net has."""
+    return sum(parameter.numel() for parameter in model.parts()["unet"].parameters())
 
 
 def chosen(name: str = "auto", precision: Precision = "auto") -> Device:
@@ -63,6 +69,39 @@ def own(kind: str) -> Precision:
     if kind != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def free(device: torch.device) -> int:
+    """Bytes that this program may fill, what it has filled already included; 0 where nobody tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    if device.type != "cpu":
+        return 0
+    limits = [int(text) for path in LIMITS if (text := written(path)).isdigit()]
+    return min([available() + resident(), *limits]) if available() else 0
+
+
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
+
+
+def available() -> int:
+    """Bytes of main memory that no program needs."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", written("/proc/meminfo"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def resident() -> int:
+    """Bytes of it that this program has."""
+    pages = written("/proc/self/statm").split()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else 0
+
+
+def written(path: str) -> str:
+    """What a file of the system says; nothing where there is none."""
+    try:
+        return Path(path).read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def checkpointed(model: Model) -> None:

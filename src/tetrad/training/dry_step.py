@@ -67,7 +67,7 @@ def skeleton(model: Model) -> Model:
 
 
 def without_numbers(tensor: Tensor) -> Tensor:
-    moved = tensor.detach().to(META)
+    moved = tensor.detach().to(META, torch.float32 if tensor.is_floating_point() else tensor.dtype)
     return nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved
 
 

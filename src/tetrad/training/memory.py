@@ -62,6 +62,43 @@ def memory(
     )
 
 
+@dataclass(frozen=True)
+class Savers:
+    """Ways to need less memory, from the one that costs nothing on."""
+
+    checkpointed: bool = False
+    in_backward: bool = False
+    optimizer: Name = "adamw"
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        set_ = {
+            "train.gradient_checkpointing=true": self.checkpointed,
+            "train.fused_backward=true": self.in_backward,
+            f"train.optimizer={self.optimizer}": self.optimizer != "adamw",
+        }
+        return tuple(f"--set {key}" for key, wanted in set_.items() if wanted)
+
+
+LADDER = (Savers(), Savers(True), Savers(True, True), Savers(True, True, "adafactor"))
+
+
+def cheapest(step: DryStep, device: torch.device, dtype: torch.dtype, limit: int) -> tuple[Savers, int]:
+    """The first rung of the ladder that fits into so many bytes, and what it takes; the last one where none does."""
+    for savers in LADDER:
+        needed = memory(
+            step,
+            device,
+            dtype,
+            savers.optimizer,
+            in_backward=savers.in_backward,
+            checkpointed=savers.checkpointed,
+        ).total
+        if not limit or needed <= limit:
+            break
+    return savers, needed
+
+
 def states(shapes: Iterable[torch.Size], optimizer: Name) -> int:
     """Bytes of what an optimizer remembers of each number that learns."""
     kinds = {"adamw": two_averages, "adamw8bit": two_small_averages, "adafactor": rows_and_columns}
@@ -82,3 +119,11 @@ def rows_and_columns(shape: torch.Size) -> int:
     if len(shape) < 2:
         return SINGLE * shape.numel()
     return SINGLE * prod(shape[:-2]) * (shape[-2] + shape[-1])
+
+
+def human(size: int) -> str:
+    """Bytes as a person says them."""
+    for unit, bytes_ in (("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)):
+        if size >= bytes_:
+            return f"{size / bytes_:.1f} {unit}"
+    return f"{size} B"

@@ -19,6 +19,12 @@ def made(name: Name, groups: Groups, weight_decay: float = 0.01) -> Optimizer:
     return OPTIMIZERS[name](named(groups), weight_decay)
 
 
+def check_there(name: Name) -> None:
+    """E3134 where an optimizer's package is missing: before a long preparation, not after it."""
+    if name == "adamw8bit":
+        eight_bit()
+
+
 def adamw(groups: Groups, rates: Mapping[str, float] | None = None, weight_decay: float = 0.01) -> Optimizer:
     """AdamW with a group for each part, which keeps its rate where the loop has no schedule for it."""
     return FusedAdamW(named(groups, rates), weight_decay)
@@ -34,14 +40,18 @@ def named(groups: Groups, rates: Mapping[str, float] | None = None) -> list[dict
 
 def adamw_8bit(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
     """AdamW whose two averages take one byte a number instead of four.  [Dettmers et al. 2022]"""
+    optimizer: Optimizer = eight_bit()(groups, weight_decay=weight_decay)
+    return optimizer
+
+
+def eight_bit() -> Any:
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
         raise TetradError(
             "E3134", "adamw8bit needs the package bitsandbytes; pip install 'tetrad[bnb]', or choose adafactor"
         ) from error
-    optimizer: Optimizer = AdamW8bit(groups, weight_decay=weight_decay)
-    return optimizer
+    return AdamW8bit
 
 
 def adafactor(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:

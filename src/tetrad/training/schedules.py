@@ -66,6 +66,10 @@ class Schedule:
             return 0.0
         return self.piece(step) * self.factor(step)
 
+    def __str__(self) -> str:
+        """The text it was made of, `0.05:10, 0.02`, without what it is multiplied by."""
+        return ", ".join(f"{rate:g}" if bound is None else f"{rate:g}:{bound}" for rate, bound in self.pieces)
+
     def piece(self, step: int) -> float:
         return next((rate for rate, bound in self.pieces if bound is None or step <= bound), self.pieces[-1][0])
 
@@ -144,8 +148,12 @@ def piece(item: str) -> tuple[float, int | None]:
     return rate, None if bound == -1 else bound
 
 
-def scheduled(text: str | float, shape: Shape, steps: int, warmup_steps: int = 0) -> Schedule:
-    """A plain number takes the shape and the warm-up; a text with bounds is a shape already and is left as it is."""
+def scheduled(text: str | float, fall: Callable[[int], float]) -> Schedule:
+    """A plain number falls, with its warm-up; a text with bounds is a shape already and is left as it is."""
     schedule = parsed(str(text))
-    plain = ":" not in str(text)
-    return replace(schedule, factor=Fall(shape, steps, warmup_steps)) if plain else schedule
+    return replace(schedule, factor=fall) if is_plain(text) else schedule
+
+
+def is_plain(text: str | float) -> bool:
+    """Whether a learning rate is one number, and no schedule."""
+    return ":" not in str(text)

@@ -1,0 +1,5 @@
+"""`python -m tetrad` is `tetrad`."""
+
+from tetrad.cli import main
+
+main()

@@ -1,0 +1,83 @@
+"""What a person should know before a run begins: what is about to be learned, what it takes, what has no effect."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+
+from tetrad.methods.base import part_and_pace
+from tetrad.models.base import Model
+from tetrad.recipe import Recipe, Train
+from tetrad.training import device
+from tetrad.training.dry_step import dry_step
+from tetrad.training.events import Note
+from tetrad.training.memory import cheapest, human, memory
+from tetrad.training.schedules import ENDS_EARLY, Schedule, is_plain
+
+NO_EFFECT, ONLY_FOR_V, TOO_LITTLE = "W3132", "W3133", "W6001"
+
+
+def notes(recipe: Recipe, model: Model, rates: Mapping[str, Schedule], before: int) -> Iterator[Note]:
+    """One line on what is about to be learned, then what a person may have meant otherwise."""
+    yield Note(told(recipe))
+    ends = {warning for rate in rates.values() for warning in rate.warnings(recipe.train.steps, before)}
+    yield from (Note(warning, ENDS_EARLY) for warning in sorted(ends))
+    texts = [text.name for text in model.texts]
+    yield from (Note(sentence, NO_EFFECT) for sentence in without_effect(recipe, rates, texts))
+    if recipe.loss.zero_terminal_snr and model.noise.prediction == "epsilon":
+        what = "which says nothing of a picture where there is only noise"
+        yield Note(f"{model.name} predicts ε, {what}; loss.zero_terminal_snr is meant for models of v", ONLY_FOR_V)
+
+
+def told(recipe: Recipe) -> str:
+    train, method = recipe.train, recipe.method
+    batch = f"{train.batch_size}" + f" × {train.gradient_accumulation}" * (train.gradient_accumulation > 1)
+    about = ", ".join(filter(None, [method.told(), f"to step {train.steps}"]))
+    return f"{method.kind}: {about}, {batch} pictures a step, learning rate {rate(recipe)}"
+
+
+def rate(recipe: Recipe) -> float | str:
+    """What the parts without a rate of their own learn at."""
+    given = recipe.train.learning_rate
+    return recipe.method.rates()[""] if given == "" else given
+
+
+def without_effect(recipe: Recipe, rates: Mapping[str, Schedule], texts: Collection[str]) -> Iterator[str]:
+    """A sentence for each setting that was given and does nothing."""
+
+    def given(*names: str) -> list[str]:
+        return [name for name in names if getattr(recipe.train, name) != getattr(Train, name)]
+
+    if not any(part_and_pace(group)[0] in texts for group in rates):
+        for name in given("text_encoder_share", "text_encoder_learning_rate"):
+            yield f"train.{name} has no effect: no text encoder learns in this run"
+    if not is_plain(rate(recipe)):
+        for name in given("schedule", "warmup_steps"):
+            yield f"train.{name} has no effect beside a learning rate that gives its own steps"
+
+
+def fitted(recipe: Recipe, model: Model, place: device.Device) -> tuple[Recipe, list[Note]]:
+    """The recipe with gradient checkpointing decided by the memory there is, and what to say of it.
+
+    A small model needs so little that counting it would take longer than it is worth.
+    """
+    train, side = recipe.train, recipe.data.resolution
+    if device.parameters(model) < device.SMALL:
+        return replace(recipe, train=replace(train, gradient_checkpointing=bool(train.gradient_checkpointing))), []
+    step = dry_step(model, recipe.method, side, side, train.batch_size)
+    there = device.free(place.device)
+
+    def needed(checkpointed: bool) -> int:
+        settings = {"in_backward": train.fused_backward, "checkpointed": checkpointed}
+        return memory(step, place.device, place.dtype, train.optimizer, **settings).total
+
+    asked = train.gradient_checkpointing
+    checkpointed = 0 < there < needed(False) if asked is None else asked
+    of = f" of the {human(there)} there are" if there else ""
+    found = [f"a step is estimated to take {human(needed(checkpointed))} of memory{of} on {place.device}"]
+    if checkpointed and asked is None:
+        found.append("gradient checkpointing is turned on for it, a third more time for less memory")
+    recipe = replace(recipe, train=replace(train, gradient_checkpointing=checkpointed))
+    if not 0 < there < needed(checkpointed):
+        return recipe, [Note("; ".join(found))]
+    savers, least = cheapest(step, place.device, place.dtype, there)
+    found.append(f"it may run out; {' '.join(savers.flags)} takes {human(least)}, a smaller batch or resolution less")
+    return recipe, [Note("; ".join(found), TOO_LITTLE)]
