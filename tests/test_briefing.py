@@ -7,6 +7,7 @@ import torch
 from tetrad import briefing, plan
 from tetrad.methods.dreambooth import DreamBooth
 from tetrad.methods.lora import Lora
+from tetrad.methods.textual_inversion import TextualInversion
 from tetrad.recipe import Data, Recipe, Train
 from tetrad.training import device
 from tetrad.training.dry_step import dry_step
@@ -46,6 +47,13 @@ def test_activations_are_computed_twice_only_where_memory_asks_for_it(
     assert decided.train.gradient_checkpointing is checkpointed
     assert [note.code for note in notes] == [code] and "is estimated to take" in notes[0].text
     assert ("train.optimizer=adafactor" in notes[0].text) == (code == "W6001")
+
+
+def test_a_word_that_its_file_does_not_have_is_told() -> None:
+    recipe = Recipe(method=TextualInversion().decided("zkr", 8), data=Data(word="zkr"), train=Train(steps=10))
+    said = [[note.text for note in briefing.notes(recipe, tiny.model(), {}, 0, file)] for file in ("zkr", "zkr-2")]
+    assert len(said[0]) == 1 and "zkr of 2 vectors, to step 10" in said[0][0]
+    assert said[1][1].startswith("prompts say zkr-2, not zkr")
 
 
 def test_a_small_model_is_not_counted() -> None:

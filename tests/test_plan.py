@@ -1,10 +1,13 @@
 """What a recipe leaves open is decided by the method, and what it goes on from is counted on."""
 
+from pathlib import Path
+
 import pytest
 import tiny
 
 from tetrad import plan
 from tetrad.errors import TetradError
+from tetrad.methods.dreambooth import DreamBooth
 from tetrad.recipe import Data, Recipe, Sample, Train
 from tetrad.weights import Weights
 
@@ -56,3 +59,22 @@ def test_a_decided_recipe_decides_the_same_again() -> None:
     recipe = plan.settled(plan.named(Recipe(data=Data(word="zkr")), 2), tiny.model(), ["a zkr", "zkr"], None)
     assert plan.settled(plan.named(recipe, 2), tiny.model(), ["a zkr", "zkr"], None) == recipe
     assert recipe.sample != Sample()
+
+
+def test_a_runs_folder_stands_for_what_it_came_to(tmp_path: Path) -> None:
+    run = tmp_path / "zkr"
+    run.mkdir()
+    (run / "recipe.toml").touch()
+    with pytest.raises(TetradError) as caught:
+        plan.begun(Recipe(start=str(run)))
+    assert caught.value.code == "E5162"
+    for name in ("zkr-step00000090.pt", "zkr-step00000100.pt", "zkr.pt"):
+        (run / name).touch()
+        assert plan.begun(Recipe(start=str(run))).start == str(run / name)
+    assert plan.begun(Recipe(start=str(tmp_path))).start == str(tmp_path)
+
+
+def test_a_checkpoint_to_go_on_from_is_the_model_unless_another_is_named() -> None:
+    assert plan.begun(Recipe(start="x.safetensors", method=DreamBooth())).model == "x.safetensors"
+    assert plan.begun(Recipe(start="x.safetensors", model="y", method=DreamBooth())).model == "y"
+    assert plan.begun(Recipe(start="x.safetensors")).model == "builtin"

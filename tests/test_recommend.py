@@ -1,6 +1,7 @@
 """Advice holds to the methods' own settings, to the memory there is, and to what it says."""
 
 import shlex
+from pathlib import Path
 
 import pytest
 import tiny
@@ -8,6 +9,8 @@ import torch
 
 from tetrad import recommend
 from tetrad.cli.advice import in_bytes
+from tetrad.data.sources import listed
+from tetrad.data.subsets import Subset
 from tetrad.errors import TetradError
 from tetrad.methods import METHODS
 from tetrad.recommend import Offer, chosen, command, offers
@@ -63,6 +66,31 @@ def test_the_command_is_one_that_a_shell_understands(free: dict[str, Offer]) -> 
     words = shlex.split(command(free["dreambooth"], "object", "my photos", "a b.safetensors", "zkr", "dog"))
     assert words[:4] == ["tetrad", "train", "dreambooth", "my photos"]
     assert words[4:] == ["--model", "a b.safetensors", "--word", "zkr", "--class-word", "dog", "--subject", "object"]
+
+
+@pytest.mark.parametrize(
+    "captions,word",
+    [
+        (["zkr dog on a sofa", "a dog, zkr, outside"], "zkr"),
+        (["a dog on a sofa", "a dog outside"], "zgv"),
+        (["zkr dog", ""], "zgv"),
+        (["", ""], "zgv"),
+    ],
+)
+def test_a_rare_word_that_every_caption_says_is_the_trigger_word(
+    captions: list[str], word: str, tmp_path: Path
+) -> None:
+    for number, caption in enumerate(captions):
+        (tmp_path / f"{number}.png").write_bytes(b"x")
+        (tmp_path / f"{number}.txt").write_text(caption, "utf-8")
+    listing = listed(tmp_path, Subset())
+    assert recommend.word_of(listing) == word and recommend.word_of(listing, "abc") == "abc"
+
+
+def test_a_style_that_nobody_described_is_said_by_a_template(free: dict[str, Offer]) -> None:
+    assert command(free["lora"], "style", "x", "builtin", "zkr", captioned=False).endswith("--template style")
+    assert "template" not in command(free["lora"], "style", "x", "builtin", "zkr")
+    assert free["lora"].learning_rate == "1e-4, text 5e-5" and free["dreambooth"].learning_rate == "2e-6"
 
 
 def test_a_goal_nobody_knows_is_refused() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
+from tetrad.kinds import KINDS
 from tetrad.methods.base import part_and_pace
 from tetrad.models.base import Model
 from tetrad.recipe import Recipe, Train
@@ -15,9 +16,12 @@ from tetrad.training.schedules import ENDS_EARLY, Schedule, is_plain
 NO_EFFECT, ONLY_FOR_V, TOO_LITTLE = "W3132", "W3133", "W6001"
 
 
-def notes(recipe: Recipe, model: Model, rates: Mapping[str, Schedule], before: int) -> Iterator[Note]:
-    """One line on what is about to be learned, then what a person may have meant otherwise."""
+def notes(recipe: Recipe, model: Model, rates: Mapping[str, Schedule], before: int, file: str) -> Iterator[Note]:
+    """One line on what is about to be learned in a file of that name, then what a person may have meant otherwise."""
     yield Note(told(recipe))
+    word = recipe.data.word
+    if KINDS[recipe.method.writes].needs_word and file != word:
+        yield Note(f"prompts say {file}, not {word}: programs take a word from its file's name, so rename the file")
     ends = {warning for rate in rates.values() for warning in rate.warnings(recipe.train.steps, before)}
     yield from (Note(warning, ENDS_EARLY) for warning in sorted(ends))
     texts = [text.name for text in model.texts]

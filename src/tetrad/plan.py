@@ -17,13 +17,29 @@ from tetrad.training.folder import file_name
 from tetrad.training.schedules import Schedule, scheduled
 from tetrad.weights import Weights
 
+RESULTS = (".safetensors", ".pt")
 SMALL = 128  # pixels; up to it a picture is cheap to learn from and to draw, on any machine
 
 
 def begun(recipe: Recipe) -> Recipe:
-    """The recipe with the model that a whole checkpoint to go on from is, where none is named beside it."""
+    """The recipe with the file that it goes on from, where that is a run's folder, and with its model.
+
+    That is the file itself, where it is a whole checkpoint and no other model is named beside it.
+    """
+    recipe = replace(recipe, start=result(recipe.start)) if recipe.start else recipe
     whole = recipe.start and KINDS[recipe.method.writes].whole
     return replace(recipe, model=recipe.start) if whole and recipe.model == Recipe.model else recipe
+
+
+def result(start: str) -> str:
+    """What a run came to so far, where its folder is given; else the path as it is.  E5162 where it saved nothing."""
+    folder = Path(start).expanduser()
+    if not (folder / "recipe.toml").is_file():
+        return start
+    saved = [path for path in folder.iterdir() if path.suffix in RESULTS or (path / "unet").is_dir()]
+    if not saved:
+        raise TetradError("E5162", f"the run {folder} saved nothing that training could go on from")
+    return str(max(saved, key=lambda path: ("-step" not in path.stem, path.stem)))
 
 
 def worded(recipe: Recipe) -> Recipe:

@@ -1,14 +1,18 @@
 """Which method for these pictures, this goal and this machine, and what each of them would cost."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from shlex import quote
 from typing import Any
 
+from tetrad.data.caption_files import beside
+from tetrad.data.layouts import Listing
 from tetrad.errors import TetradError
 from tetrad.kinds import KINDS
 from tetrad.methods import METHODS
 from tetrad.methods.base import Method
+from tetrad.methods.trigger_word import is_rare, suggestions
 from tetrad.models.base import Model
 from tetrad.plan import SMALL
 from tetrad.training.device import Device
@@ -91,7 +95,7 @@ def offers(
         yield Offer(
             kind,
             steps,
-            method.rates()[""],
+            rate(method),
             getattr(method, "vectors", 0),
             steps * seconds(step, machine, savers.checkpointed),
             needed,
@@ -100,6 +104,13 @@ def offers(
             savers,
             *CHARACTER[kind],
         )
+
+
+def rate(method: Method) -> str:
+    """The usual learning rate, and that of the text encoders where they learn too."""
+    found = method.rates()
+    text = found.get("text_encoder", "") if getattr(method, "text_encoder", False) else ""
+    return f"{found['']}, text {text}" if text else found[""]
 
 
 def settled(images: int, goal: str) -> dict[str, Method]:
@@ -130,12 +141,31 @@ def chosen(made: Mapping[str, Offer], goal: str) -> tuple[Offer, str]:
     best = fitting[0]
     if best in why:
         return made[best], why[best]
-    return made[best], f"{order[0]} would suit better, but does not fit into that memory; of those that do, {best} does"
+    return made[best], f"{order[0]} would suit better, but does not fit into that memory; {best} comes next and does"
 
 
-def command(offer: Offer, goal: str, images: str, model: str, word: str, class_word: str = "") -> str:
-    """What starts it."""
+def word_of(listing: Listing, given: str = "") -> str:
+    """The trigger word: the one given, the data set's own, a rare one that every caption says, or a suggestion."""
+    if given:
+        return given
+    words = {entry.subset.word for entry in listing.entries if not entry.subset.prior}
+    said = [set(re.findall(r"[^\W_]+", text.lower())) for text in captions(listing)]
+    shared = [word for word in sorted(set.intersection(*said)) if is_rare(word)] if all(said) and said else []
+    return next((word for word in (*(words if len(words) == 1 else ()), *shared) if word), next(suggestions("zkr")))
+
+
+def captions(listing: Listing) -> list[str]:
+    """What lies beside each picture in words; "" where nothing does."""
+    own = [entry for entry in listing.entries if not entry.subset.prior]
+    return [entry.words.text or beside(entry.path).text for entry in own]
+
+
+def command(
+    offer: Offer, goal: str, images: str, model: str, word: str, class_word: str = "", captioned: bool = True
+) -> str:
+    """What starts it.  Pictures of a style that nobody described are called pictures in that style."""
     own = [f"--{key} {value}" for key, value in SETTINGS[goal].get(offer.kind, {}).items()]
+    own += ["--template style"] * (goal == "style" and not captioned)
     words = ["tetrad", "train", offer.kind, images, *(["--model", model] if model != "builtin" else [])]
     words += ["--word", word, *(["--class-word", class_word] if class_word else [])]
     return " ".join([*map(quote, words), *own, *offer.savers.flags])

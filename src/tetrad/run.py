@@ -100,7 +100,7 @@ def together(
         yield Note("stopped before the first step, so nothing was learned and nothing is saved", "W7501")
         return
     run = ready(recipe, model, start, subjects(found), samples, folder)
-    yield from briefing.notes(recipe, model, run.rates, run.before)
+    yield from briefing.notes(recipe, model, run.rates, run.before, folder.name)
     yield from pictures.cut(recipe, model, run.found)
     yield from learned(run, stop)
 

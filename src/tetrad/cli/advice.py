@@ -24,7 +24,7 @@ def recommend(
     images: Annotated[str, typer.Argument(help="Folder of pictures, or builtin:subject and its like.")],
     goal: Annotated[str, typer.Option(help="What they show: person, object or style.")],
     model: Annotated[str, typer.Option(help="Checkpoint, diffusers folder, or builtin.")] = "builtin",
-    memory: Annotated[str, typer.Option(help="What it must fit into, like 8GB; not given: anything.")] = "",
+    memory: Annotated[str, typer.Option(help="What it must fit into, like 8GB; not given: what is free here.")] = "",
     word: Annotated[str, typer.Option(help="Trigger word; not given: a rare one is suggested.")] = "",
     class_word: Annotated[str, typer.Option(help="What kind of thing it is.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
@@ -34,25 +34,27 @@ def recommend(
     limit = in_bytes(memory)
     from tetrad import library, pictures
     from tetrad import recommend as advice
-    from tetrad.methods.trigger_word import suggestions
     from tetrad.recipe import Data, Recipe
-    from tetrad.training.device import chosen
+    from tetrad.training.device import chosen, free
+    from tetrad.training.memory import human
 
     place = chosen(device)
+    limit = limit or free(place.device)
     advice.settled(1, goal)  # a wrong goal is refused before anything is read
-    found = pictures.listing(Recipe(data=Data(images=images)))
+    found = pictures.listing(Recipe(data=Data(images=images, class_word=class_word)))
+    class_word = pictures.described(Recipe(), found).data.class_word or class_word
     loaded = library.load_model(model)
     made = {offer.kind: offer for offer in advice.offers(loaded, len(found), goal, place, limit)}
     best, why = advice.chosen(made, goal)
-    word = word or next(suggestions("zkr"))
-    start = advice.command(best, goal, images, model, word, class_word)
+    word, captioned = advice.word_of(found, word), any(advice.captions(found))
+    start = advice.command(best, goal, images, model, word, class_word, captioned)
     if as_json:
         for offer in made.values():
             print(json.dumps({**asdict(offer), "recommended": offer is best}, ensure_ascii=False))
         print(json.dumps({"recommended": best.kind, "why": why, "command": start}, ensure_ascii=False))
         return
-    where = f"{loaded.name} ({loaded.title}, {loaded.resolution} pixels) on {place.device} in {place.dtype}"
-    print(f"{len(found)} pictures, {where.replace('torch.', '')}".replace("  ", " "), file=sys.stderr)
+    where = f"on {place.device} in {place.dtype}".replace("torch.", "") + (f", to fit {human(limit)}" if limit else "")
+    print(f"{len(found)} pictures, {loaded.name} ({loaded.title}, {loaded.resolution} pixels) {where}", file=sys.stderr)
     show(list(made.values()))
     print(f"{best.kind}: {why}.\n{start}")
 
