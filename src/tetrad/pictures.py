@@ -134,5 +134,5 @@ def encoded(recipe: Recipe, model: Model, found: Sequence[Photo], cache: Cache) 
         masked = data.alpha_mask if subset.alpha_mask is None else subset.alpha_mask
         for _, distributions in encode_photos([photo], [size], model.vae.encode, identity, cache, flip):
             height, width = distributions[0].mean.shape[1:]
-            opaque = masks(photo, size, (height, width), flip) if masked else ()
+            opaque = masks(photo, size, (height, width), cache, flip) if masked else ()
             yield Sample.of(photo, distributions, size, data.prior.weight, opaque)

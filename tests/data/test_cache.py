@@ -86,7 +86,7 @@ def test_whatever_changes_the_latents_encodes_again_and_nothing_else_does(
 def test_other_code_encodes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, encoder = folder(tmp_path / "set"), Encoder()
     encode(path, Cache(tmp_path / "cache"), Encoder())
-    Cache(tmp_path / "cache").mark("ab", (48, 32))
+    Cache(tmp_path / "cache").mark("ab", (48, 32), b"look")
     monkeypatch.setattr("tetrad.data.cache.CODE_VERSION", 10_000)
     encode(path, Cache(tmp_path / "cache"), encoder)
     assert encoder.count == 3
@@ -139,7 +139,7 @@ def test_a_damaged_cache_file_is_said_and_made_again(tmp_path: Path, damage: Cal
 def test_a_cache_that_cannot_be_written_warns_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     path, encoder, cache = folder(tmp_path / "set"), Encoder(), Cache(tmp_path / "file" / "cache")
-    cache.mark("0" * 64, (5, 7))
+    cache.mark("0" * 64, (5, 7), b"")
     assert len(encode(path, cache, encoder)) == encoder.count == 3
     assert len(cache.warnings) == 1 and str(tmp_path / "file") in cache.warnings[0]
 
@@ -158,8 +158,8 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: p
 def test_a_seen_picture_keeps_its_size_and_a_damaged_note_is_none(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     assert cache.seen("ab") is None
-    cache.mark("ab", (640, 480))
-    assert Cache(tmp_path).seen("ab") == (640, 480)
+    cache.mark("ab", (640, 480), b"look")
+    assert Cache(tmp_path).seen("ab") == ((640, 480), b"look")
     for note in (tmp_path / "pictures").iterdir():
         note.write_bytes(b"\xff")
     assert Cache(tmp_path).seen("ab") is None

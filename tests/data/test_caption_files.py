@@ -115,4 +115,4 @@ def test_a_pattern_finds_the_words_in_a_name(stem: str, pattern: str, text: str)
 
 def test_lines_stay_lines_until_a_caption_is_made(tmp_path: Path) -> None:
     put(tmp_path, b"a hat\r\n\r\nred,\n")
-    assert written(tmp_path / "a.txt") == "a hat\nred"
+    assert written(tmp_path / "a.txt")[0] == "a hat\nred"

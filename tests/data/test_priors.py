@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from test_sources import filled
 
+from tetrad.data.cache import Cache
 from tetrad.data.folder import gathered, photos, read
 from tetrad.data.masks import masks
 from tetrad.data.priors import Prior, class_images, number
@@ -71,17 +72,17 @@ def test_a_mask_is_how_opaque_each_place_is(tmp_path: Path) -> None:
     image.paste((0, 0, 0, 128), (32, 0, 64, 32))
     image.save(tmp_path / "a.png")
     [photo], _ = photos(tmp_path)
-    upright, mirrored = masks(photo, (64, 32), (2, 4), flip=True)
+    upright, mirrored = masks(photo, (64, 32), (2, 4), Cache(None), flip=True)
     expected = torch.tensor([[[0, 1, 128 / 255, 128 / 255]] * 2])
     torch.testing.assert_close(upright, expected, atol=0, rtol=0)
-    assert torch.equal(mirrored, upright.flip(-1)) and len(masks(photo, (64, 32), (2, 4))) == 1
+    assert torch.equal(mirrored, upright.flip(-1)) and len(masks(photo, (64, 32), (2, 4), Cache(None))) == 1
 
 
 @pytest.mark.parametrize("mode,colour", [("RGB", (1, 2, 3)), ("RGBA", (1, 2, 3, 255)), ("RGBA", (1, 2, 3, 0))])
 def test_a_picture_that_is_everywhere_as_opaque_has_no_mask(tmp_path: Path, mode: str, colour: tuple[int, ...]) -> None:
     Image.new(mode, (32, 32), colour).save(tmp_path / "a.png")
     [photo], _ = photos(tmp_path)
-    assert masks(photo, (32, 32), (4, 4)) == ()
+    assert masks(photo, (32, 32), (4, 4), Cache(None)) == ()
 
 
 def test_a_mask_beside_a_picture_is_its_mask_and_no_picture(tmp_path: Path) -> None:
@@ -91,10 +92,27 @@ def test_a_mask_beside_a_picture_is_its_mask_and_no_picture(tmp_path: Path) -> N
     mask.save(tmp_path / "a-masklabel.png")
     found = {photo.path.name: photo for photo in photos(tmp_path)[0]}
     assert list(found) == ["a.png", "b.png", "c-masklabel.png"], "the last is nobody's mask"
-    assert masks(found["b.png"], (16, 16), (2, 2)) == ()
-    both = torch.stack(masks(found["a.png"], (16, 16), (2, 2), flip=True))
+    assert masks(found["b.png"], (16, 16), (2, 2), Cache(None)) == ()
+    both = torch.stack(masks(found["a.png"], (16, 16), (2, 2), Cache(None), flip=True))
     assert both.round().tolist() == [[[[1, 0]] * 2], [[[0, 1]] * 2]]
     (tmp_path / "a-masklabel.png").write_bytes(b"")
     with pytest.raises(TetradError, match=r"the mask .* the file is empty") as caught:
-        masks(found["a.png"], (16, 16), (2, 2))
+        masks(found["a.png"], (16, 16), (2, 2), Cache(None))
     assert caught.value.code == "E4162"
+
+
+def test_a_mask_is_made_once_until_its_picture_or_its_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path, "a.png")
+    mask = Image.new("L", (32, 32), "white")
+    mask.paste("black", (0, 0, 16, 32))
+    mask.save(tmp_path / "a-masklabel.png")
+    [photo], cache = photos(tmp_path)[0], Cache(tmp_path / "cache")
+    first = masks(photo, (32, 32), (4, 4), cache, flip=True)
+    with monkeypatch.context() as unread:
+        unread.setattr("tetrad.data.masks.upright", lambda path: pytest.fail(f"{path} was read again"))
+        again = masks(photo, (32, 32), (4, 4), cache, flip=True)
+        assert torch.equal(torch.stack(again), torch.stack(first))
+    ImageOps.mirror(mask).save(tmp_path / "a-masklabel.png")
+    assert torch.equal(masks(photo, (32, 32), (4, 4), cache)[0], first[1])

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Distribution:
 
 
 class Cache:
-    """Distributions on disk, one safetensors file each, and which pictures were once decoded to their end.
+    """Distributions and masks on disk, a safetensors file each, and which pictures were once decoded to their end.
 
     Nothing that happens to its folder stops a run: what is damaged is made again, and where nothing can be written the
     run goes on without. `warnings` says so, for a person, once each.
@@ -49,40 +49,47 @@ class Cache:
 
     def get(self, key: str) -> Distribution | None:
         """What was put under a key, or None."""
+        found = self.tensors("latents", key)
+        return Distribution(found["mean"], found["std"]) if found else None
+
+    def put(self, key: str, distribution: Distribution) -> None:
+        self.keep("latents", key, {"mean": distribution.mean, "std": distribution.std})
+
+    def tensors(self, kind: str, key: str) -> dict[str, Tensor] | None:
+        """Tensors that were kept under a key, whole, or None."""
         if self.folder is None:
             return None
-        path = self.folder / "latents" / f"{key}.safetensors"
+        path = self.folder / kind / f"{key}.safetensors"
         try:
             with safe_open(str(path), framework="pt") as opened:
-                distribution = Distribution(opened.get_tensor("mean"), opened.get_tensor("std"))
-                whole = (opened.metadata() or {}).get("sha256") == checksum(distribution)
+                found = {name: opened.get_tensor(name) for name in opened.keys()}
+                whole = (opened.metadata() or {}).get("sha256") == checksum(found)
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError):
             whole = False
         if whole:
-            return distribution
-        self.warnings.append(f"the cached latents in {path} were damaged and are made again")
+            return found
+        self.warnings.append(f"the cached {kind} in {path} were damaged and are made again")
         return None
 
-    def put(self, key: str, distribution: Distribution) -> None:
-        content = save({"mean": distribution.mean, "std": distribution.std}, {"sha256": checksum(distribution)})
-        self._write(f"latents/{key}.safetensors", content)
+    def keep(self, kind: str, key: str, tensors: dict[str, Tensor]) -> None:
+        self._write(f"{kind}/{key}.safetensors", save(tensors, {"sha256": checksum(tensors)}))
 
-    def seen(self, digest: str) -> tuple[int, int] | None:
-        """The upright size of a picture that an earlier run decoded to its end, or None."""
+    def seen(self, digest: str) -> tuple[tuple[int, int], bytes] | None:
+        """The upright size and the look of a picture that an earlier run decoded to its end, or None."""
         if self.folder is None:
             return None
         try:
-            width, height = map(int, self._marker(digest, self.folder).read_text(encoding="utf-8").split())
+            width, height, look = self._marker(digest, self.folder).read_text(encoding="utf-8").split()
+            return (int(width), int(height)), bytes.fromhex(look)
         except (OSError, ValueError):
             return None
-        return width, height
 
-    def mark(self, digest: str, size: tuple[int, int]) -> None:
+    def mark(self, digest: str, size: tuple[int, int], look: bytes) -> None:
         if self.folder is not None:
             name = self._marker(digest, self.folder).relative_to(self.folder).as_posix()
-            self._write(name, f"{size[0]} {size[1]}\n".encode())
+            self._write(name, f"{size[0]} {size[1]} {look.hex()}\n".encode())
 
     def _marker(self, digest: str, folder: Path) -> Path:
         return folder / "pictures" / f"{digest}.{CODE_VERSION}.txt"
@@ -161,6 +168,6 @@ def encoded(photo: Photo, view: Image.Image, encode: Encode) -> Distribution:
     return Distribution(mean, std)
 
 
-def checksum(distribution: Distribution) -> str:
-    parts = (distribution.mean, distribution.std)
-    return hashlib.sha256(b"".join(part.contiguous().numpy().tobytes() for part in parts)).hexdigest()
+def checksum(tensors: Mapping[str, Tensor]) -> str:
+    parts = (tensors[name].contiguous().numpy().tobytes() for name in sorted(tensors))
+    return hashlib.sha256(b"".join(parts)).hexdigest()

@@ -7,21 +7,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tetrad.data import encodings
+
 SUFFIXES = (".txt", ".caption", ".TXT", ".CAPTION")
 LARGEST = 100_000  # bytes; a caption is a sentence, so this is some other file
-ENCODINGS = ("utf-8-sig", "gb18030")
 # What cameras and phones call their files; none of it says what is in the picture.
 CAMERA_NAMES = frozenset({"img", "dsc", "dscn", "dscf", "pxl", "mvimg", "image", "photo", "screenshot", "whatsapp"})
 
 
 class BadCaption(Exception):
-    """A caption file that cannot be used; the reason is a whole clause, for a person."""
+    """A caption file that cannot be used; reason and advice are whole clauses, for a person."""
 
-    def __init__(self, path: Path, code: str, reason: str) -> None:
-        super().__init__(f"{path}: {code} {reason}")
+    def __init__(self, path: Path, code: str, reason: str, advice: str) -> None:
+        super().__init__(f"{path}: {code} {reason}; {advice}")
         self.path = path
         self.code = code
         self.reason = reason
+        self.advice = advice
+
+    @property
+    def left_out(self) -> str:
+        """What to say where the rest is still used."""
+        return f"{self.reason}, so it is left out; {self.advice}"
 
 
 @dataclass(frozen=True)
@@ -31,46 +38,69 @@ class Words:
     text: str = ""
     source: str = ""  # ".txt", ".caption" and so on; empty where there are none
     problem: BadCaption | None = None
+    guess: str = ""  # the encoding that the file seemed to be in, where it does not say
 
 
-def beside(image: Path, suffixes: Sequence[str] = SUFFIXES) -> Words:
-    """What the first caption file beside an image says that says anything."""
+def beside(image: Path, suffixes: Sequence[str] = SUFFIXES, usual: str = "") -> Words:
+    """What the first caption file beside an image says that says anything; `usual` is the folder's encoding."""
     problem = None
     for suffix in suffixes:
         try:
-            if text := written(image.with_suffix(suffix)):
-                return Words(text, suffix.lower(), problem)
+            text, guess = written(image.with_suffix(suffix), usual)
         except BadCaption as bad:
             problem = bad
+            continue
+        if text:
+            return Words(text, suffix.lower(), problem, guess)
     return Words(problem=problem)
 
 
-def written(path: Path) -> str:
-    """The text of a caption file, without its empty lines; empty where there is no such file.  Raises BadCaption."""
+def usual_encoding(folder: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
+    """What the caption files of a folder are in that are no UTF-8; "" where there are none."""
+    found = sorted(path for path in folder.iterdir() if path.suffix in suffixes and path.is_file())
+    return encodings.usual(content for path in found if (content := small_content(path)))
+
+
+def small_content(path: Path) -> bytes:
+    """A caption file's bytes; nothing where it cannot be used."""
+    try:
+        return content(path, LARGEST)
+    except BadCaption:
+        return b""
+
+
+def written(path: Path, usual: str = "") -> tuple[str, str]:
+    """The text of a caption file, without its empty lines, and the encoding if that was guessed.  Raises BadCaption.
+
+    Empty where there is no such file.
+    """
     if not os.path.isfile(path):  # not Path.is_file, which raises where the name is too long for a file
-        return ""
-    lines = (" ".join(plain(line).split()).strip(" ,，") for line in text(path, LARGEST).splitlines())
-    return "\n".join(line for line in lines if line)
+        return "", ""
+    whole, guess = text(path, LARGEST, usual)
+    lines = (" ".join(plain(line).split()).strip(" ,，") for line in whole.splitlines())
+    return "\n".join(line for line in lines if line), guess
 
 
-def text(path: Path, largest: int) -> str:
-    """The text of a file in any usual encoding.  Raises BadCaption."""
+def text(path: Path, largest: int, usual: str = "") -> tuple[str, str]:
+    """The text of a file in any usual encoding, and which one if that was guessed.  Raises BadCaption."""
+    try:
+        return encodings.decoded(content(path, largest), usual)
+    except ValueError as error:
+        raise BadCaption(path, "E4152", "it is no text in any usual encoding", "save it as UTF-8") from error
+
+
+def content(path: Path, largest: int) -> bytes:
+    """The bytes of a file of text.  Raises BadCaption."""
     try:
         with path.open("rb") as opened:
-            content = opened.read(largest + 1)
+            found = opened.read(largest + 1)
     except OSError as error:
-        raise BadCaption(path, "E4152", f"it cannot be read ({error.strerror}), so it was left out") from error
-    if len(content) > largest:
+        reason = f"it cannot be read ({error.strerror})"
+        raise BadCaption(path, "E4152", reason, "see that you may open it") from error
+    if len(found) > largest:
         size = f"{largest // 1000} kB" if largest < 1_000_000 else f"{largest // 1_000_000} MB"
-        raise BadCaption(path, "E4151", f"it has over {size}, too much for captions, so it was left out")
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", errors="replace")
-    for encoding in ENCODINGS:
-        try:
-            return content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise BadCaption(path, "E4152", "it is not text in UTF-8, UTF-16 or GB18030, so it was left out; save it as UTF-8")
+        raise BadCaption(path, "E4151", f"it has over {size}, too much for captions", "a caption is a sentence or two")
+    return found
 
 
 def plain(line: str) -> str:

@@ -123,10 +123,12 @@ def configured(path: Path, given: Subset) -> Listing:
 
 def parsed(path: Path) -> dict[str, Any]:
     try:
-        written = text(path, LARGEST)
+        written = text(path, LARGEST)[0]
         content = json.loads(written) if path.suffix.lower() == ".json" else tomllib.loads(written)
     except BadCaption as bad:
-        raise TetradError("E4170", f"the dataset configuration {path} cannot be read: {bad.reason}") from bad
+        raise TetradError(
+            "E4170", f"the dataset configuration {path} cannot be read: {bad.reason}; {bad.advice}"
+        ) from bad
     except (ValueError, RecursionError) as error:
         raise TetradError("E4170", f"the dataset configuration {path} cannot be read: {error}") from error
     if not isinstance(content, dict) or "datasets" not in content:

@@ -2,17 +2,21 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache as remembered
 from pathlib import Path
 from typing import Protocol
 
+from tetrad.data.caption_files import usual_encoding
 from tetrad.data.captions import Captions
+from tetrad.data.encodings import NAMES
 from tetrad.data.images import BadImage, upright
 from tetrad.data.layouts import Entry, Listing
 from tetrad.data.listing import Skipped
+from tetrad.data.similar import alike, look
 from tetrad.data.sources import listed
-from tetrad.data.subsets import Subset
+from tetrad.data.subsets import Subset, suffixes
 from tetrad.errors import TetradError
 
 
@@ -27,6 +31,8 @@ class Photo:
     captions: Captions
     caption_source: str  # where its words come from: ".txt", "metadata.jsonl", "word", "file name" …
     subset: Subset
+    look: bytes = b""  # from far away
+    guess: str = ""  # the encoding of its caption file, where that was guessed
 
     @property
     def caption(self) -> str:
@@ -35,10 +41,10 @@ class Photo:
 
 
 class Memory(Protocol):
-    """What knows, from earlier runs, that a file is a whole picture, and its size."""
+    """What knows, from earlier runs, that a file is a whole picture, its size and its look."""
 
-    def seen(self, digest: str) -> tuple[int, int] | None: ...
-    def mark(self, digest: str, size: tuple[int, int]) -> None: ...
+    def seen(self, digest: str) -> tuple[tuple[int, int], bytes] | None: ...
+    def mark(self, digest: str, size: tuple[int, int], look: bytes) -> None: ...
 
 
 def photos(
@@ -58,9 +64,11 @@ def read(listing: Listing, cache: Memory | None = None) -> Iterator[tuple[Photo 
 
     A picture that no earlier run saw is decoded, so that a large folder takes a while the first time.
     """
+    usual = remembered(usual_encoding)
     for entry in listing.entries:
         try:
-            yield examined(entry, cache)
+            encoding = usual(entry.path.parent, suffixes(entry.subset.wording.extension))
+            yield examined(entry, cache, encoding)
         except BadImage as bad:
             yield None, (Skipped(entry.path, bad.code, bad.reason),)
 
@@ -73,7 +81,7 @@ def gathered(
     for photo, notes in seen:
         good += [photo] if photo else []
         skipped += notes
-    skipped += duplicates(good)
+    skipped += [*duplicates(good), *near_duplicates(good), *encodings_guessed(good)]
     skipped.sort(key=lambda s: s.path.as_posix())
     images = [s for s in skipped if s.is_image]
     if not good or (not subjects(good) and not all(entry.subset.prior for entry in listing.entries)):
@@ -91,7 +99,38 @@ def duplicates(found: Iterable[Photo]) -> Iterator[Skipped]:
             yield Skipped(photo.path, "W4155", f"it is the same picture as {same.name}, which so counts twice")
 
 
-def examined(entry: Entry, cache: Memory | None) -> tuple[Photo, tuple[Skipped, ...]]:
+def near_duplicates(found: Iterable[Photo]) -> Iterator[Skipped]:
+    """Each group of files with nearly the same picture, named once; those with the very same bytes are one of it."""
+    one_each = list({photo.digest: photo for photo in reversed(list(found))}.values())[::-1]
+    for group in alike([photo.look for photo in one_each]):
+        first, *others = (one_each[place].path for place in group)
+        same = "is nearly the same picture" if len(others) == 1 else "are nearly the same picture"
+        what = f"{named(others)} {same}, which so counts {len(group)} times"
+        yield Skipped(first, "W4156", what.replace("2 times", "twice"))
+
+
+def encodings_guessed(found: Iterable[Photo]) -> Iterator[Skipped]:
+    """The captions of each folder that were not in UTF-8, with one to read whether the guess is good."""
+    guessed: dict[tuple[Path, str], list[Photo]] = {}
+    for photo in found:
+        if photo.guess:
+            guessed.setdefault((photo.path.parent, photo.guess), []).append(photo)
+    for (_, guess), photos in guessed.items():
+        first = photos[0]
+        others = f" and {len(photos) - 1} more are" if len(photos) > 1 else " is"
+        what = f"its caption{others} not in UTF-8, and read as {NAMES[guess]}: {first.captions.words[:40]!r}"
+        yield Skipped(first.path, "W4157", f"{what}; if that is wrong, save as UTF-8")
+
+
+def named(paths: Sequence[Path]) -> str:
+    """Up to three of some files, and how many more there are: 'a.png, b.png and 4 more'."""
+    names = [path.name for path in paths]
+    if len(names) > 3:
+        return f"{', '.join(names[:3])} and {len(names) - 3} more"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def examined(entry: Entry, cache: Memory | None, usual: str = "") -> tuple[Photo, tuple[Skipped, ...]]:
     """One photo, and its caption file where that cannot be used.  Raises BadImage."""
     path = entry.path
     if not path.is_file():
@@ -101,14 +140,16 @@ def examined(entry: Entry, cache: Memory | None) -> tuple[Photo, tuple[Skipped, 
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
     except OSError as error:
         raise BadImage("E4120", f"it cannot be read ({error.strerror}); see that you may open it") from error
-    size = cache.seen(digest) if cache else None
-    if size is None:
-        size = upright(path).size
+    known = cache.seen(digest) if cache else None
+    if known is None:
+        image = upright(path)
+        known = image.size, look(image)
         if cache:
-            cache.mark(digest, size)
-    captions, words = entry.subset.captions(path, entry.words)
-    notes = (Skipped(words.problem.path, words.problem.code, words.problem.reason),) if words.problem else ()
-    return Photo(path, *size, digest, captions, words.source, entry.subset), notes
+            cache.mark(digest, *known)
+    captions, words = entry.subset.captions(path, entry.words, usual)
+    notes = (Skipped(words.problem.path, words.problem.code, words.problem.left_out),) if words.problem else ()
+    size, seen = known
+    return Photo(path, *size, digest, captions, words.source, entry.subset, seen, words.guess), notes
 
 
 def subjects(found: Iterable[Photo]) -> list[Photo]:

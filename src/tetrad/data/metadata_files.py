@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tetrad.data import encodings
 from tetrad.data.caption_files import BadCaption, plain, text
 from tetrad.data.listing import files, pictures
 
@@ -30,11 +31,12 @@ class Metadata:
 def metadata(path: Path, folder: Path) -> Metadata:
     """A metadata file; the names in it are of files in `folder`.  A row that is no use does not spoil the others."""
     try:
-        content = text(path, LARGEST)
+        content, guess = text(path, LARGEST)
     except BadCaption as bad:
-        return Metadata({}, ((bad.code, bad.reason),))
+        return Metadata({}, ((bad.code, bad.left_out),))
     rows, broken = READERS.get(path.suffix.lower(), jsonl)(content)
-    problems = list(broken)
+    problems = [("W4157", f"it is not in UTF-8, and was read as {encodings.NAMES[guess]}")] if guess else []
+    problems += broken
     if rows and not any(column in row for row in rows for column in PICTURE_COLUMNS):
         problems.append(("E4154", f"it has {columns(rows)} but no file_name, so it says nothing of any picture"))
     elif rows and not any(column in row for row in rows for column in (*CAPTION_COLUMNS, TAGS)):

@@ -47,9 +47,12 @@ class Subset:
         """None for priors too, since it may say the new word."""
         return template(self.wording.template) if self.wording.template and not self.prior else None
 
-    def captions(self, image: Path, known: Words) -> tuple[Captions, Words]:
-        """What an image may be called, and its own words: the file beside it, else `known`, else its name if wanted."""
-        words = beside(image, suffixes(self.wording.extension))
+    def captions(self, image: Path, known: Words, usual: str = "") -> tuple[Captions, Words]:
+        """What an image may be called, and its own words: the file beside it, else `known`, else its name if wanted.
+
+        `usual` is the encoding that caption files of its folder are in, where they are not UTF-8.
+        """
+        words = beside(image, suffixes(self.wording.extension), usual)
         if not words.text:
             words = replace(known, problem=words.problem)
         if not words.text and (self.wording.file_names or (self.template and self.template.reads_words)):
@@ -76,6 +79,7 @@ class Subset:
 
 
 def suffixes(extension: str) -> tuple[str, ...]:
+    """The endings of caption files, the first that says something counting."""
     return (f".{extension.lstrip('.')}",) if extension.strip(". ") else SUFFIXES
 
 

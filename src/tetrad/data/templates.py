@@ -108,9 +108,9 @@ def read(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         raise TetradError("E3142", f"there is no template file {path}; sets are {', '.join(SETS)}")
     try:
-        lines = written(path).splitlines()
+        lines = written(path)[0].splitlines()
     except BadCaption as bad:
-        raise TetradError("E3143", f"the template file {path} cannot be used: {bad.reason}") from bad
+        raise TetradError("E3143", f"the template file {path} cannot be used: {bad.reason}; {bad.advice}") from bad
     if not lines:
         raise TetradError("E3143", f"the template file {path} has no line; write one like 'a photo of [name]'")
     return tuple(lines)
