@@ -1,5 +1,6 @@
 """A model, the networks its prompts name, and the pictures."""
 
+import shutil
 from itertools import permutations
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tetrad.generation.request import Request
 from tetrad.library import Folders
 from tetrad.methods import METHODS
 from tetrad.models.base import Model
-from tetrad.studio import Attachment, Studio, named
+from tetrad.studio import Attachment, Studio, called_here, named
 
 QUICK = {"steps": 2, "width": 32, "height": 32, "seed": 3}
 # Branches beside a layer add up in another order than one branch of the sum.
@@ -158,6 +159,45 @@ def test_what_was_attached_comes_off_and_each_picture_has_its_own(studio: Studio
 
 def predicts_nothing_new(model: Model) -> bool:
     return not any("forward" in vars(module) for part in model.parts().values() for module in part.modules())
+
+
+def test_a_diffusers_folder_is_a_model_by_its_name(home: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "diffusers" / "v1.5"
+    (folder / "unet").mkdir(parents=True)
+    for name in ("model_index.json", "unet/diffusion_pytorch_model.safetensors"):
+        (folder / name).write_text("{}")
+    where = library.folders(tmp_path)
+    assert library.find("checkpoint", "v1.5", where) == folder
+    with pytest.raises(TetradError, match="the nearest are v1"):
+        library.find("checkpoint", "diffusion_pytorch_model", where)
+
+
+def test_two_files_of_one_name_are_refused_unless_they_are_copies(home: Path, tmp_path: Path) -> None:
+    ink = home / "models/Lora/style/ink.safetensors"
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        shutil.copy(ink, tmp_path / place / "ink.safetensors")
+    where = library.folders(None, lora=tmp_path)
+    assert files(where, "<lora:ink>") == ["ink"]
+    shutil.copy(home / "models/loras/wash.safetensors", tmp_path / "b" / "ink.safetensors")
+    with pytest.raises(TetradError, match="both called ink") as caught:
+        files(where, "<lora:ink>")
+    assert caught.value.code == "E5101"
+    assert files(where, "<lora:b/ink>") == ["ink"]
+
+
+def test_a_lora_that_has_another_name_here_is_known_by_its_hash(home: Path) -> None:
+    where = library.folders(home)
+    hashed = library.lora_hash(home / "models/Lora/style/ink.safetensors")
+    asked = "a <lora:Tinte:0.8>, <lora:Tinte2:1> <lora:wash:1>"
+    here = called_here(asked, {"Tinte": hashed, "wash": hashed, "other": "0" * 12}, where)
+    assert here == "a <lora:ink:0.8>, <lora:Tinte2:1> <lora:wash:1>"
+
+
+def test_a_folder_that_is_given_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(TetradError, match="--embeddings-dir") as caught:
+        library.folders(embedding=tmp_path / "gone")
+    assert caught.value.code == "E5161"
 
 
 def test_a_folder_that_is_no_web_uis_is_refused(tmp_path: Path) -> None:

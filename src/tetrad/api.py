@@ -9,7 +9,7 @@ from PIL import Image
 from tetrad import library, recipe
 from tetrad.errors import TetradError
 from tetrad.generation import starts
-from tetrad.generation.request import Request
+from tetrad.generation.request import Request, any_seed
 from tetrad.run import train as events
 from tetrad.studio import Studio
 from tetrad.training.events import Event, Finished
@@ -18,7 +18,7 @@ Place = str | Path
 
 
 def load(
-    model: str = "builtin",
+    model: Place = "builtin",
     *,
     models_dir: Place | None = None,
     lora_dir: Place | None = None,
@@ -37,7 +37,7 @@ def load(
 
 def generate(
     prompt: str,
-    model: Studio | str = "builtin",
+    model: Studio | Place = "builtin",
     *,
     count: int = 1,
     batch_size: int = 4,
@@ -48,14 +48,16 @@ def generate(
 ) -> list[Image.Image]:
     """Pictures of a prompt at `seed` and the seeds after it; `settings` are those of `Request`: steps, sampler, …
 
-    With an `image` it is where drawing begins, with a `mask` only its white is drawn anew.
+    With an `image` it is where drawing begins, with a `mask` only its white is drawn anew. Seed -1 is another one each
+    time.
     """
+    starts.check_needed(image, mask, settings.get("strength"))
     studio = model if isinstance(model, Studio) else load(model)
     if image is not None:
         own = starts.own_size(image)
         size = (settings.pop("width", 0) or own[0], settings.pop("height", 0) or own[1])
         settings = {"strength": 0.6} | settings | {"start": starts.start(image, mask, mask_blur, size)}
-    first = settings.pop("seed", 0)
+    first = any_seed(settings.pop("seed", 0))
     requests = [Request(prompt, seed=first + number, **settings) for number in range(count)]
     return [drawn.image for drawn in studio.draw(requests, batch_size)]
 
@@ -64,7 +66,7 @@ def train(
     method: str,
     images: Place,
     *,
-    model: str = "builtin",
+    model: Place = "builtin",
     word: str = "",
     settings: Mapping[str, Any] | None = None,
     watch: Callable[[Event], None] | None = None,
@@ -75,7 +77,7 @@ def train(
     E3231 where nothing was learned.
     """
     values: dict[str, Any] = {}
-    said = {"model": model, "data.images": str(images), "data.word": word or None, "method.kind": method}
+    said = {"model": str(model), "data.images": str(images), "data.word": word or None, "method.kind": method}
     for key, value in {**said, **(settings or {})}.items():
         if value is not None:
             recipe.put(values, key, value)

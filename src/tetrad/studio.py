@@ -1,6 +1,7 @@
 """The one place where a picture is put together: a model, the networks its prompts name, the pictures."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,14 +15,14 @@ from tetrad.data.images import to_image
 from tetrad.errors import TetradError
 from tetrad.generation import infotext, prompts
 from tetrad.generation.generate import pictures, with_size
+from tetrad.generation.grammar import without_comments
 from tetrad.generation.prompts import Network
+from tetrad.generation.repeat import BARE
 from tetrad.generation.request import Request
 from tetrad.library import Folders
 from tetrad.models.base import Model
 from tetrad.models.vae import raw_picture
 from tetrad.training.device import chosen, settle
-
-BARE = "bare"  # no VAE at all: the latents themselves, to see what a missing one looks like
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,14 @@ class Studio:
     """A loaded model and the folders in which the networks of a prompt are found."""
 
     def __init__(
-        self, model: str = "builtin", where: Folders | None = None, device: str = "auto", vae: str = "Automatic"
+        self, model: str | Path = "builtin", where: Folders | None = None, device: str = "auto", vae: str = "Automatic"
     ) -> None:
         """`vae` is Automatic, None (the one inside), a name, a path, or BARE.
 
         E5001 … for a model that cannot be used, E5206 for a VAE that is not there, E8001 for a device that is not.
         """
         self.where = where or library.folders()
-        self.path = checkpoint(model, self.where)
+        self.path = checkpoint(str(model), self.where)
         self.decode = raw_picture if vae == BARE else None
         place = chosen(device)
         wanted = "None" if vae == BARE else vae
@@ -108,6 +109,7 @@ class Studio:
             "Model": "builtin" if self.path == model_path("builtin") else self.path.stem,
             "VAE hash": library.file_hash(self.vae.path)[:10] if self.vae.path and self.vae.path.is_file() else "",
             "VAE": self.vae.path.name if self.vae.path else "",
+            "Bare latents": self.decode is not None or "",
             **{HASHES[kind][0]: listed(names) for kind, names in named.items()},
             "Version": f"tetrad {__version__}",
         }
@@ -116,7 +118,7 @@ class Studio:
 def named(request: Request, where: Folders) -> tuple[Attachment, ...]:
     """The files that a request's prompts name, networks in their order, then embeddings.  E5101, E5160."""
     parsed = prompts.parsed(request.prompt)
-    embeddings = library.embeddings_in((parsed.text, request.negative), where)
+    embeddings = library.embeddings_in((parsed.text, without_comments(request.negative)), where)
     return (
         *(found(network, where) for network in parsed.networks),
         *(Attachment(path, "embedding") for path in sorted(embeddings)),
@@ -126,6 +128,15 @@ def named(request: Request, where: Folders) -> tuple[Attachment, ...]:
 def found(network: Network, where: Folders) -> Attachment:
     path = library.find(network.kind, network.name, where)
     return Attachment(path, network.kind, network.strength, network.text_strength)
+
+
+def called_here(prompt: str, hashes: Mapping[str, str], where: Folders) -> str:
+    """A prompt of elsewhere with each LoRA called by the name of the file that has its hash here, where the name that
+    it has there is not known."""
+    for name, hashed in hashes.items():
+        same = library.find_lora(name, hashed, where)
+        prompt = re.sub(rf"<(lora|lyco):{re.escape(name)}(?=[:>])", f"<\\1:{same}", prompt) if same else prompt
+    return prompt
 
 
 HASHES = {
@@ -141,10 +152,13 @@ def checkpoint(model: str, where: Folders) -> Path:
         return path
     try:
         return library.find("checkpoint", model, where)
-    except TetradError:
-        if len(where["checkpoint"]) == 1:  # nobody named a folder, so a file was meant
-            return path
-        raise
+    except TetradError as error:
+        if len(where["checkpoint"]) > 1:
+            raise
+        raise TetradError(  # nobody named a folder, so a file was meant
+            "E5001",
+            f"there is no file {path}; give a checkpoint's path, its name with --models-dir, or builtin",
+        ) from error
 
 
 def listed(hashes: dict[str, str]) -> str:

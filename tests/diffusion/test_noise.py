@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tetrad.diffusion.guidance import guided, rescaled
-from tetrad.diffusion.noise import DDPM, corrupt, scaled_linear, snr
+from tetrad.diffusion.noise import DDPM, corrupt, scaled_linear, snr, zero_terminal
 from tetrad.diffusion.objective import MinSnr, Offset, gaussian
 from tetrad.diffusion.randomness import generator, stratified
 from tetrad.diffusion.samplers import SAMPLERS, sample, scheduler
@@ -40,6 +40,22 @@ def test_sampling_gaussian_data_gives_its_spread(noise: DDPM, name: str) -> None
     *_, z = sample(solver, ideal, start, 100, rng)
     # 8,192 numbers know their spread to 0.003; the rest is the samplers' own error at 100 steps, which halves at 300.
     assert abs(z.std().item() - spread) < 0.045
+
+
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_every_sampler_finds_its_way_from_nothing_but_noise(name: str) -> None:
+    """With a zero-terminal table, where noise levels reach thousands and many of Karras' fall on the last time."""
+    noise = DDPM(zero_terminal(scaled_linear()), "v")
+
+    def zero(z_t: Tensor, t: Tensor, step: int) -> Tensor:  # a network whose data are all 0
+        a, s = noise.scales(t.round().long())
+        return a * z_t / s
+
+    solver = scheduler(name, noise, 50, torch.device("cpu"))
+    assert solver.timesteps[0] > 990 or name.endswith(("LCM", "AYS"))  # which have beginnings of their own
+    start = torch.randn(1, 4, 2, 2, generator=generator(0, 0, "z"))
+    *_, z = sample(solver, zero, start, 50, [generator(0, 0, "steps")])
+    assert z.abs().max() < 0.3
 
 
 def scales(noise: DDPM, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """kohya's LoRA files: there and back is the identity, and a handful of names as kohya spells them."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -93,6 +94,7 @@ def test_no_two_layers_share_a_spelling(known: list[str]) -> None:
 def respelled(file: dict[str, torch.Tensor]) -> Iterator[tuple[str, dict[str, torch.Tensor]]]:
     """The same LoRA as other tools spell it."""
     yield "lora_te1_", {name.replace("lora_te_", "lora_te1_"): tensor for name, tensor in file.items()}
+    yield "LyCORIS alone", {re.sub("^lora_(unet|te)_", "lycoris_", name): tensor for name, tensor in file.items()}
     yield "without text_model", {name.replace("_text_model_", "_"): tensor for name, tensor in file.items()}
     paths = renamed(list(SPELLED), inverted(ldm.table_of_weights(tiny.weights().tensors)))
     table = {}

@@ -1,6 +1,7 @@
 """Prompts, seeds, sheets."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -52,6 +53,7 @@ def test_the_two_strengths_of_a_lora_are_read_as_a1111_does(tag: str, text: floa
         ("<lora:x:1:1:1:1>", "E3202"),
         ("<lora:x:dyn=4>", "E3202"),
         ("<hypernet:x:inf>", "E3202"),
+        ("<hypernet:x:te=1>", "E3202"),
         ("<lora::1>", "E3202"),
         ("<wildcard:x>", "E3202"),
         ("<lora:x:1000>", "E3204"),
@@ -61,6 +63,41 @@ def test_a_network_that_cannot_be_used_is_refused(prompt: str, code: str) -> Non
     with pytest.raises(TetradError) as caught:
         prompts.parsed(prompt)
     assert caught.value.code == code
+
+
+def test_a_comment_asks_for_nothing() -> None:
+    assert prompts.parsed("a cat # <lora:none:1>\n<lora:x:1>").networks == (Network("lora", "x", 1.0, 1.0),)
+
+
+@pytest.mark.parametrize(
+    "prompt,negative,words",
+    [
+        ("a cat", "<lora:x:1>", "read as words"),
+        ("a (cat at 10:30)", "", "'cat at 10' has the weight 30"),
+        ("(cat:99999)", "", "1000 (no weight counts more)"),
+        ("a", "(dog:-20)", "-20"),
+        ("a AND b :50", "", "part 2 of AND"),
+    ],
+)
+def test_what_may_be_meant_otherwise_is_told(prompt: str, negative: str, words: str) -> None:
+    (told,) = prompts.doubts(Request(prompt, negative))
+    assert words in told
+
+
+def test_usual_prompts_raise_no_doubts() -> None:
+    assert not list(prompts.doubts(Request("a (cat:1.5) [dog:0.5] <lora:x:1> AND b :0.5", "(bad:2) # <lora:x:1>")))
+
+
+@pytest.mark.parametrize("settings", [{"steps": "20"}, {"seed": 1.5}, {"cfg_scale": "7"}, {"prompt": None}])
+def test_a_request_of_another_type_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(TetradError, match="must be") as caught:
+        Request(**{"prompt": "a cat"} | settings)
+    assert caught.value.code == "E3203"
+
+
+def test_a_batch_of_none_is_refused() -> None:
+    with pytest.raises(TetradError, match="not 0"):
+        next(pictures(tiny.model(), [Request("a cat")], 0))
 
 
 def test_a_seed_is_the_same_picture_alone_and_in_company() -> None:
@@ -97,8 +134,8 @@ def test_a_picture_carries_its_request(tmp_path: Path) -> None:
     png.save(tmp_path / "x.png", Image.new("RGB", (8, 8)), text)
     assert Image.open(tmp_path / "x.png").text["parameters"] == (
         "a zkr <lora:x:1>\nNegative prompt: blur\n"
-        "Steps: 30, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7, Seed: 7, Size: 64x64, RNG: CPU, "
-        "Model: base"
+        "Steps: 30, Sampler: DPM++ 2M, Schedule type: Uniform, CFG scale: 7, Seed: 7, Size: 64x64, "
+        "Model: base, RNG: CPU"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
 

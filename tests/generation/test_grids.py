@@ -1,5 +1,6 @@
 """Grids: their axes, their labels, the command."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,50 @@ def test_a_strength_is_for_the_network_that_another_axis_names() -> None:
 def test_an_axis_that_cannot_be_read_is_refused(text: str, words: str) -> None:
     with pytest.raises(TetradError, match=words):
         axis(text)
+
+
+def crossed_by(*texts: str, request: Request = CELL.request) -> axes.Cells:
+    sides = [axis(text) for text in texts] + [axes.NOTHING] * (3 - len(texts))
+    return axes.crossings(Cell(request), (sides[0], sides[1], sides[2]), lambda cell: cell)
+
+
+def test_a_grid_has_a_picture_for_every_crossing() -> None:
+    cells = crossed_by("seed: 1-3", "steps: 4, 5", "cfg scale: 6, 7")
+    assert [len(cells), len(cells[0]), len(cells[0][0])] == [2, 2, 3]
+    assert (cells[1][0][2].request.seed, cells[1][0][2].request.steps, cells[1][0][2].request.cfg_scale) == (3, 4, 7)
+
+
+@pytest.mark.parametrize(
+    "texts,code,words",
+    [
+        (("strength: 0, 1",), "E3241", "names no network"),
+        (("seed: 1", "networks: without, with"), "E3241", "names no network"),
+        (("size: 64x32, 32x32", "size: 64x64"), "E3241", "two axes"),
+        (("prompt-sr: cat, cat",), "E3241", "come to the same"),
+        (("seed: 1-100", "steps: 1-100"), "E3241", "10000 pictures"),
+        (("denoising: 0.1, 0.2",), "E3206", "--image"),
+    ],
+)
+def test_a_grid_that_would_show_nothing_is_refused(texts: tuple[str, ...], code: str, words: str) -> None:
+    def plain(cell: Cell) -> Cell:
+        return replace(cell, embeddings=True)
+
+    sides = [axis(text) for text in texts] + [axes.NOTHING] * (3 - len(texts))
+    with pytest.raises(TetradError, match=words) as caught:
+        axes.crossings(Cell(Request("a cat")), (sides[0], sides[1], sides[2]), plain)
+    assert caught.value.code == code
+
+
+def test_without_networks_an_embeddings_name_is_mere_words() -> None:
+    assert [cell.embeddings for cell in along("networks: without, with")] == [False, True]
+
+
+def test_a_strength_changes_what_another_axis_names_and_none_has_none() -> None:
+    cells = crossed_by("lora: x, none", "strength: 0.3, 1", request=Request("a"))
+    assert [[cell.request.prompt for cell in row] for row in cells[0]] == [
+        ["a <lora:x:0.3>", "a"],
+        ["a <lora:x:1>", "a"],
+    ]
 
 
 def test_what_is_looked_for_must_be_in_the_prompt() -> None:

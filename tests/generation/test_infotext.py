@@ -9,7 +9,7 @@ from PIL import Image
 
 from tetrad.cli.generate import generate
 from tetrad.errors import TetradError
-from tetrad.generation import infotext, png
+from tetrad.generation import infotext, png, repeat
 from tetrad.generation.infotext import Infotext
 from tetrad.generation.request import Request
 
@@ -32,7 +32,7 @@ def test_a_text_of_a1111_is_read() -> None:
     assert infotext.request(found) == Request(
         found.prompt, found.negative, 4294967295, 20, 6.5, "DPM++ 2M SDE Karras", 512, 768, clip_skip=2
     )
-    assert infotext.unrepeated(found) == []
+    assert repeat.unrepeated(found) == []
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_text_of_a1111_is_read() -> None:
     ],
 )
 def test_a_sampler_and_its_schedule_are_one_name(facts: dict[str, str], sampler: str) -> None:
-    assert infotext.sampler(facts) == sampler
+    assert infotext.sampler(Infotext("", "", facts)) == sampler
 
 
 @pytest.mark.parametrize(
@@ -69,16 +69,28 @@ def test_what_is_written_reads_back_as_the_same_request(request_: Request) -> No
     assert "VAE" not in found.facts
 
 
+def test_what_is_given_is_not_asked_of_the_text() -> None:
+    found = infotext.read(OF_A1111.replace("DPM++ 2M SDE", "DPM adaptive"))
+    with pytest.raises(TetradError, match="DPM adaptive"):
+        infotext.request(found)
+    assert infotext.request(found, {"sampler": "Euler a"}).sampler == "Euler a"
+
+
+def test_a_hypernetwork_of_before_2023_is_asked_for_in_the_prompt() -> None:
+    old = infotext.read("a cat\nSteps: 20, Seed: 3, Hypernet: glow(1234abcd), Hypernet strength: 0.6")
+    assert infotext.prompt(old) == "a cat <hypernet:glow:0.6>"
+
+
 def test_a_text_without_facts_is_all_prompt() -> None:
     assert infotext.read("a cat\nSteps: many, Seed: 3") == Infotext("a cat\nSteps: many, Seed: 3", "", {})
-    with pytest.raises(TetradError, match="it has no Size") as caught:
+    with pytest.raises(TetradError, match="it has no Seed") as caught:
         infotext.request(infotext.read("a cat"))
     assert caught.value.code == "E3205"
 
 
 def test_what_cannot_be_repeated_is_said() -> None:
     text = OF_A1111.replace(", RNG: CPU", "").replace("Karras", "KL Optimal") + ", Hires upscaler: Latent, ENSD: 31337"
-    left = infotext.unrepeated(infotext.read(text))
+    left = repeat.unrepeated(infotext.read(text))
     assert {"the second pass", "the second seed", "the schedule KL Optimal"} <= set(left) and len(left) == 4
 
 

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from tetrad.diffusion.noise import DDPM, scaled_linear
 from tetrad.diffusion.randomness import generator
 from tetrad.diffusion.samplers import SOLVERS, Canvas, sample, scheduler
+from tetrad.errors import TetradError
 from tetrad.generation import starts
 from tetrad.generation.generate import denoised, pictures, with_size
 from tetrad.generation.request import Request, Start
@@ -99,6 +100,22 @@ def test_a_picture_keeps_its_shape_and_a_large_one_is_made_smaller() -> None:
     width, height = starts.own_size(Image.new("RGB", (4000, 2000)))
     assert width * height <= starts.PIXELS and abs(width - 2 * height) <= 8
     assert width % 8 == height % 8 == 0
+
+
+def test_a_mask_must_have_the_pictures_shape_and_show_something() -> None:
+    picture = Image.new("RGB", (64, 32))
+    for mask, words in ((Image.new("RGB", (32, 32), "white"), "another shape"), (Image.new("L", (128, 64)), "black")):
+        with pytest.raises(TetradError, match=words) as caught:
+            starts.start(picture, mask, 0, (64, 32))
+        assert caught.value.code == "E3251"
+
+
+def test_a_mask_or_a_strength_alone_is_refused() -> None:
+    for picture, mask, strength in ((None, "m.png", None), (None, None, 0.5)):
+        with pytest.raises(TetradError) as caught:
+            starts.check_needed(picture, mask, strength)
+        assert caught.value.code == "E3206"
+    starts.check_needed("x.png", "m.png", 0.5)
 
 
 def test_a_masks_edge_is_softened_and_no_more() -> None:

@@ -570,7 +570,7 @@ def test_a_lora_that_is_not_there_is_refused_with_the_nearest(place: Place, lora
 
 def test_no_lora_at_all_is_refused(place: Place) -> None:
     place.refused(place.generate("<lora:zkr>"), "E5101", "there is no LoRA at all")
-    place.refused(place.generate("<lora:zkr>", "--lora-dir", place.inputs / "no"), "E5101", "--lora-dir")
+    place.refused(place.generate("<lora:zkr>", "--lora-dir", place.inputs / "no"), "E5161", "--lora-dir")
 
 
 def wide(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

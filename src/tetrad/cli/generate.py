@@ -1,21 +1,30 @@
 """`tetrad generate`: pictures from a prompt, with the networks it asks for."""
 
+import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from tetrad.generation.infotext import Infotext
     from tetrad.generation.request import Request
 
-UNREPEATED, OF_THE_VAE = "W3201", "W3203"
+UNREPEATED, OF_THE_VAE, DOUBTFUL = "W3201", "W3203", "W3205"
+BLUR, STRENGTH = 4, 0.6  # where a picture is drawn over and nothing is said of them
 ModelsDir = Annotated[Path | None, typer.Option(help="Folder of A1111, Forge or ComfyUI: everything in it is found.")]
 LoraDir = Annotated[Path | None, typer.Option(help="Folder, searched with all below it, for LoRA files  [runs].")]
 EmbeddingsDir = Annotated[Path | None, typer.Option(help="The same for embeddings  [runs].")]
-Vae = Annotated[str, typer.Option(help="Automatic, None (the model's own), a name in the VAE folders, or a path.")]
+VAE_CHOICES = "Automatic, None (the model's own), a name in the VAE folders, or a path"
+Vae = Annotated[str, typer.Option(help=f"{VAE_CHOICES}.")]
+ImageFile = Annotated[Path | None, typer.Option(help="Picture to begin from.")]
+MaskFile = Annotated[Path | None, typer.Option(help="Where it is drawn anew: white is, black stays.")]
+Strength = Annotated[float | None, typer.Option(help="How much of it is drawn anew, 0 … 1  [0.6].")]
+MaskBlur = Annotated[int | None, typer.Option(min=0, help="Pixels over which the mask's edge is softened  [4].")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
 
 
@@ -38,20 +47,20 @@ def generate(
     seed: Annotated[
         int | None, typer.Option(help="The same seed draws the same picture; -1: another each time.")
     ] = None,
-    count: Annotated[int, typer.Option(help="Pictures, at this seed and the ones after it.")] = 1,
+    count: Annotated[int, typer.Option(min=1, help="Pictures, at this seed and the ones after it.")] = 1,
     batch: Annotated[
-        int, typer.Option(help="Pictures drawn at once; decides memory and speed, not what is drawn.")
+        int, typer.Option(min=1, help="Pictures drawn at once; decides memory and speed, not what is drawn.")
     ] = 4,
     width: Annotated[int | None, typer.Option(help="In pixels; 0: the model's own.")] = None,
     height: Annotated[int | None, typer.Option(help="In pixels; 0: the model's own.")] = None,
-    image: Annotated[Path | None, typer.Option(help="Picture to begin from.")] = None,
-    strength: Annotated[float | None, typer.Option(help="How much of it is drawn anew, 0 … 1  [0.6].")] = None,
-    mask: Annotated[Path | None, typer.Option(help="Where it is drawn anew: white is, black stays.")] = None,
-    mask_blur: Annotated[int, typer.Option(help="Pixels over which the mask's edge is softened.")] = 4,
+    image: ImageFile = None,
+    strength: Strength = None,
+    mask: MaskFile = None,
+    mask_blur: MaskBlur = None,
     from_: Annotated[
         Path | None, typer.Option("--from", help="Repeat a picture by what is written in it; flags win over it.")
     ] = None,
-    vae: Vae = "Automatic",
+    vae: Annotated[str | None, typer.Option(help=f"{VAE_CHOICES}  [Automatic].")] = None,
     no_vae: Annotated[bool, typer.Option("--no-vae", help="Show the bare latents, as a missing VAE looks.")] = False,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="PNG file to write; an existing one is not overwritten.")] = Path(
@@ -75,73 +84,139 @@ def generate(
     if not prompt and not from_:
         raise typer.BadParameter("say what to draw, or give a picture to repeat with --from")
     from tetrad import library
-    from tetrad.generation import starts
-
-    repeated = written_in(from_) if from_ else None
-    where = library.folders(models_dir, lora=lora_dir, embedding=embeddings_dir)
-    request = asked(given, repeated)
+    from tetrad.generation.repeat import BARE
+    from tetrad.studio import Studio, named
     from tetrad.training.device import chosen
 
     chosen(device)
-    free(out.expanduser())
-    start = starts.opened(image, mask, mask_blur, request) if image else None
-    if start:
-        request = replace(request, start=start, strength=request.strength if strength is not None or from_ else 0.6)
-    from tetrad.studio import BARE, Studio, named
-
+    out = out.expanduser()
+    free(out)
+    before = written_in(from_) if from_ else None
+    where = library.folders(models_dir, lora=lora_dir, embedding=embeddings_dir)
+    request = asked(given, before, where)
+    over = {"image": image, "mask": mask}
+    request = begun(request, before, over, mask_blur, strength)
     named(request, where)  # what is not there is said before a model is loaded
-    studio = Studio(model or model_of(repeated, where), where, device, BARE if no_vae else vae)
+    tell_doubts([request])
+    files = {"model": model, "vae": BARE if no_vae else vae}
+    studio = Studio(model or model_of(before, where), where, device, files["vae"] or vae_of(before))
     many = [replace(request, seed=request.seed + number) for number in range(count)]
-    draw(studio, many, batch, out.expanduser())
+    flags = {flag for flag, value in (files | {"prompt": prompt or negative}).items() if value}
+    draw(studio, many, batch, out, lambda infotext: tell_differences(before, infotext, flags))
 
 
-def written_in(path: Path) -> "Infotext":
-    """What is written in a picture; what it says and cannot be repeated is told on stderr."""
-    from tetrad.generation import infotext, png
+@dataclass(frozen=True)
+class Before:
+    """A picture that is drawn again: its file's name, and what is written in it."""
+
+    name: str
+    text: "Infotext"
+
+
+def written_in(path: Path) -> Before:
+    """A picture to draw again; what it says and cannot be repeated is told on stderr."""
+    from tetrad.generation import infotext, png, repeat
 
     found = infotext.read(png.parameters(path.expanduser()))
-    for words in infotext.unrepeated(found):
+    for words in repeat.unrepeated(found):
         print(f"{UNREPEATED} {path.name} cannot be repeated exactly: {words} is not done here", file=sys.stderr)
-    return found
+    return Before(path.name, found)
 
 
-def asked(given: dict[str, Any], repeated: "Infotext | None") -> "Request":
+def asked(given: dict[str, Any], before: Before | None, where: Any) -> "Request":
     """The request of a picture's text, or a plain one, with what was given on the command line."""
-    import random
-
     from tetrad.diffusion.samplers import check_sampler
-    from tetrad.generation import infotext, prompts
-    from tetrad.generation.request import Request
+    from tetrad.generation import infotext, prompts, repeat
+    from tetrad.generation.request import Request, any_seed
+    from tetrad.studio import called_here
 
     settings = {key: value for key, value in given.items() if value is not None}
-    if settings.get("seed") == -1:
-        settings["seed"] = random.randrange(2**32)
-    request = replace(infotext.request(repeated), **settings) if repeated else Request(**{"prompt": ""} | settings)
+    if "seed" in settings:
+        settings["seed"] = any_seed(settings["seed"])
+    request = infotext.request(before.text, settings) if before else Request(**{"prompt": ""} | settings)
     check_sampler(request.sampler)
     prompts.parsed(request.prompt)
+    if before:
+        hashes = repeat.hashes(before.text.facts, "Lora hashes")
+        request = replace(request, prompt=called_here(request.prompt, hashes, where))
     return request
 
 
-def model_of(repeated: "Infotext | None", where: Any) -> str:
+def begun(
+    request: "Request",
+    before: Before | None,
+    over: dict[str, Path | None],
+    blur: int | None,
+    strength: float | None,
+) -> "Request":
+    """The request with the picture and the mask that it begins from, where there are some."""
+    from tetrad.generation import repeat, starts
+
+    image, mask = over["image"], over["mask"]
+    facts = before.text.facts if before else {}
+    if before:
+        repeat.check_start(before.text, before.name, image, mask)
+    starts.check_needed(image, mask, strength)
+    if image is None:
+        return replace(request, strength=1.0)
+    start = starts.opened(image, mask, int(facts.get("Mask blur", BLUR)) if blur is None else blur, request)
+    said = strength is not None or "Denoising strength" in facts
+    return replace(request, start=start, strength=request.strength if said else STRENGTH)
+
+
+def model_of(before: Before | None, where: Any) -> str:
     """The model that a picture's text names, where it is one of ours; else the built-in one."""
-    name = repeated.facts.get("Model", "builtin") if repeated else "builtin"
+    name = before.text.facts.get("Model", "builtin") if before else "builtin"
     if name == "builtin":
         return name
     from tetrad import library
+    from tetrad.errors import TetradError
 
-    return str(library.find("checkpoint", name, where))
+    try:
+        return str(library.find("checkpoint", name, where))
+    except TetradError as error:
+        raise TetradError(error.code, f"{error.message}; or give the model's file with --model") from error
 
 
-def draw(studio: Any, requests: list[Any], batch: int, out: Path) -> None:
-    """Draw, write and name each picture as soon as it is there."""
+def vae_of(before: Before | None) -> str:
+    from tetrad.generation import repeat
+
+    return repeat.vae(before.text) if before else "Automatic"
+
+
+def draw(studio: Any, requests: list[Any], batch: int, out: Path, told: "Callable[[str], None]") -> None:
+    """Draw, write and name each picture as soon as it is there; `told` is called with the first one's text."""
     from tetrad.generation import png
 
-    for drawn in studio.draw(requests, batch):
+    for number, drawn in enumerate(studio.draw(requests, batch)):
         path = free(out)
         png.save(path, drawn.image, drawn.infotext)
         if path != out and len(requests) == 1:
             print(f"{out} is already there, so the picture has another name", file=sys.stderr)
         print(path)
+        if number == 0:
+            told(drawn.infotext)
+    tell_of_vae(studio)
+
+
+def tell_doubts(requests: "Iterable[Request]") -> None:
+    """What may be meant otherwise in prompts, on stderr, each once."""
+    from tetrad.generation import prompts
+
+    for words in dict.fromkeys(words for request in requests for words in prompts.doubts(request)):
+        print(f"{DOUBTFUL} {words}", file=sys.stderr)
+
+
+def tell_differences(before: Before | None, now: str, flags: set[str]) -> None:
+    """In what a picture that was drawn again is not the one it was, on stderr."""
+    from tetrad.generation import infotext, repeat
+
+    if before:
+        for words in repeat.differences(before.text, infotext.read(now), flags):
+            print(f"{UNREPEATED} {before.name} was not repeated exactly: {words}", file=sys.stderr)
+
+
+def tell_of_vae(studio: Any) -> None:
     for words in studio.notes():
         print(f"{OF_THE_VAE} {words}", file=sys.stderr)
 
@@ -154,10 +229,13 @@ def free(path: Path) -> Path:
         raise TetradError(
             "E4202", f"there is no folder {path.parent} to write {path.name} in; make it first, or change --out"
         )
-    number = 1
+    if path.is_dir():
+        raise TetradError("E3252", f"{path} is a folder; give --out the name of a PNG file in it")
     if path.suffix.lower() != ".png":
         raise TetradError("E3252", f"{path.name} must end in .png; a picture's prompt is written into it as PNG has it")
-    candidate = path
+    if not os.access(path.parent, os.W_OK):
+        raise TetradError("E4202", f"{path.parent} may not be written to; change --out, or who may write there")
+    number, candidate = 1, path
     while candidate.exists():
         number += 1
         candidate = path.with_stem(f"{path.stem}-{number}")

@@ -1,12 +1,27 @@
 """`tetrad grid`: one sheet of a prompt drawn in many ways."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tetrad.cli.generate import Device, EmbeddingsDir, LoraDir, ModelsDir, Vae, free
+from tetrad.cli.generate import (
+    Device,
+    EmbeddingsDir,
+    ImageFile,
+    LoraDir,
+    MaskBlur,
+    MaskFile,
+    ModelsDir,
+    Strength,
+    Vae,
+    begun,
+    free,
+    tell_doubts,
+    tell_of_vae,
+)
 
 if TYPE_CHECKING:
     from tetrad.generation.axes import Axis, Cell
@@ -26,15 +41,22 @@ def grid(
     negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
     steps: Annotated[int, typer.Option(help="Sampler steps.")] = 30,
     cfg_scale: Annotated[float, typer.Option(help="How closely to follow the prompt.")] = 7.0,
+    cfg_rescale: Annotated[float, typer.Option(help="0 … 1; 0.7 tames a model that predicts v.")] = 0.0,
     sampler: Annotated[str, typer.Option(help="As in tetrad generate.")] = "DPM++ 2M",
     clip_skip: Annotated[int, typer.Option(help="1 the last layer, 2 the one before it; 0: the model's own.")] = 0,
-    seed: Annotated[int, typer.Option(help="The same in every picture, where no axis changes it.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="The same in every picture, where no axis changes it; -1: another each time.")
+    ] = 0,
     width: Annotated[int, typer.Option(help="In pixels; 0: the model's own.")] = 0,
     height: Annotated[int, typer.Option(help="In pixels; 0: the model's own.")] = 0,
+    image: ImageFile = None,
+    strength: Strength = None,
+    mask: MaskFile = None,
+    mask_blur: MaskBlur = None,
     vae: Vae = "Automatic",
     device: Device = "auto",
-    cell: Annotated[int, typer.Option(help="Pixels a picture is wide on the sheet.")] = 256,
-    batch: Annotated[int, typer.Option(help="Pictures drawn at once.")] = 4,
+    cell: Annotated[int, typer.Option(min=32, max=2048, help="Pixels a picture is wide on the sheet.")] = 256,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures drawn at once.")] = 4,
     title: Annotated[str, typer.Option(help="Over the sheet; not given: the prompt.")] = "",
     out: Annotated[Path, typer.Option(help="PNG file to write; an existing one is not overwritten.")] = Path(
         "grid.png"
@@ -43,20 +65,20 @@ def grid(
     """Draw a prompt in many ways, side by side: X × Y × Z of any settings, labelled, in one PNG."""
     from tetrad import library
     from tetrad.generation import axes, letters
-    from tetrad.generation.request import Request
+    from tetrad.generation.request import Request, any_seed
 
     free(out.expanduser())
     where = library.folders(models_dir, lora=lora_dir, embedding=embeddings_dir)
-    request = Request(prompt, negative, seed, steps, cfg_scale, sampler, width, height, clip_skip)
-    x_axis, y_axis, z_axis = (chosen(text, where) if text else axes.NOTHING for text in (x, y, z))
-    start = axes.Cell(request, model, vae)
-    cells = [
-        [[axes.crossed(start, right, across, down) for right in x_axis.values] for across in y_axis.values]
-        for down in z_axis.values
-    ]
+    anew = 1.0 if strength is None else strength
+    request = Request(
+        prompt, negative, any_seed(seed), steps, cfg_scale, sampler, width, height, clip_skip, cfg_rescale
+    )
+    request = begun(replace(request, strength=anew), None, {"image": image, "mask": mask}, mask_blur, strength)
+    sides = (side(x, where), side(y, where), side(z, where))
+    cells = axes.crossings(axes.Cell(request, model, vae), sides, lambda each: settled(each, where))
     pictures = iter(drawn([each for level in cells for row in level for each in row], where, device, batch))
     levels = [[[next(pictures) for _ in row] for row in level] for level in cells]
-    sheet = laid_out(levels, (x_axis, y_axis, z_axis), title or prompt, cell)
+    sheet = laid_out(levels, sides, title or prompt, cell)
     from tetrad.generation import png
 
     path = free(out.expanduser())
@@ -69,10 +91,12 @@ def grid(
 LETTERS = "W3204"
 
 
-def chosen(text: str, where: Any) -> "Axis":
+def side(text: str, where: Any) -> "Axis":
     """An axis; `run: NAME` is what a run in the folder of LoRAs saved on its way, step by step."""
     from tetrad.generation import axes
 
+    if not text:
+        return axes.NOTHING
     name, _, rest = text.partition(":")
     if name.strip().lower() != "run":
         return axes.axis(text)
@@ -83,21 +107,36 @@ def chosen(text: str, where: Any) -> "Axis":
     return axes.axis(f"{tag}: " + ", ".join(f'"{each}"' for each in names))
 
 
+def settled(cell: "Cell", where: Any) -> "Cell":
+    """A cell whose networks are all there; where its words name no embedding, it says nothing of embeddings."""
+    from tetrad.studio import named
+
+    says_none = named(cell.request, where) == named(cell.request, without_embeddings(where))
+    return replace(cell, embeddings=True) if says_none else cell
+
+
+def without_embeddings(where: Any) -> Any:
+    return {**where, "embedding": ()}
+
+
 def drawn(cells: "list[Cell]", where: Any, device: str, batch: int) -> list[Any]:
     """The pictures of all cells in their order; a model is loaded once, however its cells lie."""
-    from tetrad.studio import Studio, named
+    from tetrad.studio import Studio
 
-    for each in cells:
-        named(each.request, where)
+    tell_doubts(each.request for each in cells)
     found: dict[int, Any] = {}
     for model, vae in dict.fromkeys((each.model, each.vae) for each in cells):
-        places = [place for place, each in enumerate(cells) if (each.model, each.vae) == (model, vae)]
         studio = Studio(model, where, device, vae)
-        requests = [cells[place].request for place in places]
-        for place, picture in zip(places, studio.draw(requests, batch), strict=True):
-            found[place] = picture.image
-            if sys.stderr.isatty():
-                print(f"\r{len(found)} of {len(cells)} ", end="", file=sys.stderr, flush=True)
+        for embeddings in (True, False):
+            wanted = (model, vae, embeddings)
+            places = [n for n, each in enumerate(cells) if (each.model, each.vae, each.embeddings) == wanted]
+            studio.where = where if embeddings else without_embeddings(where)
+            pictures = studio.draw([cells[place].request for place in places], batch)
+            for place, picture in zip(places, pictures, strict=True):
+                found[place] = picture.image
+                if sys.stderr.isatty():
+                    print(f"\r{len(found)} of {len(cells)} ", end="", file=sys.stderr, flush=True)
+        tell_of_vae(studio)
     return [found[place] for place in range(len(cells))]
 
 

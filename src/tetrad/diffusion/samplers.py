@@ -71,9 +71,17 @@ def check_sampler(name: str) -> str:
     known = {key.lower(): key for key in SAMPLERS}
     asked = " ".join(name.lower().split())
     if asked not in known:
-        near = difflib.get_close_matches(asked, known, n=1, cutoff=0.0)[0]
-        raise TetradError("E3201", f"there is no sampler {name!r}; did you mean {known[near]!r}?")
+        near = difflib.get_close_matches(asked, known, n=1)
+        meant = f"did you mean {known[near[0]]!r}? Else " if near else ""
+        raise TetradError("E3201", f"there is no sampler {name!r}; {meant}{called()}")
     return known[asked]
+
+
+def called() -> str:
+    """All names, in half a sentence."""
+    spaced = [name for name in SOLVERS if name not in UNSPACED]
+    spacings = ", ".join(filter(None, SPACINGS))
+    return f"there are {', '.join(spaced)}, each also with one of {spacings} behind it, and {', '.join(UNSPACED)}"
 
 
 def scheduler(name: str, noise: DDPM, steps: int, device: torch.device, family: str = "") -> Any:
@@ -89,6 +97,8 @@ def scheduler(name: str, noise: DDPM, steps: int, device: torch.device, family: 
     # From the last time evenly down to the first, so that unit noise is where it belongs.
     even = {"timestep_spacing": "trailing" if zero_terminal(noise) else "linspace"}
     places = "timestep_spacing" in inspect.signature(made.__init__).parameters
+    if solver == "DDIM" and zero_terminal(noise):  # its first time must be the last of all, where nothing is seen yet
+        settings = settings | even
     found = made(**(even if places else {}) | settings | SPACINGS[spacing] | table(noise))
     if spacing == "AYS":
         levels = AYS.get(family, AysSchedules["StableDiffusionSigmas"])
@@ -148,9 +158,11 @@ def sample(
     drawn = steps
     if canvas is not None:
         drawn = steps_drawn(steps, canvas.strength)
-        times = times[(steps - drawn) * solver.order :]
-        if hasattr(solver, "set_begin_index"):
-            solver.set_begin_index((steps - drawn) * solver.order)
+    begin = (steps - drawn) * solver.order
+    if hasattr(solver, "set_begin_index"):  # looked for by its time, the first of several at one time is not found
+        solver.set_begin_index(begin)
+    if canvas is not None:
+        times = times[begin:]
         z = solver.add_noise(canvas.latents, eps, times[:1].repeat(len(eps))) if drawn else canvas.latents
         yield z
     for call, t in enumerate(times):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 KINDS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "lora": (
         "a LoRA",
-        ("lora_", "base_model.model."),
+        ("lora_", "lycoris_", "base_model.model."),
         (
             "lora_A.weight",
             "lora_B.weight",

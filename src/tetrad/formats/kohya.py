@@ -12,6 +12,7 @@ from tetrad.formats import files, ldm
 from tetrad.weights import Weights
 
 PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te", "text_encoder_2": "lora_te2"}
+LYCORIS = "lycoris_"  # before the path of a layer where LyCORIS trained one network by itself
 TENSORS = {"down": "lora_down.weight", "up": "lora_up.weight", "mid": "lora_mid.weight"}
 TENSORS |= {"alpha": "alpha", "magnitude": "dora_scale"}
 TENSORS |= {name: name for name in ("diff", "diff_b", "w_norm", "b_norm")}
@@ -78,9 +79,10 @@ def spellings(layer: str) -> list[str]:
     """Every way a layer is written by some tool, ours first."""
     ours = spelled(layer)
     if not layer.startswith("text_encoder"):
-        return [ours]
+        return [ours, ours.replace("lora_unet_", LYCORIS, 1)]
     both = [ours, ours.replace("_text_model_", "_", 1)]
-    return both + [name.replace("lora_te_", "lora_te1_", 1) for name in both if name.startswith("lora_te_")]
+    first = [name for name in both if name.startswith("lora_te_")]
+    return both + [name.replace("lora_te_", other, 1) for name in first for other in ("lora_te1_", LYCORIS)]
 
 
 def underscored(prefix: str, path: str) -> str:

@@ -10,12 +10,14 @@ from typing import Any
 from tetrad.diffusion.samplers import check_sampler
 from tetrad.errors import TetradError
 from tetrad.generation.prompts import KINDS, NETWORK
-from tetrad.generation.request import Request
+from tetrad.generation.request import Request, any_seed
 
 STEPPED = re.compile(r"(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*\(\s*([+-]?[\d.]+)\s*\)")  # 10-30 (+10)
 COUNTED = re.compile(r"(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*\[\s*(\d+)\s*\]")  # 0-1 [5]
 RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")  # 1-4
 MOST = 100  # values of an axis
+MOST_PICTURES = 1000  # of a grid
+OF_NETWORKS = ("strength", "networks")  # axes that need some in the prompt
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Cell:
     request: Request
     model: str = ""  # as it is named; "" for the grid's own
     vae: str = ""
+    embeddings: bool = True  # whether the words that embeddings are called by stand for them
 
 
 Change = Callable[[Cell], Cell]
@@ -48,6 +51,31 @@ class Axis:
 
 
 NOTHING = Axis("", (Value("", lambda cell: cell),))
+Cells = list[list[list[Cell]]]  # by the values of z, of y, of x
+
+
+def crossings(start: Cell, axes: tuple[Axis, Axis, Axis], settled: Change) -> Cells:
+    """Every crossing of x, y and z, each settled.
+
+    E3241 where there are too many, where two axes are one, or where an axis changes nothing.
+    """
+    names = [axis.name for axis in axes if axis.name]
+    if twice := next((name for name in names if names.count(name) > 1), ""):
+        raise TetradError("E3241", f'two axes of this grid are "{twice}", and a picture can have one value of it')
+    right, across, down = (axis.values for axis in axes)
+    if (count := len(right) * len(across) * len(down)) > MOST_PICTURES:
+        raise TetradError("E3241", f"this grid has {count} pictures, {MOST_PICTURES} are the most; give fewer values")
+    cells = [[[settled(crossed(start, i, j, k)) for i in right] for j in across] for k in down]
+    along = (
+        [[row[i] for level in cells for row in level] for i in range(len(right))],
+        [[cell for level in cells for cell in level[j]] for j in range(len(across))],
+        [[cell for row in level for cell in row] for level in cells],
+    )
+    for axis, lines in zip(axes, along, strict=True):
+        if len(lines) > 1 and all(line == lines[0] for line in lines):
+            why = "the prompt names no network" if axis.name in OF_NETWORKS else "its values come to the same"
+            raise TetradError("E3241", f'the axis "{axis.name}" changes nothing: {why}; give another with --x')
+    return cells
 
 
 def crossed(cell: Cell, *values: Value) -> Cell:
@@ -119,6 +147,24 @@ def setting(field: str, kind: type) -> Callable[[Sequence[str]], Made]:
     return made
 
 
+def seeds(texts: Sequence[str]) -> Made:
+    return [(str(seed), put({"seed": seed})) for seed in map(any_seed, numbers(texts, int))]
+
+
+def redrawn(texts: Sequence[str]) -> Made:
+    """How much is drawn anew of the picture that drawing begins from.  E3206 where there is none."""
+
+    def change(number: float) -> Change:
+        def changed(cell: Cell) -> Cell:
+            if cell.request.start is None:
+                raise TetradError("E3206", "denoising says how a picture is drawn over, and none is given; add --image")
+            return put({"strength": number})(cell)
+
+        return changed
+
+    return [(f"{number:g}", change(number)) for number in numbers(texts, float)]
+
+
 def put(fields: dict[str, Any]) -> Change:
     return lambda cell: replace(cell, request=replace(cell.request, **fields))
 
@@ -188,9 +234,9 @@ def strengths(texts: Sequence[str]) -> Made:
 
 
 def with_and_without(texts: Sequence[str]) -> Made:
-    """`without, with`: the prompt as it is, and with its networks taken out."""
+    """`without, with`: the prompt as it is, and without its networks, its embeddings' names being mere words."""
     known: dict[str, Change] = {
-        "without": lambda cell: with_prompt(cell, NETWORK.sub("", cell.request.prompt)),
+        "without": lambda cell: replace(with_prompt(cell, NETWORK.sub("", cell.request.prompt)), embeddings=False),
         "with": lambda cell: cell,
     }
     if wrong := [text for text in texts if text not in known]:
@@ -213,14 +259,14 @@ AXES: dict[str, Callable[[Sequence[str]], Made]] = {
     "prompt": words("prompt"),
     "prompt sr": replaced,
     "negative": words("negative"),
-    "seed": setting("seed", int),
+    "seed": seeds,
     "steps": setting("steps", int),
     "cfg scale": setting("cfg_scale", float),
     "cfg rescale": setting("cfg_rescale", float),
     "sampler": samplers,
     "clip skip": setting("clip_skip", int),
     "size": sizes,
-    "denoising": setting("strength", float),
+    "denoising": redrawn,
     "model": files("model"),
     "vae": files("vae"),
     "lora": networks("lora"),
@@ -228,15 +274,5 @@ AXES: dict[str, Callable[[Sequence[str]], Made]] = {
     "strength": strengths,
     "networks": with_and_without,
 }
-TOLD = (
-    "prompt",
-    "prompt sr",
-    "negative",
-    "sampler",
-    "size",
-    "model",
-    "vae",
-    "lora",
-    "hypernet",
-    "networks",
-)  # by value
+# Whose values tell by themselves what they are of.
+TOLD = ("prompt", "prompt sr", "negative", "sampler", "size", "model", "lora", "hypernet", "networks")

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tetrad.diffusion.guidance import guided, rescaled
 from tetrad.diffusion.samplers import Canvas, sample, scheduler, steps_drawn
+from tetrad.errors import TetradError
 from tetrad.generation import grammar, prompts
 from tetrad.generation.request import Request, Start
 from tetrad.models.base import Conditioning, Model, device_of, precision
@@ -25,8 +26,10 @@ def pictures(
     """A picture (3, H, W) in 0…1 for each request, in order; like requests that follow each other are drawn together.
 
     A picture depends on its request alone, not on what is drawn beside it (up to the rounding of a larger batch).
-    `decode` stands in for the model's VAE.
+    `decode` stands in for the model's VAE. E3203 for a batch of none.
     """
+    if batch_size < 1:
+        raise TetradError("E3203", f"at least one picture is drawn at once, not {batch_size}")
     whole = [with_size(request, model) for request in requests]
     for _, alike in groupby(whole, key=lambda request: replace(request, prompt="", negative="", seed=0)):
         group = list(alike)

@@ -58,7 +58,7 @@ def composed(prompt: str) -> tuple[tuple[str, float], ...]:
 
 def weighed(text: str) -> tuple[str, float]:
     found = AND_WEIGHT.search(text)
-    return (text[: found.start()], float(found[1])) if found else (text.rstrip(), 1.0)
+    return (text[: found.start()], bounded(float(found[1]))) if found else (text.rstrip(), 1.0)
 
 
 # Attention: (x) [x] (x:1.2) \( BREAK ---------------------------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tetrad.diffusion.samplers import SAMPLERS, check_sampler
 from tetrad.errors import TetradError
 from tetrad.generation.request import Request
+from tetrad.generation.starts import fingerprint
 
 FACT = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 NEGATIVE = "Negative prompt:"
@@ -18,15 +19,12 @@ SCHEDULES = {"": "Uniform", "Karras": "Karras", "Exponential": "Exponential", "A
 AUTOMATIC = dict.fromkeys(("DPM++ 2M", "DPM++ SDE", "DPM++ 2M SDE", "DPM2", "DPM2 a"), "Karras") | {
     "DPM++ 3M SDE": "Exponential"
 }
-# What changes a picture and is not drawn here, where it is there at all.
-UNREPEATED = {
-    "Hires upscaler": "the second pass",
-    "Variation seed": "the variation",
-    "Face restoration": "the face restoration",
-    "Refiner": "the refiner",
-    "Tiling": "the tiling",
-    "ENSD": "the second seed",
-}
+# A1111's keys in its order; those of a mask's hash, of bare latents and of the rescaling are ours.
+ORDER = (
+    *("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model", "VAE hash", "VAE"),
+    *("Denoising strength", "Clip skip", "Init image hash", "RNG", "Mask blur", "Mask hash", "Bare latents"),
+    *("CFG rescale", "Lora hashes", "TI hashes", "Version"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,13 +40,15 @@ def written(request: Request, facts: Mapping[str, object]) -> str:
     """A request as A1111 writes it, with facts about the files that drew it."""
     lines = [request.prompt, *([f"{NEGATIVE} {request.negative}"] if request.negative else [])]
     every = {**settings(request), **facts}
-    return "\n".join([*lines, ", ".join(f"{key}: {quoted(value)}" for key, value in every.items() if value != "")])
+    said = [f"{key}: {quoted(every[key])}" for key in sorted(every, key=ORDER.index) if every[key] != ""]
+    return "\n".join([*lines, ", ".join(said)])
 
 
 def settings(request: Request) -> dict[str, object]:
-    """A1111's keys, in its order; `CFG rescale` is ours."""
+    """What a request says, by A1111's keys; "" for what does not apply."""
     sampler, spacing = SAMPLERS[check_sampler(request.sampler)]
     spaced = f"{sampler} Karras" in SAMPLERS
+    start, mask = request.start, request.start.mask if request.start else None
     return {
         "Steps": request.steps,
         "Sampler": sampler,
@@ -56,7 +56,10 @@ def settings(request: Request) -> dict[str, object]:
         "CFG scale": number(request.cfg_scale),
         "Seed": request.seed,
         "Size": f"{request.width}x{request.height}",
-        "Denoising strength": number(request.strength) if request.start else "",
+        "Denoising strength": number(request.strength) if start else "",
+        "Init image hash": fingerprint(start.picture) if start else "",
+        "Mask blur": start.mask_blur if start and mask is not None else "",
+        "Mask hash": fingerprint(mask) if mask is not None else "",
         "Clip skip": request.clip_skip or "",
         "CFG rescale": number(request.cfg_rescale) if request.cfg_rescale else "",
         "RNG": "CPU",
@@ -96,33 +99,38 @@ def unquoted(value: str) -> str:
     return value
 
 
-def request(found: Infotext) -> Request:
-    """The request that a picture was drawn by.  E3205 where its text does not say enough, E3201 for its sampler."""
-    facts = found.facts
+def request(found: Infotext, given: Mapping[str, Any] | None = None) -> Request:
+    """The request that a picture was drawn by, but for the settings that are given.
+
+    E3205 where its text does not say enough, E3201 for its sampler.
+    """
+    known = dict(given or {})
     try:
-        width, _, height = facts["Size"].partition("x")
-        asked = Request(
-            found.prompt,
-            found.negative,
-            seed=int(facts["Seed"]),
-            steps=int(facts["Steps"]),
-            cfg_scale=float(facts["CFG scale"]),
-            sampler=sampler(facts),
-            width=int(width),
-            height=int(height),
-            clip_skip=int(facts.get("Clip skip", 0)),
-            cfg_rescale=float(facts.get("CFG rescale", 0)),
-        )
-        return replace(asked, strength=float(facts.get("Denoising strength", 1)))
+        for setting, read_from in SETTINGS.items():
+            if setting not in known:
+                known[setting] = read_from(found)
     except (KeyError, ValueError) as error:
         what = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
         raise TetradError("E3205", f"the picture's text does not say how it was drawn: {what}") from error
+    return Request(**known)
 
 
-def sampler(facts: Mapping[str, str]) -> str:
+def prompt(found: Infotext) -> str:
+    """The prompt; before 2023 a hypernetwork stood among the facts."""
+    if "Hypernet" not in found.facts:
+        return found.prompt
+    name = found.facts["Hypernet"].partition("(")[0]
+    return f"{found.prompt} <hypernet:{name}:{found.facts.get('Hypernet strength', '1')}>"
+
+
+def side(place: int) -> Callable[[Infotext], int]:
+    return lambda found: int(found.facts["Size"].partition("x")[2 * place])
+
+
+def sampler(found: Infotext) -> str:
     """The sampler with its spacing; pictures from before A1111 1.9 have both in one name."""
-    name = facts["Sampler"]
-    said = facts.get("Schedule type", "Uniform")
+    name = found.facts["Sampler"]
+    said = found.facts.get("Schedule type", "Uniform")
     spacing = next((ours for ours, theirs in SCHEDULES.items() if theirs == said), "")
     if said == "Automatic":
         spacing = AUTOMATIC.get(name, "")
@@ -130,13 +138,16 @@ def sampler(facts: Mapping[str, str]) -> str:
     return check_sampler(whole if whole.lower() in {known.lower() for known in SAMPLERS} else name)
 
 
-def unrepeated(found: Infotext) -> list[str]:
-    """What made the picture and cannot be done again, in words."""
-    facts: dict[str, Any] = dict(found.facts)
-    left = [words for key, words in UNREPEATED.items() if facts.get(key, "0") not in ("0", "")]
-    said = facts.get("Schedule type", "Automatic")
-    if said not in (*SCHEDULES.values(), "Automatic"):
-        left.append(f"the schedule {said}")
-    if "Version" in facts and not facts["Version"].startswith("tetrad") and facts.get("RNG") != "CPU":
-        left.append("the noise, which came from the graphics card")
-    return left
+SETTINGS: dict[str, Callable[[Infotext], Any]] = {
+    "prompt": prompt,
+    "negative": lambda found: found.negative,
+    "seed": lambda found: int(found.facts["Seed"]),
+    "steps": lambda found: int(found.facts["Steps"]),
+    "cfg_scale": lambda found: float(found.facts["CFG scale"]),
+    "sampler": sampler,
+    "width": side(0),
+    "height": side(1),
+    "clip_skip": lambda found: int(found.facts.get("Clip skip", 0)),
+    "cfg_rescale": lambda found: float(found.facts.get("CFG rescale", 0)),
+    "strength": lambda found: float(found.facts.get("Denoising strength", 1)),
+}

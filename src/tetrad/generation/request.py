@@ -1,6 +1,8 @@
 """Everything that decides a picture."""
 
-from dataclasses import dataclass
+import random
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
 
 from torch import Tensor
 
@@ -16,6 +18,7 @@ class Start:
 
     picture: Tensor
     mask: Tensor | None = None
+    mask_blur: int = 0  # over how many pixels its edge was softened
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,9 @@ class Request:
     strength: float = 1.0  # how much of the start is drawn anew, 0…1
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            if (wanted := TYPES.get(each.type)) and not isinstance(value := getattr(self, each.name), wanted[0]):
+                raise TetradError("E3203", f"{each.name} must be {wanted[1]}, not {value!r}")
         for key, side in (("width", self.width), ("height", self.height)):
             if side % 8 or not 0 <= side <= 4096:
                 raise TetradError(
@@ -55,6 +61,18 @@ class Request:
         for name, value, low, high, usual in ranges:
             if not low <= value <= high:
                 raise TetradError("E3203", f"{name} must be from {low} to {high}, not {value}; {usual}")
+
+
+TYPES: dict[object, tuple[type, str]] = {
+    str: (str, "a text"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+}
+
+
+def any_seed(seed: int) -> int:
+    """The seed; for -1, as web UIs have it, another one each time."""
+    return random.randrange(2**32) if seed == -1 else seed
 
 
 def near(side: int) -> int:

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 
 from tetrad.errors import TetradError
 from tetrad.formats import files, sniff
+from tetrad.library.hashes import file_hash, lora_hash
+from tetrad.models import FAMILIES
 from tetrad.models.text import whole_words
 
 ANY = (".safetensors", *files.PICKLES)
@@ -27,7 +29,9 @@ class Shelf:
 
 
 SHELVES = {
-    "checkpoint": Shelf("model", ("models/Stable-diffusion", "models/checkpoints"), "--models-dir", "E5160"),
+    "checkpoint": Shelf(
+        "model", ("models/Stable-diffusion", "models/checkpoints", "models/diffusers"), "--models-dir", "E5160"
+    ),
     "lora": Shelf("LoRA", ("models/Lora", "models/LyCORIS", "models/loras"), "--lora-dir", "E5101"),
     "hypernetwork": Shelf("hypernetwork", ("models/hypernetworks",), "--models-dir", "E5160"),
     "embedding": Shelf("embedding", ("embeddings", "models/embeddings"), "--embeddings-dir", "E5160"),
@@ -39,17 +43,24 @@ Folders = Mapping[str, tuple[Path, ...]]  # by kind, the first looked through fi
 def folders(models_dir: Path | None = None, **own: Path | None) -> Folders:
     """Where to look for each kind: the folder given for it (`lora=`, `embedding=`), or `runs`; then a web UI's.
 
-    `models_dir` is the folder of A1111, Forge or ComfyUI, or the `models` in it.  E5161 where it is none.
+    `models_dir` is the folder of A1111, Forge or ComfyUI, or the `models` in it.  E5161 where it is none, or where a
+    folder is not there.
     """
-    found = {kind: [own.get(kind) or RUNS] for kind in SHELVES}
+    given = {kind: place.expanduser() for kind, place in own.items() if place}
+    for kind, place in given.items():
+        if not place.is_dir():
+            raise TetradError("E5161", f"{SHELVES[kind].flag} {place} is no folder; give the one where the files lie")
+    found = {kind: [given.get(kind, RUNS)] for kind in SHELVES}
     if models_dir is not None:
+        models_dir = models_dir.expanduser()
         root = models_dir.parent if models_dir.resolve().name.lower() == "models" else models_dir
         there = {kind: [root / place for place in shelf.places] for kind, shelf in SHELVES.items()}
         if not any(place.is_dir() for places in there.values() for place in places):
             raise TetradError(
                 "E5161",
-                f"{models_dir} is no folder of A1111, Forge or ComfyUI: there is none of "
-                f"{', '.join(place for shelf in SHELVES.values() for place in shelf.places[:1])} in it",
+                f"{models_dir} is no folder of A1111, Forge or ComfyUI: "
+                + ("there is none of " if models_dir.is_dir() else "it is not there; it would hold ")
+                + ", ".join(place for shelf in SHELVES.values() for place in shelf.places[:1]),
             )
         for kind, places in there.items():
             found[kind] += [place for place in places if place.is_dir()]
@@ -57,14 +68,19 @@ def folders(models_dir: Path | None = None, **own: Path | None) -> Folders:
 
 
 def listed(kind: str, where: Folders) -> Iterator[Path]:
-    """The files in the folders of a kind and all below them, hidden and empty ones aside, each once."""
+    """The files in the folders of a kind and all below them, hidden and empty ones aside, each once.
+
+    A folder that is a whole model, as diffusers has them, counts as one file.
+    """
     seen = set()
     for folder in where[kind]:
-        for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-            below = path.relative_to(folder).parts
-            if path.suffix.lower() not in ANY or any(part.startswith(".") for part in below) or not path.is_file():
+        there = sorted(folder.rglob("*")) if folder.is_dir() else []
+        wholes = {path.parent for path in there if path.name == "model_index.json"}
+        for path in there:
+            if any(part.startswith(".") for part in path.relative_to(folder).parts) or wholes & {*path.parents}:
                 continue
-            if path.stat().st_size and (real := path.resolve()) not in seen:
+            is_one = path.suffix.lower() in ANY and path.is_file() and path.stat().st_size
+            if (is_one or (kind == "checkpoint" and path in wholes)) and (real := path.resolve()) not in seen:
                 seen.add(real)
                 yield path
 
@@ -72,7 +88,8 @@ def listed(kind: str, where: Folders) -> Iterator[Path]:
 def find(kind: str, name: str, where: Folders) -> Path:
     """The file of a kind that a name means: by its path, its stem, its stem in any case, or the name inside it.
 
-    E5101 for a LoRA that is not there, E5160 for anything else; the sentence names the nearest.
+    E5101 for a LoRA that is not there, E5160 for anything else, where the sentence names the nearest; the same where
+    it may be either of two.
     """
     shelf = SHELVES[kind]
     if not any(folder.is_dir() for folder in where[kind]):
@@ -82,10 +99,30 @@ def find(kind: str, name: str, where: Folders) -> Path:
     there = list(listed(kind, where))
     for means in (is_spelled, is_stem, is_stem_in_any_case, was_trained_as):
         meant = [path for path in there if means(path, name)]
-        right = [path for path in meant if kind_of(path) == kind] if len(meant) > 1 else meant
+        right = [path for path in meant if is_kind(path, kind)] if len(meant) > 1 else meant
         if meant:
-            return (right or meant)[0]
+            return only(kind, name, right or meant)
     raise TetradError(shelf.code, not_there(kind, name, where, there))
+
+
+def find_lora(name: str, hashed: str, where: Folders) -> str:
+    """What a LoRA of a name and a hash is called here; "" where it has that name, or is not here."""
+    there = list(listed("lora", where))
+    if any(means(path, name) for path in there for means in (is_spelled, is_stem_in_any_case, was_trained_as)):
+        return ""
+    return next((path.stem for path in there if lora_hash(path) == hashed), "")
+
+
+def only(kind: str, name: str, meant: Sequence[Path]) -> Path:
+    """The one file that is meant; of copies the first."""
+    first = meant[0]
+    for other in meant[1:]:
+        if first.stat().st_size != other.stat().st_size or file_hash(first) != file_hash(other):
+            raise TetradError(
+                SHELVES[kind].code,
+                f"{first} and {other} are both called {name} and differ; write more of the path, or the ending",
+            )
+    return first
 
 
 def is_spelled(path: Path, name: str) -> bool:
@@ -93,15 +130,24 @@ def is_spelled(path: Path, name: str) -> bool:
 
 
 def is_stem(path: Path, name: str) -> bool:
-    return path.stem == name
+    return called(path) == name
 
 
 def is_stem_in_any_case(path: Path, name: str) -> bool:
-    return path.stem.lower() == name.lower()
+    return called(path).lower() == name.lower()
 
 
 def was_trained_as(path: Path, name: str) -> bool:
-    return files.metadata(path).get("ss_output_name") == name
+    return path.is_file() and files.metadata(path).get("ss_output_name") == name
+
+
+def called(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
+
+
+def is_kind(path: Path, kind: str) -> bool:
+    found = kind_of(path)
+    return kind == ("checkpoint" if found in FAMILIES else found)
 
 
 def kind_of(path: Path) -> str:
@@ -118,11 +164,11 @@ def kind_of(path: Path) -> str:
 
 
 def not_there(kind: str, name: str, where: Folders, there: Iterable[Path]) -> str:
-    called, looked = SHELVES[kind].called, ", ".join(str(folder) for folder in where[kind] if folder.is_dir())
-    stems = sorted({path.stem for path in there})
+    what, looked = SHELVES[kind].called, ", ".join(str(folder) for folder in where[kind] if folder.is_dir())
+    stems = sorted({called(path) for path in there})
     near = difflib.get_close_matches(name, stems, n=3, cutoff=0.3) or stems[:3]
-    hint = f"the nearest are {', '.join(near)}" if near else f"there is no {called} at all"
-    return f"there is no {called} called {name} in {looked}; {hint}"
+    hint = f"the nearest are {', '.join(near)}" if near else f"there is no {what} at all"
+    return f"there is no {what} called {name} in {looked}; {hint}"
 
 
 def saved_by(run: str, where: Folders) -> tuple[str, list[str]]:
@@ -144,13 +190,13 @@ def order(stem: str) -> tuple[float, str]:
 
 
 def embeddings_in(texts: Iterable[str], where: Folders) -> list[Path]:
-    """The embedding files whose names stand in the texts as whole words, in any case, the first of each name."""
+    """The embedding files whose names stand in the texts as whole words, in any case.  E5160 for two of one name."""
     together = "\n".join(texts)
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     for path in listed("embedding", where):
-        if path.stem.lower() not in found and named(path.stem, together) and kind_of(path) == "embedding":
-            found[path.stem.lower()] = path
-    return list(found.values())
+        if named(path.stem, together) and kind_of(path) == "embedding":
+            found.setdefault(path.stem.lower(), []).append(path)
+    return [only("embedding", paths[0].stem, paths) for paths in found.values()]
 
 
 def named(word: str, text: str) -> bool:

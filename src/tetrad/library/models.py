@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tetrad.builtin import PREFIX as BUILTIN
 from tetrad.builtin import model_path
 from tetrad.errors import TetradError, naming
 from tetrad.formats import described, diffusers, files, ldm, sniff
@@ -32,7 +33,8 @@ def load_model(name: str, prediction: str = "", vae: Weights | None = None) -> M
     """
     path = model_path(name)
     family, weights = folder_weights(path) if path.is_dir() else checkpoint_weights(path)
-    model = FAMILIES[family].build(weights, path.name, prediction, vae)
+    called = BUILTIN if path == model_path(BUILTIN) else path.name
+    model = FAMILIES[family].build(weights, called, prediction, vae)
     freeze(model)
     in_one_file = path.is_file() or len(network_files(path / "vae", "vae")) == 1
     if vae is None and not model.vae.missing and in_one_file:
