@@ -18,7 +18,7 @@ CPU = device.Device(torch.device("cpu"), torch.float32)
 
 
 def idle(**settings: object) -> list[str]:
-    recipe = Recipe(method=DreamBooth(), train=Train(steps=10, **settings))
+    recipe = Recipe(method=DreamBooth(), train=Train(**{"steps": 10, "learning_rate": "2e-6"} | settings))
     rates = plan.rates(recipe.train, recipe.method.rates(), ["unet"], ["text_encoder"])
     return [sentence.split()[0] for sentence in briefing.without_effect(recipe, rates, ["text_encoder"])]
 

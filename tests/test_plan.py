@@ -58,7 +58,7 @@ def test_steps_are_counted_on_from_what_a_run_goes_on_from() -> None:
 def test_a_decided_recipe_decides_the_same_again() -> None:
     recipe = plan.settled(plan.named(Recipe(data=Data(word="zkr")), 2), tiny.model(), ["a zkr", "zkr"], None)
     assert plan.settled(plan.named(recipe, 2), tiny.model(), ["a zkr", "zkr"], None) == recipe
-    assert recipe.sample != Sample()
+    assert recipe.sample != Sample() and recipe.train.learning_rate == "1e-4"
 
 
 def test_a_runs_folder_stands_for_what_it_came_to(tmp_path: Path) -> None:

@@ -241,6 +241,28 @@ def test_another_error_is_not_mistaken_for_one_of_memory(place: Path, monkeypatc
         list(train(recipe(place, "bug")))
 
 
+def test_a_lack_of_memory_before_the_first_step_is_one_sentence(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*arguments: Any) -> Iterator[Event]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+        yield
+
+    monkeypatch.setattr(runs.pictures, "latents", failing)
+    with pytest.raises(TetradError) as caught:
+        done(train(recipe(place, "early")))
+    assert caught.value.code == "E6001" and not (place / "out" / "early").exists()
+
+
+def test_a_log_that_cannot_be_written_loses_nothing_that_is_learned(place: Path) -> None:
+    events = train(recipe(place, "full"))
+    told = [next(events)]
+    while not isinstance(told[-1], Saved):
+        if (folder := place / "out" / "full").exists() and not (folder / "metrics.jsonl").exists():
+            (folder / "metrics.jsonl").mkdir()  # a file nobody can write, for root too
+        told.append(next(events))
+    assert [event.code for event in told if isinstance(event, Note) and event.code] == ["W4201"]
+    assert learned(told[-1].path)
+
+
 def test_a_stop_while_class_pictures_are_drawn_learns_nothing(place: Path) -> None:
     prior = {"class_word": "cat", "prior": Prior(count=5)}
     told = list(train(recipe(place, "stopped", prior), stop=lambda: True))

@@ -35,13 +35,7 @@ def told(recipe: Recipe) -> str:
     train, method = recipe.train, recipe.method
     batch = f"{train.batch_size}" + f" × {train.gradient_accumulation}" * (train.gradient_accumulation > 1)
     about = ", ".join(filter(None, [method.told(), f"to step {train.steps}"]))
-    return f"{method.kind}: {about}, {batch} pictures a step, learning rate {rate(recipe)}"
-
-
-def rate(recipe: Recipe) -> float | str:
-    """What the parts without a rate of their own learn at."""
-    given = recipe.train.learning_rate
-    return recipe.method.rates()[""] if given == "" else given
+    return f"{method.kind}: {about}, {batch} pictures a step, learning rate {train.learning_rate}"
 
 
 def without_effect(recipe: Recipe, rates: Mapping[str, Schedule], texts: Collection[str]) -> Iterator[str]:
@@ -53,7 +47,7 @@ def without_effect(recipe: Recipe, rates: Mapping[str, Schedule], texts: Collect
     if not any(part_and_pace(group)[0] in texts for group in rates):
         for name in given("text_encoder_share", "text_encoder_learning_rate"):
             yield f"train.{name} has no effect: no text encoder learns in this run"
-    if not is_plain(rate(recipe)):
+    if not is_plain(recipe.train.learning_rate):
         for name in given("schedule", "warmup_steps"):
             yield f"train.{name} has no effect beside a learning rate that gives its own steps"
 

@@ -76,7 +76,7 @@ def train_decoder(asked: DecoderRun, stop: Stop = lambda: False) -> Iterator[Eve
     notes += [Note(f"{photo.path.name} is smaller than a crop and is left out", "W5204") for photo in small]
     try:
         for event in together(asked, usable, notes, place, folder, stop):
-            folder.record(event)
+            yield from folder.record(event)
             yield event
     except TetradError:
         if not (folder.path / "metrics.jsonl").exists():  # it ended before its first step, so nothing in it is of use

@@ -71,6 +71,8 @@ def opened(found: Listing, cache: Cache) -> Generator[Event, None, tuple[list[Ph
 def notes(recipe: Recipe, found: Sequence[Photo]) -> Iterator[Event]:
     """What to say of the word, or of each word where the data set teaches several."""
     words = [recipe.data.word] if recipe.data.word else sorted({photo.subset.word for photo in found} - {""})
+    if not words:
+        yield Note("no trigger word is given (--word), so what is learned will show in every picture")
     for number, word in enumerate(words):
         yield from (Note(sentence, code) for code, sentence in check_word(word, words[:number]).warnings)
 

@@ -92,6 +92,7 @@ def settled(recipe: Recipe, model: Model, captions: list[str], start: Weights | 
             steps=steps,
             batch_size=train.batch_size or (4 if small else 1),
             weight_decay=decay,
+            learning_rate=recipe.method.rates()[""] if train.learning_rate == "" else train.learning_rate,
             max_grad_norm=0.0 if train.fused_backward else train.max_grad_norm,
         ),
         sample=replace(chosen(recipe.sample, data, captions, face), every=every),

@@ -53,12 +53,12 @@ def train(recipe: Recipe, stop: Stop = lambda: False) -> Iterator[Event]:
     folder = RunFolder.made(Path(recipe.save.out).expanduser(), recipe.save.name)
     try:
         for event in together(recipe, found, notes, cache, place, folder, stop):
-            folder.record(event)
+            yield from folder.record(event)
             yield event
-    except TetradError:
+    except (TetradError, MemoryError, RuntimeError) as error:
         if not (folder.path / "metrics.jsonl").exists():  # it ended before its first step, so nothing in it is of use
-            shutil.rmtree(folder.path)
-        raise
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise explained(error) from error
 
 
 def listed(recipe: Recipe) -> tuple[Recipe, Listing]:
@@ -179,8 +179,8 @@ def learned(run: Run, stop: Stop) -> Iterator[Event]:
 
 def broken_off(run: Run, step: int, error: Exception) -> Iterator[Event]:
     """Save what was learned by `step`, then raise what a person can do about the error."""
-    told = error if isinstance(error, TetradError) else out_of_memory(error)
-    if told is None:
+    told = explained(error)
+    if not isinstance(told, TetradError):
         raise error
     kept = ""
     if step > run.before:
@@ -190,10 +190,11 @@ def broken_off(run: Run, step: int, error: Exception) -> Iterator[Event]:
     raise TetradError(told.code, f"{told.message}{kept}") from error
 
 
-def out_of_memory(error: Exception) -> TetradError | None:
-    """E6001 where an error says that there is no memory left; None where it says something else."""
-    if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "memory" not in str(error):
-        return None
+def explained(error: Exception) -> Exception:
+    """E6001 where an error says that there is no memory left, else the error as it is."""
+    short = isinstance(error, MemoryError | torch.OutOfMemoryError) or "memory" in str(error)
+    if isinstance(error, TetradError) or not short:
+        return error
     ways = "--batch-size 1, --set train.gradient_checkpointing=true, or a smaller data.resolution"
     return TetradError("E6001", f"there is not enough memory for a step; {ways} would need less")
 

@@ -3,15 +3,19 @@
 import pytest
 import tiny
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from tetrad.diffusion.randomness import generator
 from tetrad.methods import METHODS
+from tetrad.models import FAMILIES
+from tetrad.models.base import Model
 from tetrad.training.dry_step import DryStep, dry_step
-from tetrad.training.memory import GIB, Memory, memory, states
+from tetrad.training.memory import GIB, Memory, cheapest, memory, states
 from tetrad.training.optimizers import OPTIMIZERS, Name, made
 from tetrad.training.speed import Machine, measured, seconds
+from tetrad.weights import Weights
 
 CPU = torch.device("cpu")
 
@@ -68,6 +72,33 @@ def test_savers_of_memory_save_it() -> None:
     assert plain.frozen == 0 and awake.frozen == 800
     assert memory(step, CPU, torch.bfloat16, texts_rest=False).frozen == 400
     assert plain.other < GIB
+
+
+LIMITS = {  # GiB that a method must fit into, of Stable Diffusion 1 on a GPU at 512 pixels, and how
+    "textual-inversion": (6, {}),
+    "hypernetwork": (8, {}),
+    "lora": (7, {}),
+    "dreambooth": (12, {"optimizer": "adamw8bit"}),
+}
+
+
+@pytest.fixture(scope="module")
+def stable_diffusion() -> Model:
+    """Stable Diffusion 1 of full width, without its numbers."""
+    width = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+    with torch.device("meta"):
+        parts = {"unet": UNet2DConditionModel(cross_attention_dim=768), "text_encoder": tiny.text(layers=12, **width)}
+    tensors = {f"{part}.{key}": tensor for part, net in parts.items() for key, tensor in net.state_dict().items()}
+    return FAMILIES["sd1"].build(Weights("checkpoint", tensors), "full width")
+
+
+@pytest.mark.parametrize("kind", list(METHODS))
+def test_every_method_fits_the_card_that_it_is_meant_for(kind: str, stable_diffusion: Model) -> None:
+    limit, settings = LIMITS[kind]
+    step = dry_step(stable_diffusion, METHODS[kind]().decided("zkr", 20), width=512, height=512)
+    assert memory(step, torch.device("cuda"), torch.bfloat16, **settings).total < limit * GIB
+    _, needed = cheapest(step, torch.device("cuda"), torch.bfloat16, limit * GIB)
+    assert needed <= limit * GIB
 
 
 def test_time_is_operations_over_speed() -> None:

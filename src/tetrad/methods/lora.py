@@ -113,8 +113,8 @@ class Lora:
         nothing = {name: getattr(type(self)(), name) for name in SIZES}
         plain = nothing | dict(zip(("rank", "alpha"), theirs or (), strict=False))
         plain |= dict(zip(("conv_rank", "conv_alpha"), convolutions or (), strict=False))
-        dora = self.dora or any(name.endswith(".magnitude") for name in start.tensors)
-        return replace(self, **plain, dora=dora)
+        weighed = sum(name.endswith(".magnitude") for name in start.tensors)
+        return replace(self, **plain, dora=self.dora or 0 < len(found) == weighed)
 
     def told(self) -> str:
         alpha = self.rank if self.alpha is None else self.alpha

@@ -88,7 +88,8 @@ def validated(key: str, shape: Any, value: Any) -> Any:
         first = error.errors(include_url=False)[0]
         # Of a setting that may be of two types, pydantic adds which one it tried last; that is nobody's name for it.
         places = [str(place) for place in first["loc"] if place not in ("float", "str", "int")]
-        message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        message = f"{first['msg'][0].lower()}{first['msg'][1:]}".replace("'', ", "")
+        message = message.replace("a valid dictionary", "a table, written as section.key.name=value")
         raise TetradError("E3102", f"{'.'.join([key, *places])} is {first['input']!r}: {message}") from error
 
 

@@ -3,11 +3,12 @@
 import json
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tetrad.errors import TetradError
-from tetrad.training.events import Event, Progress, Trained, as_record
+from tetrad.training.events import Event, Note, Progress, Trained, as_record
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class RunFolder:
 
     path: Path
     name: str
+    unwritable: set[str] = field(default_factory=set)  # files of which that was told
 
     @classmethod
     def made(cls, out: Path, name: str) -> "RunFolder":
@@ -47,15 +49,27 @@ class RunFolder:
         return self.path / "samples" / f"step{step:08d}-sheet.png"
 
     def write_recipe(self, text: str) -> None:
-        (self.path / "recipe.toml").write_text(text, "utf-8")
+        """The run's recipe.  E4202 where it cannot be written."""
+        try:
+            (self.path / "recipe.toml").write_text(text, "utf-8")
+        except OSError as error:
+            raise TetradError("E4202", f"{self.path} cannot be written to ({error.strerror}); free space") from error
 
-    def record(self, event: Event) -> None:
-        """Append an event: numbers of a step to metrics.jsonl, all else but mere progress to events.jsonl."""
+    def record(self, event: Event) -> Iterator[Event]:
+        """Append an event: numbers of a step to metrics.jsonl, all else but mere progress to events.jsonl.
+
+        A disk that is full of something else is told once, and is no reason to lose what is being learned.
+        """
         if isinstance(event, Progress):
             return
         file = "metrics.jsonl" if isinstance(event, Trained) else "events.jsonl"
-        with (self.path / file).open("a", encoding="utf-8") as opened:
-            opened.write(json.dumps({"time": round(time.time(), 3), **as_record(event)}, ensure_ascii=False) + "\n")
+        try:
+            with (self.path / file).open("a", encoding="utf-8") as opened:
+                opened.write(json.dumps({"time": round(time.time(), 3), **as_record(event)}, ensure_ascii=False) + "\n")
+        except OSError as error:
+            if file not in self.unwritable:
+                self.unwritable.add(file)
+                yield Note(f"{self.path / file} cannot be written ({error.strerror}); the run goes on without", "W4201")
 
 
 def file_name(text: str) -> str:
