@@ -1,8 +1,10 @@
 """A model, the networks its prompts name, and the pictures."""
 
+import hashlib
 import shutil
 from itertools import permutations
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import tiny
@@ -15,7 +17,7 @@ from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.generation.generate import pictures
 from tetrad.generation.request import Request
-from tetrad.library import Folders
+from tetrad.library import Folders, hashes
 from tetrad.methods import METHODS
 from tetrad.models.base import Model
 from tetrad.studio import Attachment, Studio, called_here, named
@@ -192,6 +194,37 @@ def test_a_lora_that_has_another_name_here_is_known_by_its_hash(home: Path) -> N
     asked = "a <lora:Tinte:0.8>, <lora:Tinte2:1> <lora:wash:1>"
     here = called_here(asked, {"Tinte": hashed, "wash": hashed, "other": "0" * 12}, where)
     assert here == "a <lora:ink:0.8>, <lora:Tinte2:1> <lora:wash:1>"
+
+
+def test_links_to_folders_are_followed_and_end(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "more").symlink_to(home / "models" / "Lora")
+    (tmp_path / "again").symlink_to(tmp_path)
+    assert files(library.folders(lora=tmp_path), "<lora:ink>") == ["ink"]
+
+
+def test_a_large_files_hash_is_noted_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TETRAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(hashes, "LARGE", 3)
+    path = tmp_path / "model.ckpt"
+    path.write_bytes(b"one")
+    first = library.file_hash(path)
+    (note,) = (tmp_path / "cache" / "hashes").iterdir()
+    note.write_text("noted")
+    hashes.remembered.cache_clear()
+    assert library.file_hash(path) == "noted" != first
+    path.write_bytes(b"other")
+    assert library.file_hash(path) == hashlib.sha256(b"other").hexdigest()
+
+
+def test_too_little_memory_is_told(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory")):
+        monkeypatch.setattr(studio.model, "predict", Mock(side_effect=error))
+        with pytest.raises(TetradError, match="2 pictures of 32x32") as caught:
+            list(studio.draw([Request("a cat", **QUICK), Request("a dog", **QUICK)]))
+        assert caught.value.code == "E6001"
+    monkeypatch.setattr(studio.model, "predict", Mock(side_effect=RuntimeError("shapes")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(studio.draw([Request("a cat", **QUICK)]))
 
 
 def test_a_folder_that_is_given_must_be_there(tmp_path: Path) -> None:

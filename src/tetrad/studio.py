@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from tetrad import __version__, library
@@ -14,7 +15,7 @@ from tetrad.builtin import model_path
 from tetrad.data.images import to_image
 from tetrad.errors import TetradError
 from tetrad.generation import infotext, prompts
-from tetrad.generation.generate import pictures, with_size
+from tetrad.generation.generate import Watch, pictures, unwatched, with_size
 from tetrad.generation.grammar import without_comments
 from tetrad.generation.prompts import Network
 from tetrad.generation.repeat import BARE
@@ -71,16 +72,17 @@ class Studio:
         if self.vae.path:
             library.mount(self.vae.path, self.model)
 
-    def draw(self, requests: Sequence[Request], batch_size: int = 8) -> Iterator[Drawn]:
-        """A picture for each request, in order; each as if it were drawn alone.
+    def draw(self, requests: Sequence[Request], batch_size: int = 8, watch: Watch = unwatched) -> Iterator[Drawn]:
+        """A picture for each request, in order; each as if it were drawn alone. `watch` is told of each step.
 
-        E5101 and E5160 for a network that is not there, before anything is drawn.
+        E5101 and E5160 for a network that is not there, before anything is drawn; E6001 where memory does not do.
         """
         asked = [(request, named(request, self.where)) for request in requests]
         for attachments, alike in groupby(asked, key=lambda each: each[1]):
             group = [with_size(request, self.model) for request, _ in alike]
-            with self.attached(attachments):
-                for request, picture in zip(group, pictures(self.model, group, batch_size, self.decode), strict=True):
+            with self.attached(attachments), enough_memory(group[0], min(batch_size, len(group))):
+                made = pictures(self.model, group, batch_size, self.decode, watch)
+                for request, picture in zip(group, made, strict=True):
                     yield Drawn(to_image(picture), request, infotext.written(request, self.facts(attachments)))
 
     def notes(self) -> list[str]:
@@ -105,7 +107,7 @@ class Studio:
             if known := HASHES.get(each.kind):  # a hypernetwork has none: its name in the prompt is all A1111 writes
                 named[each.kind][each.path.stem] = known[1](each.path)
         return {
-            "Model hash": library.model_hashes(str(self.path))[0][:10],
+            "Model hash": library.file_hash(self.path)[:10] if self.path.is_file() else "",
             "Model": "builtin" if self.path == model_path("builtin") else self.path.stem,
             "VAE hash": library.file_hash(self.vae.path)[:10] if self.vae.path and self.vae.path.is_file() else "",
             "VAE": self.vae.path.name if self.vae.path else "",
@@ -113,6 +115,22 @@ class Studio:
             **{HASHES[kind][0]: listed(names) for kind, names in named.items()},
             "Version": f"tetrad {__version__}",
         }
+
+
+@contextmanager
+def enough_memory(request: Request, at_once: int) -> Iterator[None]:
+    """E6001 where drawing so many pictures at once runs out of memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "memory" not in str(error):
+            raise
+        size = f"{request.width}x{request.height}"
+        raise TetradError(
+            "E6001",
+            f"there is not enough memory for {at_once} picture{'s' * (at_once > 1)} of {size} at once; a smaller "
+            "--width and --height, or a smaller --batch, would need less",
+        ) from error
 
 
 def named(request: Request, where: Folders) -> tuple[Attachment, ...]:

@@ -1,12 +1,14 @@
-"""Two steps of a method on a Stable Diffusion 1 of full width and random numbers, then its file; run by test_memory.py.
+"""Two steps of a method on a Stable Diffusion 1 of full width and random numbers, then its file; or a picture.
 
-    python tests/slow/full_width.py lora|dreambooth PIXELS FOLDER
+    python tests/slow/full_width.py lora|dreambooth|generate PIXELS FOLDER
 
-It prints one line of JSON: peak memory in bytes, the file's size in bytes, seconds of a step.
+It prints one line of JSON: peak memory in bytes, the file's size in bytes, seconds of a step (of a picture: in all).
+test_full_width.py runs it.
 """
 
 import json
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -74,5 +76,22 @@ def main(kind: str, pixels: int, folder: Path) -> None:
     print(json.dumps({"peak": peak, "size": path.stat().st_size, "seconds": seconds}))
 
 
+def generate(pixels: int, folder: Path) -> None:
+    """`tetrad generate` with two steps, in a process of its own, on a checkpoint in half precision."""
+    torch.manual_seed(0)
+    path, picture = folder / "full.safetensors", folder / "picture.png"
+    library.save_checkpoint(path, model(), {}, "fp16")
+    command = ["generate", "a photo of a cat", "--negative", "blurry", "--model", path, "--steps", "2"]
+    command += ["--width", pixels, "--height", pixels, "--device", "cpu", "--out", picture]
+    door = "from tetrad.cli import main; main()"
+    subprocess.run([sys.executable, "-c", door, *map(str, command)], check=True, stdout=subprocess.DEVNULL)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds = used.ru_utime + used.ru_stime
+    print(json.dumps({"peak": used.ru_maxrss * 1024, "size": picture.stat().st_size, "seconds": seconds}))
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "generate":
+        generate(int(sys.argv[2]), Path(sys.argv[3]))
+        sys.exit()
     main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

@@ -188,7 +188,8 @@ def draw(studio: Any, requests: list[Any], batch: int, out: Path, told: "Callabl
     """Draw, write and name each picture as soon as it is there; `told` is called with the first one's text."""
     from tetrad.generation import png
 
-    for number, drawn in enumerate(studio.draw(requests, batch)):
+    for number, drawn in enumerate(studio.draw(requests, batch, tell_step)):
+        tell_progress("")
         path = free(out)
         png.save(path, drawn.image, drawn.infotext)
         if path != out and len(requests) == 1:
@@ -197,6 +198,16 @@ def draw(studio: Any, requests: list[Any], batch: int, out: Path, told: "Callabl
         if number == 0:
             told(drawn.infotext)
     tell_of_vae(studio)
+
+
+def tell_step(step: int, steps: int) -> None:
+    tell_progress(f"step {step} of {steps}")
+
+
+def tell_progress(words: str) -> None:
+    """How far drawing has come, on a terminal, in one line; no words wipe it."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
 
 
 def tell_doubts(requests: "Iterable[Request]") -> None:

@@ -21,6 +21,7 @@ from tetrad.cli.generate import (
     free,
     tell_doubts,
     tell_of_vae,
+    tell_progress,
 )
 
 if TYPE_CHECKING:
@@ -134,8 +135,8 @@ def drawn(cells: "list[Cell]", where: Any, device: str, batch: int) -> list[Any]
             pictures = studio.draw([cells[place].request for place in places], batch)
             for place, picture in zip(places, pictures, strict=True):
                 found[place] = picture.image
-                if sys.stderr.isatty():
-                    print(f"\r{len(found)} of {len(cells)} ", end="", file=sys.stderr, flush=True)
+                tell_progress(f"{len(found)} of {len(cells)} pictures")
+        tell_progress("")
         tell_of_vae(studio)
     return [found[place] for place in range(len(cells))]
 

@@ -17,11 +17,20 @@ from tetrad.generation.request import Request, Start
 from tetrad.models.base import Conditioning, Model, device_of, precision
 from tetrad.models.text import Text
 
+Watch = Callable[[int, int], None]  # the step that begins, of how many
 Decode = Callable[[Tensor], Tensor]  # latents (B, 4, h, w) → pictures (B, 3, 8h, 8w) in 0…1
 
 
+def unwatched(step: int, steps: int) -> None:
+    pass
+
+
 def pictures(
-    model: Model, requests: Sequence[Request], batch_size: int = 8, decode: Decode | None = None
+    model: Model,
+    requests: Sequence[Request],
+    batch_size: int = 8,
+    decode: Decode | None = None,
+    watch: Watch = unwatched,
 ) -> Iterator[Tensor]:
     """A picture (3, H, W) in 0…1 for each request, in order; like requests that follow each other are drawn together.
 
@@ -34,7 +43,7 @@ def pictures(
     for _, alike in groupby(whole, key=lambda request: replace(request, prompt="", negative="", seed=0)):
         group = list(alike)
         for first in range(0, len(group), batch_size):
-            *_, latents = denoised(model, group[first : first + batch_size])
+            *_, latents = denoised(model, group[first : first + batch_size], watch)
             for picture in (decode or model.vae.decode)(latents).cpu():
                 yield pasted(picture, group[0].start)
 
@@ -54,7 +63,7 @@ def pasted(picture: Tensor, start: Start | None) -> Tensor:
 
 
 @torch.no_grad()
-def denoised(model: Model, requests: Sequence[Request]) -> Iterator[Tensor]:
+def denoised(model: Model, requests: Sequence[Request], watch: Watch = unwatched) -> Iterator[Tensor]:
     """Latents (B, 4, h, w) after each call of the network, for requests that differ in words and seed only.
 
     Noise comes from a CPU generator a picture, seeded as diffusers and A1111 (RNG: CPU) do, so that a seed is the same
@@ -67,7 +76,12 @@ def denoised(model: Model, requests: Sequence[Request]) -> Iterator[Tensor]:
     over = canvas(model, first, len(requests))
     drawn = steps_drawn(first.steps, first.strength) if over else first.steps
     with reading(model, first.clip_skip):
-        predict = Guided(model, requests, drawn)
+        guided_by = Guided(model, requests, drawn)
+
+        def predict(z_t: Tensor, t: Tensor, step: int) -> Tensor:
+            watch(step, drawn)
+            return guided_by(z_t, t, step)
+
         solver = scheduler(first.sampler, model.noise, first.steps, device, model.family)
         yield from sample(solver, predict, eps, first.steps, rng, over)
 

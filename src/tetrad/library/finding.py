@@ -1,6 +1,7 @@
 """Files by the names people use, in the folders people have."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,15 +75,27 @@ def listed(kind: str, where: Folders) -> Iterator[Path]:
     """
     seen = set()
     for folder in where[kind]:
-        there = sorted(folder.rglob("*")) if folder.is_dir() else []
+        there = sorted(below(folder))
         wholes = {path.parent for path in there if path.name == "model_index.json"}
-        for path in there:
-            if any(part.startswith(".") for part in path.relative_to(folder).parts) or wholes & {*path.parents}:
+        for path in sorted({*there, *wholes}):
+            if wholes & {*path.parents}:
                 continue
             is_one = path.suffix.lower() in ANY and path.is_file() and path.stat().st_size
             if (is_one or (kind == "checkpoint" and path in wholes)) and (real := path.resolve()) not in seen:
                 seen.add(real)
                 yield path
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """The files below a folder, hidden ones aside; links to folders are followed, and each folder is seen once."""
+    seen = set()
+    for here, inner, names in os.walk(folder, followlinks=True):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        if (real := os.path.realpath(here)) in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        yield from (Path(here, name) for name in names if not name.startswith("."))
 
 
 def find(kind: str, name: str, where: Folders) -> Path:

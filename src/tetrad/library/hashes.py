@@ -4,7 +4,11 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+from tetrad.data.cache import default_folder
+from tetrad.errors import TetradError
 from tetrad.formats import files
+
+LARGE = 64 * 2**20  # bytes from which a file's hash is worth a note of it on disk
 
 
 def file_hash(path: Path) -> str:
@@ -14,7 +18,21 @@ def file_hash(path: Path) -> str:
 
 @lru_cache(maxsize=256)
 def remembered(path: Path, changed: int, size: int) -> str:
-    return files.file_hash(path)
+    """The hash of a file as it was changed last; a large one's is noted in the cache, for it takes seconds."""
+    if size < LARGE:
+        return files.file_hash(path)
+    state = hashlib.sha256(f"{path.resolve()}\0{changed}\0{size}".encode(errors="surrogateescape")).hexdigest()
+    note = default_folder() / "hashes" / state
+    try:
+        return note.read_text("ascii")
+    except (OSError, ValueError):
+        found = files.file_hash(path)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        files.write_whole(note, found.encode())
+    except (OSError, TetradError):
+        pass  # it is made again next time
+    return found
 
 
 def lora_hash(path: Path) -> str:
