@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,8 +44,7 @@ class DecoderRun:
     images: str
     model: str = "builtin"
     vae: str = "Automatic"
-    vae_folders: tuple[Path, ...] = ()
-    model_folders: tuple[Path, ...] = ()
+    where: library.Folders = field(default_factory=library.folders)
     out: str = "runs"
     name: str = ""
     device: str = "auto"
@@ -96,7 +95,7 @@ def together(
     started, settings = time.time(), asked.settings
     yield from notes
     yield Phase("loading the VAE")
-    opened = library.open_vae(asked.model, asked.vae, asked.vae_folders, asked.model_folders)
+    opened = library.open_vae(asked.model, asked.vae, asked.where)
     yield Note(f"VAE: {opened.choice.rule}")
     yield from (Note(warning, "W5201") for warning in (*opened.choice.warnings, *opened.vae.warnings))
     opened.vae.reload = None  # what it learns is in no file

@@ -13,7 +13,6 @@ from PIL import Image
 from tetrad import __version__, library
 from tetrad.builtin import model_path
 from tetrad.data.images import to_image
-from tetrad.errors import TetradError
 from tetrad.generation import infotext, prompts
 from tetrad.generation.generate import Watch, pictures, unwatched, with_size
 from tetrad.generation.grammar import without_comments
@@ -62,7 +61,7 @@ class Studio:
         E5001 … for a model that cannot be used, E5206 for a VAE that is not there, E8001 for a device that is not.
         """
         self.where = where or library.folders()
-        self.path = checkpoint(str(model), self.where)
+        self.path = library.checkpoint(str(model), self.where)
         self.decode = raw_picture if vae == BARE else None
         place = chosen(device)
         wanted = "None" if vae == BARE else vae
@@ -161,22 +160,6 @@ HASHES = {
     "lora": ("Lora hashes", library.lora_hash),
     "embedding": ("TI hashes", lambda path: library.file_hash(path)[:12]),
 }
-
-
-def checkpoint(model: str, where: Folders) -> Path:
-    """A model by its path, as `builtin`, or by its name in a web UI's folder.  E5160 where it is not in there."""
-    path = model_path(model)
-    if path.exists() or len(path.parts) > 1:
-        return path
-    try:
-        return library.find("checkpoint", model, where)
-    except TetradError as error:
-        if len(where["checkpoint"]) > 1:
-            raise
-        raise TetradError(  # nobody named a folder, so a file was meant
-            "E5001",
-            f"there is no file {path}; give a checkpoint's path, its name with --models-dir, or builtin",
-        ) from error
 
 
 def listed(hashes: dict[str, str]) -> str:

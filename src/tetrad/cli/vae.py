@@ -1,5 +1,6 @@
 """`tetrad vae`: which VAE a model uses and why; pictures to latents and back; VAEs compared, put in and taken out."""
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,11 +18,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Model = Annotated[str, typer.Option(help="Checkpoint, diffusers folder, or builtin.")]
+Model = Annotated[str, typer.Option(help="Checkpoint, its name in --models-dir, diffusers folder, or builtin.")]
 Choose = Annotated[str, typer.Option(help="Automatic, None (the checkpoint's own), a file's name, or a path.")]
 VaeDir = Annotated[Path | None, typer.Option(help="Folder of VAE files; not given: runs.")]
 ModelsDir = Annotated[Path | None, typer.Option(help="Folder of A1111, Forge or ComfyUI, whose VAEs are found too.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
+Precision = Annotated[
+    str, typer.Option(help="fp32, fp16 or bf16; where half overflows, it is done again in fp32, and said.")
+]
 
 
 @app.command("show")
@@ -30,15 +34,22 @@ def show(
     vae: Choose = "Automatic",
     vae_dir: VaeDir = None,
     models_dir: ModelsDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
 ) -> None:
     """Say which VAE a model is used with and by which rule, its family and its hash."""
     from tetrad import library
+    from tetrad.errors import TetradError
     from tetrad.library.vae_facts import facts
 
     found = facts(model, vae, library.folders(models_dir, vae=vae_dir))
-    for name, value in found.lines:
-        print(f"{name:<11}{value}")
-    warn(found.warnings)
+    if as_json:
+        print(json.dumps({**found.lines, "warnings": found.warnings}, ensure_ascii=False))
+    else:
+        for name, value in found.lines.items():
+            print(f"{name:<11}{value}")
+        warn(found.warnings)
+    if found.missing:
+        raise TetradError("E5201", found.missing)
 
 
 @app.command("encode")
@@ -49,8 +60,9 @@ def encode(
     vae_dir: VaeDir = None,
     models_dir: ModelsDir = None,
     device: Device = "auto",
+    precision: Precision = "fp32",
     out: Annotated[
-        Path | None, typer.Option(help="File to write; the picture's name with .latent.safetensors.")
+        Path | None, typer.Option(help="File to write; not given: the picture's name with .latent.safetensors.")
     ] = None,
 ) -> None:
     """Turn a picture into a latent file: mean and standard deviation, at the family's scale."""
@@ -60,8 +72,8 @@ def encode(
     out = out or picture.with_name(f"{picture.stem}.latent.safetensors")
     library.check_out(out)
     pixels = pixels_of(picture)
-    opened = opened_vae(model, vae, vae_dir, models_dir, device)
-    mean, std = opened.vae.encode(pixels[None])
+    opened = opened_vae(model, vae, vae_dir, models_dir, device, precision)
+    mean, std = opened.encode(pixels[None])
     write_latents(out, mean[0], std[0], opened)
     warn(opened.vae.warnings)
     print(out)
@@ -69,13 +81,14 @@ def encode(
 
 @app.command("decode")
 def decode(
-    latents: Annotated[Path, typer.Argument(help="Latent file, as `tetrad vae encode` writes it.")],
+    latents: Annotated[Path, typer.Argument(help="Latent file of `tetrad vae encode` or ComfyUI.")],
     model: Model = "builtin",
     vae: Choose = "Automatic",
     vae_dir: VaeDir = None,
     models_dir: ModelsDir = None,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="PNG file to write; the latent file's name with .png.")] = None,
+    precision: Precision = "fp32",
+    out: Annotated[Path | None, typer.Option(help="PNG file to write; not given: the latent file's name.")] = None,
 ) -> None:
     """Turn a latent file into a picture."""
     from tetrad import library
@@ -83,9 +96,9 @@ def decode(
     from tetrad.generation import png
     from tetrad.library.latents import read_latents
 
-    out = out or latents.with_name(f"{latents.name.removesuffix('.safetensors').removesuffix('.latent')}.png")
+    out = out or latents.with_name(f"{latents.name.removesuffix('.safetensors').removesuffix('.latent') or 'picture'}.png")
     library.check_out(out, ".png")
-    opened = opened_vae(model, vae, vae_dir, models_dir, device)
+    opened = opened_vae(model, vae, vae_dir, models_dir, device, precision)
     png.save(out, to_image(opened.vae.decode(read_latents(latents, opened)[None])[0]))
     warn(opened.vae.warnings)
     print(out)
@@ -101,6 +114,7 @@ def compare(
     vae_dir: VaeDir = None,
     models_dir: ModelsDir = None,
     device: Device = "auto",
+    precision: Precision = "fp32",
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("vaes.png"),
 ) -> None:
     """Draw one sheet: a picture, what each VAE makes of it, and what it changed, ten times as strong."""
@@ -111,26 +125,39 @@ def compare(
     pixels = pixels_of(picture)
     found = []
     for choice in vae or ["None"]:
-        opened = opened_vae(model, choice, vae_dir, models_dir, device)
-        made = opened.vae.decode(opened.vae.encode(pixels[None])[0])[0].cpu()
+        opened = opened_vae(model, choice, vae_dir, models_dir, device, precision)
+        made = opened.vae.decode(opened.encode(pixels[None])[0])[0].cpu()
         found.append(comparison.Reconstruction(opened.name, made, pixels))
         warn(opened.vae.warnings)
         print(f"{opened.name}: {found[-1]}")
     height, width = pixels.shape[1:]
-    png.save(out, comparison.sheet(pixels, found, f"{picture.name}, {width} x {height}, through {len(found)} VAEs"))
+    through = "1 VAE" if len(found) == 1 else f"{len(found)} VAEs"
+    png.save(out, comparison.sheet(pixels, found, f"{picture.name}, {width} × {height}, through {through}"))
     print(out)
 
 
 @app.command("bake")
 def bake(
-    model: Annotated[Path, typer.Argument(help="Checkpoint file.")],
-    vae: Annotated[Path, typer.Argument(help="VAE file or folder, or a checkpoint to take it from.")],
-    out: Annotated[Path, typer.Option(help="Checkpoint to write, .safetensors; an existing file is never replaced.")],
+    model: Annotated[str, typer.Argument(help="Checkpoint file, its name in --models-dir, or builtin.")],
+    vae: Annotated[str, typer.Argument(help="VAE file or folder, its name, or a checkpoint to take it from.")],
+    vae_dir: VaeDir = None,
+    models_dir: ModelsDir = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write, .safetensors; not given: both names, here. Nothing is written over."),
+    ] = None,
 ) -> None:
     """Write a checkpoint with another VAE inside, all else bit for bit as it was."""
     from tetrad import library
+    from tetrad.errors import TetradError
 
-    changed, warnings = library.bake(model, vae, out)
+    where = library.folders(models_dir, vae=vae_dir)
+    path = library.checkpoint(model, where)
+    source = library.choose_vae(path, vae, where["vae"], where["checkpoint"]).path
+    if source is None:
+        raise TetradError("E5206", f"{vae} leaves {path.name} its own VAE; name the one to put into it")
+    out = out or Path(f"{name_of(model, path)}-{source.stem.removesuffix('.vae')}.safetensors")
+    changed, warnings = library.bake(path, source, out)
     warn(warnings)
     print(f"{changed} tensors of the VAE are other ones now; all else is as it was, bit for bit", file=sys.stderr)
     print(out)
@@ -138,26 +165,38 @@ def bake(
 
 @app.command("extract")
 def extract(
-    model: Annotated[str, typer.Argument(help="Checkpoint, diffusers folder, or builtin.")],
-    out: Annotated[Path, typer.Option(help="VAE file to write, .safetensors; an existing file is never replaced.")],
+    model: Annotated[str, typer.Argument(help="Checkpoint, its name in --models-dir, diffusers folder, or builtin.")],
+    models_dir: ModelsDir = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write, .safetensors; not given: NAME-vae, here. Nothing is written over."),
+    ] = None,
 ) -> None:
     """Write the VAE inside a checkpoint to a file of its own, in its own precision."""
     from tetrad import library
-    from tetrad.builtin import model_path
 
-    library.extract(model_path(model), out)
+    path = library.checkpoint(model, library.folders(models_dir))
+    out = out or Path(f"{name_of(model, path)}-vae.safetensors")
+    library.extract(path, out)
     print(out)
 
 
-def opened_vae(model: str, choice: str, vae_dir: Path | None, models_dir: Path | None, device: str) -> "Opened":
+def name_of(model: str, path: Path) -> str:
+    """What a file made of a checkpoint is called after."""
+    return model if model == "builtin" else path.name if path.is_dir() else path.stem
+
+
+def opened_vae(
+    model: str, choice: str, vae_dir: Path | None, models_dir: Path | None, device: str, precision: str
+) -> "Opened":
     """The VAE that these options name, on its device; which it is goes to stderr."""
     from tetrad import library
-    from tetrad.training.device import chosen
+    from tetrad.training.device import chosen, numbers
 
-    place = chosen(device)
-    where = library.folders(models_dir, vae=vae_dir)
-    opened = library.open_vae(model, choice, where["vae"], where["checkpoint"])
+    place, dtype = chosen(device), numbers(precision)
+    opened = library.open_vae(model, choice, library.folders(models_dir, vae=vae_dir))
     opened.vae.network.to(place.device)
+    opened.vae.dtype = dtype
     print(f"VAE: {opened.choice.rule}", file=sys.stderr)
     warn(opened.choice.warnings)
     return opened

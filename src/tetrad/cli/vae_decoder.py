@@ -37,7 +37,7 @@ def vae_decoder(
 
     settings = DecoderTraining(steps, batch_size, crop, learning_rate, detail, ema_decay, seed)
     where = library.folders(models_dir, vae=vae_dir)
-    asked = DecoderRun(images, model, vae, where["vae"], where["checkpoint"], out, name, device, settings)
+    asked = DecoderRun(images, model, vae, where, out, name, device, settings)
     finished = terminal.watched(train_decoder(asked, stop=train.StopRequest()), as_json)
     if finished is None:
         sys.exit(train.INTERRUPTED)

@@ -1,7 +1,7 @@
 """Open or save anything by its path: the one place where files meet models."""
 
 from tetrad.library.baking import bake, check_out, extract, open_vae
-from tetrad.library.finding import Folders, embeddings_in, find, find_lora, folders, saved_by
+from tetrad.library.finding import Folders, checkpoint, embeddings_in, find, find_lora, folders, saved_by
 from tetrad.library.hashes import file_hash, lora_hash
 from tetrad.library.models import load_model, model_hashes, rounded, save_checkpoint
 from tetrad.library.mounting import Choice, choose_vae, list_vaes
@@ -16,6 +16,7 @@ __all__ = [
     "attach",
     "bake",
     "check_out",
+    "checkpoint",
     "choose_vae",
     "embeddings_in",
     "encoder_identity",

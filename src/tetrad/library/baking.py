@@ -1,16 +1,15 @@
 """A VAE without the model around it: opened for a checkpoint, put into one, taken out of one."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from tetrad.builtin import model_path
 from tetrad.errors import TetradError
 from tetrad.formats import described, diffusers, files, ldm, sniff, vae
+from tetrad.library.finding import Folders, checkpoint, folders
 from tetrad.library.mounting import AUTOMATIC, Choice, choose_vae
 from tetrad.library.vaes import USUAL_GROUPS, loaded, network, read_vae, reloader, save_vae
 from tetrad.models import FAMILIES
@@ -30,19 +29,27 @@ class Opened:
 
     @property
     def name(self) -> str:
-        return self.choice.path.name if self.choice.path else "the checkpoint's own"
+        return self.choice.name
+
+    def encode(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """`Vae.encode` of pictures (B, 3, 8h, 8w).  E5202 where it makes no numbers of them."""
+        mean, std = self.vae.encode(pictures)
+        if not (mean.isfinite().all() and std.isfinite().all()):
+            raise TetradError(
+                "E5202", f"{self.name} makes latents of the picture that are not numbers; it is damaged, use another"
+            )
+        return mean, std
 
 
-def open_vae(
-    model: str, choice: str = AUTOMATIC, folders: Sequence[Path] = (), model_folders: Sequence[Path] = ()
-) -> Opened:
+def open_vae(model: str, choice: str = AUTOMATIC, where: Folders | None = None) -> Opened:
     """What `choose_vae` says, opened; the rest of the checkpoint stays on the disk.
 
     Raises E5008 where `model` is no checkpoint that can be used, E5201 where the checkpoint's own is meant and it has
     none, and what `choose_vae` and `read_vae` raise.
     """
-    path = model_path(model)
-    chosen = choose_vae(path, choice, folders, model_folders)
+    where = where or folders()
+    path = checkpoint(model, where)
+    chosen = choose_vae(path, choice, where["vae"], where["checkpoint"])
     family = family_of(path)
     own = own_vae(path, FAMILIES[family].scale)
     title = FAMILIES[family].title

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from tetrad.builtin import model_path
 from tetrad.errors import TetradError
 from tetrad.formats import files, sniff
 from tetrad.library.hashes import file_hash, lora_hash
@@ -174,6 +175,22 @@ def kind_of(path: Path) -> str:
         return sniff(files.read(path).tensors)
     except TetradError:
         return "unknown"
+
+
+def checkpoint(model: str, where: Folders) -> Path:
+    """A model by its path, as `builtin`, or by its name in a web UI's folder.  E5160 where it is not in there."""
+    path = model_path(model)
+    if path.exists() or len(path.parts) > 1:
+        return path
+    try:
+        return find("checkpoint", model, where)
+    except TetradError as error:
+        if len(where["checkpoint"]) > 1:
+            raise
+        raise TetradError(  # nobody named a folder, so a file was meant
+            "E5001",
+            f"there is no file {path}; give a checkpoint's path, its name with --models-dir, or builtin",
+        ) from error
 
 
 def not_there(kind: str, name: str, where: Folders, there: Iterable[Path]) -> str:

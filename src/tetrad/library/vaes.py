@@ -25,7 +25,7 @@ def read_vae(path: Path) -> Weights:
     """The VAE in a file, a checkpoint, or a folder of diffusers, under canonical names, in the file's precision.
 
     Raises what `files.read` raises, E5203 where there is no VAE in it, E5204 for a VAE of another shape, E5205 where
-    tensors are missing or left over.
+    tensors are missing, left over or no numbers.
     """
     if path.is_dir():
         path, about = in_folder(path)
@@ -44,6 +44,8 @@ def read_vae(path: Path) -> Weights:
     if unmatched:
         many = f"{len(unmatched)} of the {len(file.tensors)} tensors of {path} belong to no layer of a VAE"
         raise TetradError("E5205", f"{many} (the first is {unmatched[0]}); it is of another kind, or damaged")
+    if damaged := next((name for name, tensor in weights.tensors.items() if not tensor.isfinite().all()), ""):
+        raise TetradError("E5205", f"{path} holds numbers that are none, in {damaged}; it is damaged, so use another")
     return weights
 
 

@@ -89,16 +89,28 @@ def told(unscaled: Encode) -> tuple[Space | None, str]:
     `unscaled` gives latents as the network does.  First by colours; where they say nothing, by size.
     """
     z = unscaled(chart())[0].float().cpu()
-    likeness = {space: colour_likeness(space.scale * z, space) for space in SPACES}
-    best, next_best = sorted(SPACES, key=lambda space: -likeness[space])
+    best, likeness, is_sure = likest(z)
     spread = z.std().item()
-    seen = f"its latents lie like {best.title}'s to {likeness[best]:.2f} of 1, and spread {spread:.2f}"
-    if likeness[best] > SURE and likeness[best] - likeness[next_best] > APART:
+    seen = f"its latents lie like {best.title}'s to {likeness:.2f} of 1, and spread {spread:.2f}"
+    if is_sure:
         return best, seen
     off = {space: abs(math.log(max(spread, 1e-9) * space.scale)) for space in SPACES}
     near, far = sorted(SPACES, key=lambda space: off[space])
     wanted = ", ".join(f"{1 / space.scale:.2f} in {space.title}" for space in SPACES)
     return (near if off[near] < NEAR_ONE and off[far] > NOT_ONE else None), f"{seen} ({wanted})"
+
+
+def by_colours(unscaled: Encode) -> Space | None:
+    """The space of a VAE by the colours its latents stand for alone, None where these do not tell."""
+    best, _, is_sure = likest(unscaled(chart())[0].float().cpu())
+    return best if is_sure else None
+
+
+def likest(z: Tensor) -> tuple[Space, float, bool]:
+    """The space in which unscaled latents (1, 4, h, w) of the chart fit its colours best, how well, whether for sure."""
+    likeness = {space: colour_likeness(space.scale * z, space) for space in SPACES}
+    best, next_best = sorted(SPACES, key=lambda space: -likeness[space])
+    return best, likeness[best], likeness[best] > SURE and likeness[best] - likeness[next_best] > APART
 
 
 def colour_likeness(z: Tensor, space: Space) -> float:

@@ -64,6 +64,13 @@ def chosen(name: str = "auto", precision: Precision = "auto") -> Device:
     return Device(torch.device(name), NUMBERS[own(kind) if precision == "auto" else precision])
 
 
+def numbers(precision: str) -> torch.dtype:
+    """The numbers called fp32, bf16 or fp16.  E3103 for anything else."""
+    if precision not in NUMBERS:
+        raise TetradError("E3103", f"the precision must be {', '.join(NUMBERS)}, not {precision}")
+    return NUMBERS[precision]
+
+
 def own(kind: str) -> Precision:
     """The numbers a device is best at."""
     if kind != "cuda":
