@@ -26,6 +26,7 @@ class Outcome:
     class_pictures: int
     rates: Mapping[str, str]  # the learning rate of each group
     hashes: tuple[str, str]  # of the model's file: sha256 and the oldest short one; empty where it is a folder
+    vae: tuple[str, str, str] = ("", "", "")  # another than the model's own that made the latents: its name, its hashes
 
 
 def metadata(recipe: Recipe, model: Model, outcome: Outcome) -> dict[str, str]:
@@ -88,6 +89,9 @@ def base_entries(model: Model, outcome: Outcome) -> dict[str, object]:
     entries: dict[str, object] = {key: value for key, value in model.metadata.items() if key.startswith("ss_")}
     entries |= {"ss_sd_model_name": model.name}
     whole, short = outcome.hashes
+    vae, vae_whole, vae_short = outcome.vae
+    if vae:
+        entries |= {"ss_vae_name": vae, "ss_vae_hash": vae_short, "ss_new_vae_hash": vae_whole}
     return entries | ({"ss_sd_model_hash": short, "ss_new_sd_model_hash": whole} if whole else {})
 
 

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from tetrad import library
-from tetrad.builtin import samples_path
+from tetrad.builtin import model_path, samples_path
 from tetrad.data import buckets
 from tetrad.data.batches import Sample
 from tetrad.data.cache import Cache, encode_photos
@@ -108,9 +107,11 @@ def latents(
     afterwards.
     """
     own = model.vae
-    if recipe.vae:
-        library.mount(Path(recipe.vae).expanduser(), model)
-    yield Note(f"latents are made by {recipe.vae or 'the VAE of ' + model.name}; no VAE is trained")
+    chosen = vae(recipe, model)
+    if chosen.path:
+        library.mount(chosen.path, model)
+    yield Note(f"latents are made by the VAE of {model.vae.owner}; no VAE is trained")
+    yield from (Note(warning, "W3151") for warning in chosen.warnings)
     yield Phase("encoding the pictures", len(found))
     samples: list[Sample] = []
     for sample in encoded(recipe, model, found, cache):
@@ -124,6 +125,12 @@ def latents(
         model.vae = own
     model.vae.rest()
     return samples
+
+
+def vae(recipe: Recipe, model: Model) -> library.Choice:
+    """Which VAE makes a run's latents, and why that one.  E5206 where it is not there."""
+    path, was_given_one = model_path(recipe.model), model.vae.owner != model.name
+    return library.training_vae(path, recipe.vae, model.vae.missing or was_given_one, library.around(path))
 
 
 def encoded(recipe: Recipe, model: Model, found: Sequence[Photo], cache: Cache) -> Iterator[Sample]:

@@ -202,6 +202,7 @@ def explained(error: Exception) -> Exception:
 def drawn(run: Run, step: int) -> Iterator[Event]:
     with averaged(run):
         yield from run.previews.draw(run.model, step)
+    run.model.vae.rest()
 
 
 def averaged(run: Run) -> AbstractContextManager[None]:
@@ -260,6 +261,8 @@ def opened(recipe: Recipe, place: device.Device) -> tuple[Model, Weights | None]
     if recipe.loss.zero_terminal_snr:
         model.noise = replace(model.noise, alphas_cumprod=zero_terminal(model.noise.alphas_cumprod))
         model.told = replace(model.told, zero_terminal=model.noise.prediction == "v")
+    if model.vae.missing and (path := pictures.vae(recipe, model).path):  # for all that is drawn, not for latents alone
+        library.mount(path, model)
     if recipe.text.clip_skip:
         model.condition([""])  # E5012 for a layer that is not there, before anything else is done
     start = library.read(Path(recipe.start).expanduser(), model, recipe.method.writes) if recipe.start else None
@@ -277,6 +280,7 @@ def saved(run: Run, step: int, path: Path) -> Saved:
 
 
 def outcome(run: Run, step: int, path: Path) -> Outcome:
+    vae = pictures.vae(run.recipe, run.model).path
     return Outcome(
         name=path.name,
         step=step,
@@ -286,5 +290,6 @@ def outcome(run: Run, step: int, path: Path) -> Outcome:
         captions=[photo.caption for photo in run.found],
         class_pictures=sum(sample.prior for sample in run.batches.samples),
         hashes=library.model_hashes(run.recipe.model),
+        vae=(vae.name, *library.model_hashes(str(vae))) if vae else ("", "", ""),
         rates={group: str(schedule) for group, schedule in run.rates.items()},
     )

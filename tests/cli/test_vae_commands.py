@@ -1,5 +1,6 @@
 """`tetrad vae`: each command on small files, what it says, what it leaves, what it refuses."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ from tetrad.cli import vae
 from tetrad.data.images import load, to_tensor
 from tetrad.errors import TetradError
 from tetrad.formats import files, ldm
-from tetrad.library.latents import SCALE
+from tetrad.library.latents import SCALE, read_latents
+from tetrad.models import spaces
 
 PICTURE = next(iter(sorted((MODEL.parent / "person").glob("*.png"))))
 
@@ -68,12 +70,15 @@ def test_show_names_the_rule_the_family_and_the_hash(
     assert "Stable Diffusion XL: its configuration says" in capsys.readouterr().out
 
 
-def test_show_of_a_checkpoint_without_a_vae_names_the_ways(checkpoint: Path, other: Path, tmp_path: Path) -> None:
+def test_show_of_a_checkpoint_without_a_vae_names_the_ways(
+    checkpoint: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tensors = {name: tensor for name, tensor in load_file(checkpoint).items() if not name.startswith(ldm.VAE)}
     files.write(tmp_path / "bare.safetensors", tensors, {})
     with pytest.raises(TetradError, match="--vae") as caught:
         vae.show(str(tmp_path / "bare.safetensors"))
     assert caught.value.code == "E5201" and "bare.safetensors" in caught.value.message
+    assert "inside     no VAE\nused       none" in capsys.readouterr().out
     (tmp_path / "bare.vae.safetensors").write_bytes(other.read_bytes())
     vae.show(str(tmp_path / "bare.safetensors"))
 
@@ -119,8 +124,8 @@ def test_baking_changes_the_vae_and_nothing_else(
     checkpoint: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "baked.safetensors"
-    vae.bake(checkpoint, other, out)
-    assert "1 tensors of the VAE are other ones now" in capsys.readouterr().err
+    vae.bake(str(checkpoint), str(other), out=out)
+    assert "of the VAE 1 tensors are others now" in capsys.readouterr().err
     before, after = files.read(checkpoint), files.read(out)
     assert after.metadata == before.metadata | {"tetrad.vae": "warm.safetensors"}
     differs = [name for name in before.tensors if not same_bits(before.tensors[name], after.tensors[name])]
@@ -144,11 +149,11 @@ def test_baking_into_a_checkpoint_without_a_vae_gives_it_one(checkpoint: Path, o
 
 
 def test_what_is_extracted_is_what_was_baked(checkpoint: Path, tmp_path: Path) -> None:
-    vae.extract(str(checkpoint), tmp_path / "own.safetensors")
+    vae.extract(str(checkpoint), out=tmp_path / "own.safetensors")
     found = load_file(tmp_path / "own.safetensors")
     wanted = {n.removeprefix(f"{ldm.VAE}."): t for n, t in load_file(checkpoint).items() if n.startswith(ldm.VAE)}
     assert found.keys() == wanted.keys() and all(same_bits(found[name], wanted[name]) for name in wanted)
-    vae.bake(checkpoint, tmp_path / "own.safetensors", tmp_path / "same.safetensors")
+    vae.bake(str(checkpoint), str(tmp_path / "own.safetensors"), out=tmp_path / "same.safetensors")
     before, after = load_file(checkpoint), load_file(tmp_path / "same.safetensors")
     assert before.keys() == after.keys() and all(same_bits(tensor, after[name]) for name, tensor in before.items())
 
@@ -163,7 +168,10 @@ def test_a_vae_of_other_widths_is_not_baked(checkpoint: Path, tmp_path: Path) ->
 def test_no_command_writes_over_a_file_or_into_nowhere(checkpoint: Path, other: Path, tmp_path: Path) -> None:
     (tmp_path / "there.safetensors").write_bytes(b"mine")
     for out in (tmp_path / "there.safetensors", tmp_path / "no" / "a.safetensors", tmp_path / "a.ckpt"):
-        for command in (lambda out: vae.bake(checkpoint, other, out), lambda out: vae.extract(str(checkpoint), out)):
+        for command in (
+            lambda out: vae.bake(str(checkpoint), str(other), out=out),
+            lambda out: vae.extract(str(checkpoint), out=out),
+        ):
             with pytest.raises(TetradError) as caught:
                 command(out)
             assert caught.value.code == "E5210"
@@ -197,3 +205,89 @@ def test_latents_have_their_familys_scale(tmp_path: Path) -> None:
     vae.encode(PICTURE, str(tmp_path / "xl.safetensors"), out=tmp_path / "a.safetensors")
     with pytest.raises(TetradError, match="give a model of Stable Diffusion XL"):
         vae.decode(tmp_path / "a.safetensors")
+
+
+def test_a_model_and_a_vae_are_found_by_their_names(
+    checkpoint: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, path in (("Stable-diffusion", checkpoint), ("VAE", other)):
+        (tmp_path / "ui" / "models" / folder).mkdir(parents=True)
+        (tmp_path / "ui" / "models" / folder / path.name).write_bytes(path.read_bytes())
+    vae.show("cat", vae="Warm", models_dir=tmp_path / "ui", as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    assert said["used"] == "warm.safetensors, because it was chosen by name" and said["precision"] == "float32"
+    vae.bake("cat", "warm", models_dir=tmp_path / "ui")
+    vae.extract("cat", models_dir=tmp_path / "ui")
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == {"cat-warm.safetensors", "cat-vae.safetensors"}
+    with pytest.raises(TetradError, match="its own VAE; name the one") as caught:
+        vae.bake("cat", "None", models_dir=tmp_path / "ui")
+    assert caught.value.code == "E5206"
+
+
+def test_half_precision_that_overflows_is_said_and_the_picture_is_that_of_float32(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {name: tensor.float() for name, tensor in library.read_vae(checkpoint).tensors.items()}
+    found["vae.decoder.up_blocks.0.resnets.0.conv1.weight"] *= 1e7
+    about = {key: value for key, value in files.metadata(checkpoint).items() if "arch" in key}
+    library.save_vae(tmp_path / "big.safetensors", vaes.Weights("vae", found), about)
+    for precision in ("fp32", "fp16"):
+        vae.compare(
+            PICTURE,
+            [str(tmp_path / "big.safetensors")],
+            str(checkpoint),
+            precision=precision,
+            out=tmp_path / f"{precision}.png",
+        )
+    said = capsys.readouterr()
+    exact, half = (line for line in said.out.splitlines() if "PSNR" in line)
+    assert said.err.count("could not decode in float16") == 1 and exact.split(",")[0] == half.split(",")[0]
+    with pytest.raises(TetradError, match="fp32, bf16 or fp16, not fp8") as caught:
+        vae.encode(PICTURE, str(checkpoint), precision="fp8", out=tmp_path / "x.safetensors")
+    assert caught.value.code == "E3103"
+
+
+def test_latents_of_comfyui_are_read(checkpoint: Path, tmp_path: Path) -> None:
+    opened = library.open_vae(str(checkpoint))
+    mean, _ = opened.encode(to_tensor(load(PICTURE))[None])
+    for name, tensor, more in (
+        ("new", mean / opened.vae.scale, {"latent_format_version_0": torch.zeros(0)}),
+        ("oldest", mean * 0.18215 / opened.vae.scale, {}),
+    ):
+        files.write(tmp_path / f"{name}.latent", {"latent_tensor": tensor, **more}, {})
+        torch.testing.assert_close(read_latents(tmp_path / f"{name}.latent", opened), mean[0])
+
+
+@pytest.mark.parametrize(
+    ("mean", "words"),
+    [
+        (torch.full((4, 2, 2), torch.nan), "latents that are not numbers"),
+        (torch.zeros(4, 0, 2), "latents of (4, 0, 2)"),
+        (torch.zeros(16, 2, 2), "latents of (16, 2, 2)"),
+        (torch.zeros(()), "latents of ()"),
+    ],
+)
+def test_latents_that_cannot_be_are_a_sentence(mean: torch.Tensor, words: str, tmp_path: Path) -> None:
+    files.write(tmp_path / "a.safetensors", {"mean": mean}, {SCALE: "0.18215"})
+    with pytest.raises(TetradError) as caught:
+        read_latents(tmp_path / "a.safetensors", library.open_vae("builtin"))
+    assert caught.value.code == "E5207" and words in caught.value.message
+
+
+def test_a_vae_that_makes_no_numbers_of_a_picture_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    found = {name: tensor.float() for name, tensor in library.read_vae(checkpoint).tensors.items()}
+    found["vae.encoder.conv_in.weight"] *= 1e38
+    about = {key: value for key, value in files.metadata(checkpoint).items() if "arch" in key}
+    library.save_vae(tmp_path / "big.safetensors", vaes.Weights("vae", found), about)
+    with pytest.raises(TetradError, match="makes latents of the picture that are not") as caught:
+        vae.encode(PICTURE, str(checkpoint), str(tmp_path / "big.safetensors"), out=tmp_path / "x.safetensors")
+    assert caught.value.code == "E5202" and not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_vae_of_the_other_family_inside_a_checkpoint_is_noticed(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(spaces, "by_colours", lambda _: spaces.XL)
+    vae.show(str(checkpoint))
+    assert "the VAE inside cat.safetensors seems to be one of Stable Diffusion XL" in capsys.readouterr().err

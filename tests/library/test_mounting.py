@@ -35,6 +35,9 @@ class Place:
     def wants(self, name: object) -> None:
         (self.models / "cat.json").write_text(json.dumps({"vae": name, "notes": "x"}), "utf-8")
 
+    def set(self, name: str, **more: bool) -> None:
+        (self.models.parent.parent / "config.json").write_text(json.dumps({"sd_vae": name, **more}), "utf-8")
+
     def chosen(self, choice: str = "Automatic") -> Choice:
         return library.choose_vae(self.model, choice, [self.vaes], [self.models])
 
@@ -141,6 +144,79 @@ def test_a_preference_that_is_not_there_is_passed_over_and_said(place: Place) ->
     assert place.name() == "cat.vae.pt" and "gone.pt" in place.chosen().warnings[0]
     (place.models / "cat.json").write_text("{", "utf-8")
     assert place.name() == "cat.vae.pt"
+
+
+def test_the_web_uis_own_setting_is_final(place: Place) -> None:
+    place.beside("cat.vae.pt")
+    place.wants("cat.vae.pt")
+    place.folder("anime.pt")
+    place.set("anime.pt")
+    assert place.name() == "anime.pt" and "config.json chooses it" in place.chosen().rule
+    place.set("None")
+    assert place.name() is None and "config.json says None" in place.chosen().rule
+    place.set("Automatic")
+    assert place.name() == "cat.vae.pt" == place.name("cat")
+    place.set("gone.pt")
+    assert place.name() is None and "gone.pt, which is in none" in place.chosen().warnings[0]
+
+
+def test_a_setting_that_does_not_override_comes_last(place: Place) -> None:
+    place.beside("cat.vae.pt")
+    place.folder("anime.pt", "cat-other.pt")
+    place.set("anime.pt", sd_vae_overrides_per_model_preferences=False)
+    assert place.name() == "cat.vae.pt"
+    place.wants("cat-other.pt")
+    assert place.name() == "cat-other.pt"
+    place.wants("")
+    for path in (place.models / "cat.vae.pt", place.vaes / "cat-other.pt"):
+        path.unlink()
+    assert place.name() == "anime.pt"
+
+
+@pytest.mark.parametrize("nothing", ["{", "[]", '{"sd_vae": 3}', "{}"])
+def test_settings_that_say_nothing_are_passed_over(nothing: str, place: Place) -> None:
+    (place.models.parent.parent / "config.json").write_text(nothing, "utf-8")
+    place.beside("cat.vae.pt")
+    assert place.name() == "cat.vae.pt"
+
+
+def test_one_ending_after_the_other_wherever_they_lie(place: Place) -> None:
+    """In A1111 `**/*.vae.ckpt` is listed before `**/*.vae.pt`, the checkpoint's own folder or not."""
+    (place.models / "more").mkdir()
+    place.beside("cat.vae.pt", "more/cat-two.vae.ckpt")
+    assert place.name() == "cat-two.vae.ckpt"
+
+
+def test_a_folder_named_by_a_person_wins_over_the_web_uis(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "anime.pt").touch()
+    place.folder("anime.pt")
+    chosen = library.choose_vae(place.model, "anime", [tmp_path / "mine", place.vaes])
+    assert chosen.path == tmp_path / "mine" / "anime.pt"
+
+
+def test_a_hypernetwork_that_begins_like_the_checkpoint_is_no_vae(place: Place) -> None:
+    torch.save({"768": ({"linear.0.weight": torch.zeros(1)},), "name": "cat"}, place.vaes / "cat.pt")
+    torch.save({"string_to_param": {"*": torch.zeros(1, 768)}}, place.vaes / "cat-word.pt")
+    assert place.name() is None
+
+
+def test_a_name_counts_in_any_case_and_without_the_end_of_its_ending(place: Place) -> None:
+    place.beside("dog.vae.pt")
+    place.folder("Anime.safetensors")
+    assert place.name("dog") == "dog.vae.pt" and place.name("anime") == "Anime.safetensors"
+
+
+def test_training_leaves_out_what_is_not_named_and_says_so(place: Place) -> None:
+    where = {"vae": (place.vaes,), "checkpoint": (place.models,)}
+    assert not library.training_vae(place.model, "", False, where).warnings
+    place.beside("cat.vae.pt")
+    place.folder("anime.pt")
+    own = library.training_vae(place.model, "", False, where)
+    assert own.path is None and "cat.vae.pt draws cat.safetensors's pictures and is left out" in own.warnings[0]
+    assert library.training_vae(place.model, "anime", False, where).name == "anime.pt"
+    assert library.training_vae(place.model, "", True, where).name == "cat.vae.pt"
+    assert library.around(place.model)["vae"][-1] == place.vaes and len(library.around(Path("cat"))["vae"]) == 1
 
 
 def test_of_two_files_of_one_name_the_folders_counts(place: Place) -> None:

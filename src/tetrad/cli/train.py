@@ -47,7 +47,7 @@ SHARED = (
     Flag("--template", "data.captions.template", str, "subject, style, a file of lines, or a line with [name]."),
     Flag("--class-images", "data.prior.count", int, "Pictures of the class to learn beside it; drawn where missing."),
     Flag("--prior", "data.prior.images", str, "Folder of the class pictures."),
-    Flag("--vae", "vae", str, "VAE file for the latents; not given: the checkpoint's own."),
+    Flag("--vae", "vae", str, "VAE for the latents, a file or its name; not given: the checkpoint's own."),
     Flag("--continue", "start", str, "File of something learned, to go on from; its steps are counted on."),
     Flag("--out", "save.out", str, "Folder in which the run's folder is made."),
     Flag("--name", "save.name", str, "Name of the run and its file."),

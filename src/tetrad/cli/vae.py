@@ -96,7 +96,9 @@ def decode(
     from tetrad.generation import png
     from tetrad.library.latents import read_latents
 
-    out = out or latents.with_name(f"{latents.name.removesuffix('.safetensors').removesuffix('.latent') or 'picture'}.png")
+    out = out or latents.with_name(
+        f"{latents.name.removesuffix('.safetensors').removesuffix('.latent') or 'picture'}.png"
+    )
     library.check_out(out, ".png")
     opened = opened_vae(model, vae, vae_dir, models_dir, device, precision)
     png.save(out, to_image(opened.vae.decode(read_latents(latents, opened)[None])[0]))
@@ -159,7 +161,7 @@ def bake(
     out = out or Path(f"{name_of(model, path)}-{source.stem.removesuffix('.vae')}.safetensors")
     changed, warnings = library.bake(path, source, out)
     warn(warnings)
-    print(f"{changed} tensors of the VAE are other ones now; all else is as it was, bit for bit", file=sys.stderr)
+    print(f"of the VAE {changed} tensors are others now; all else is as it was, bit for bit", file=sys.stderr)
     print(out)
 
 

@@ -1,10 +1,19 @@
 """Open or save anything by its path: the one place where files meet models."""
 
 from tetrad.library.baking import bake, check_out, extract, open_vae
-from tetrad.library.finding import Folders, checkpoint, embeddings_in, find, find_lora, folders, saved_by
+from tetrad.library.finding import (
+    Folders,
+    around,
+    checkpoint,
+    embeddings_in,
+    find,
+    find_lora,
+    folders,
+    saved_by,
+)
 from tetrad.library.hashes import file_hash, lora_hash
 from tetrad.library.models import load_model, model_hashes, rounded, save_checkpoint
-from tetrad.library.mounting import Choice, choose_vae, list_vaes
+from tetrad.library.mounting import Choice, choose_vae, list_vaes, training_vae
 from tetrad.library.networks import SPELLINGS, attach, read, save
 from tetrad.library.vaes import architecture, encoder_identity, load_vae, mount, read_vae, save_vae, vae_identity
 
@@ -13,6 +22,7 @@ __all__ = [
     "Choice",
     "Folders",
     "architecture",
+    "around",
     "attach",
     "bake",
     "check_out",
@@ -39,5 +49,6 @@ __all__ = [
     "save_checkpoint",
     "save_vae",
     "saved_by",
+    "training_vae",
     "vae_identity",
 ]

@@ -69,6 +69,15 @@ def folders(models_dir: Path | None = None, **own: Path | None) -> Folders:
     return {kind: tuple(each) for kind, each in found.items()}
 
 
+def around(model: Path) -> Folders:
+    """As `folders`, with those of the web UI in whose folders a checkpoint lies, where it does."""
+    parents = [parent for parent in model.absolute().parents if parent.name.lower() == "models"]
+    for models_dir in parents:
+        if any((models_dir.parent / place).is_dir() for place in SHELVES["checkpoint"].places):
+            return folders(models_dir)
+    return folders()
+
+
 def listed(kind: str, where: Folders) -> Iterator[Path]:
     """The files in the folders of a kind and all below them, hidden and empty ones aside, each once.
 

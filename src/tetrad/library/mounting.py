@@ -10,6 +10,7 @@ from typing import Any
 from tetrad.builtin import MODEL
 from tetrad.errors import TetradError
 from tetrad.formats import files, sniff, vae
+from tetrad.library.finding import Folders
 
 AUTOMATIC, NONE = "Automatic", "None"
 SUFFIXES = (".ckpt", ".pt", ".safetensors")  # in the order in which the web UI lists them
@@ -56,6 +57,22 @@ def choose_vae(
         if found.path is None and setting:
             return as_set(setting, listed)
     return found
+
+
+def training_vae(model: Path, choice: str, missing: bool, where: Folders) -> Choice:
+    """The VAE whose latents a model is trained on: its own, unless `choice` names another or its own is `missing`.
+
+    A warning says where one that draws the model's pictures is left out.  E5206 as in `choose_vae`.
+    """
+    if choice or missing:
+        return choose_vae(model, choice or AUTOMATIC, where["vae"], where["checkpoint"])
+    drawn_by = choose_vae(model, AUTOMATIC, where["vae"], where["checkpoint"])
+    own = Choice(None, "the checkpoint's own, because no other is named for training")
+    if drawn_by.path is None:
+        return own
+    name = drawn_by.name
+    left_out = f"{name} draws {model.name}'s pictures and is left out of training; --vae {name} trains on its latents"
+    return replace(own, warnings=(left_out,))
 
 
 def list_vaes(model: Path, folders: Sequence[Path] = (), model_folders: Sequence[Path] = ()) -> dict[str, Path]:
@@ -119,7 +136,9 @@ def web_ui_setting(folders: Iterable[Path]) -> tuple[str, bool]:
     for root in dict.fromkeys(folder.absolute().parent.parent for folder in folders):
         found = said(root / SETTINGS)
         if isinstance(wanted := found.get("sd_vae"), str):
-            return "" if wanted == AUTOMATIC else wanted, found.get("sd_vae_overrides_per_model_preferences") is not False
+            return "" if wanted == AUTOMATIC else wanted, found.get(
+                "sd_vae_overrides_per_model_preferences"
+            ) is not False
     return "", False
 
 
@@ -136,7 +155,7 @@ def as_set(setting: str, listed: dict[str, Path]) -> Choice:
 
 
 def preferred(model: Path, listed: dict[str, Path]) -> Choice:
-    """What a person wrote for this checkpoint in the web UI: "vae" in `<stem>.json` beside it; no rule where nothing."""
+    """What a person wrote for a checkpoint in the web UI: "vae" in `<stem>.json` beside it; no rule where nothing."""
     wanted, note = said(model.parent / f"{stem(model)}.json").get("vae"), f"{stem(model)}.json beside the checkpoint"
     if wanted == NONE:
         return Choice(None, f"the checkpoint's own, because {note} says {NONE}")

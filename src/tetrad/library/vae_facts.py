@@ -72,7 +72,7 @@ def of_file(found: Facts, path: Path) -> Facts:
 
 
 def of_own(found: Facts, path: Path, own: Vae) -> Facts:
-    """The family and the precision of the VAE inside a checkpoint; a VAE of the other family may have been put there."""
+    """The family and the precision of the VAE inside a checkpoint; one of another family may have been put there."""
     wanted, likely = spaces.of_scale(own.scale), spaces.by_colours(Vae(own.network, 1.0).encode)
     found.lines["family"] = f"{wanted.title}, as its checkpoint"
     found.lines["precision"] = precisions(read_vae(path))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -125,6 +126,7 @@ def loaded(path: Path, own: Vae, whose: str) -> Vae:
     weights = read_vae(path)
     groups = usual_groups(own)
     found = Vae(network(weights, groups, path.name), own.scale, reloader(path, groups))
+    found.owner = path.name
     if warning := family_warning(path, weights, found, own, whose):
         found.warnings.append(warning)
     return found
@@ -178,6 +180,8 @@ def family_warning(path: Path, weights: Weights, found: Vae, own: Vae, whose: st
         far = spaces.difference(own.encode, found.encode)
         if far < spaces.FAR:
             return ""
+        if math.isnan(far):
+            return f"{path.name} or the model's own VAE makes no numbers of the built-in picture, so one is damaged"
         space = spaces.told(Vae(found.network, 1.0).encode)[0]
         space = None if space == wanted else space
         seen = f"on the built-in picture its latents differ from the model's own VAE's by {far:.0%}"

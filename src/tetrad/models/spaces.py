@@ -107,7 +107,7 @@ def by_colours(unscaled: Encode) -> Space | None:
 
 
 def likest(z: Tensor) -> tuple[Space, float, bool]:
-    """The space in which unscaled latents (1, 4, h, w) of the chart fit its colours best, how well, whether for sure."""
+    """The space in which unscaled latents (1, 4, h, w) of the chart fit its colours best, how well, whether surely."""
     likeness = {space: colour_likeness(space.scale * z, space) for space in SPACES}
     best, next_best = sorted(SPACES, key=lambda space: -likeness[space])
     return best, likeness[best], likeness[best] > SURE and likeness[best] - likeness[next_best] > APART

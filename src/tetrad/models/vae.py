@@ -15,8 +15,9 @@ Reload = Callable[[], AutoencoderKL]
 LARGE = 24_576  # latents of a picture above which it goes through in strips: 128 × 192 are 1024 × 1536 pixels
 FACTOR = 8  # pixels per latent of every VAE of Stable Diffusion, for a model whose own is not there
 NONE = (
-    "no VAE is inside {}, and without one latents do not become pictures; put a VAE file beside it under "
-    "the checkpoint's name with .vae.safetensors behind it, or one into the VAE folder, or name one with --vae "
+    "no VAE is inside {}, and without one neither do pictures become latents nor latents pictures; put a VAE file "
+    "beside it under the checkpoint's name with .vae.safetensors behind it, or one into the VAE folder, or name one "
+    "with --vae "
     "(--no-vae shows the bare latents)"
 )
 
@@ -31,7 +32,7 @@ class Vae:
     def __init__(self, network: AutoencoderKL | None, scale: float, reload: Reload | None = None) -> None:
         """`network` is None where a model came without a VAE; `reload` gives the network again from its file."""
         self.scale = scale
-        self.owner = "this checkpoint"  # for messages
+        self.owner = "this checkpoint"  # the file it is from, for messages
         self.reload = reload
         self.dtype = torch.float32
         self.warnings: list[str] = []

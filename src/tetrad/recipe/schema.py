@@ -178,7 +178,10 @@ class Recipe:
     model: str = option(
         "builtin", "checkpoint (.safetensors, .ckpt), diffusers folder, or builtin (pretrained_model_name_or_path)"
     )
-    vae: str = option("", "file of the VAE whose latents are trained on; not given: the checkpoint's own (vae)")
+    vae: str = option(
+        "",
+        "VAE whose latents are trained on, a file or its name in a VAE folder; not given: the checkpoint's own (vae)",
+    )
     prediction: Literal["", "epsilon", "v"] = option(
         "", "what the network predicts; not given: what the file says (v_parameterization)"
     )

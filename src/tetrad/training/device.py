@@ -67,7 +67,7 @@ def chosen(name: str = "auto", precision: Precision = "auto") -> Device:
 def numbers(precision: str) -> torch.dtype:
     """The numbers called fp32, bf16 or fp16.  E3103 for anything else."""
     if precision not in NUMBERS:
-        raise TetradError("E3103", f"the precision must be {', '.join(NUMBERS)}, not {precision}")
+        raise TetradError("E3103", f"the precision must be fp32, bf16 or fp16, not {precision}")
     return NUMBERS[precision]
 
 
