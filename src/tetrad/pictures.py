@@ -129,8 +129,8 @@ def latents(
 
 def vae(recipe: Recipe, model: Model) -> library.Choice:
     """Which VAE makes a run's latents, and why that one.  E5206 where it is not there."""
-    path, was_given_one = model_path(recipe.model), model.vae.owner != model.name
-    return library.training_vae(path, recipe.vae, model.vae.missing or was_given_one, library.around(path))
+    path = model_path(recipe.model)
+    return library.training_vae(path, recipe.vae, model.vae.missing or model.vae.mounted, library.around(path))
 
 
 def encoded(recipe: Recipe, model: Model, found: Sequence[Photo], cache: Cache) -> Iterator[Sample]:

@@ -139,9 +139,21 @@ def test_words_are_broken_into_lines_that_fit_and_cut_where_there_is_no_room() -
 
 def test_letters_that_no_font_has_are_question_marks_and_not_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(letters, "wide", lambda: None)
-    assert letters.readable("a 猫, naïve “x”") == "a ?, naïve “x”"
+    assert letters.readable("a 猫, naïve Übung × “x”") == "a ?, naive Ubung x “x”"
     monkeypatch.setattr(letters, "wide", lambda: "some.ttc")
     assert letters.readable("a 猫") == "a 猫"
+
+
+def test_pillows_own_font_has_the_letters_that_are_left_to_it() -> None:
+    """A letter that it lacks is drawn as the box that a Chinese one is."""
+    own = letters.ImageFont.load_default(20)
+
+    def drawn(letter: str) -> tuple[tuple[int, int], bytes]:
+        mask = own.getmask(letter)
+        return mask.size, bytes(mask)
+
+    every = [chr(code) for code in range(33, 127)] + list(letters.SIGNS)
+    assert not [letter for letter in every if letters.is_foreign(letter) or drawn(letter) == drawn("猫")]
 
 
 def test_chinese_breaks_between_letters() -> None:

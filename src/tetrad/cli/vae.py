@@ -134,7 +134,7 @@ def compare(
         print(f"{opened.name}: {found[-1]}")
     height, width = pixels.shape[1:]
     through = "1 VAE" if len(found) == 1 else f"{len(found)} VAEs"
-    png.save(out, comparison.sheet(pixels, found, f"{picture.name}, {width} × {height}, through {through}"))
+    png.save(out, comparison.sheet(pixels, found, f"{picture.name}, {width} x {height}, through {through}"))
     print(out)
 
 

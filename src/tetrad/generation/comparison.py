@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from tetrad.data.images import to_image
 from tetrad.data.measures import Grade, grade, psnr, ssim
-from tetrad.generation.grids import GAP, INK, PAPER, QUIET
+from tetrad.generation.grids import GAP, INK, PAPER, QUIET, broken
+from tetrad.generation.letters import Font, font
 
 WIDEST, NARROWEST = 512, 256  # pixels that a picture takes on the sheet
 TIMES = 10
 TITLE, WORDS = 56, 96  # pixels above the pictures and below them
+SMALLEST = 11  # letters on a sheet, in pixels
 
 
 @dataclass(frozen=True)
@@ -53,26 +55,23 @@ def sheet(original: Tensor, found: Sequence[Reconstruction], title: str) -> Imag
     size = (GAP * 2 + columns * (wide + GAP), TITLE + 30 + 2 * (tall + GAP) + WORDS)
     paper = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(paper)
-    draw.text((GAP * 2, GAP * 2), title, fill=INK, font=fitted(draw, title, size[0] - 4 * GAP, 20))
+    written(draw, (GAP * 2, GAP * 2), title, size[0] - 4 * GAP, 20)
     for column, name in enumerate(["original", *(each.name for each in found)]):
         x = GAP * 2 + column * (wide + GAP)
-        draw.text((x, TITLE), name, fill=INK, font=fitted(draw, name, wide, 16))
+        written(draw, (x, TITLE), name, wide, 16)
         picture = original if column == 0 else found[column - 1].picture
         paper.paste(scaled(to_image(picture), (wide, tall)), (x, TITLE + 30))
         if column:
             each = found[column - 1]
             paper.paste(scaled(to_image(each.difference), (wide, tall)), (x, TITLE + 30 + tall + GAP))
             lines = [
-                f"PSNR {each.psnr:.2f} dB    SSIM {each.ssim:.4f}",
+                f"PSNR {each.psnr:.2f} dB, SSIM {each.ssim:.4f}",
                 *str(each.grade).split("; "),
             ]
             for number, line in enumerate(lines):
-                y = TITLE + 30 + 2 * (tall + GAP) + 24 * number
-                draw.text((x, y), line, fill=INK, font=fitted(draw, line, wide, 15))
+                written(draw, (x, TITLE + 30 + 2 * (tall + GAP) + 24 * number), line, wide, 15)
     note = f"Below each picture: what its VAE\nchanged, {TIMES} times as strong.\nGrey is unchanged."
-    draw.multiline_text(
-        (GAP * 2, TITLE + 30 + tall + 2 * GAP), note, fill=QUIET, font=ImageFont.load_default(15), spacing=6
-    )
+    draw.multiline_text((GAP * 2, TITLE + 30 + tall + 2 * GAP), note, fill=QUIET, font=font(15), spacing=6)
     return paper
 
 
@@ -81,8 +80,9 @@ def scaled(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     return picture.resize(size, Image.Resampling.NEAREST if picture.width < size[0] else Image.Resampling.LANCZOS)
 
 
-def fitted(draw: ImageDraw.ImageDraw, text: str, width: int, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font at this size, or smaller, so that the text is not wider than `width`."""
-    while size > 9 and draw.textlength(text, font=ImageFont.load_default(size)) > width:
+def written(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int, size: int) -> None:
+    """One line in letters of this size, or smaller ones where it is wider than `width`; a name too long is cut."""
+    while size > SMALLEST and font(size, text).getlength(text) > width:
         size -= 1
-    return ImageFont.load_default(size)
+    by: Font = font(size, text)
+    draw.text(place, broken(text, by, width, 1)[0], fill=INK, font=by)

@@ -1,12 +1,13 @@
-"""A font that has the letters of a text: Pillow's own for Latin, one of the system's for Chinese and the like."""
+"""A font that has a text's letters: Pillow's own for ASCII, one of the system's for accents, Chinese and the like."""
 
+import unicodedata
 from functools import cache
 
 from PIL import ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-LATIN = 0x250  # where the letters end that Pillow's own font has
-SIGNS = "–—‘’“”…€×·"
+SIGNS = "‘’“”…·©«»°±"  # what Pillow's own font has beside ASCII: no accents
+ALIKE = {"×": "x", "–": "-", "—": "-", "ß": "ss", "æ": "ae", "ø": "o", "ł": "l", "đ": "d", "ı": "i"}
 # Fonts with Chinese letters by the names under which Linux, Windows and macOS have them.
 WIDE = (
     "NotoSansCJK-Regular.ttc",
@@ -32,12 +33,18 @@ def font(size: int, text: str = "") -> Font:
 
 
 def readable(text: str) -> str:
-    """The text, with a question mark for every letter that no font here has."""
-    return text if wide() else "".join("?" if is_foreign(letter) else letter for letter in text)
+    """The text; where no font has a letter, the plain one like it, a question mark where there is none."""
+    return text if wide() else "".join(plain(letter) if is_foreign(letter) else letter for letter in text)
+
+
+def plain(letter: str) -> str:
+    """The ASCII letter that one with an accent is made of: "u" of "ü"."""
+    first = ALIKE.get(letter) or unicodedata.normalize("NFKD", letter)[0]
+    return first if first.isascii() else "?"
 
 
 def is_foreign(letter: str) -> bool:
-    return ord(letter) >= LATIN and letter not in SIGNS
+    return not letter.isascii() and letter not in SIGNS
 
 
 @cache

@@ -126,7 +126,7 @@ def loaded(path: Path, own: Vae, whose: str) -> Vae:
     weights = read_vae(path)
     groups = usual_groups(own)
     found = Vae(network(weights, groups, path.name), own.scale, reloader(path, groups))
-    found.owner = path.name
+    found.owner, found.mounted = path.name, True
     if warning := family_warning(path, weights, found, own, whose):
         found.warnings.append(warning)
     return found

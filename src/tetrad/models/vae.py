@@ -17,8 +17,7 @@ FACTOR = 8  # pixels per latent of every VAE of Stable Diffusion, for a model wh
 NONE = (
     "no VAE is inside {}, and without one neither do pictures become latents nor latents pictures; put a VAE file "
     "beside it under the checkpoint's name with .vae.safetensors behind it, or one into the VAE folder, or name one "
-    "with --vae "
-    "(--no-vae shows the bare latents)"
+    "with --vae (--no-vae shows the bare latents)"
 )
 
 
@@ -33,6 +32,7 @@ class Vae:
         """`network` is None where a model came without a VAE; `reload` gives the network again from its file."""
         self.scale = scale
         self.owner = "this checkpoint"  # the file it is from, for messages
+        self.mounted = False  # whether it is in the place of a model's own
         self.reload = reload
         self.dtype = torch.float32
         self.warnings: list[str] = []
