@@ -13,6 +13,7 @@ from PIL import Image
 from tetrad import __version__, library
 from tetrad.builtin import model_path
 from tetrad.data.images import to_image
+from tetrad.errors import TetradError
 from tetrad.generation import infotext, prompts
 from tetrad.generation.generate import Watch, pictures, unwatched, with_size
 from tetrad.generation.grammar import without_comments
