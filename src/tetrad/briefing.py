@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
+from tetrad.data.priors import Prior
 from tetrad.kinds import KINDS
 from tetrad.methods.base import part_and_pace
 from tetrad.models.base import Model
@@ -29,6 +30,19 @@ def notes(recipe: Recipe, model: Model, rates: Mapping[str, Schedule], before: i
     if recipe.loss.zero_terminal_snr and model.noise.prediction == "epsilon":
         what = "which says nothing of a picture where there is only noise"
         yield Note(f"{model.name} predicts ε, {what}; loss.zero_terminal_snr is meant for models of v", ONLY_FOR_V)
+
+
+def begun(start: str, before: int) -> str:
+    """What it goes on from."""
+    said = f"learned for {before} steps" if before else "does not say for how long it learned, so steps count from 1"
+    return f"goes on from {start}, which {said}"
+
+
+def of_class(prior: Prior, number: int) -> Iterator[Note]:
+    """Settings of class pictures where there are none."""
+    for name in ("weight", "prompt") if not number else ():
+        if getattr(prior, name) != getattr(Prior, name):
+            yield Note(f"data.prior.{name} has no effect: there are no class pictures; --class-images 100", NO_EFFECT)
 
 
 def told(recipe: Recipe) -> str:

@@ -86,7 +86,7 @@ def together(
     recipe = priors.settled(recipe, model)
     folder.write_recipe(recipes.written(recipe))
     if start is not None:
-        yield Note(f"goes on from {recipe.start}, which says that it learned for {plan.steps_of(start)} steps")
+        yield Note(briefing.begun(recipe.start, plan.steps_of(start)))
     yield from pictures.notes(recipe, found)
     recipe, memory = briefing.fitted(recipe, model, place)
     yield from memory
@@ -101,6 +101,7 @@ def together(
         return
     run = ready(recipe, model, start, subjects(found), samples, folder)
     yield from briefing.notes(recipe, model, run.rates, run.before, folder.name)
+    yield from briefing.of_class(recipe.data.prior, sum(sample.prior for sample in samples))
     yield from pictures.cut(recipe, model, run.found)
     yield from learned(run, stop)
 
