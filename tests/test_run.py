@@ -135,6 +135,8 @@ def test_a_zero_terminal_checkpoint_says_so(place: Path) -> None:
     _, path = done(train(of_kind(place, "dreambooth", "zero", **zero)))
     assert library.load_model(str(path)).noise.alphas_cumprod[-1] == 0
     told, _ = done(train(of_kind(place, "lora", "zero ε", loss__zero_terminal_snr=True)))
+    said = [event.text for event in told if isinstance(event, Note)]
+    assert any(text.startswith("tiny.safetensors is Stable Diffusion 1, of 64 pixels, and predicts ε") for text in said)
     assert [event.code for event in told if isinstance(event, Note) and event.code] == ["W3133"]
 
 

@@ -32,6 +32,12 @@ def notes(recipe: Recipe, model: Model, rates: Mapping[str, Schedule], before: i
         yield Note(f"{model.name} predicts ε, {what}; loss.zero_terminal_snr is meant for models of v", ONLY_FOR_V)
 
 
+def read(model: Model) -> str:
+    """What the model was taken for, since one that is taken for another learns nonsense."""
+    predicts = {"epsilon": "ε", "v": "v"}[model.told.prediction]
+    return f"{model.name} is {model.title}, of {model.resolution} pixels, and predicts {predicts}: {model.told.why}"
+
+
 def begun(start: str, before: int) -> str:
     """What it goes on from."""
     said = f"learned for {before} steps" if before else "does not say for how long it learned, so steps count from 1"

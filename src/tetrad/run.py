@@ -82,6 +82,7 @@ def together(
     yield from notes
     yield Phase("loading the model")
     model, start = opened(recipe, place)
+    yield Note(briefing.read(model))
     recipe = plan.settled(recipe, model, [photo.caption for photo in subjects(found)], start)
     recipe = priors.settled(recipe, model)
     folder.write_recipe(recipes.written(recipe))
