@@ -4,10 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 import tetrad
 from tetrad import generate, load, train
+from tetrad.errors import TetradError
 
 SMALL = {"steps": 2, "width": 32, "height": 32}
 
@@ -29,6 +31,34 @@ def test_an_image_and_a_mask_are_drawn_over() -> None:
     (drawn,) = generate("a red apple", image=image, mask=mask, mask_blur=0, strength=1.0, steps=2)
     assert drawn.size == (48, 32)
     assert drawn.getpixel((4, 4)) == (0, 0, 255) != drawn.getpixel((40, 16))
+
+
+def test_a_picture_may_be_a_file_and_doubts_are_warnings(tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32), "blue").save(tmp_path / "blue.png")
+    with pytest.warns(UserWarning, match="weight 30"):
+        (drawn,) = generate("an apple (at 10:30)", image=tmp_path / "blue.png", strength=0.0, steps=2)
+    assert drawn.size == (32, 32)
+    red, _, blue = drawn.getpixel((16, 16))
+    assert blue > red  # at strength 0 it is the VAE's reconstruction
+
+
+@pytest.mark.parametrize(
+    "settings,code,words",
+    [
+        ({"stepps": 3}, "E3203", "did you mean steps"),
+        ({"steps": "3"}, "E3203", "whole number"),
+        ({"seed": "x"}, "E3203", "whole number"),
+        ({"count": 0}, "E3203", "at least 1"),
+        ({"strength": 0.5}, "E3206", "none is given"),
+        ({"image": "gone.png"}, "E3251", "no such file"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_before_a_model_is_loaded(
+    settings: dict[str, object], code: str, words: str
+) -> None:
+    with pytest.raises(TetradError, match=words) as caught:
+        generate("an apple", "no model", **settings)
+    assert caught.value.code == code
 
 
 def test_importing_tetrad_imports_no_torch() -> None:

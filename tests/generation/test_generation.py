@@ -73,6 +73,7 @@ def test_a_comment_asks_for_nothing() -> None:
     "prompt,negative,words",
     [
         ("a cat", "<lora:x:1>", "read as words"),
+        ("a cat\nNegative prompt: a dog", "", "read as words"),
         ("a (cat at 10:30)", "", "'cat at 10' has the weight 30"),
         ("(cat:99999)", "", "1000 (no weight counts more)"),
         ("a", "(dog:-20)", "-20"),
@@ -88,9 +89,11 @@ def test_usual_prompts_raise_no_doubts() -> None:
     assert not list(prompts.doubts(Request("a (cat:1.5) [dog:0.5] <lora:x:1> AND b :0.5", "(bad:2) # <lora:x:1>")))
 
 
-@pytest.mark.parametrize("settings", [{"steps": "20"}, {"seed": 1.5}, {"cfg_scale": "7"}, {"prompt": None}])
+@pytest.mark.parametrize(
+    "settings", [{"steps": "20"}, {"seed": 1.5}, {"cfg_scale": "7"}, {"prompt": None}, {"prompt": "\udcff"}]
+)
 def test_a_request_of_another_type_is_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(TetradError, match="must be") as caught:
+    with pytest.raises(TetradError, match=r"must be|no text") as caught:
         Request(**{"prompt": "a cat"} | settings)
     assert caught.value.code == "E3203"
 

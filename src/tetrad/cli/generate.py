@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from tetrad.generation.request import Request
 
 UNREPEATED, OF_THE_VAE, DOUBTFUL = "W3201", "W3203", "W3205"
-BLUR, STRENGTH = 4, 0.6  # where a picture is drawn over and nothing is said of them
 ModelsDir = Annotated[Path | None, typer.Option(help="Folder of A1111, Forge or ComfyUI: everything in it is found.")]
 LoraDir = Annotated[Path | None, typer.Option(help="Folder, searched with all below it, for LoRA files  [runs].")]
 EmbeddingsDir = Annotated[Path | None, typer.Option(help="The same for embeddings  [runs].")]
@@ -159,9 +158,9 @@ def begun(
     starts.check_needed(image, mask, strength)
     if image is None:
         return replace(request, strength=1.0)
-    start = starts.opened(image, mask, int(facts.get("Mask blur", BLUR)) if blur is None else blur, request)
+    start = starts.opened(image, mask, int(facts.get("Mask blur", starts.BLUR)) if blur is None else blur, request)
     said = strength is not None or "Denoising strength" in facts
-    return replace(request, start=start, strength=request.strength if said else STRENGTH)
+    return replace(request, start=start, strength=request.strength if said else starts.STRENGTH)
 
 
 def model_of(before: Before | None, where: Any) -> str:
@@ -236,6 +235,10 @@ def free(path: Path) -> Path:
     """The path, or `name-2.png` and so on where there is a file already.  E4202 where its folder cannot be written."""
     from tetrad.errors import TetradError
 
+    try:
+        path.exists()
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise TetradError("E4202", f"{path} cannot be written ({error.strerror}); change --out") from error
     if not path.parent.is_dir():
         raise TetradError(
             "E4202", f"there is no folder {path.parent} to write {path.name} in; make it first, or change --out"

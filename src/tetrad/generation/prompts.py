@@ -47,6 +47,8 @@ def doubts(request: Request) -> Iterator[str]:
     for said in NETWORK.finditer(negative):
         if said[1] in KINDS:
             yield f"{said[0]} in the negative prompt is read as words; a network is asked for in the prompt itself"
+    if any(line.strip().startswith("Negative prompt:") for line in request.prompt.splitlines()):
+        yield "'Negative prompt:' in the prompt is read as words; what is not to be drawn is given with --negative"
     parts = grammar.read(parsed(request.prompt).text, request.steps)
     texts = {text for part in parts for text in part.texts} | {*grammar.read_negative(negative, request.steps)}
     heavy = {piece.text.strip(): piece.weight for text in texts for piece in pieces(text) if abs(piece.weight) > HEAVY}

@@ -45,6 +45,9 @@ class Request:
         for each in fields(self):
             if (wanted := TYPES.get(each.type)) and not isinstance(value := getattr(self, each.name), wanted[0]):
                 raise TetradError("E3203", f"{each.name} must be {wanted[1]}, not {value!r}")
+        for key, text in (("prompt", self.prompt), ("negative", self.negative)):
+            if not text.isascii() and text.encode(errors="ignore").decode() != text:
+                raise TetradError("E3203", f"{key} has signs in it that are no text: {text[:40]!a}; type them as UTF-8")
         for key, side in (("width", self.width), ("height", self.height)):
             if side % 8 or not 0 <= side <= 4096:
                 raise TetradError(

@@ -12,6 +12,8 @@ from tetrad.data import images
 from tetrad.errors import TetradError
 from tetrad.generation.request import Request, Start
 
+STRENGTH = 0.6  # where nothing is said of it
+BLUR = 4
 PIXELS = 1024 * 1024  # where no size is asked for, a larger picture is drawn at about so many
 
 

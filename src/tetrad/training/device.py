@@ -60,7 +60,7 @@ def chosen(name: str = "auto", precision: Precision = "auto") -> Device:
     kind = name.partition(":")[0]
     if kind not in available or not available[kind]():
         there = ", ".join(kind for kind, is_there in available.items() if is_there())
-        raise TetradError("E8001", f"train.device is {name!r}, which is not here; this machine has {there}")
+        raise TetradError("E8001", f"there is no device {name!r} here; this machine has {there}")
     return Device(torch.device(name), NUMBERS[own(kind) if precision == "auto" else precision])
 
 
