@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+import webui
 from torch import Tensor
 
 from tetrad import library
@@ -119,6 +120,8 @@ def test_every_file_holds_what_was_learned_and_is_for_its_own_family(family: str
     for spelling in library.SPELLINGS[weights.kind]:
         (tmp_path / spelling).mkdir()
         path = library.save(tmp_path / spelling / "zkr", weights, model, {"step": "1"}, spelling)
+        if path.suffix == ".pt":
+            webui.check(path)
         again = MODELS[family]()
         library.attach(path, again, kind=weights.kind)
         torch.testing.assert_close(predict(again), said, atol=1e-5, rtol=1e-4)

@@ -62,6 +62,7 @@ DAMAGED: dict[str, tuple[bytes, str, str]] = {
     "seven bytes": (WHOLE[:7], "E5002", ""),
     "nine bytes": (WHOLE[:9], "E5002", "cut off|not a safetensors"),
     "cut off in the header": (WHOLE[: HEADER // 2], "E5002", "is cut off"),
+    "longer than it says": (WHOLE + b"xx", "E5002", "has more in it than its header says"),
     "cut off in the data": (WHOLE[:-1], "E5002", f"{len(WHOLE) - 1:,} bytes of {len(WHOLE):,}"),
     "bytes after the end": (WHOLE + b"\0", "E5002", "damaged"),
     "a header longer than the limit": ((10**12).to_bytes(8, "little") + b"{" + b" " * 99, "E5002", ""),

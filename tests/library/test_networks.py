@@ -1,5 +1,6 @@
 """What was learned, through files and back."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 from tetrad import library
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
+from tetrad.methods import METHODS
 from tetrad.methods.dreambooth import DreamBooth
 from tetrad.models.base import Model
 from tetrad.weights import Weights
@@ -60,3 +62,26 @@ def test_a_checkpoint_is_no_lora(tmp_path: Path) -> None:
     with pytest.raises(TetradError, match=r"is a Stable Diffusion 1 checkpoint, not a LoRA") as caught:
         library.read(path, model, "lora")
     assert caught.value.code == "E5101"
+
+
+@pytest.mark.parametrize("kind", ["lora", "textual-inversion", "hypernetwork", "dreambooth"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_what_a_training_that_went_wrong_left_is_not_used(kind: str, value: float, tmp_path: Path) -> None:
+    model = tiny.model()
+    weights = METHODS[kind]().decided("zkr", 2).attach(model, generator(0, 0, "method")).weights()
+    name = max(weights.tensors)
+    broken = {**weights.tensors, name: torch.full_like(weights.tensors[name], value)}
+    with pytest.raises(TetradError, match=r"is no number|of finite numbers") as caught:
+        library.save(tmp_path / "zkr", replace(weights, tensors=broken), model, {"step": "1"})  # which reads it back
+    assert caught.value.code == ("E5106" if kind == "textual-inversion" else "E5014")
+
+
+def test_a_model_that_a_merge_left_without_numbers_is_told(tmp_path: Path) -> None:
+    model = tiny.model()
+    model.unet.conv_in.bias.data[0] = float("nan")
+    library.save_checkpoint(tmp_path / "merged.safetensors", model, tiny.weights().metadata)
+    with pytest.raises(
+        TetradError, match=r"merged\.safetensors: unet\.conv_in\.bias holds what is no number"
+    ) as caught:
+        library.load_model(str(tmp_path / "merged.safetensors"))
+    assert caught.value.code == "E5014"

@@ -62,8 +62,9 @@ def decode_embedding(file: File) -> Decoded:
     elif len(found) == 1:
         tensors, left = {"text_encoder": next(iter(found.values()))}, set()
     else:
+        words = ", ".join(name.removeprefix(VECTORS) for name in sorted(found)[:3])
         raise TetradError(
-            "E5106", f"this embedding holds {len(found)} words ({', '.join(sorted(found)[:3])}); a file can have one"
+            "E5106", f"this embedding holds {len(found)} words ({words or 'none'}); a file has one, so part them"
         )
     tensors = {name: tensor if tensor.ndim > 1 else tensor[None] for name, tensor in tensors.items()}
     for tensor in tensors.values():
@@ -138,19 +139,24 @@ def decode_hypernetwork(file: File) -> Decoded:
 
 def told(metadata: Metadata) -> dict[str, str]:
     """What a file says of its networks, by our own names; for what it leaves out, the web UI's reading of that."""
-    structure = read_list(metadata.get("layer_structure", "null")) or [1.0, 2.0, 1.0]
-    dropout = read_list(metadata.get("dropout_structure", "null"))
-    if metadata.get("use_dropout") == "true" and not dropout:
+    structure = read_list(metadata, "layer_structure") or [1.0, 2.0, 1.0]
+    dropout = read_list(metadata, "dropout_structure")
+    if len(structure) < 2 or (dropout and len(dropout) != len(structure)):
+        raise TetradError(
+            "E5108",
+            f"this hypernetwork has layers like {structure} with dropouts like {dropout}, which do not go together",
+        )
+    if read_flag(metadata, "use_dropout") and not dropout:
         dropout = [0.0, *[OLD_DROPOUT] * (len(structure) - 2), 0.0]
-        if metadata.get("last_layer_dropout") != "true":
+        if not read_flag(metadata, "last_layer_dropout"):
             dropout[-2] = 0.0
     activation = metadata.get("activation_func", "null").lower()
     return {
         "structure": json.dumps(structure),
         "activation": "linear" if activation in ("null", "none", "") else activation,
         "initialization": metadata.get("weight_initialization", "Normal"),
-        "layer_norm": metadata.get("is_layer_norm", "false"),
-        "activate_output": metadata.get("activate_output", "true"),
+        "layer_norm": json.dumps(read_flag(metadata, "is_layer_norm")),
+        "activate_output": json.dumps(read_flag(metadata, "activate_output", default=True)),
         "dropout": json.dumps(dropout if any(dropout) else []),
         **{key: metadata[key] for key in ("step", "name") if key in metadata},
     }
@@ -174,12 +180,24 @@ def places(about: Metadata) -> dict[str, int]:
     return found
 
 
-def read_list(text: str) -> list[float]:
-    """A list of numbers; E5108 where there is something else."""
+def read_list(metadata: Metadata, key: str) -> list[float]:
+    """A list of numbers, empty where nothing is said; E5108 where something else is."""
+    said = metadata.get(key, "null")
     try:
-        return [float(number) for number in json.loads(text) or []]
+        return [float(number) for number in json.loads(said) or []]
     except (TypeError, ValueError) as error:
-        raise TetradError("E5108", f"this hypernetwork says it is built like {text[:40]}, which is no list") from error
+        raise TetradError(
+            "E5108", f"this hypernetwork's {key} is {said[:40]}, not a list of numbers; it is damaged"
+        ) from error
+
+
+def read_flag(metadata: Metadata, key: str, default: bool = False) -> bool:
+    """True or false; E5108 where something else is said."""
+    said = metadata.get(key, "null")
+    known = {"true": True, "1": True, "false": False, "0": False, "null": default}
+    if said not in known:
+        raise TetradError("E5108", f"this hypernetwork's {key} is {said[:40]}, not true or false; it is damaged")
+    return known[said]
 
 
 def step_of(metadata: Metadata) -> int:

@@ -131,8 +131,9 @@ def check_safetensors(path: Path, beginning: bytes) -> None:
             raise TetradError(
                 "E5002", f"{path} is damaged: its header is not a safetensors file's ({error}); download it again"
             ) from error
-    if size < whole:
-        raise TetradError("E5002", f"{path} is cut off: {size:,} bytes of {whole:,}; download it again")
+    if size != whole:
+        what = "is cut off" if size < whole else "has more in it than its header says"
+        raise TetradError("E5002", f"{path} {what}: {size:,} bytes of {whole:,}; download it again")
 
 
 def data_end(header: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 from tetrad.errors import TetradError, naming
 from tetrad.formats import a1111, described, files, kohya, ldm, peft, sniff
 from tetrad.formats.files import Content, File
-from tetrad.library.models import folder_weights, single_file
+from tetrad.library.models import check_numbers, folder_weights, single_file
 from tetrad.library.pipelines import write_folder
 from tetrad.methods import METHODS, hypernetwork, textual_inversion
 from tetrad.methods.base import Adapter
@@ -50,11 +50,13 @@ class Folder:
 def read(path: Path, model: Model, kind: str = "") -> Weights:
     """What was learned, from a file of any spelling, for this model; every key must find its place.
 
-    Raises E5101 where it is nothing learned, or not of the kind asked for, E5103 where keys find no place, and what
-    the kind's own spellings raise where it was made for another model.
+    Raises E5101 where it is nothing learned, or not of the kind asked for, E5103 where keys find no place, E5014 where
+    its numbers are none, and what the kind's own spellings raise where it was made for another model.
     """
     if path.is_dir():
-        return of_family(model, *folder_weights(path))
+        weights = of_family(model, *folder_weights(path))
+        check_numbers(path, weights)
+        return weights
     file = files.read(path)
     said = a1111.kind(file.tensors) or sniff(file.tensors)
     found = "checkpoint" if said in FAMILIES else said
@@ -70,6 +72,7 @@ def read(path: Path, model: Model, kind: str = "") -> Weights:
             f"{path.name}: {len(homeless)} of {len(file.tensors)} keys find no layer in {model.name} "
             f"(the first is {homeless[0]}); it was made for another model or by another method",
         )
+    check_numbers(path, weights)
     return weights
 
 
