@@ -13,7 +13,7 @@ from tetrad.data.layouts import Listing
 from tetrad.data.masks import masks
 from tetrad.data.sources import listed
 from tetrad.data.subsets import Subset
-from tetrad.data.templates import check_named
+from tetrad.data.templates import check_named, nameless
 from tetrad.errors import TetradError
 from tetrad.kinds import KINDS
 from tetrad.methods.trigger_word import check_word
@@ -63,8 +63,12 @@ def opened(found: Listing, cache: Cache) -> Generator[Event, None, tuple[list[Ph
     left_out = sum(bad.is_image for bad in skipped)
     own = subjects(photos)
     of_class = f"{len(photos) - len(own)} of the class beside them, " if len(own) < len(photos) else ""
-    told = f"{len(own)} pictures, {caption_sources(own)}, {of_class}{left_out} files left out"
+    told = f"{counted(len(own), 'picture')}, {caption_sources(own)}, {of_class}{counted(left_out, 'file')} left out"
     return photos, [*notes, Note(told)]
+
+
+def counted(number: int, kind: str) -> str:
+    return f"{number} {kind}{'s' * (number != 1)}"
 
 
 def notes(recipe: Recipe, found: Sequence[Photo]) -> Iterator[Event]:
@@ -74,6 +78,8 @@ def notes(recipe: Recipe, found: Sequence[Photo]) -> Iterator[Event]:
         yield Note("no trigger word is given (--word), so what is learned will show in every picture")
     for number, word in enumerate(words):
         yield from (Note(sentence, code) for code, sentence in check_word(word, words[:number]).warnings)
+    if words and (line := nameless(recipe.data.captions.template, words[0])):
+        yield Note(f"the template line {line!r} has no [name], so {words[0]} is in no caption made from it", "W3141")
 
 
 def cut(recipe: Recipe, model: Model, found: Sequence[Photo]) -> Iterator[Event]:

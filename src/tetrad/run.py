@@ -126,7 +126,9 @@ def ready(
         model,
         adapter,
         found,
-        Batches(samples, recipe.train.batch_size, recipe.train.seed),
+        Batches(
+            samples, recipe.train.batch_size, recipe.train.seed, recipe.train.steps * recipe.train.gradient_accumulation
+        ),
         Previews(recipe, [photo.caption for photo in found], folder),
         folder,
         Ema(learning(adapter), recipe.train.ema) if recipe.train.ema else None,

@@ -54,6 +54,19 @@ def test_few_samples_train_with_any_batch_size(count: int, batch_size: int) -> N
     assert sum(shown) == 2 * count and max(shown) == min(count, batch_size)
 
 
+def test_the_batches_of_a_shape_are_as_full_as_each_other() -> None:
+    batches = Batches([sample(number) for number in range(10)], 4, seed=3)
+    assert sorted(len(batches.plan(number)) for number in range(len(batches))) == [3, 3, 4]
+
+
+def test_captions_are_told_the_epoch_and_the_batch_they_are_for() -> None:
+    wording = Wording(dropout_epochs=2, tag_warmup=0.5)
+    shown = replace(sample(0), captions=Captions("a, b, c, d", wording=wording))
+    batches = Batches([shown] * 3, 1, seed=0, total=12)
+    captions = [batches.batch(number).captions[0] for number in range(12)]
+    assert captions == ["a", "a", "a, b", "", "", "", *["a, b, c, d"] * 3, "", "", ""]
+
+
 def test_a_plan_does_not_depend_on_what_was_asked_before() -> None:
     forwards = Batches(mixed(), 2, seed=5)
     expected = [forwards.plan(number) for number in range(40)]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tetrad.data.captions import Captions, Wording
+from tetrad.data.captions import Captions, Moment, Wording
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 
@@ -117,3 +117,16 @@ def test_the_longest_caption_is_as_long_as_any_that_is_drawn() -> None:
     )
     assert captions.longest == f"a photo of zkr, {TAGS}" and captions.plain == "zkr"
     assert max(map(len, drawn(captions))) == len(captions.longest)
+
+
+def test_tags_come_in_one_after_the_other_but_those_that_are_kept_are_there() -> None:
+    captions = Captions("zkr, a, b, c, d", wording=Wording(keep_tokens=1, tag_warmup=8, first_tags=2))
+    shown = [captions.draw(generator(0, 0, "caption"), Moment(batch=batch)) for batch in range(10)]
+    assert shown == [*["zkr, a, b"] * 4, *["zkr, a, b, c"] * 4, *["zkr, a, b, c, d"] * 2]
+    assert captions.plain == "zkr, a, b, c, d"
+
+
+def test_every_so_many_epochs_no_caption_is_shown() -> None:
+    captions = Captions("a cat", wording=Wording(dropout_epochs=3))
+    shown = [captions.draw(generator(0, 0, "caption"), Moment(epoch)) for epoch in range(1, 7)]
+    assert shown == ["a cat", "a cat", "", "a cat", "a cat", ""]

@@ -119,8 +119,8 @@ def test_kohyas_metadata_file_says_what_pictures_show(tmp_path: Path, name: str)
 
 
 @pytest.mark.parametrize("line,saying", [
-    ("random_crop = true", "random_crop has no effect here"),
-    ("color_aug = true\ntoken_warmup_step = 5", "color_aug, token_warmup_step have no effect here"),
+    ("random_crop = true", "random_crop has no effect here: each picture becomes a latent once, as it is, its middle"),
+    ("validation_seed = 1\ncustom_attributes = 5", "validation_seed, custom_attributes have no effect here"),
     ("num_repeat = 3", "num_repeat is no key of a dataset configuration; did you mean num_repeats?"),
     ("zzz = 3", "zzz is no key of a dataset configuration"),
     ("resolution = 512", "resolution has no effect where it stands; put it under [[datasets]]"),
@@ -137,7 +137,8 @@ def test_keys_that_are_not_followed_are_named(tmp_path: Path, line: str, saying:
     ("[[datasets]]\nsubsets = [1]", "E4171", "not only tables"), ("general = 1\ndatasets = []", "E4171", "general"),
     ("[[datasets]]\n[[datasets.subsets]]\nnum_repeats = 2", "E4171", r"datasets\[0\].subsets\[0\] has no image_dir"),
     (SUBSET + "num_repeats = 'x'", "E4171", r"subsets\[0\].num_repeats is 'x'; it must be a whole number"),
-    (SUBSET + "num_repeats = true", "E4171", "whole number"), (SUBSET + "num_repeats = 0", "E4171", "1 or more"),
+    (SUBSET + "num_repeats = true", "E4171", "whole number"), (SUBSET + "num_repeats = 0", "E4171", "from 1"),
+    (SUBSET + "num_repeats = 1000000000", "E4171", "to 10000"),
     (SUBSET + "shuffle_caption = 1", "E4171", "true or false"), (SUBSET + "image_dir = 'x'", "E4170", "overwrite"),
     (SUBSET + "caption_dropout_rate = 2", "E3103", "from 0 to 1"),
     ("[general]\nresolution = 5\n" + SUBSET, "E4171", "from 32"),

@@ -73,6 +73,7 @@ def test_a_picture_is_found_however_its_name_is_spelled(tmp_path: Path, name: st
     ("metadata.jsonl", "[" * 100_000, "E4153", "line 1 cannot"),
     ("metadata.jsonl", "[1, 2]", "E4153", "no object in braces"),
     ("metadata.csv", "name,text\na.png,x\n", "E4154", "has name, text but no file_name"),
+    ("metadata.csv", "a.png,a cat\n", "E4154", "its first line must name its columns"),
     ("metadata.csv", "file_name,label\na.png,x\n", "E4154", "has file_name, label but no text"),
     ("metadata.csv", "file_name,text\na.png,x\nb.png,y\nc.png,z\n", "E4155", r"\(b.png, c.png\) that it names are"),
     ("metadata.jsonl", lines({"file_name": "gone.png", "text": "x"}), "E4155", "picture gone.png that it names is not"),

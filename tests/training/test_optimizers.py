@@ -1,6 +1,7 @@
 """Optimizers by name, updates during the backward, and what saves memory."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import tiny
@@ -61,6 +62,24 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TetradError, match="pip install") as caught:
         made("adamw8bit", {"unet": [nn.Parameter(torch.zeros(1))]})
     assert caught.value.code == "E3134"
+
+
+def test_a_package_that_talks_while_it_is_imported_is_not_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bitsandbytes").mkdir()
+    noise = (
+        "import logging, sys, warnings\nprint(1)\nprint(2, file=sys.stderr)\nwarnings.warn('3')\nlogging.warning('4')"
+    )
+    (tmp_path / "bitsandbytes/__init__.py").write_text(noise)
+    (tmp_path / "bitsandbytes/optim.py").write_text("from torch.optim import AdamW as AdamW8bit")
+    for name in ("bitsandbytes", "bitsandbytes.optim"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made("adamw8bit", {"unet": [nn.Parameter(torch.zeros(1))]})
+    assert capsys.readouterr() == ("", "")
+    for name in ("bitsandbytes", "bitsandbytes.optim"):
+        monkeypatch.delitem(sys.modules, name)
 
 
 def learned(in_backward: bool = False, checkpointed: bool = False) -> tuple[list[float], dict[str, Tensor]]:

@@ -44,25 +44,34 @@ class JsonLines:
 
 
 class Lines:
-    """Plain lines on stderr: phases and notes at once, steps every ten seconds."""
+    """Plain lines on stderr: phases and notes at once, steps and what else takes long every ten seconds."""
 
     def __init__(self) -> None:
         self.last = 0.0
         self.pace = Pace()
+        self.phase = ("", 0)
 
     def __call__(self, event: "Event") -> None:
-        from tetrad.training.events import Phase, Trained
+        from tetrad.training.events import Phase, Progress, Trained
 
+        text, shown = sentence(event), True
         if isinstance(event, Phase):
-            self.pace = Pace()
-        if isinstance(event, Trained):
-            words = self.pace.words(event)
-            if time.monotonic() - self.last < LINE_EVERY and event.step not in (1, event.steps):
-                return
-            self.last = time.monotonic()
-            print(f"step {event.step}/{event.steps}  {words}", file=sys.stderr, flush=True)
-        elif text := sentence(event):
+            self.pace, self.phase, self.last = Pace(), (event.name, event.total), time.monotonic()
+        elif isinstance(event, Trained):
+            text = f"step {event.step}/{event.steps}  {self.pace.words(event)}"
+            shown = event.step in (1, event.steps) or self.due()
+        elif isinstance(event, Progress):
+            text = f"{self.phase[0]} {event.done}/{self.phase[1]}"
+            shown = self.due()
+        if text and shown:
             print(text, file=sys.stderr, flush=True)
+
+    def due(self) -> bool:
+        """Whether it is time for another line."""
+        late = time.monotonic() - self.last >= LINE_EVERY
+        if late:
+            self.last = time.monotonic()
+        return late
 
     def close(self) -> None: ...
 

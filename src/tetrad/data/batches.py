@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
+from itertools import cycle, islice, pairwise
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from tetrad.data.cache import Distribution
-from tetrad.data.captions import Captions
+from tetrad.data.captions import Captions, Moment
 from tetrad.data.folder import Photo
 from tetrad.data.images import framing
 from tetrad.diffusion.randomness import generator
@@ -90,14 +90,17 @@ class Batch:
 class Batches:
     """Endless batches, each a pure function of (seed, number), so that a resumed run sees what an unbroken one does.
 
-    An epoch shows every subject once for each of its repeats. A batch holds one shape only, so the last of each shape
-    may be smaller. Where there are priors each batch has as many of them beside it, taken in turn.
+    An epoch shows every subject once for each of its repeats. A batch holds one shape only, so not all can be full; the
+    pictures of a shape are spread evenly over as few as hold them, since a step is the mean of its batch and pictures
+    in a small one count for more. Where there are priors each batch has as many of them beside it, taken in turn.
+    `total` is how many batches the run has, for captions that change on the way.
     """
 
-    def __init__(self, samples: Sequence[Sample], batch_size: int, seed: int) -> None:
+    def __init__(self, samples: Sequence[Sample], batch_size: int, seed: int, total: int = 0) -> None:
         self.samples = samples
         self.batch_size = batch_size
         self.seed = seed
+        self.total = total
         self._subjects = buckets(samples, prior=False)
         self._priors = buckets(samples, prior=True)
         assert self._subjects and batch_size >= 1, (len(samples), batch_size)
@@ -158,9 +161,10 @@ class Batches:
         flips = torch.rand(len(chosen), generator=generator(self.seed, number, f"{purpose}flip")).tolist()
         views = [int(flip * len(sample.distributions)) for flip, sample in zip(flips, chosen, strict=True)]
         words = [generator(self.seed, number, f"{purpose}caption {place}") for place in range(len(chosen))]
+        moment = Moment(number // len(self) + 1, number, self.total)
         return Batch(
             latents=torch.stack([s.distributions[view].draw(rng) for s, view in zip(chosen, views, strict=True)]),
-            captions=tuple(sample.captions.draw(words) for sample, words in zip(chosen, words, strict=True)),
+            captions=tuple(sample.captions.draw(words, moment) for sample, words in zip(chosen, words, strict=True)),
             weight=torch.tensor([sample.weight for sample in chosen]),
             framing=framings(chosen),
             mask=masks(chosen, views),
@@ -180,16 +184,17 @@ class Batches:
     def _order(self, purpose: str, epoch: int, pools: list[list[int]]) -> list[list[int]]:
         """An epoch: each pool shuffled and cut into batches, then the batches shuffled.
 
-        The last cut of a pool is short, but of priors it is filled up from the pool's beginning.
+        Each batch of priors is full, so that there are enough for any of subjects: the pool's beginning is taken twice.
         """
         rng = generator(self.seed, epoch, purpose)
         cut: list[list[int]] = []
         for pool in pools:
             shuffled = [pool[i] for i in torch.randperm(len(pool), generator=rng).tolist()]
-            rest = cycle(shuffled) if pools is self._priors else ()
-            rows = [shuffled[i : i + self.batch_size] for i in range(0, len(shuffled), self.batch_size)]
-            rows[-1] += islice(rest, self.batch_size - len(rows[-1]))
-            cut += rows
+            parts = -(-len(shuffled) // self.batch_size)
+            if pools is self._priors:
+                shuffled = list(islice(cycle(shuffled), parts * self.batch_size))
+            bounds = [len(shuffled) * part // parts for part in range(parts + 1)]
+            cut += [shuffled[begin:end] for begin, end in pairwise(bounds)]
         return [cut[i] for i in torch.randperm(len(cut), generator=rng).tolist()]
 
 

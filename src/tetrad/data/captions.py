@@ -35,6 +35,15 @@ class Wording:
     )
     tag_dropout: float = option(0.0, "chance of each tag to be left out (caption_tag_dropout_rate)")
     dropout: float = option(0.0, "chance of a picture to be shown without any words (caption_dropout_rate)")
+    dropout_epochs: int = option(
+        0, "every so many epochs no picture is shown with words; 0 is off (caption_dropout_every_n_epochs)"
+    )
+    tag_warmup: float = option(
+        0.0,
+        "batches, or share of the run if below 1, in which tags that are not kept come in one after the other"
+        " (token_warmup_step)",
+    )
+    first_tags: int = option(1, "how many of them there are at the beginning of it (token_warmup_min)")
     separator: str = option(",", "what stands between tags (caption_separator)")
     secondary_separator: str = option(
         "", "tags joined by it are shuffled and left out together; it becomes the separator (secondary_separator)"
@@ -51,6 +60,12 @@ class Wording:
     def __post_init__(self) -> None:
         for key, share in (("tag_dropout", self.tag_dropout), ("dropout", self.dropout)):
             check(key, share, 0 <= share <= 1, "from 0 to 1; 0.1 is usual")
+        check("dropout_epochs", self.dropout_epochs, 0 <= self.dropout_epochs <= 1_000_000, "2 or more, or 0 for off")
+        check(
+            "dropout_epochs", self.dropout_epochs, self.dropout_epochs != 1, "2 or more, since 1 leaves no words at all"
+        )
+        check("tag_warmup", self.tag_warmup, 0 <= self.tag_warmup <= 1_000_000, "from 0 to 1000000")
+        check("first_tags", self.first_tags, 0 <= self.first_tags <= 1000, "from 0 to 1000")
         check("keep_tokens", self.keep_tokens, 0 <= self.keep_tokens <= 1000, "from 0 to 1000")
         check("separator", self.separator, self.separator.strip(), "a comma or another mark")
         try:
@@ -62,6 +77,18 @@ class Wording:
 def check(key: str, value: object, good: object, what: str) -> None:
     if not good:
         raise TetradError("E3103", f"data.captions.{key} must be {what}; it is {value!r}")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a picture is shown: some settings change on the way."""
+
+    epoch: int = 1  # from 1
+    batch: int = 0  # from 0
+    batches: int = 0  # in the whole run, where that is known
+
+
+FIRST = Moment()
 
 
 @dataclass(frozen=True)
@@ -79,11 +106,14 @@ class Captions:
         """What [name] becomes: the word, and what kind of thing it is where that was said."""
         return f"{self.word} {self.class_word}".strip()
 
-    def draw(self, rng: Generator) -> str:
-        """A caption, wholly decided by `rng`."""
-        if self.wording.dropout and chance(rng) < self.wording.dropout:
+    def draw(self, rng: Generator, moment: Moment = FIRST) -> str:
+        """A caption, wholly decided by `rng` and the moment."""
+        wording = self.wording
+        if wording.dropout_epochs and moment.epoch % wording.dropout_epochs == 0:
             return ""
-        return self.filled(pick(self.templates, rng), self._tags(self._words(rng), rng))
+        if wording.dropout and chance(rng) < wording.dropout:
+            return ""
+        return self.filled(pick(self.templates, rng), self._tags(self._words(rng), rng, moment))
 
     @property
     def plain(self) -> str:
@@ -116,12 +146,14 @@ class Captions:
             lines = [", ".join(line for line in lines if line)]
         return [text for line in lines if (text := " ".join(filter(None, (before, line, after))))]
 
-    def _tags(self, words: str, rng: Generator | None) -> str:
+    def _tags(self, words: str, rng: Generator | None, moment: Moment = FIRST) -> str:
         """Words with the tags between the kept ones shuffled and thinned; without `rng` only the marks go."""
         wording = self.wording
-        chosen = rng is not None and (wording.shuffle or wording.tag_dropout > 0)
+        chosen = rng is not None and (wording.shuffle or wording.tag_dropout > 0 or wording.tag_warmup > 0)
         if chosen or (wording.keep_separator and wording.keep_separator in words):
             first, middle, last = self._parted(words)
+            if rng is not None and wording.tag_warmup:
+                middle = middle[: self._there_by(moment, len(middle))]
             if rng is not None and wording.tag_dropout:
                 middle = [tag for tag in middle if chance(rng) >= wording.tag_dropout or self._has_word(tag)]
             if rng is not None and wording.shuffle:
@@ -131,6 +163,12 @@ class Captions:
         if wording.secondary_separator:
             words = words.replace(wording.secondary_separator, wording.separator)
         return words
+
+    def _there_by(self, moment: Moment, tags: int) -> int:
+        """How many of so many tags are shown already: the first few, then evenly more until the warm-up is over."""
+        least, warmup = self.wording.first_tags, self.wording.tag_warmup
+        last = warmup * moment.batches if warmup < 1 else warmup
+        return tags if moment.batch >= last else least + int(moment.batch * (tags - least) / last)
 
     def _parted(self, words: str) -> tuple[list[str], list[str], list[str]]:
         """The tags that stay in front, those that may move, those that stay behind."""

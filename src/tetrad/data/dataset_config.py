@@ -17,6 +17,7 @@ from tetrad.data.subsets import Subset
 from tetrad.errors import TetradError, naming
 
 LARGEST = 10_000_000  # bytes
+MOST_REPEATS = 10_000
 # kohya's key: its type, and our field where it has another name.
 WORDING = {
     "shuffle_caption": (bool, "shuffle"),
@@ -29,6 +30,9 @@ WORDING = {
     "caption_suffix": (str, "suffix"),
     "caption_dropout_rate": (float, "dropout"),
     "caption_tag_dropout_rate": (float, "tag_dropout"),
+    "caption_dropout_every_n_epochs": (int, "dropout_epochs"),
+    "token_warmup_step": (float, "tag_warmup"),
+    "token_warmup_min": (int, "first_tags"),
     "caption_extension": (str, "extension"),
 }
 SUBSET = {
@@ -55,13 +59,13 @@ WITHOUT_EFFECT: dict[str, object] = {
     "color_aug": False,
     "random_crop": False,
     "face_crop_aug_range": None,
-    "caption_dropout_every_n_epochs": 0,
-    "token_warmup_min": 1,
-    "token_warmup_step": 0,
     "custom_attributes": None,
     "cache_info": False,
     "conditioning_data_dir": None,
 }
+
+
+CHANGE_PICTURES = {"color_aug", "random_crop", "face_crop_aug_range"}
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,9 @@ def in_subset(path: Path, section: Section, folder: Path, given: Subset) -> List
     subset = replace(given, **fields, wording=replace(given.wording, **wording))
     if subset.prior:
         subset = replace(subset, word="")
-    if subset.repeats < 1:
-        raise TetradError("E4171", f"{section.place}.num_repeats is {subset.repeats}; it must be 1 or more")
+    if not 1 <= subset.repeats <= MOST_REPEATS:
+        reason = f"it must be from 1 to {MOST_REPEATS}"
+        raise TetradError("E4171", f"{section.place}.num_repeats is {subset.repeats}; {reason}")
     if tokens := section["class_tokens"]:
         subset = replace(subset.named(tokens), caption_source="class_tokens")
     if file := section["metadata_file"]:
@@ -197,7 +202,8 @@ def without_effect(content: Mapping[str, Any]) -> Iterator[str]:
     keys = [(level, name, value) for level, table in tables for name, value in table.items()]
     ignored = [name for _, name, value in keys if name in WITHOUT_EFFECT and WITHOUT_EFFECT[name] != value]
     if ignored := list(dict.fromkeys(ignored)):
-        yield f"{', '.join(ignored)} {'has' if len(ignored) == 1 else 'have'} no effect here"
+        why = ": each picture becomes a latent once, as it is, its middle" if CHANGE_PICTURES & set(ignored) else ""
+        yield f"{', '.join(ignored)} {'has' if len(ignored) == 1 else 'have'} no effect here{why}"
     known = [*TYPES, *OF_DATASET, *WITHOUT_EFFECT]
     for level, name in dict.fromkeys((level, name) for level, name, _ in keys):
         if name in ("general", "datasets", "subsets"):

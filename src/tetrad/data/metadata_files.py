@@ -77,7 +77,11 @@ def table(content: str) -> tuple[list[Mapping[str, Any]], list[tuple[str, str]]]
     header = content.partition("\n")[0]
     mark = max(",;\t", key=header.count)
     try:
-        return list(csv.DictReader(content.replace("\0", "").splitlines(keepends=True), delimiter=mark)), []
+        read = csv.DictReader(content.replace("\0", "").splitlines(keepends=True), delimiter=mark)
+        rows = list(read)
+        if not rows and read.fieldnames and not set(PICTURE_COLUMNS) & set(read.fieldnames):
+            return [], [("E4154", "its first line must name its columns, file_name and text, but does not")]
+        return list(rows), []
     except csv.Error as error:
         return [], [("E4153", f"it cannot be read as a table ({error}), so it was left out")]
 

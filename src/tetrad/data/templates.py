@@ -121,11 +121,12 @@ def check_named(chosen: str, word: str) -> None:
 
     Not chosen, "", is fine: the word is put in front of captions that lack it.
     """
-    if not chosen:
-        return
-    used = template(chosen)
-    for line in (*used.lines, *used.wordless):
-        if "[name]" not in line.lower() and not (word and contains(line, word)):
-            raise TetradError(
-                "E3141", f"the template line {line!r} of {chosen} has no [name], so the word would not learn from it"
-            )
+    if line := nameless(chosen, word):
+        raise TetradError("E3141", f"the template line {line!r} has no [name], so the word would learn nothing from it")
+
+
+def nameless(chosen: str, word: str) -> str:
+    """The first line of a template that does not say the word, if one does not."""
+    used = template(chosen) if chosen else Template((), ())
+    lines = (*used.lines, *used.wordless)
+    return next((line for line in lines if "[name]" not in line.lower() and not (word and contains(line, word))), "")

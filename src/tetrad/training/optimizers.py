@@ -1,6 +1,9 @@
 """What turns gradients into updates: a table of names people know."""
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any, Literal
 
 from torch import nn
@@ -46,12 +49,21 @@ def adamw_8bit(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
 
 def eight_bit() -> Any:
     try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
+        with silence():
+            from bitsandbytes.optim import AdamW8bit
+    except (ImportError, OSError, RuntimeError) as error:
         raise TetradError(
             "E3134", "adamw8bit needs the package bitsandbytes; pip install 'tetrad[bnb]', or choose adafactor"
         ) from error
     return AdamW8bit
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Nothing that is imported inside can speak: bitsandbytes tells of itself, and of what it did not find."""
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def adafactor(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
