@@ -7,6 +7,7 @@ from tetrad.errors import TetradError
 
 HERE = Path(__file__).parent
 MODEL = HERE / "model.safetensors"
+CARD = HERE / "MODEL_CARD.md"
 SAMPLES = ("subject", "person", "style")
 PREFIX = "builtin"
 

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import typer
 
-from tetrad.cli import advice, demo, generate, grid, train, vae
+from tetrad.cli import advice, demo, generate, grid, inspect, train, vae
 from tetrad.errors import TetradError
 
 # Set before any import of the libraries that read them: nothing is fetched, nothing chats on the terminal.
@@ -28,6 +28,7 @@ app.add_typer(train.app, name="train")
 app.command("generate")(generate.generate)
 app.command("recommend")(advice.recommend)
 app.command("probe")(advice.probe)
+app.command("inspect")(inspect.inspect)
 app.add_typer(vae.app, name="vae")
 app.command("grid")(grid.grid)
 

@@ -19,6 +19,7 @@ from tetrad.errors import TetradError
 from tetrad.formats import pickles
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+LEGACY_START = 0x100000  # where the bytes begin that the oldest hash is made of
 LARGEST_HEADER = 100_000_000  # safetensors' own limit
 # What a file that is no model begins with, and what a person should do about it.
 IMPOSTORS = {
@@ -56,6 +57,24 @@ def read(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> File:
         raise TetradError("E5002", f"{path} is damaged ({error}); get it again from where it came") from error
 
 
+def each(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a weight file, of a safetensors file one at a time, so that the largest takes little memory.
+
+    Raises what `read` raises.
+    """
+    beginning = first_bytes(path)
+    if path.suffix.lower() in PICKLES and not looks_like_safetensors(beginning):
+        yield from pickles.read(path)[0].items()
+        return
+    check_safetensors(path, beginning)
+    try:
+        with safe_open(str(path), framework="pt") as opened:
+            for name in opened.keys():
+                yield name, opened.get_tensor(name)
+    except SafetensorError as error:
+        raise TetradError("E5002", f"{path} is damaged ({error}); get it again from where it came") from error
+
+
 def metadata(path: Path) -> dict[str, str]:
     """What a safetensors file says of itself, its tensors unread; nothing where the file cannot be read."""
     try:
@@ -63,6 +82,13 @@ def metadata(path: Path) -> dict[str, str]:
             return dict(opened.metadata() or {})
     except (SafetensorError, OSError):
         return {}
+
+
+def said(path: Path) -> dict[str, str]:
+    """What a weight file of either kind says of itself beside its tensors.  What `read` raises, of a pickle."""
+    if path.suffix.lower() in PICKLES and not looks_like_safetensors(first_bytes(path)):
+        return pickles.read(path)[1]
+    return metadata(path)
 
 
 def names(path: Path) -> list[str]:
@@ -237,7 +263,7 @@ def data_hash(tensors: Mapping[str, Tensor]) -> str:
 
 def legacy_hash(content: bytes) -> str:
     """The first 8 hex digits of sha256 over 64 KiB at 1 MiB, the oldest name of a file; of nothing in a small one."""
-    return hashlib.sha256(content[0x100000 : 0x100000 + 0x10000]).hexdigest()[:8]
+    return hashlib.sha256(content[LEGACY_START : LEGACY_START + 0x10000]).hexdigest()[:8]
 
 
 def file_hash(path: Path) -> str:

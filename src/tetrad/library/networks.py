@@ -1,10 +1,9 @@
 """What was learned: read from a file and fitted to a model, or written and read back."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
 
 from tetrad.errors import TetradError, naming
 from tetrad.formats import a1111, described, files, kohya, ldm, peft, sniff
@@ -22,6 +21,10 @@ Metadata = Mapping[str, str]
 Found = tuple[Weights, list[str]]  # what a file holds for a model, and its keys that mean nothing to it
 
 
+SECOND_TEXT = ("lora_te2_", "text_encoder_2.")
+CROSS = re.compile(
+    r"attn2[._](to_k|processor\.to_k_lora)[._](lora_down|lora_A|lora\.down|lora_linear_layer\.down|down)\b.*weight$"
+)
 TEXT_WIDTHS = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "Stable Diffusion XL"}
 
 
@@ -119,7 +122,7 @@ def encode_kohya(weights: Weights, model: Model, metadata: Metadata) -> File:
 
 def decode_kohya(file: File, model: Model) -> Found:
     """A kohya LoRA; E5102 where it says that it is for another family."""
-    base = family_of_lora(file.metadata, file.tensors)
+    base = family_of_lora(file.metadata, {name: tensor.shape for name, tensor in file.tensors.items()})
     if base not in (None, model.title):
         advice = f"give a {base} checkpoint with --model, or train this LoRA again on {model.title}"
         raise TetradError("E5102", f"this is a LoRA for {base}, but {model.name} is {model.title}; {advice}")
@@ -135,16 +138,16 @@ def decode_peft(file: File, model: Model) -> Found:
     return peft.decode(file.tensors, [layer for layer, _ in layers(model)], file.metadata)
 
 
-def family_of_lora(metadata: Metadata, tensors: Mapping[str, Tensor]) -> str | None:
+def family_of_lora(metadata: Metadata, shapes: Mapping[str, Sequence[int]]) -> str | None:
     """The family a LoRA says it is for, else the one whose text is as wide as what its cross-attention reads."""
     base = metadata.get("ss_base_model_version", "")
-    if base.startswith("sdxl") or any(name.startswith("lora_te2_") for name in tensors):
+    if base.startswith("sdxl") or any(name.startswith(SECOND_TEXT) for name in shapes):
         return "Stable Diffusion XL"
     if metadata.get("ss_v2") == "True":
         return "Stable Diffusion 2"
     if base.startswith("sd_v1"):
         return "Stable Diffusion 1"
-    read = (down.shape[1] for name, down in tensors.items() if name.endswith("attn2_to_k.lora_down.weight"))
+    read = (shape[1] for name, shape in shapes.items() if CROSS.search(name) and len(shape) > 1)
     return TEXT_WIDTHS.get(next(read, 0))
 
 

@@ -1,6 +1,6 @@
 """What every model family gives the rest of the program."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -67,6 +67,10 @@ class Model(Protocol):
     vae: Vae
     texts: Sequence[TextEncoder]
     reading: Reading  # how texts are read, replaceable
+
+    @classmethod
+    def predicts(cls, metadata: Mapping[str, str], prediction: str = "") -> "Told | None":
+        """What a file of such metadata predicts, `prediction` for who knows better; None where it must be measured."""
 
     @classmethod
     def build(cls, weights: Weights, name: str, prediction: str = "", vae: Weights | None = None) -> "Model":

@@ -80,6 +80,11 @@ class StableDiffusion:
         }
 
     @classmethod
+    def predicts(cls, metadata: Mapping[str, str], prediction: str = "") -> Told | None:
+        """What a file of such metadata predicts, and how we know; E5013 for a prediction nobody knows."""
+        return told(prediction, metadata, cls.usual)
+
+    @classmethod
     def build(cls, weights: Weights, name: str, prediction: str = "", vae: Weights | None = None) -> Self:
         """The networks, shaped by the tensors and filled with them, in float32; the VAE another one where it is given.
 
@@ -103,7 +108,7 @@ class StableDiffusion:
             raise TetradError("E5009", f"{what}; the file is damaged or of another family") from error
         for part, network in networks.items():
             shapes.fill(network, tensors[part], f"the {part} of {name}")
-        known = told(prediction, weights.metadata, cls.usual)
+        known = cls.predicts(weights.metadata, prediction)
         resolution = int(weights.metadata.get("modelspec.resolution", "0").partition("x")[0])
         model = cls(name, networks, known or Told("epsilon", ""), resolution, about)
         return model if known else cls(name, networks, measured(model), resolution, about)
