@@ -233,6 +233,22 @@ def test_what_was_learned_is_kept_when_training_breaks_off(
     assert learned(next(folders[-1].glob("*.safetensors")))
 
 
+def test_what_was_saved_just_before_training_breaks_off_is_not_saved_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = runs.training_steps
+
+    def breaking(*arguments: Any, **settings: Any) -> Iterator[Any]:
+        yield next(real(*arguments, **settings))
+        raise TetradError("E7001", "the loss is no longer a number")
+
+    monkeypatch.setattr(runs, "training_steps", breaking)
+    asked = of_kind(place, "dreambooth", "twice", save__spelling="diffusers", save__every=1, train__steps=2)
+    with pytest.raises(TetradError, match=r"kept in .*twice-step00000001, and") as caught:
+        done(train(asked))
+    assert caught.value.code == "E7001"
+
+
 def test_another_error_is_not_mistaken_for_one_of_memory(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaking(*arguments: Any, **settings: Any) -> Iterator[Any]:
         raise RuntimeError("a bug")

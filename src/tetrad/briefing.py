@@ -11,7 +11,7 @@ from tetrad.recipe import Recipe, Train
 from tetrad.training import device
 from tetrad.training.dry_step import dry_step
 from tetrad.training.events import Note
-from tetrad.training.memory import cheapest, human, memory
+from tetrad.training.memory import SINGLE, cheapest, human, memory
 from tetrad.training.schedules import ENDS_EARLY, Schedule, is_plain
 
 NO_EFFECT, ONLY_FOR_V, TOO_LITTLE = "W3132", "W3133", "W6001"
@@ -82,10 +82,11 @@ def fitted(recipe: Recipe, model: Model, place: device.Device) -> tuple[Recipe, 
         return replace(recipe, train=replace(train, gradient_checkpointing=bool(train.gradient_checkpointing))), []
     step = dry_step(model, recipe.method, side, side, train.batch_size)
     there = device.free(place.device)
+    average = SINGLE * sum(shape.numel() for shape in step.learned) if train.ema else 0
 
     def needed(checkpointed: bool) -> int:
         settings = {"in_backward": train.fused_backward, "checkpointed": checkpointed}
-        return memory(step, place.device, place.dtype, train.optimizer, **settings).total
+        return memory(step, place.device, place.dtype, train.optimizer, **settings).total + average
 
     asked = train.gradient_checkpointing
     checkpointed = 0 < there < needed(False) if asked is None else asked
@@ -96,6 +97,6 @@ def fitted(recipe: Recipe, model: Model, place: device.Device) -> tuple[Recipe, 
     recipe = replace(recipe, train=replace(train, gradient_checkpointing=checkpointed))
     if not 0 < there < needed(checkpointed):
         return recipe, [Note("; ".join(found))]
-    savers, least = cheapest(step, place.device, place.dtype, there)
+    savers, least = cheapest(step, place.device, place.dtype, max(1, there - average))
     found.append(f"it may run out; {' '.join(savers.flags)} takes {human(least)}, a smaller batch or resolution less")
     return recipe, [Note("; ".join(found), TOO_LITTLE)]

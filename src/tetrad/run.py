@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from tetrad import briefing, library, pictures, plan, priors
@@ -31,6 +30,7 @@ from tetrad.training.ema import Ema
 from tetrad.training.events import Event, Finished, Note, Phase, Saved, Trained
 from tetrad.training.folder import RunFolder
 from tetrad.training.loop import Step, training_steps
+from tetrad.training.memory import explained
 from tetrad.training.remember import Remembered
 from tetrad.training.schedules import Schedule
 from tetrad.training.step import Condition
@@ -188,19 +188,13 @@ def broken_off(run: Run, step: int, error: Exception) -> Iterator[Event]:
         raise error
     kept = ""
     if step > run.before:
-        result = saved(run, step, run.folder.result(step))
-        yield result
-        kept = f"; what was learned by step {step} is kept in {result.path}, and --continue goes on from it"
+        path = next(run.folder.path.glob(f"{run.folder.result(step).name}*"), None)  # saved on the way, just before
+        if path is None:
+            result = saved(run, step, run.folder.result(step))
+            yield result
+            path = result.path
+        kept = f"; what was learned by step {step} is kept in {path}, and --continue goes on from it"
     raise TetradError(told.code, f"{told.message}{kept}") from error
-
-
-def explained(error: Exception) -> Exception:
-    """E6001 where an error says that there is no memory left, else the error as it is."""
-    short = isinstance(error, MemoryError | torch.OutOfMemoryError) or "memory" in str(error)
-    if isinstance(error, TetradError) or not short:
-        return error
-    ways = "--batch-size 1, --set train.gradient_checkpointing=true, or a smaller data.resolution"
-    return TetradError("E6001", f"there is not enough memory for a step; {ways} would need less")
 
 
 def drawn(run: Run, step: int) -> Iterator[Event]:

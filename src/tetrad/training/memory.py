@@ -6,6 +6,7 @@ from math import prod
 
 import torch
 
+from tetrad.errors import TetradError
 from tetrad.training.dry_step import DryStep
 from tetrad.training.optimizers import Name
 
@@ -127,3 +128,13 @@ def human(size: int) -> str:
         if size >= bytes_:
             return f"{size / bytes_:.1f} {unit}"
     return f"{size} B"
+
+
+def explained(error: Exception) -> Exception:
+    """E6001 where an error says that there is no memory left, else the error as it is."""
+    said = any(words in str(error) for words in ("out of memory", "not enough memory", "allocate memory"))
+    short = isinstance(error, MemoryError | torch.OutOfMemoryError) or said
+    if isinstance(error, TetradError) or not short:
+        return error
+    ways = "--batch-size 1, --set train.gradient_checkpointing=true, or a smaller data.resolution"
+    return TetradError("E6001", f"there is not enough memory for a step; {ways} would need less")
