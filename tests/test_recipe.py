@@ -65,6 +65,19 @@ def test_what_cannot_be_right_is_one_sentence(values: dict[str, Any], code: str,
     assert words in error.message and "\n" not in error.message
 
 
+def test_one_value_is_a_list_of_one_and_numbers_may_be_a_text() -> None:
+    hypernetwork = {"kind": "hypernetwork", "dropout": 0.3, "sizes": 64, "structure": "1, 1.5,1"}
+    recipe = recipes.built({"method": hypernetwork, "sample": {"prompts": "a fox, in snow"}})
+    assert vars(recipe.method).items() >= {"dropout": (0.3,), "sizes": (64,), "structure": (1, 1.5, 1)}.items()
+    assert recipe.sample.prompts == ("a fox, in snow",)
+
+
+def test_no_rate_for_the_text_encoder_and_what_only_programs_set() -> None:
+    assert recipes.built({"train": {"text_encoder_learning_rate": 0}}).train.text_encoder_learning_rate == 0
+    assert refused({"method": {"kind": "textual-inversion", "word": "zkr"}}).code == "E3101"
+    assert refused({"train": {"fused_backward": True, "gradient_accumulation": 2}}).code == "E3133"
+
+
 def test_a_flag_and_set_go_to_the_same_place() -> None:
     values: dict[str, Any] = {"train": {"steps": 1}}
     recipes.put(values, "train.steps", 2)

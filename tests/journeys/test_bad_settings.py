@@ -28,7 +28,7 @@ from places import Place
         ("train.learning_rate=5", "E3103", "5"),
         ("train.learning_rate=nan", "E3103", "nan"),
         ("train.learning_rate=inf", "E3103", "inf"),
-        ("train.text_encoder_learning_rate=0", "E3103", "text_encoder_learning_rate"),
+        ("train.text_encoder_learning_rate=-1", "E3103", "text_encoder_learning_rate"),
         ("train.schedule='round'", "E3102", "train.schedule"),
         ("train.batch_size=1000", "E3103", "train.batch_size"),
         ("train.device='quantum'", "E8001", "quantum"),
