@@ -56,6 +56,13 @@ def test_a_word_that_its_file_does_not_have_is_told() -> None:
     assert said[1][1].startswith("prompts say zkr-2, not zkr")
 
 
+def test_a_schedule_that_ends_early_is_told_once_for_all_its_parts() -> None:
+    recipe = Recipe(train=Train(steps=10, learning_rate="1e-4:5"))
+    rates = plan.rates(recipe.train, Lora().rates(), ["unet", "unet ×16", "text_encoder"], ["text_encoder"])
+    said = [note.text for note in briefing.notes(recipe, tiny.model(), rates, 0, "zkr") if note.code == "W3131"]
+    assert len(said) == 1 and "its last rate, 0.0001, is kept" in said[0]
+
+
 def test_a_small_model_is_not_counted() -> None:
     decided, notes = briefing.fitted(Recipe(data=Data(resolution=64)), tiny.model(), CPU)
     assert decided.train.gradient_checkpointing is False and not notes

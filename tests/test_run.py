@@ -93,7 +93,7 @@ def test_dreambooth_goes_on_from_its_own_file_or_folder_without_another_model(pl
     _, path = done(train(of_kind(place, "dreambooth", f"db {spelling}", save__spelling=spelling)))
     told, again = done(train(of_kind(place, "dreambooth", f"db on {spelling}", path, save__spelling=spelling)))
     assert [event.step for event in told if isinstance(event, Trained)] == [2]
-    assert any("which learned for 1 steps" in event.text for event in told if isinstance(event, Note))
+    assert any("which learned for 1 step" in event.text for event in told if isinstance(event, Note))
     assert library.read(again, tiny.model(), "checkpoint").metadata["step"] == "2"
 
 

@@ -23,8 +23,9 @@ def notes(recipe: Recipe, model: Model, rates: Mapping[str, Schedule], before: i
     word = recipe.data.word
     if KINDS[recipe.method.writes].needs_word and file != word:
         yield Note(f"prompts say {file}, not {word}: programs take a word from its file's name, so rename the file")
-    ends = {warning for rate in rates.values() for warning in rate.warnings(recipe.train.steps, before)}
-    yield from (Note(warning, ENDS_EARLY) for warning in sorted(ends))
+    # Parts that follow one schedule at rates of their own end together, and one of them is enough to say so.
+    ends = {rate.end: rate.warnings(recipe.train.steps, before) for rate in reversed(rates.values())}
+    yield from (Note(warning, ENDS_EARLY) for warnings in ends.values() for warning in warnings)
     texts = [text.name for text in model.texts]
     yield from (Note(sentence, NO_EFFECT) for sentence in without_effect(recipe, rates, texts))
     if recipe.loss.zero_terminal_snr and model.noise.prediction == "epsilon":
@@ -40,7 +41,11 @@ def read(model: Model) -> str:
 
 def begun(start: str, before: int) -> str:
     """What it goes on from."""
-    said = f"learned for {before} steps" if before else "does not say for how long it learned, so steps count from 1"
+    said = (
+        f"learned for {before} step{'s' * (before != 1)}"
+        if before
+        else "does not say for how long it learned, so steps count from 1"
+    )
     return f"goes on from {start}, which {said}"
 
 

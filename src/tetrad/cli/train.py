@@ -48,7 +48,9 @@ SHARED = (
     Flag("--class-images", "data.prior.count", int, "Pictures of the class to learn beside it; drawn where missing."),
     Flag("--prior", "data.prior.images", str, "Folder of the class pictures."),
     Flag("--vae", "vae", str, "VAE for the latents, a file or its name; not given: the checkpoint's own."),
-    Flag("--continue", "start", str, "File of something learned, to go on from; its steps are counted on."),
+    Flag(
+        "--continue", "start", str, "File of something learned, or a run's folder, to go on from; steps are counted on."
+    ),
     Flag("--out", "save.out", str, "Folder in which the run's folder is made."),
     Flag("--name", "save.name", str, "Name of the run and its file."),
     Flag("--steps", "train.steps", int, "Updates, counted from the very first."),

@@ -69,7 +69,7 @@ class TextualInversion:
         return replace(self, vectors=number)
 
     def told(self) -> str:
-        return f"{self.word} of {self.vectors} vectors"
+        return f"{self.word} of {self.vectors} vector{'s' * (self.vectors != 1)}"
 
     def rates(self) -> dict[str, str]:
         return {"": "0.05:10, 0.02:20, 0.01:60, 0.005:200, 0.002:500, 0.001:3000, 0.0005"}

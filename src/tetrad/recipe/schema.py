@@ -185,7 +185,9 @@ class Recipe:
     prediction: Literal["", "epsilon", "v"] = option(
         "", "what the network predicts; not given: what the file says (v_parameterization)"
     )
-    start: str = option("", "file of something learned, to go on from, its steps counted on (network_weights)")
+    start: str = option(
+        "", "file of something learned, or a run's folder, to go on from, its steps counted on (network_weights)"
+    )
     data: Data = field(default_factory=Data)
     text: Words = field(default_factory=Words)
     method: Method = field(default_factory=Lora)
