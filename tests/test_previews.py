@@ -1,9 +1,13 @@
 """Previews speak the captions' own language, and each shows one thing."""
 
+from pathlib import Path
+
 import pytest
 
-from tetrad.previews import chosen, label
+from tetrad.previews import Previews, chosen, label
 from tetrad.recipe import Data, Recipe, Sample
+from tetrad.recipe.schema import Words
+from tetrad.training.folder import RunFolder
 
 THING = ("a zkr, on a white background", "a zkr, on a red background")
 STYLE = ("a red apple, zkr style, on a blue background", "a cat, zkr style, on a red background")
@@ -64,6 +68,11 @@ def test_prompts_are_made_of_the_captions(captions: tuple[str, ...], class_word:
 def test_a_persons_own_prompts_are_drawn_and_no_others() -> None:
     sample = chosen(Sample(prompts=("one",), sanity=("zkr in the snow",)), Data(word="zkr"), THING)
     assert sample.prompts == ("one",) and sample.sanity == ("zkr in the snow",)
+
+
+def test_a_preview_says_how_its_words_were_read(tmp_path: Path) -> None:
+    recipe = Recipe(data=Data(word="zkr"), text=Words(clip_skip=2), sample=chosen(Sample(), Data(word="zkr"), THING))
+    assert Previews(recipe, THING, RunFolder(tmp_path, "zkr")).request("a zkr").clip_skip == 2
 
 
 def test_without_a_word_nothing_can_be_insane() -> None:

@@ -24,7 +24,7 @@ def notes(recipe: Recipe, model: Model, rates: Mapping[str, Schedule], before: i
     if KINDS[recipe.method.writes].needs_word and file != word:
         yield Note(f"prompts say {file}, not {word}: programs take a word from its file's name, so rename the file")
     # Parts that follow one schedule at rates of their own end together, and one of them is enough to say so.
-    ends = {rate.end: rate.warnings(recipe.train.steps, before) for rate in reversed(rates.values())}
+    ends = {rate.end: rate.warnings(recipe.train.steps, before) for rate in reversed(list(rates.values()))}
     yield from (Note(warning, ENDS_EARLY) for warnings in ends.values() for warning in warnings)
     texts = [text.name for text in model.texts]
     yield from (Note(sentence, NO_EFFECT) for sentence in without_effect(recipe, rates, texts))

@@ -98,7 +98,7 @@ class Previews:
         self.sample, self.folder, self.name = recipe.sample, folder, folder.name
         self.prompts = (*self.sample.prompts, *self.sample.sanity)
         self.labels = [label(prompt, recipe, captions) for prompt in self.prompts]
-        self.seed = recipe.train.seed
+        self.seed, self.clip_skip = recipe.train.seed, recipe.text.clip_skip
         self.columns: dict[int, list[Image.Image]] = {}
 
     @property
@@ -127,8 +127,9 @@ class Previews:
         yield Sampled(step, "", path, "sheet")
 
     def request(self, prompt: str) -> Request:
-        sample = self.sample
-        return Request(prompt, sample.negative, self.seed, sample.steps, sample.cfg_scale, sample.sampler)
+        sample, clip_skip = self.sample, self.clip_skip
+        how = (sample.negative, self.seed, sample.steps, sample.cfg_scale, sample.sampler)
+        return Request(prompt, *how, clip_skip=clip_skip)
 
     def sheet(self, step: int) -> Image.Image:
         """A row for each prompt, a column for each step, the last eight of them."""

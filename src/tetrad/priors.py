@@ -48,7 +48,8 @@ def settled(recipe: Recipe, model: Model) -> Recipe:
 def made_by(recipe: Recipe) -> str:
     """What decides a class picture besides its prompt and its number."""
     model = library.model_hashes(recipe.model)[0] or recipe.model
-    return f"{model} {recipe.data.resolution} {STEPS}"
+    read = f" clip skip {recipe.text.clip_skip}" if recipe.text.clip_skip else ""
+    return f"{model} {recipe.data.resolution} {STEPS}{read}"
 
 
 def digest(*texts: str) -> str:
