@@ -186,6 +186,11 @@ def test_two_files_of_one_name_are_refused_unless_they_are_copies(home: Path, tm
         files(where, "<lora:ink>")
     assert caught.value.code == "E5101"
     assert files(where, "<lora:b/ink>") == ["ink"]
+    for place in ("a", "b"):
+        (tmp_path / place / "whole").mkdir()
+        (tmp_path / place / "whole" / "model_index.json").write_text("{}")
+    with pytest.raises(TetradError, match="both called whole"):
+        library.find("checkpoint", "whole", {"checkpoint": (tmp_path,)})
 
 
 def test_a_lora_that_has_another_name_here_is_known_by_its_hash(home: Path) -> None:

@@ -8,7 +8,7 @@ from tetrad.diffusion.guidance import guided, rescaled
 from tetrad.diffusion.noise import DDPM, corrupt, scaled_linear, snr, zero_terminal
 from tetrad.diffusion.objective import MinSnr, Offset, gaussian
 from tetrad.diffusion.randomness import generator, stratified
-from tetrad.diffusion.samplers import SAMPLERS, sample, scheduler
+from tetrad.diffusion.samplers import SAMPLERS, check_sampler, sample, scheduler
 
 NOISES = [DDPM(scaled_linear()), DDPM(scaled_linear(), "v")]
 
@@ -40,6 +40,21 @@ def test_sampling_gaussian_data_gives_its_spread(noise: DDPM, name: str) -> None
     *_, z = sample(solver, ideal, start, 100, rng)
     # 8,192 numbers know their spread to 0.003; the rest is the samplers' own error at 100 steps, which halves at 300.
     assert abs(z.std().item() - spread) < 0.045
+
+
+@pytest.mark.parametrize(
+    "theirs,ours",
+    [
+        ("dpmpp_2m_sde karras", "DPM++ 2M SDE Karras"),
+        ("euler_ancestral", "Euler a"),
+        ("uni_pc", "UniPC"),
+        ("dpm_2_ancestral", "DPM2 a"),
+        ("  EULER   A ", "Euler a"),
+        ("Heun Align Your Steps", "Heun AYS"),
+    ],
+)
+def test_samplers_are_known_by_other_tools_names(theirs: str, ours: str) -> None:
+    assert check_sampler(theirs) == ours
 
 
 @pytest.mark.parametrize("name", list(SAMPLERS))

@@ -111,6 +111,17 @@ def test_a_grid_that_would_show_nothing_is_refused(texts: tuple[str, ...], code:
     assert caught.value.code == code
 
 
+def test_a_side_may_have_several_axes() -> None:
+    texts = ("prompt: a; b; Seed: 1, 2", "steps: 3")
+    sides = [axes.together([axis(each) for each in axes.parted(text)]) for text in texts]
+    assert [value.words for value in sides[0].values] == ["a; b, seed 1", "a; b, seed 2"]
+    ((row,),) = axes.crossings(CELL, (sides[0], sides[1], axes.NOTHING), lambda cell: cell)
+    drawn = [(cell.request.prompt, cell.request.seed, cell.request.steps) for cell in row]
+    assert drawn == [("a; b", 1, 3), ("a; b", 2, 3)]
+    with pytest.raises(TetradError, match='two axes of this grid are "seed"'):
+        axes.crossings(CELL, (sides[0], axis("seed: 4, 5"), axes.NOTHING), lambda cell: cell)
+
+
 def test_without_networks_an_embeddings_name_is_mere_words() -> None:
     assert [cell.embeddings for cell in along("networks: without, with")] == [False, True]
 

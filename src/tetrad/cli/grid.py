@@ -33,7 +33,7 @@ EXAMPLES = 'like "steps: 10, 20, 30"; also seed, cfg scale, sampler, prompt-sr, 
 def grid(
     prompt: Annotated[str, typer.Argument(help="What to draw, with the networks it asks for.")],
     x: Annotated[str, typer.Option(help=f"What changes from column to column, {EXAMPLES}")] = "networks: without, with",
-    y: Annotated[str, typer.Option(help="What changes from row to row.")] = "",
+    y: Annotated[str, typer.Option(help="What changes from row to row; of several axes: prompt: a, b; seed: 1-3")] = "",
     z: Annotated[str, typer.Option(help="What changes from one such sheet to the next below it.")] = "",
     model: Annotated[str, typer.Option(help="Checkpoint, its name in --models-dir, folder, or builtin.")] = "builtin",
     models_dir: ModelsDir = None,
@@ -93,11 +93,16 @@ LETTERS = "W3204"
 
 
 def side(text: str, where: Any) -> "Axis":
+    """What changes along a side: an axis, or several with semicolons between."""
+    from tetrad.generation import axes
+
+    return axes.together([single(each, where) for each in axes.parted(text)]) if text else axes.NOTHING
+
+
+def single(text: str, where: Any) -> "Axis":
     """An axis; `run: NAME` is what a run in the folder of LoRAs saved on its way, step by step."""
     from tetrad.generation import axes
 
-    if not text:
-        return axes.NOTHING
     name, _, rest = text.partition(":")
     if name.strip().lower() != "run":
         return axes.axis(text)

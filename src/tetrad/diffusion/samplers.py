@@ -53,6 +53,8 @@ SPACINGS: dict[str, dict[str, object]] = {
     "Exponential": {"use_exponential_sigmas": True},
     "AYS": {"use_karras_sigmas": True},  # Align Your Steps; its own numbers go in Karras' place  [Sabour et al. 2024]
 }
+# How ComfyUI, k-diffusion and kohya say what A1111 says otherwise.
+ELSEWHERE = {"dpmpp": "dpm++", "ancestral": "a", "uni pc": "unipc", "dpm 2": "dpm2", "align your steps": "ays"}
 UNSPACED = ("DDIM", "LCM")  # they go by times and have no noise levels to place
 SAMPLERS = {
     f"{name} {spacing}".strip(): (name, spacing)
@@ -67,9 +69,11 @@ SMALLEST = 2.0**-24  # stands for an ᾱ of zero, whose noise level would be inf
 
 
 def check_sampler(name: str) -> str:
-    """A sampler's name as the table spells it; `name` in any case.  E3201 for a name nobody knows."""
+    """A sampler's name as the table spells it; `name` in any case, or as ComfyUI has it.  E3201 for an unknown one."""
     known = {key.lower(): key for key in SAMPLERS}
-    asked = " ".join(name.lower().split())
+    asked = " ".join(name.lower().replace("_", " ").split())
+    for theirs, ours in ELSEWHERE.items():
+        asked = asked.replace(theirs, ours)
     if asked not in known:
         near = difflib.get_close_matches(asked, known, n=1)
         meant = f"did you mean {known[near[0]]!r}? Else " if near else ""

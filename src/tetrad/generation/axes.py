@@ -1,22 +1,20 @@
 """The axes of a grid: `steps: 10, 20, 30` and what each value does to a request."""
 
-import csv
 import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from tetrad.diffusion.samplers import check_sampler
 from tetrad.errors import TetradError
 from tetrad.generation.prompts import KINDS, NETWORK
+from tetrad.generation.ranges import MOST, numbers, values
 from tetrad.generation.request import Request, any_seed
 
-STEPPED = re.compile(r"(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*\(\s*([+-]?[\d.]+)\s*\)")  # 10-30 (+10)
-COUNTED = re.compile(r"(-?[\d.]+)\s*-\s*(-?[\d.]+)\s*\[\s*(\d+)\s*\]")  # 0-1 [5]
-RANGE = re.compile(r"(\d+)\s*-\s*(\d+)")  # 1-4
-MOST = 100  # values of an axis
 MOST_PICTURES = 1000  # of a grid
+TIMES = " × "  # between the names of axes along one side
 OF_NETWORKS = ("strength", "networks")  # axes that need some in the prompt
 
 
@@ -40,6 +38,7 @@ class Value:
     words: str
     change: Change
     rank: int = 0
+    parts: tuple["Value", ...] = ()  # of which it is made, where it is one of several axes along one side
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def crossings(start: Cell, axes: tuple[Axis, Axis, Axis], settled: Change) -> Ce
 
     E3241 where there are too many, where two axes are one, or where an axis changes nothing.
     """
-    names = [axis.name for axis in axes if axis.name]
+    names = [name for axis in axes if axis.name for name in axis.name.split(TIMES)]
     if twice := next((name for name in names if names.count(name) > 1), ""):
         raise TetradError("E3241", f'two axes of this grid are "{twice}", and a picture can have one value of it')
     right, across, down = (axis.values for axis in axes)
@@ -80,9 +79,25 @@ def crossings(start: Cell, axes: tuple[Axis, Axis, Axis], settled: Change) -> Ce
 
 def crossed(cell: Cell, *values: Value) -> Cell:
     """A cell under a value of each axis, in the order of AXES: a strength is for the network that is named there."""
-    for value in sorted(values, key=lambda each: each.rank):
+    single = [part for value in values for part in value.parts or (value,)]
+    for value in sorted(single, key=lambda each: each.rank):
         cell = value.change(cell)
     return cell
+
+
+def parted(text: str) -> list[str]:
+    """The axes along one side, `prompt: a, b; seed: 1, 2`, each as it is typed."""
+    names = "|".join(name.replace(" ", "[ _-]") for name in (*AXES, "run"))
+    return re.split(rf"\s*;\s*(?=(?:{names})\s*:)", text, flags=re.IGNORECASE)
+
+
+def together(along: Sequence[Axis]) -> Axis:
+    """Several axes along one side: every crossing of their values, the last changing first."""
+    if len(along) == 1:
+        return along[0]
+    crossings = product(*(axis.values for axis in along))
+    made = [Value(", ".join(each.words for each in parts), lambda cell: cell, parts=parts) for parts in crossings]
+    return Axis(TIMES.join(axis.name for axis in along), tuple(made))
 
 
 def axis(text: str) -> Axis:
@@ -103,36 +118,6 @@ def axis(text: str) -> Axis:
     return Axis(
         name, tuple(Value(label if name in TOLD else f"{name} {label}", change, rank) for label, change in made)
     )
-
-
-def values(text: str) -> list[str]:
-    """Values between commas; one with commas in it stands in quotes."""
-    (row,) = csv.reader([" ".join(text.split())], skipinitialspace=True)
-    return [value.strip() for value in row if value.strip()]
-
-
-def numbers(texts: Sequence[str], kind: type) -> list[Any]:
-    """Numbers, `1-4`, `10-30 (+10)` and `0-1 [5]` as A1111 writes ranges.  E3241 for what is none."""
-    found: list[Any] = []
-    for text in texts:
-        try:
-            if match := STEPPED.fullmatch(text):
-                first, last, step = map(float, match.groups())
-                count = int((last - first) / step + 1e-6) + 1 if step else 0
-                found += [kind(round(first + number * step, 9)) for number in range(min(max(count, 0), MOST + 1))]
-            elif match := COUNTED.fullmatch(text):
-                first, last, count = float(match[1]), float(match[2]), min(int(match[3]), MOST + 1)
-                found += [kind(round(first + n * (last - first) / max(1, count - 1), 9)) for n in range(count)]
-            elif match := RANGE.fullmatch(text):
-                found += [kind(number) for number in range(int(match[1]), min(int(match[2]), int(match[1]) + MOST) + 1)]
-            else:
-                found.append(kind(text))
-        except ValueError as error:
-            what = "whole number" if kind is int else "number"
-            raise TetradError(
-                "E3241", f"{text!r} is no {what}; write 10, 20 or 1-4 or 10-30 (+10) or 0-1 [5]"
-            ) from error
-    return found
 
 
 Made = list[tuple[str, Change]]

@@ -140,12 +140,17 @@ def only(kind: str, name: str, meant: Sequence[Path]) -> Path:
     """The one file that is meant; of copies the first."""
     first = meant[0]
     for other in meant[1:]:
-        if first.stat().st_size != other.stat().st_size or file_hash(first) != file_hash(other):
+        if not are_copies(first, other):
             raise TetradError(
                 SHELVES[kind].code,
                 f"{first} and {other} are both called {name} and differ; write more of the path, or the ending",
             )
     return first
+
+
+def are_copies(one: Path, other: Path) -> bool:
+    files_both = one.is_file() and other.is_file()
+    return files_both and one.stat().st_size == other.stat().st_size and file_hash(one) == file_hash(other)
 
 
 def is_spelled(path: Path, name: str) -> bool:
