@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from tetrad import library
+from tetrad.builtin import samples_path
 from tetrad.data.cache import Cache, default_folder
+from tetrad.data.captions import contains
 from tetrad.data.folder import Photo, gathered, read
 from tetrad.data.images import to_image
 from tetrad.data.priors import ClassImages, class_images, number
@@ -26,23 +28,43 @@ def settled(recipe: Recipe, model: Model) -> Recipe:
     """The recipe with the prompt and the folder of its class pictures decided, where it asks for some.
 
     Without a folder of their own they are kept beside the cache, under what made them, so that the next run with this
-    model and this prompt finds them.  E3151 where nothing says what the class is, E3152 where the prompt forgets it.
+    model and this prompt finds them. Raises E3151, E3152, E3156 and E3157 where that makes no sense.
     """
-    prior, word = recipe.data.prior, recipe.data.class_word
-    if not prior.wanted:
+    if not recipe.data.prior.wanted:
         return recipe
-    if not word:
+    check_prompt(recipe)
+    check_folder(recipe)
+    prior = recipe.data.prior
+    prompt = prior.prompt or f"a photo of {recipe.data.class_word}"
+    images = prior.images or str(default_folder() / "class pictures" / digest(made_by(recipe), prompt))
+    return replace(recipe, data=replace(recipe.data, prior=replace(prior, prompt=prompt, images=images)))
+
+
+def check_prompt(recipe: Recipe) -> None:
+    """E3151 where nothing says what the class is, E3152 where the prompt forgets it, E3157 where it says the word."""
+    prompt, class_word, word = recipe.data.prior.prompt, recipe.data.class_word, recipe.data.word
+    write = f"write 'a photo of {class_word}'"
+    if not class_word:
         raise TetradError(
             "E3151", "class pictures are asked for, but nothing says of which class; give it with --class-word dog"
         )
-    if prior.prompt and word.lower() not in prior.prompt.lower():
-        raise TetradError(
-            "E3152",
-            f"the class prompt {prior.prompt!r} does not hold the class word {word!r}; write 'a photo of {word}'",
-        )
-    prompt = prior.prompt or f"a photo of {word}"
-    images = prior.images or str(default_folder() / "class pictures" / digest(made_by(recipe), prompt))
-    return replace(recipe, data=replace(recipe.data, prior=replace(prior, prompt=prompt, images=images)))
+    if prompt and not contains(prompt, class_word):
+        raise TetradError("E3152", f"the class prompt {prompt!r} does not hold the class word {class_word!r}; {write}")
+    if prompt and word and contains(prompt, word):
+        what = f"the class prompt {prompt!r} holds the new word {word!r}, which class pictures are to be without"
+        raise TetradError("E3157", f"{what}; {write}")
+
+
+def check_folder(recipe: Recipe) -> None:
+    """E3156 where class pictures and those to learn from would lie together, so that each were taken for the other."""
+    if not recipe.data.prior.images:
+        return
+    own, of_class = (
+        Path(name).expanduser().resolve() for name in (str(samples_path(recipe.data.images)), recipe.data.prior.images)
+    )
+    if own.is_relative_to(of_class) or of_class.is_relative_to(own):
+        what = f"the folder of class pictures, {of_class}, and that of the pictures to learn from, {own}, are one"
+        raise TetradError("E3156", f"{what} or in one another; give class pictures a folder beside it")
 
 
 def made_by(recipe: Recipe) -> str:

@@ -56,11 +56,13 @@ def class_images(folder: Path, prompt: str, count: int, made_by: str) -> ClassIm
     Whatever pictures somebody put there count, and those that were made here by the same model, `made_by`, from the
     same prompt, which their names tell; others that were made here are left out, and the listing says so (W4152). With
     a count of 0 nothing is missing and every picture counts. `number` of a missing path is the seed to make it with.
+    Raises E4001 and E4002 where there is no picture and none is to be made.
     """
-    listing = known(folder, Subset(prior=True, caption=prompt, caption_source="class prompt"))
-    tag = hashlib.sha256(json.dumps([prompt, made_by]).encode()).hexdigest()[:8]
+    subset = Subset(prior=True, caption=prompt, caption_source="class prompt")
     if not count:
-        return ClassImages(listing)
+        return ClassImages(in_folder(folder, subset))
+    listing = known(folder, subset)
+    tag = hashlib.sha256(json.dumps([prompt, made_by]).encode()).hexdigest()[:8]
     good = [entry for entry in listing.entries if not (made := MADE.fullmatch(entry.path.name)) or made[1] == tag]
     if others := len(listing) - len(good):
         what = f"{others} of its pictures were made by another model or from another prompt, and are left out"
