@@ -23,7 +23,7 @@ from tetrad.generation.request import Request
 from tetrad.library import Folders
 from tetrad.models.base import Model
 from tetrad.models.vae import raw_picture
-from tetrad.training.device import chosen, settle
+from tetrad.training.device import chosen, numbers, settle
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,31 @@ class Studio:
     """A loaded model and the folders in which the networks of a prompt are found."""
 
     def __init__(
-        self, model: str | Path = "builtin", where: Folders | None = None, device: str = "auto", vae: str = "Automatic"
+        self,
+        model: str | Path = "builtin",
+        where: Folders | None = None,
+        device: str = "auto",
+        vae: str = "Automatic",
+        vae_precision: str = "fp32",
     ) -> None:
-        """`vae` is Automatic, None (the one inside), a name, a path, or BARE.
+        """`vae` is Automatic, None (the one inside), a name, a path, or BARE; it computes in `vae_precision`.
 
-        E5001 … for a model that cannot be used, E5206 for a VAE that is not there, E8001 for a device that is not.
+        E5001 … for a model that cannot be used, E5201 for one without a VAE, E5206 for a VAE that is not there, E8001
+        for a device that is not.
         """
         self.where = where or library.folders()
         self.path = library.checkpoint(str(model), self.where)
         self.decode = raw_picture if vae == BARE else None
-        place = chosen(device)
+        place, dtype = chosen(device), numbers(vae_precision)
         wanted = "None" if vae == BARE else vae
         self.vae = library.choose_vae(self.path, wanted, self.where["vae"], self.where["checkpoint"])
         self.model = library.load_model(str(self.path))
         settle(self.model, place)
         if self.vae.path:
             library.mount(self.vae.path, self.model)
+        if self.decode is None:
+            self.model.vae.check_there()
+        self.model.vae.dtype = dtype
 
     def draw(self, requests: Sequence[Request], batch_size: int = 8, watch: Watch = unwatched) -> Iterator[Drawn]:
         """A picture for each request, in order; each as if it were drawn alone. `watch` is told of each step.

@@ -19,6 +19,8 @@ ModelsDir = Annotated[Path | None, typer.Option(help="Folder of A1111, Forge or 
 LoraDir = Annotated[Path | None, typer.Option(help="Folder, searched with all below it, for LoRA files  [runs].")]
 EmbeddingsDir = Annotated[Path | None, typer.Option(help="The same for embeddings  [runs].")]
 VAE_CHOICES = "Automatic, None (the model's own), a name in the VAE folders, or a path"
+VaeDir = Annotated[Path | None, typer.Option(help="Folder of VAE files  [runs].")]
+VaePrecision = Annotated[str, typer.Option(help="fp32, fp16 or bf16; what overflows is done again in fp32, and said.")]
 Vae = Annotated[str, typer.Option(help=f"{VAE_CHOICES}.")]
 ImageFile = Annotated[Path | None, typer.Option(help="Picture to begin from.")]
 MaskFile = Annotated[Path | None, typer.Option(help="Where it is drawn anew: white is, black stays.")]
@@ -60,6 +62,8 @@ def generate(
         Path | None, typer.Option("--from", help="Repeat a picture by what is written in it; flags win over it.")
     ] = None,
     vae: Annotated[str | None, typer.Option(help=f"{VAE_CHOICES}  [Automatic].")] = None,
+    vae_dir: VaeDir = None,
+    vae_precision: VaePrecision = "fp32",
     no_vae: Annotated[bool, typer.Option("--no-vae", help="Show the bare latents, as a missing VAE looks.")] = False,
     device: Device = "auto",
     out: Annotated[Path, typer.Option(help="PNG file to write; an existing one is not overwritten.")] = Path(
@@ -91,14 +95,15 @@ def generate(
     out = out.expanduser()
     free(out)
     before = written_in(from_) if from_ else None
-    where = library.folders(models_dir, lora=lora_dir, embedding=embeddings_dir)
+    where = library.folders(models_dir, lora=lora_dir, embedding=embeddings_dir, vae=vae_dir)
     request = asked(given, before, where)
     over = {"image": image, "mask": mask}
     request = begun(request, before, over, mask_blur, strength)
     named(request, where)  # what is not there is said before a model is loaded
     tell_doubts([request])
     files = {"model": model, "vae": BARE if no_vae else vae}
-    studio = Studio(model or model_of(before, where), where, device, files["vae"] or vae_of(before))
+    studio = Studio(model or model_of(before, where), where, device, files["vae"] or vae_of(before), vae_precision)
+    tell_mounted(studio)
     many = [replace(request, seed=request.seed + number) for number in range(count)]
     flags = {flag for flag, value in (files | {"prompt": prompt or negative}).items() if value}
     draw(studio, many, batch, out, lambda infotext: tell_differences(before, infotext, flags))
@@ -224,6 +229,12 @@ def tell_differences(before: Before | None, now: str, flags: set[str]) -> None:
     if before:
         for words in repeat.differences(before.text, infotext.read(now), flags):
             print(f"{UNREPEATED} {before.name} was not repeated exactly: {words}", file=sys.stderr)
+
+
+def tell_mounted(studio: Any) -> None:
+    """Which VAE is used, and why, on stderr, where it is not the model's own."""
+    if studio.vae.path:
+        print(f"VAE: {studio.vae.rule}", file=sys.stderr)
 
 
 def tell_of_vae(studio: Any) -> None:

@@ -17,9 +17,11 @@ from tetrad.cli.generate import (
     ModelsDir,
     Strength,
     Vae,
+    VaeDir,
     begun,
     free,
     tell_doubts,
+    tell_mounted,
     tell_of_vae,
     tell_progress,
 )
@@ -55,6 +57,7 @@ def grid(
     mask: MaskFile = None,
     mask_blur: MaskBlur = None,
     vae: Vae = "Automatic",
+    vae_dir: VaeDir = None,
     device: Device = "auto",
     cell: Annotated[int, typer.Option(min=32, max=2048, help="Pixels a picture is wide on the sheet.")] = 256,
     batch: Annotated[int, typer.Option(min=1, help="Pictures drawn at once.")] = 4,
@@ -69,7 +72,7 @@ def grid(
     from tetrad.generation.request import Request, any_seed
 
     free(out.expanduser())
-    where = library.folders(models_dir, lora=lora_dir, embedding=embeddings_dir)
+    where = library.folders(models_dir, lora=lora_dir, embedding=embeddings_dir, vae=vae_dir)
     anew = 1.0 if strength is None else strength
     request = Request(
         prompt, negative, any_seed(seed), steps, cfg_scale, sampler, width, height, clip_skip, cfg_rescale
@@ -133,6 +136,7 @@ def drawn(cells: "list[Cell]", where: Any, device: str, batch: int) -> list[Any]
     found: dict[int, Any] = {}
     for model, vae in dict.fromkeys((each.model, each.vae) for each in cells):
         studio = Studio(model, where, device, vae)
+        tell_mounted(studio)
         for embeddings in (True, False):
             wanted = (model, vae, embeddings)
             places = [n for n, each in enumerate(cells) if (each.model, each.vae, each.embeddings) == wanted]

@@ -54,7 +54,7 @@ def open_vae(model: str, choice: str = AUTOMATIC, where: Folders | None = None) 
     own = own_vae(path, FAMILIES[family].scale)
     title = FAMILIES[family].title
     found = loaded(chosen.path, own, f"{path.name} is {title}") if chosen.path else own
-    found.network  # noqa: B018  it stops here where there is none
+    found.check_there()
     return Opened(found, title, chosen)
 
 

@@ -44,8 +44,7 @@ class Vae:
     @property
     def network(self) -> AutoencoderKL:
         """diffusers' module, awake.  E5201 where the model came without a VAE."""
-        if self.missing:
-            raise TetradError("E5201", NONE.format(self.owner))
+        self.check_there()
         if self._network is None:
             assert self.reload is not None, "rest keeps a network that it cannot have again"
             self._network = self.reload().requires_grad_(False).eval()
@@ -53,6 +52,11 @@ class Vae:
             self._network.to(self._home)
             self._home = None
         return self._network
+
+    def check_there(self) -> None:
+        """E5201 where the model came without a VAE, so that nothing is drawn that could not be shown."""
+        if self.missing:
+            raise TetradError("E5201", NONE.format(self.owner))
 
     @property
     def networks(self) -> tuple[AutoencoderKL, ...]:
