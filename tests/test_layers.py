@@ -11,7 +11,7 @@ LAYERS = [
     {"training", "generation"},
     {"recipe", "library"},
     {"metadata", "previews", "priors"},
-    {"pictures", "plan", "briefing"},
+    {"pictures", "plan", "briefing", "lessons"},
     {"run", "decoder_run", "studio", "recommend"},
     {"api"},
     {"cli", "web"},

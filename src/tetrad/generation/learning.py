@@ -29,12 +29,12 @@ class Figures:
         return f"{learned}; obedience {self.obedience:.0%}; leak {self.leak:.2f}"
 
 
-def learned(model: Model, task: Task, word: str, attach: Callable[[], object]) -> Figures:
-    """Draw the task's questions and sixteen prompts without the word, attach what was learned, draw them again.
+def learned(model: Model, task: Task, word: str, attach: Callable[[], object], count: int = 32) -> Figures:
+    """Draw `count` of the task's questions and half as many prompts without the word, attach, draw them all again.
 
     The model keeps what `attach` attached.
     """
-    questions, plain = task.questions(word), without_word()
+    questions, plain = task.questions(word)[:count], without_word()[: max(1, count // 2)]
     asked = [question.prompt for question in questions]
     before, plain_before = drawn(model, asked), drawn(model, plain)
     another = drawn(model, plain, first_seed=1000)

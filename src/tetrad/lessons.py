@@ -1,0 +1,102 @@
+"""What each method is shown by: a sample set it is good at, settings for the built-in model, prompts for the eye."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL.Image import Image
+
+from tetrad.builtin.tasks import TASKS, Task
+from tetrad.data.images import to_image
+from tetrad.generation import grids, png
+from tetrad.generation.generate import pictures
+from tetrad.generation.learning import Figures, learned
+from tetrad.generation.request import Request
+from tetrad.library import attach, load_model
+from tetrad.methods.base import Method
+from tetrad.methods.dreambooth import DreamBooth
+from tetrad.methods.hypernetwork import Hypernetwork
+from tetrad.methods.lora import Lora
+from tetrad.methods.textual_inversion import TextualInversion
+from tetrad.recipe import Data, Recipe, Sample, Save, Train
+from tetrad.training.device import chosen, settle
+
+WORD = "zkr"
+SEEDS = (1, 2, 3)
+UNTAUGHT = "a red apple, flat style, on a green background"  # shows what leaked
+SUBJECT_PROMPTS = (
+    f"a {WORD}, on a yellow background",
+    f"a {WORD}, on an orange background",
+    f"a {WORD}, on a blue background",
+    UNTAUGHT,
+)
+PERSON_PROMPTS = (
+    f"a {WORD}, on a yellow background",
+    f"a {WORD}, on a brown background",
+    f"a {WORD}, on a black background",
+    UNTAUGHT,
+)
+STYLE_PROMPTS = (
+    f"a rose, {WORD} style, on a white background",
+    f"a bicycle, {WORD} style, on a yellow background",
+    f"a bear, {WORD} style, on a blue background",
+    UNTAUGHT,
+)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A method with something to learn from the sample pictures of a task."""
+
+    task: Task
+    says: str  # what is taught, to a person
+    method: Method
+    steps: int
+    learning_rate: float | str
+    prompts: tuple[str, ...]
+
+    def recipe(self, out: str) -> Recipe:
+        """The run, without previews, in a folder under `out`."""
+        return Recipe(
+            data=Data(images=f"builtin:{self.task.name}", word=WORD),
+            method=self.method,
+            train=Train(steps=self.steps, learning_rate=self.learning_rate),
+            sample=Sample(every=-1),
+            save=Save(out=out, name=WORD),
+        )
+
+
+ROBOT = "The built-in model has never seen a robot. Eight pictures will teach it one, under the name zkr."
+COWBOY = "The built-in model has never seen a cowboy. Eight pictures will teach it one, under the name zkr."
+STYLE = "The built-in model has never seen this way of drawing. 24 pictures will teach it, under the name zkr style."
+LESSONS: dict[str, Lesson] = {
+    lesson.method.kind: lesson
+    for lesson in (
+        Lesson(TASKS["subject"], ROBOT, Lora(text_encoder=False), 250, 2e-3, SUBJECT_PROMPTS),
+        Lesson(TASKS["subject"], ROBOT, DreamBooth(), 250, 2e-4, SUBJECT_PROMPTS),
+        Lesson(
+            TASKS["person"], COWBOY, TextualInversion(initial_text="cool face"), 300, "0.05:100, 0.02", PERSON_PROMPTS
+        ),
+        Lesson(TASKS["style"], STYLE, Hypernetwork(), 300, 1e-3, STYLE_PROMPTS),
+    )
+}
+
+
+def compared(lesson: Lesson, learned_file: Path) -> tuple[Path, Figures]:
+    """Draw the lesson's prompts without and with what was learned, side by side, into sheet.png; and measure."""
+    model = load_model("builtin")
+    settle(model, chosen())
+    requests = [Request(prompt, seed=seed, steps=25, cfg_scale=4.0) for prompt in lesson.prompts for seed in SEEDS]
+
+    def drawn() -> list[Image]:
+        return [to_image(picture) for picture in pictures(model, requests, batch_size=len(requests))]
+
+    without = drawn()
+    figures = learned(model, lesson.task, WORD, lambda: attach(learned_file, model))
+    taught = drawn()
+    many = len(SEEDS)
+    rows = [without[first : first + many] + taught[first : first + many] for first in range(0, len(requests), many)]
+    columns = [f"before, seed {seed}" for seed in SEEDS] + [f"after, seed {seed}" for seed in SEEDS]
+    path = learned_file.parent / "sheet.png"
+    title = f"What {lesson.method.kind} taught: the same prompts and seeds, before and after"
+    png.save(path, grids.sheet(rows, lesson.prompts, columns, title))
+    return path, figures
