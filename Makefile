@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 
 # One thread a process: small networks are many times slower when threads wait for each other.
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed-test
 	scripts/check
