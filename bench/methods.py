@@ -13,7 +13,7 @@ import time
 import torch
 
 from tetrad.generation.learning import Figures, learned
-from tetrad.lessons import LESSONS, WORD
+from tetrad.lessons import LESSONS, word_of
 from tetrad.library import attach, load_model
 from tetrad.run import train
 from tetrad.training.events import Finished
@@ -25,7 +25,7 @@ def measured(kind: str, folder: str) -> tuple[Figures, int, float]:
     [finished] = [event for event in train(lesson.recipe(folder)) if isinstance(event, Finished)]
     seconds = time.monotonic() - started
     model = load_model("builtin")
-    figures = learned(model, lesson.task, WORD, lambda: attach(finished.path, model))
+    figures = learned(model, lesson.task, word_of(lesson, finished.path), lambda: attach(finished.path, model))
     return figures, finished.path.stat().st_size, seconds
 
 

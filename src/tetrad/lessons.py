@@ -11,6 +11,7 @@ from tetrad.generation import grids, png
 from tetrad.generation.generate import pictures
 from tetrad.generation.learning import Figures, learned
 from tetrad.generation.request import Request
+from tetrad.kinds import KINDS
 from tetrad.library import attach, load_model
 from tetrad.methods.base import Method
 from tetrad.methods.dreambooth import DreamBooth
@@ -24,21 +25,21 @@ WORD = "zkr"
 SEEDS = (1, 2, 3)
 UNTAUGHT = "a red apple, flat style, on a green background"  # shows what leaked
 SUBJECT_PROMPTS = (
-    f"a {WORD}, on a yellow background",
-    f"a {WORD}, on an orange background",
-    f"a {WORD}, on a blue background",
+    "a {word}, on a yellow background",
+    "a {word}, on an orange background",
+    "a {word}, on a blue background",
     UNTAUGHT,
 )
 PERSON_PROMPTS = (
-    f"a {WORD}, on a yellow background",
-    f"a {WORD}, on a brown background",
-    f"a {WORD}, on a black background",
+    "a {word}, on a yellow background",
+    "a {word}, on a brown background",
+    "a {word}, on a black background",
     UNTAUGHT,
 )
 STYLE_PROMPTS = (
-    f"a rose, {WORD} style, on a white background",
-    f"a bicycle, {WORD} style, on a yellow background",
-    f"a bear, {WORD} style, on a blue background",
+    "a rose, {word} style, on a white background",
+    "a bicycle, {word} style, on a yellow background",
+    "a bear, {word} style, on a blue background",
     UNTAUGHT,
 )
 
@@ -52,7 +53,7 @@ class Lesson:
     method: Method
     steps: int
     learning_rate: float | str
-    prompts: tuple[str, ...]
+    prompts: tuple[str, ...]  # with {word} for the new one
 
     def recipe(self, out: str) -> Recipe:
         """The run, without previews, in a folder under `out`."""
@@ -68,35 +69,41 @@ class Lesson:
 ROBOT = "The built-in model has never seen a robot. Eight pictures will teach it one, under the name zkr."
 COWBOY = "The built-in model has never seen a cowboy. Eight pictures will teach it one, under the name zkr."
 STYLE = "The built-in model has never seen this way of drawing. 24 pictures will teach it, under the name zkr style."
+WORD_OF_A_FACE = TextualInversion(initial_text="cool face", vectors=8)
+STYLE_NETWORKS = Hypernetwork(activation="swish")
 LESSONS: dict[str, Lesson] = {
     lesson.method.kind: lesson
     for lesson in (
         Lesson(TASKS["subject"], ROBOT, Lora(text_encoder=False), 250, 2e-3, SUBJECT_PROMPTS),
         Lesson(TASKS["subject"], ROBOT, DreamBooth(), 250, 2e-4, SUBJECT_PROMPTS),
-        Lesson(
-            TASKS["person"], COWBOY, TextualInversion(initial_text="cool face"), 300, "0.05:100, 0.02", PERSON_PROMPTS
-        ),
-        Lesson(TASKS["style"], STYLE, Hypernetwork(), 300, 1e-3, STYLE_PROMPTS),
+        Lesson(TASKS["person"], COWBOY, WORD_OF_A_FACE, 300, "0.1:200, 0.02", PERSON_PROMPTS),
+        Lesson(TASKS["style"], STYLE, STYLE_NETWORKS, 400, "5e-3:300, 1e-3", STYLE_PROMPTS),
     )
 }
 
 
+def word_of(lesson: Lesson, learned_file: Path) -> str:
+    """What to call it in a prompt: an embedding's word is its file's name, zkr-2 in the second run's folder."""
+    return learned_file.stem if KINDS[lesson.method.writes].needs_word else WORD
+
+
 def compared(lesson: Lesson, learned_file: Path) -> tuple[Path, Figures]:
     """Draw the lesson's prompts without and with what was learned, side by side, into sheet.png; and measure."""
-    model = load_model("builtin")
+    model, word = load_model("builtin"), word_of(lesson, learned_file)
     settle(model, chosen())
-    requests = [Request(prompt, seed=seed, steps=25, cfg_scale=4.0) for prompt in lesson.prompts for seed in SEEDS]
+    prompts = [prompt.format(word=word) for prompt in lesson.prompts]
+    requests = [Request(prompt, seed=seed, steps=25, cfg_scale=4.0) for prompt in prompts for seed in SEEDS]
 
     def drawn() -> list[Image]:
         return [to_image(picture) for picture in pictures(model, requests, batch_size=len(requests))]
 
     without = drawn()
-    figures = learned(model, lesson.task, WORD, lambda: attach(learned_file, model))
+    figures = learned(model, lesson.task, word, lambda: attach(learned_file, model))
     taught = drawn()
     many = len(SEEDS)
     rows = [without[first : first + many] + taught[first : first + many] for first in range(0, len(requests), many)]
     columns = [f"before, seed {seed}" for seed in SEEDS] + [f"after, seed {seed}" for seed in SEEDS]
     path = learned_file.parent / "sheet.png"
     title = f"What {lesson.method.kind} taught: the same prompts and seeds, before and after"
-    png.save(path, grids.sheet(rows, lesson.prompts, columns, title))
+    png.save(path, grids.sheet(rows, prompts, columns, title))
     return path, figures

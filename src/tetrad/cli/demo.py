@@ -12,7 +12,7 @@ from tetrad.errors import TetradError
 USES = {
     "lora": '"{prompt} <lora:{word}:1>" --lora-dir {folder}',
     "hypernetwork": '"{prompt} <hypernet:{word}:1>" --lora-dir {folder}',
-    "textual-inversion": '"{prompt}" --lora-dir {folder}',
+    "textual-inversion": '"{prompt}" --embeddings-dir {folder}',
     "dreambooth": '"{prompt}" --model {file}',
 }
 
@@ -36,7 +36,8 @@ def demo(
     print(f"\nThe sheet shows each prompt before and after: {sheet}", file=sys.stderr)
     print(f"On 32 prompts it was not trained on: {figures}", file=sys.stderr)
     print("(leak: how far pictures without zkr moved; 0 not at all, 1 as far as another seed would)", file=sys.stderr)
-    use = USES[method].format(prompt=lesson.prompts[0], word=finished.path.stem, folder=out, file=finished.path)
+    prompt = lesson.prompts[0].format(word=lessons.word_of(lesson, finished.path))
+    use = USES[method].format(prompt=prompt, word=finished.path.stem, folder=out, file=finished.path)
     print(f"Next: tetrad generate {use} --cfg-scale 4 --seed 7", file=sys.stderr)
     print(
         f"Then with your own pictures: tetrad train {method} PHOTOS --model sd15.safetensors --word zkr",
