@@ -74,6 +74,8 @@ def test_a_picture_is_found_however_its_name_is_spelled(tmp_path: Path, name: st
     ("metadata.jsonl", "[1, 2]", "E4153", "no object in braces"),
     ("metadata.csv", "name,text\na.png,x\n", "E4154", "has name, text but no file_name"),
     ("metadata.csv", "a.png,a cat\n", "E4154", "its first line must name its columns"),
+    ("metadata.csv", "file_name,text\na.png,x\n,y\n", "E4153", r"1 of what it lists \(2\) has no name or no words"),
+    ("metadata.csv", "file_name,text\na.png,x\na.png,y\n", "E4153", "picture a.png is in it more than once"),
     ("metadata.csv", "file_name,label\na.png,x\n", "E4154", "has file_name, label but no text"),
     ("metadata.csv", "file_name,text\na.png,x\nb.png,y\nc.png,z\n", "E4155", r"\(b.png, c.png\) that it names are"),
     ("metadata.jsonl", lines({"file_name": "gone.png", "text": "x"}), "E4155", "picture gone.png that it names is not"),
@@ -192,7 +194,7 @@ def test_what_is_there_twice_is_named(tmp_path: Path) -> None:
 def test_priors_alone_are_not_enough(tmp_path: Path) -> None:
     filled(tmp_path, "reg/1_dog/b.png", "10_zkr/a.png")
     (tmp_path / "10_zkr" / "a.png").write_bytes(b"")
-    with pytest.raises(TetradError, match=r"none of the 1 pictures in .* a\.png: the file is empty") as caught:
+    with pytest.raises(TetradError, match=r"the only picture .* cannot be used; a\.png: .* empty") as caught:
         photos(tmp_path)
     assert caught.value.code == "E4003"
 

@@ -85,8 +85,11 @@ def gathered(
     skipped.sort(key=lambda s: s.path.as_posix())
     images = [s for s in skipped if s.is_image]
     if not good or (not subjects(good) and not all(entry.subset.prior for entry in listing.entries)):
-        first = f"the first, {images[0].path.name}: {images[0].reason} ({images[0].code})" if images else "see above"
-        raise TetradError("E4003", f"none of the {len(images)} pictures in {listing.root} can be used; {first}")
+        first = f"{images[0].path.name}: {images[0].reason} ({images[0].code})" if images else "see above"
+        what = f"none of the {len(images)} pictures in {listing.root} can be used; the first, "
+        if len(images) == 1:
+            what = f"the only picture in {listing.root} cannot be used; "
+        raise TetradError("E4003", what + first)
     return good, skipped
 
 

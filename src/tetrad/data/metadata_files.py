@@ -4,7 +4,8 @@ import csv
 import json
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,29 @@ def metadata(path: Path, folder: Path) -> Metadata:
         return Metadata({}, ((bad.code, bad.left_out),))
     rows, broken = READERS.get(path.suffix.lower(), jsonl)(content)
     problems = [("W4157", f"it is not in UTF-8, and was read as {encodings.NAMES[guess]}")] if guess else []
-    problems += broken
-    if rows and not any(column in row for row in rows for column in PICTURE_COLUMNS):
-        problems.append(("E4154", f"it has {columns(rows)} but no file_name, so it says nothing of any picture"))
-    elif rows and not any(column in row for row in rows for column in (*CAPTION_COLUMNS, TAGS)):
-        problems.append(("E4154", f"it has {columns(rows)} but no text, so it holds no captions"))
+    problems += [*broken, *useless(rows, folder)]
     places = [place for row in rows if (place := named(row, folder))]
     picture = meant(places, folder)
     captions = {picture[place]: words for row in rows if (place := named(row, folder)) and (words := said(row))}
     missing = [place.name for place in places if not os.path.isfile(picture[place])]
     if missing:
         problems.append(("E4155", f"{several(missing, 'picture')} that it names {verb(missing)} not there"))
+    twice = [place.name for place, times in Counter(places).items() if times > 1]
+    if twice:
+        problems.append(
+            ("E4153", f"{several(twice, 'picture')} {verb(twice)} in it more than once; the last line counts")
+        )
     return Metadata(captions, tuple(problems))
+
+
+def useless(rows: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[tuple[str, str]]:
+    """What to say of rows that give no picture a caption: of all of them where a column is not there."""
+    if rows and not any(column in row for row in rows for column in PICTURE_COLUMNS):
+        yield "E4154", f"it has {columns(rows)} but no file_name, so it says nothing of any picture"
+    elif rows and not any(column in row for row in rows for column in (*CAPTION_COLUMNS, TAGS)):
+        yield "E4154", f"it has {columns(rows)} but no text, so it holds no captions"
+    elif number := sum(not (named(row, folder) and said(row)) for row in rows):
+        yield "E4153", f"{number} of what it lists ({len(rows)}) {'has' if number == 1 else 'have'} no name or no words"
 
 
 def jsonl(content: str) -> tuple[list[Mapping[str, Any]], list[tuple[str, str]]]:
@@ -129,7 +141,7 @@ def said(row: Mapping[str, Any]) -> str:
     return "\n".join(words for line in lines if (words := " ".join(plain(line).split()).strip(" ,，")))
 
 
-def columns(rows: list[Mapping[str, Any]]) -> str:
+def columns(rows: Sequence[Mapping[str, Any]]) -> str:
     """The columns there are, for a person."""
     names: Iterator[str] = (str(name) for row in rows[:1] for name in row)
     return ", ".join(list(names)[:6]) or "nothing"
