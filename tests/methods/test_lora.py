@@ -223,6 +223,7 @@ def test_settings_become_those_of_the_file_that_training_goes_on_from() -> None:
     taken = Lora(dropout=0.1).going_on(start)
     assert (taken.rank, taken.alpha, taken.conv_rank, taken.conv_alpha) == (3, 2, 2, 2)
     assert taken.dora and taken.dropout == 0.1
+    assert taken.going_on(start) == taken
     again = Lora(rank=3, alpha=2, text_encoder=False, block_ranks={"mid": 5}, conv_rank=2)
     assert again.going_on(start).rank == 3
     rooted = learned(Lora(rank=4, alpha=2, rslora=True))

@@ -68,9 +68,10 @@ def test_savers_of_memory_save_it() -> None:
     assert memory(step, CPU, torch.float32, "adamw8bit").optimizer < plain.optimizer / 3
     assert memory(step, CPU, torch.float32, in_backward=True).gradients < plain.gradients / 1.05
     assert memory(step, CPU, torch.float32, checkpointed=True).activations < plain.activations / 3
-    awake = memory(step, CPU, torch.float32, texts_rest=False)
-    assert plain.frozen == 0 and awake.frozen == 800
-    assert memory(step, CPU, torch.bfloat16, texts_rest=False).frozen == 400
+    cuda = torch.device("cuda")
+    assert memory(step, cuda, torch.float32).frozen == 0 and plain.frozen == 800
+    assert memory(step, cuda, torch.float32, texts_rest=False).frozen == 800
+    assert memory(step, cuda, torch.bfloat16, texts_rest=False).frozen == 400
     assert plain.other < GIB
 
 

@@ -95,9 +95,19 @@ class Lora:
 
     def going_on(self, start: Weights) -> Self:
         """With the file's ranks and alphas, the most common where they differ.  E5111 where others were asked for."""
-        found = sizes(start)
-        asked = [name for name in SIZES if getattr(self, name) != getattr(type(self)(), name)]
-        for path, (rank, alpha, wide) in found.items() if asked else ():
+        found, nothing = sizes(start), {name: getattr(type(self)(), name) for name in SIZES}
+        theirs, convolutions = usual(found, wide=False), usual(found, wide=True)
+        taken = nothing | dict(zip(("rank", "alpha"), theirs or (), strict=False))
+        taken |= dict(zip(("conv_rank", "conv_alpha"), convolutions or (), strict=False))
+        asked = {name: getattr(self, name) for name in SIZES}
+        if asked not in (nothing, taken):
+            self.check_same(found, [name for name in SIZES if asked[name] != nothing[name]])
+        weighed = sum(name.endswith(".magnitude") for name in start.tensors)
+        return replace(self, **taken, dora=self.dora or 0 < len(found) == weighed)
+
+    def check_same(self, found: Mapping[str, tuple[int, float, bool]], asked: list[str]) -> None:
+        """E5111 where the settings asked for want other ranks and alphas than a file has."""
+        for path, (rank, alpha, wide) in found.items():
             wanted = self.size(path, wide)
             if self.changes(path) and not (wanted[0] == rank and math.isclose(wanted[1], alpha, rel_tol=1e-2)):
                 raise TetradError(
@@ -105,16 +115,10 @@ class Lora:
                     f"the LoRA to go on from has rank {rank} and alpha {alpha:g} at {path}, not {wanted[0]} and "
                     f"{wanted[1]:g}; leave method.{' and method.'.join(asked)} out to go on with it, or begin anew",
                 )
-        theirs, convolutions = usual(found, wide=False), usual(found, wide=True)
-        if self.convolves and not convolutions:
+        if self.convolves and not any(wide for _, _, wide in found.values()):
             raise TetradError(
                 "E5111", "the LoRA to go on from has no convolutions, and a rank for them is asked for; leave that out"
             )
-        nothing = {name: getattr(type(self)(), name) for name in SIZES}
-        plain = nothing | dict(zip(("rank", "alpha"), theirs or (), strict=False))
-        plain |= dict(zip(("conv_rank", "conv_alpha"), convolutions or (), strict=False))
-        weighed = sum(name.endswith(".magnitude") for name in start.tensors)
-        return replace(self, **plain, dora=self.dora or 0 < len(found) == weighed)
 
     def told(self) -> str:
         alpha = self.rank if self.alpha is None else self.alpha

@@ -47,13 +47,15 @@ def memory(
 ) -> Memory:
     """What training will take on a device: frozen weights in `dtype`, what learns in float32.
 
-    The VAE rests, and text encoders too once captions are remembered, unless they learn or `texts_rest` is false.
+    The VAE rests, and text encoders too once captions are remembered, unless they learn or `texts_rest` is false. On a
+    CPU there is no other place for them to rest in.
     """
+    gone = step.resting if texts_rest and device.type != "cpu" else 0
     sizes = [shape.numel() for shape in step.learned]
     half = dtype != torch.float32
     kept = dtype.itemsize * step.kept + (SINGLE - dtype.itemsize) * step.kept_single
     return Memory(
-        frozen=dtype.itemsize * (step.frozen - (step.resting if texts_rest else 0)),
+        frozen=dtype.itemsize * (step.frozen - gone),
         learned=SINGLE * sum(sizes),
         gradients=SINGLE * (max(sizes, default=0) if in_backward else sum(sizes)),
         optimizer=states(step.learned, optimizer),
