@@ -84,6 +84,13 @@ def test_an_embedding_is_named_by_a_whole_word_in_either_prompt(text: str, is_th
     assert files(where, text) == files(where, "a cat", text) == (["Zkr"] if is_there else [])
 
 
+def test_a_name_within_a_longer_one_is_not_said(home: Path, tmp_path: Path) -> None:
+    shutil.copy(home / "embeddings" / "Zkr.safetensors", tmp_path / "zkr-step8.safetensors")
+    where = library.folders(home, embedding=tmp_path)
+    assert files(where, "a zkr-step8") == ["zkr-step8"]
+    assert sorted(files(where, "a zkr-step8, a zkr-2")) == ["Zkr", "zkr-step8"]
+
+
 def test_a_file_of_another_kind_is_no_embedding(home: Path, tmp_path: Path) -> None:
     save_file({"lora_unet_x.lora_down.weight": torch.zeros(1, 1)}, tmp_path / "cat.safetensors")
     assert files(library.folders(home, embedding=tmp_path), "a cat, a zkr") == ["Zkr"]

@@ -46,6 +46,7 @@ def test_networks_change_within_the_prompt() -> None:
         return [cell.request.prompt for cell in along(text, Cell(Request(prompt)))]
 
     assert prompts("prompt-sr: in ink, in oil") == [CELL.request.prompt, "a zkr <lora:zkr:0.8> in oil"]
+    assert prompts("embedding: zkr-step8, zkr", "a zkr") == ["a zkr-step8", "a zkr"]
     assert prompts("lora: zkr-1, none") == ["a zkr <lora:zkr-1:0.8> in ink", "a zkr  in ink"]
     assert prompts("lora: x, none", "a") == ["a <lora:x:1>", "a"]
     assert prompts("hypernet: x", "a <lora:y:1>") == ["a <lora:y:1> <hypernet:x:1>"]

@@ -112,8 +112,8 @@ def single(text: str, where: Any) -> "Axis":
     from tetrad import library
 
     kind, names = library.saved_by(rest.strip(), where)
-    tag = {"lora": "lora", "hypernetwork": "hypernet"}.get(kind, "model")
-    return axes.axis(f"{tag}: " + ", ".join(f'"{each}"' for each in names))
+    called = {"lora": "lora", "hypernetwork": "hypernet", "embedding": "embedding"}.get(kind, "model")
+    return axes.axis(f"{called}: " + ", ".join(f'"{each}"' for each in names))
 
 
 def settled(cell: "Cell", where: Any) -> "Cell":

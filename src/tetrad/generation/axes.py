@@ -172,20 +172,20 @@ def sizes(texts: Sequence[str]) -> Made:
     return made
 
 
-def replaced(texts: Sequence[str]) -> Made:
-    """A1111's prompt S/R: the first is looked for, and replaced by each of them."""
+def replaced(place: int) -> Callable[[Sequence[str]], Made]:
+    """A1111's prompt S/R: the text at a place among the values is looked for in both prompts, and replaced by each."""
 
-    def change(text: str) -> Change:
+    def change(old: str, new: str) -> Change:
         def changed(cell: Cell) -> Cell:
             request = cell.request
-            if texts[0] not in request.prompt + request.negative:
-                raise TetradError("E3241", f"{texts[0]!r}, which prompt-sr looks for, is in neither prompt")
-            prompt, negative = (each.replace(texts[0], text) for each in (request.prompt, request.negative))
+            if old not in request.prompt + request.negative:
+                raise TetradError("E3241", f"{old!r}, in whose place others are to be put, is in neither prompt")
+            prompt, negative = (each.replace(old, new) for each in (request.prompt, request.negative))
             return replace(cell, request=replace(request, prompt=prompt, negative=negative))
 
         return changed
 
-    return [(text, change(text)) for text in texts]
+    return lambda texts: [(text, change(texts[place], text)) for text in texts]
 
 
 def networks(tag: str) -> Callable[[Sequence[str]], Made]:
@@ -242,7 +242,8 @@ def files(field: str) -> Callable[[Sequence[str]], Made]:
 
 AXES: dict[str, Callable[[Sequence[str]], Made]] = {
     "prompt": words("prompt"),
-    "prompt sr": replaced,
+    "prompt sr": replaced(0),
+    "embedding": replaced(-1),  # a run's result is the last of what it saved, and the one that prompts say
     "negative": words("negative"),
     "seed": seeds,
     "steps": setting("steps", int),
@@ -260,4 +261,4 @@ AXES: dict[str, Callable[[Sequence[str]], Made]] = {
     "networks": with_and_without,
 }
 # Whose values tell by themselves what they are of.
-TOLD = ("prompt", "prompt sr", "negative", "sampler", "size", "model", "lora", "hypernet", "networks")
+TOLD = ("prompt", "prompt sr", "embedding", "negative", "sampler", "size", "model", "lora", "hypernet", "networks")

@@ -240,7 +240,9 @@ def embeddings_in(texts: Iterable[str], where: Folders) -> list[Path]:
     for path in listed("embedding", where):
         if named(path.stem, together) and kind_of(path) == "embedding":
             found.setdefault(path.stem.lower(), []).append(path)
-    return [only("embedding", paths[0].stem, paths) for paths in found.values()]
+    # A name that stands in the texts only as a part of a longer one is not said.
+    said = {word.lower() for word in re.findall(whole_words(tuple(found)), together)} if found else set()
+    return [only("embedding", paths[0].stem, paths) for name, paths in found.items() if name in said]
 
 
 def named(word: str, text: str) -> bool:
