@@ -35,6 +35,28 @@ def test_what_one_word_leaves_open_the_files_around_it_tell(encoding: str, doubt
     assert decoded(doubtful.encode(encoding), around) == (doubtful, encoding)
 
 
+SIGNS = [
+    "1º lugar",
+    "5 µm",
+    "40 m²",
+    "½",
+    "10 ± 2",
+    "fac\u0327ade",
+    "«è»",
+    "¿qué?",
+    "¡olé!",
+    "été·là",
+    "© zkr",
+    "מים",
+    "ماء",
+]
+
+
+@pytest.mark.parametrize("text", SIGNS)
+def test_utf8_stays_utf8_whatever_signs_are_in_it(text: str) -> None:
+    assert decoded(text.encode()) == (text, "")
+
+
 @pytest.mark.parametrize("text", ["café", "naïve", "дом", "猫", "🐱", "Ångström, T恤"])
 def test_utf8_stays_utf8_among_chinese_files(text: str) -> None:
     assert decoded(text.encode(), "gb18030") == (text, "")

@@ -103,19 +103,22 @@ def looks_chinese(content: bytes, text: str, around_is: bool) -> bool:
 def is_odd(text: str) -> bool:
     """Whether a text has words of several scripts, or letters that no language's spelling has."""
     for word in text.split():
-        kinds = {script(letter) for letter in word if not letter.isascii()}
-        if len(kinds) > 1 or not kinds <= {"", "LATIN", "GREEK", "CYRILLIC", "HEBREW", "ARABIC"}:
+        kinds = {script(letter) for letter in word if not letter.isascii()} - {""}
+        if len(kinds) > 1 or not kinds <= {"LATIN", "GREEK", "CYRILLIC", "HEBREW", "ARABIC"}:
             return True
     return False
 
 
 def script(letter: str) -> str:
-    """A letter's script; "" of marks and signs that any has, "?" where nobody writes it."""
-    if letter in TYPOGRAPHY or unicodedata.category(letter) in ("Mn", "Po", "Sc", "So", "Zs"):
-        return "" if unicodedata.name(letter, "").split()[0] not in ("HEBREW", "ARABIC") else "HEBREW"
+    """A letter's script; "" of marks and signs that stand in any, "?" where nobody writes it."""
+    category, name = unicodedata.category(letter), unicodedata.name(letter, "?")
+    if category == "Mn":
+        return name.split()[0] if name.startswith(("HEBREW", "ARABIC")) else ""
+    if category[0] not in "LC":
+        return ""
     if 0x180 <= ord(letter) < 0x370:  # phonetic letters and modifiers
         return "?"
-    return unicodedata.name(letter, "?").split()[0]
+    return "LATIN" if ord(letter) < 0x100 else name.split()[0]  # µ, ª and º among them
 
 
 Usualness = Callable[[str, int], float]  # of the letter at a place of a text, 0…1
