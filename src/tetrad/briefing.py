@@ -60,7 +60,8 @@ def told(recipe: Recipe) -> str:
     train, method = recipe.train, recipe.method
     batch = f"{train.batch_size}" + f" × {train.gradient_accumulation}" * (train.gradient_accumulation > 1)
     about = ", ".join(filter(None, [method.told(), f"to step {train.steps}"]))
-    return f"{method.kind}: {about}, {batch} pictures a step, learning rate {train.learning_rate}"
+    pictures = "picture" if batch == "1" else "pictures"
+    return f"{method.kind}: {about}, {batch} {pictures} a step, learning rate {train.learning_rate}"
 
 
 def without_effect(recipe: Recipe, rates: Mapping[str, Schedule], texts: Collection[str]) -> Iterator[str]:

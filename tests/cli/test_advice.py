@@ -58,8 +58,17 @@ def test_the_table_has_a_row_for_everything_one_decides_by(
     told = capsys.readouterr()
     for row in ("steps", "learning rate", "vectors", "time", "memory", "file", "good at", "bad at", *METHODS):
         assert row in told.out
+    advice.recommend(photos, "style", model, "4MB")
+    assert "…" not in capsys.readouterr().out  # nothing to be copied is cut
     assert "2 pictures" in told.err and "to fit 64.0 GB" in told.err
     assert told.out.splitlines()[-1].startswith("tetrad train lora") and "--template style" in told.out
+
+
+@pytest.mark.parametrize(
+    "seconds,said", [(30, "30 seconds"), (600, "10 minutes"), (32739, "9 hours"), (2_835_924, "33 days")]
+)
+def test_a_time_is_said_as_one_plans_by_it(seconds: float, said: str) -> None:
+    assert advice.roughly(seconds) == said
 
 
 def test_a_probe_draws_one_sheet_and_says_what_it_means(

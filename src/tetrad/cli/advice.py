@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tetrad.cli.terminal import duration
 from tetrad.errors import TetradError
 
 if TYPE_CHECKING:
@@ -69,12 +68,12 @@ def show(offers: "list[Offer]") -> None:
     table = Table(show_lines=True)
     table.add_column("")
     for offer in offers:
-        table.add_column(offer.kind)
+        table.add_column(offer.kind, overflow="fold")
     rows: dict[str, Callable[[Offer], str]] = {
         "steps": lambda offer: str(offer.steps),
         "learning rate": lambda offer: offer.learning_rate,
         "vectors": lambda offer: str(offer.vectors) if offer.vectors else "-",
-        "time, estimated": lambda offer: duration(offer.seconds),
+        "time, estimated": lambda offer: roughly(offer.seconds),
         "memory, estimated": lambda offer: human(offer.memory) + ("" if offer.fits else ", does not fit"),
         "to fit": lambda offer: " ".join(flag.removeprefix("--set ") for flag in offer.savers.flags) or "-",
         "file": lambda offer: human(offer.file),
@@ -85,6 +84,14 @@ def show(offers: "list[Offer]") -> None:
         table.add_row(name, *(cell(offer) for offer in offers))
     terminal = sys.stdout.isatty()
     Console(width=None if terminal else 120).print(table, markup=False, highlight=False)
+
+
+def roughly(seconds: float) -> str:
+    """A time as a person plans by it: "33 days", "9 hours", and to the second only where it is short."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def in_bytes(text: str) -> int:
