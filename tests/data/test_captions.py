@@ -44,7 +44,7 @@ def test_shuffling_keeps_every_tag_and_the_kept_ones_in_front() -> None:
     )
 
 
-@pytest.mark.parametrize("words", ["猫，红帽，蓝天", "猫,红帽，蓝天"])
+@pytest.mark.parametrize("words", ["猫，红帽，蓝天", "猫,红帽，蓝天", "猫、红帽、蓝天"])
 def test_full_width_commas_part_tags(words: str) -> None:
     shown = worded(words, shuffle=True)
     assert len(set(shown)) == 6 and {"猫, 红帽, 蓝天", "蓝天, 红帽, 猫"} <= set(shown)

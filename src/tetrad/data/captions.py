@@ -10,7 +10,7 @@ from torch import Generator
 
 from tetrad.errors import TetradError
 
-COMMAS = re.compile("[,，]")  # a Chinese caption's full-width comma parts tags as a comma does
+COMMAS = re.compile("[,，、]")  # Chinese and Japanese captions part tags by either of theirs
 PLACE = re.compile(r"\[(name|filewords)\]", re.IGNORECASE)
 WILDCARD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
@@ -130,7 +130,7 @@ class Captions:
         """A template with its places filled; what is filled in is not looked at for places again."""
         values = {"name": self.name, "filewords": words}
         text = PLACE.sub(lambda place: values[place[1].lower()], template)
-        return " ".join(text.split()).strip(" ,，")
+        return " ".join(text.split()).strip(" ,，、")
 
     def _words(self, rng: Generator) -> str:
         """The picture's own words, one line chosen and wildcards decided where that is wanted."""
