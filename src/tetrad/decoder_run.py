@@ -35,6 +35,10 @@ Stop = Callable[[], bool]
 HELD_FROM, HELD = 20, 10  # so many pictures, and every tenth of them is held back to measure by
 MEASURED, WIDEST = 8, 512  # pictures that are measured at most, and the side of what is measured of each
 KEPT = 64  # decoded pictures in memory
+WORSE = (
+    "the decoder draws these pictures worse than it did before: use the VAE it began as, or train it longer, at a lower "
+    "--learning-rate, or on larger crops (--crop)"
+)
 
 
 @dataclass(frozen=True)
@@ -148,14 +152,19 @@ class Learning:
         self.decoder = list(opened.vae.network.decoder.requires_grad_(True).parameters())
         self.ema = Ema(self.decoder, settings.ema_decay)
 
+    def psnr(self, drawn: Sequence[Tensor]) -> float:
+        return sum(map(psnr, drawn, self.measured)) / len(drawn)
+
     def quality(self, drawn: Sequence[Tensor]) -> str:
-        return f"PSNR {sum(map(psnr, drawn, self.measured)) / len(drawn):.2f} dB on {self.on}"
+        return f"PSNR {self.psnr(drawn):.2f} dB on {self.on}"
 
     def saved(self, step: int, path: Path) -> Iterator[Event]:
         """Measure, draw the sheet and save, all by the average where one is kept."""
         with self.ema.applied(self.decoder) if self.settings.ema_decay else nullcontext():
             after = restored(self.opened.vae, self.measured)
             yield Note(f"after: {self.quality(after)}")
+            if self.psnr(after) < self.psnr(self.before):
+                yield Note(WORSE, "W5205")
             columns = [
                 comparison.Reconstruction(name, drawn[0], self.measured[0])
                 for name, drawn in (("before", self.before), ("after", after))
@@ -219,7 +228,8 @@ def restored(vae: Vae, pictures: Sequence[Tensor]) -> list[Tensor]:
 def save(path: Path, opened: Opened, encoder: str, told: str) -> None:
     """Write the whole VAE under LDM's bare names, read it back, and see that its latents are what they were."""
     tensors = {f"vae.{name}": tensor.detach() for name, tensor in opened.vae.network.state_dict().items()}
-    about = {"modelspec.title": path.stem, "tetrad.trained": told, **library.architecture(opened.vae)}
+    about = {"modelspec.title": path.stem, "tetrad.trained": told, "tetrad.scale": repr(opened.vae.scale)}
+    about |= library.architecture(opened.vae)
     library.save_vae(path, Weights("vae", tensors), about)
     if library.encoder_identity(opened.vae) != encoder:
         raise TetradError(

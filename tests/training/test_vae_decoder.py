@@ -102,6 +102,13 @@ def test_a_run_that_is_stopped_keeps_what_was_learned(asked: DecoderRun) -> None
     assert finished.path.name == "stopped-step00000002.safetensors" and finished.path.exists()
 
 
+def test_a_decoder_that_got_worse_is_told_to_be(asked: DecoderRun, events: list[Any]) -> None:
+    worse = DecoderTraining(steps=2, batch_size=1, crop=64, learning_rate=0.01, ema_decay=0.0)
+    told = list(train_decoder(replace(asked, name="worse", vae="None", settings=worse)))
+    assert [event.text for event in told if isinstance(event, Note) and event.code == "W5205"]
+    assert not [event for event in events if isinstance(event, Note) and event.code == "W5205"]
+
+
 def test_a_run_that_breaks_off_keeps_what_was_learned(asked: DecoderRun, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Crops.__call__
 
