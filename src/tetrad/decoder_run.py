@@ -36,8 +36,8 @@ HELD_FROM, HELD = 20, 10  # so many pictures, and every tenth of them is held ba
 MEASURED, WIDEST = 8, 512  # pictures that are measured at most, and the side of what is measured of each
 KEPT = 64  # decoded pictures in memory
 WORSE = (
-    "the decoder draws these pictures worse than it did before: use the VAE it began as, or train it longer, at a lower "
-    "--learning-rate, or on larger crops (--crop)"
+    "the decoder draws these pictures worse than it did before: use the VAE it began as, or train it longer, at a "
+    "lower --learning-rate, or on larger crops (--crop)"
 )
 
 
