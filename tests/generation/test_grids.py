@@ -8,7 +8,7 @@ from PIL import Image, ImageFont
 
 from tetrad.cli.grid import grid
 from tetrad.errors import TetradError
-from tetrad.generation import axes, grids, letters
+from tetrad.generation import axes, grids, infotext, letters, png
 from tetrad.generation.axes import Cell, axis, crossed
 from tetrad.generation.request import Request
 
@@ -193,6 +193,9 @@ def test_the_command_draws_every_crossing(tmp_path: Path) -> None:
         for y in (level * sheet.height // 2 + grids.HEAD + n * (64 + grids.GAP) for n in range(2))
     }
     assert len(seen) == 12
+    said = infotext.read(png.parameters(tmp_path / "g.png"))
+    assert infotext.request(said) == Request("a red apple", seed=1, steps=1, width=32, height=32)
+    assert said.facts["X Type"] == "seed" and said.facts["Y Values"] == "red, green"
 
 
 def test_all_axes_are_told_of() -> None:

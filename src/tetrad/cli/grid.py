@@ -80,13 +80,14 @@ def grid(
     request = begun(replace(request, strength=anew), None, {"image": image, "mask": mask}, mask_blur, strength)
     sides = (side(x, where), side(y, where), side(z, where))
     cells = axes.crossings(axes.Cell(request, model, vae), sides, lambda each: settled(each, where))
-    pictures = iter(drawn([each for level in cells for row in level for each in row], where, device, batch))
-    levels = [[[next(pictures) for _ in row] for row in level] for level in cells]
+    made = drawn([each for level in cells for row in level for each in row], where, device, batch)
+    pictures = iter(made)
+    levels = [[[next(pictures).image for _ in row] for row in level] for level in cells]
     sheet = laid_out(levels, sides, title or prompt, cell)
-    from tetrad.generation import png
+    from tetrad.generation import infotext, png
 
     path = free(out.expanduser())
-    png.save(path, sheet)
+    png.save(path, sheet, infotext.of_grid(made[0].infotext, [(axis.name, axis.words) for axis in sides]))
     if not letters.wide() and any(map(letters.is_foreign, prompt + x + y + z + title)):
         print(f"{LETTERS} no font here has all the letters of the labels; fonts-noto-cjk has them", file=sys.stderr)
     print(path)
@@ -143,7 +144,7 @@ def drawn(cells: "list[Cell]", where: Any, device: str, batch: int) -> list[Any]
             studio.where = where if embeddings else without_embeddings(where)
             pictures = studio.draw([cells[place].request for place in places], batch)
             for place, picture in zip(places, pictures, strict=True):
-                found[place] = picture.image
+                found[place] = picture
                 tell_progress(f"{len(found)} of {len(cells)} pictures")
         tell_progress("")
         tell_of_vae(studio)
@@ -154,7 +155,7 @@ def laid_out(pictures: list[list[list[Any]]], axes: "tuple[Axis, Axis, Axis]", t
     """One sheet of all pictures, each `cell` pixels wide."""
     from tetrad.generation import grids
 
-    columns, rows, levels = ([value.words for value in axis.values] for axis in axes)
+    columns, rows, levels = (axis.words for axis in axes)
     return grids.stacked(
         [
             grids.sheet(level, rows, columns, f"{title} · {words}" if words else title, cell)

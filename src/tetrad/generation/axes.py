@@ -48,6 +48,10 @@ class Axis:
     name: str
     values: tuple[Value, ...]
 
+    @property
+    def words(self) -> list[str]:
+        return [value.words for value in self.values]
+
 
 NOTHING = Axis("", (Value("", lambda cell: cell),))
 Cells = list[list[list[Cell]]]  # by the values of z, of y, of x

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,15 @@ def settings(request: Request) -> dict[str, object]:
         "CFG rescale": number(request.cfg_rescale) if request.cfg_rescale else "",
         "RNG": "CPU",
     }
+
+
+def of_grid(first: str, sides: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """The text of a grid's first picture, and what changes along its sides x, y, z, as A1111 says it."""
+    facts = {"Script": "X/Y/Z plot"}
+    for letter, (name, words) in zip("XYZ", sides, strict=True):
+        if name:
+            facts |= {f"{letter} Type": name, f"{letter} Values": ", ".join(words)}
+    return first + "".join(f", {key}: {quoted(value)}" for key, value in facts.items())
 
 
 def number(value: float) -> str:
