@@ -49,7 +49,7 @@ def test_a_picture_may_be_a_file_and_doubts_are_warnings(tmp_path: Path) -> None
         ({"steps": "3"}, "E3203", "whole number"),
         ({"seed": "x"}, "E3203", "whole number"),
         ({"count": 0}, "E3203", "at least 1"),
-        ({"strength": 0.5}, "E3206", "none is given"),
+        ({"strength": 0.5}, "E3206", "there is none"),
         ({"image": "gone.png"}, "E3251", "no such file"),
     ],
 )

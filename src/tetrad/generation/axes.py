@@ -146,7 +146,9 @@ def redrawn(texts: Sequence[str]) -> Made:
     def change(number: float) -> Change:
         def changed(cell: Cell) -> Cell:
             if cell.request.start is None:
-                raise TetradError("E3206", "denoising says how a picture is drawn over, and none is given; add --image")
+                raise TetradError(
+                    "E3206", "denoising is for a picture to draw over, and there is none; give it with --image"
+                )
             return put({"strength": number})(cell)
 
         return changed

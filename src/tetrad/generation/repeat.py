@@ -10,7 +10,7 @@ BARE = "bare"  # in a VAE's place: the latents themselves, to see what a missing
 HIRES = ("Hires upscaler", "Hires upscale", "Hires resize")  # a second pass has a denoising strength, too
 # What changes a picture and is not drawn here, where it is there at all.
 UNREPEATED = {
-    "Script": "the grid, of which this is the first picture,",
+    "Script": "the grid around its first picture",
     "Hires upscaler": "the second pass",
     "Variation seed": "the variation",
     "Face restoration": "the face restoration",

@@ -56,7 +56,7 @@ def check_needed(picture: object, mask: object, strength: object) -> None:
     """E3206 where a mask or a strength is given without the picture that it is for."""
     for what, value in (("a mask", mask), ("a strength", strength)):
         if picture is None and value is not None:
-            raise TetradError("E3206", f"{what} says how a picture is drawn over, and none is given; add --image")
+            raise TetradError("E3206", f"{what} is for a picture to draw over, and there is none; give it with --image")
 
 
 def fingerprint(levels: Tensor) -> str:
