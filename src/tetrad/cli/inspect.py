@@ -41,6 +41,8 @@ def worded(key: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     if isinstance(value, dict):
         value = ", ".join(f"{name} {number}" for name, number in value.items())
     if isinstance(value, list):
