@@ -14,7 +14,7 @@ from tetrad.training.update import Scaling, diverged, guarded, parameters
 class InBackward:
     """An optimizer's update of each parameter alone, so that there is never more than one gradient in memory.
 
-    Nothing may need all gradients together. E3133 where they are to be clipped or accumulated.
+    Nothing may need all gradients together. E3133 where they are to be clipped.
     """
 
     def __init__(self, optimizer: Optimizer, max_grad_norm: float, scaling: Scaling | None = None) -> None:
@@ -33,10 +33,7 @@ class InBackward:
         ]
 
     def backward(self, loss: Tensor) -> None:
-        if self.squares is not None:
-            raise TetradError(
-                "E3133", "an update during the backward cannot accumulate batches; set train.gradient_accumulation to 1"
-            )
+        assert self.squares is None, "one backward an update"
         self.squares = torch.zeros((), device=loss.device)
         (loss if self.scaling is None else loss * self.scaling.scale).backward()  # type: ignore[no-untyped-call]
 

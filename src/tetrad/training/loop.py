@@ -59,8 +59,9 @@ def training_steps(
     `first` updates and `samples_before` samples were learned from before. A group of the optimizer follows the
     schedule of its name in `rates` or else keeps its rate; once its schedule rests its gradients are no longer
     computed. With `in_backward` each parameter is updated and its gradient freed as soon as there is one, for which
-    there may be neither clipping nor accumulation. Raises E7001 where a gradient is not a number: at once on a CPU,
-    after at most `LOOK` updates on an accelerator. No such gradient is ever applied, so what was learned stays good.
+    there may be no clipping; the batches of an update then wait for each other. Raises E7001 where a gradient is
+    not a number: at once on a CPU, after at most `LOOK` updates on an accelerator. No such gradient is ever
+    applied, so what was learned stays good.
     """
     scaling = Scaling(device_of(model)) if model.dtype == torch.float16 else None
     updater = (InBackward if in_backward else AtOnce)(optimizer, max_grad_norm, scaling)
@@ -110,8 +111,15 @@ def batch_losses(
 
 
 def accumulated(losses: Iterable[Tensor], updater: AtOnce | InBackward, device: torch.device) -> Tensor:
-    """Gradients of all of them added up; the sum of the losses."""
+    """Gradients of all of them added up; the sum of the losses.
+
+    Updates during the backward can only be right in one for all: the activations of every batch wait for it.
+    """
     total = torch.zeros((), device=device)
+    if isinstance(updater, InBackward):
+        total = sum(losses, total)
+        updater.backward(total)
+        return total.detach()
     for loss in losses:
         updater.backward(loss)
         total += loss.detach()
