@@ -96,6 +96,14 @@ def test_a_file_of_another_kind_is_no_embedding(home: Path, tmp_path: Path) -> N
     assert files(library.folders(home, embedding=tmp_path), "a cat, a zkr") == ["Zkr"]
 
 
+def test_an_embedding_that_cannot_be_read_is_not_drawn_as_a_mere_word(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "evil.pt").write_bytes(b"cposix\nsystem\n(S'true'\ntR.")
+    where = library.folders(home, embedding=tmp_path)
+    assert files(where, "a cat") == []
+    with pytest.raises(TetradError, match=r"evil\.pt"):
+        files(where, "an evil cat")
+
+
 @pytest.mark.parametrize(
     "prompt,code,words",
     [("<lora:inkk:1>", "E5101", "the nearest are ink"), ("<hypernet:glo:1>", "E5160", "the nearest are glow")],

@@ -26,12 +26,13 @@ def load(
     models_dir: Place | None = None,
     lora_dir: Place | None = None,
     embeddings_dir: Place | None = None,
+    hypernetwork_dir: Place | None = None,
     vae: str = "Automatic",
     vae_dir: Place | None = None,
     device: str = "auto",
 ) -> Studio:
     """A model ready to draw, and where the networks that prompts name are found: the same as the command's flags."""
-    given = {"lora": lora_dir, "embedding": embeddings_dir, "vae": vae_dir}
+    given = {"lora": lora_dir, "embedding": embeddings_dir, "hypernetwork": hypernetwork_dir, "vae": vae_dir}
     where = library.folders(
         Path(models_dir) if models_dir else None,
         **{kind: Path(place) if place else None for kind, place in given.items()},

@@ -162,6 +162,9 @@ def test_words_come_and_go(model: Model) -> None:
     with pytest.raises(TetradError, match="ZKR is already a word") as caught:
         encoder.add_word("ZKR", 1)
     assert caught.value.code == "E5011"
+    with pytest.raises(TetradError, match="at most 75") as caught:
+        encoder.add_word("long", 76)
+    assert caught.value.code == "E5015"
     encoder.forget("Zkr")
     assert encoder.add_word("other", 1) == range(49412, 49413)
     encoder.forget("fur")

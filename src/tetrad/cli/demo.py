@@ -11,7 +11,7 @@ from tetrad.errors import TetradError
 # How a file of each method is used in the next command; a test compares with LESSONS.
 USES = {
     "lora": '"{prompt} <lora:{word}:1>" --lora-dir {folder}',
-    "hypernetwork": '"{prompt} <hypernet:{word}:1>" --lora-dir {folder}',
+    "hypernetwork": '"{prompt} <hypernet:{word}:1>" --hypernetwork-dir {folder}',
     "textual-inversion": '"{prompt}" --embeddings-dir {folder}',
     "dreambooth": '"{prompt}" --model {file}',
 }

@@ -18,6 +18,7 @@ UNREPEATED, OF_THE_VAE, DOUBTFUL = "W3201", "W3203", "W3205"
 ModelsDir = Annotated[Path | None, typer.Option(help="Folder of A1111, Forge or ComfyUI: everything in it is found.")]
 LoraDir = Annotated[Path | None, typer.Option(help="Folder, searched with all below it, for LoRA files  [runs].")]
 EmbeddingsDir = Annotated[Path | None, typer.Option(help="The same for embeddings  [runs].")]
+HypernetworkDir = Annotated[Path | None, typer.Option(help="The same for hypernetworks  [runs].")]
 VAE_CHOICES = "Automatic, None (the model's own), a name in the VAE folders, or a path"
 VaeDir = Annotated[Path | None, typer.Option(help="Folder of VAE files  [runs].")]
 VaePrecision = Annotated[str, typer.Option(help="fp32, fp16 or bf16; what overflows is done again in fp32, and said.")]
@@ -37,6 +38,7 @@ def generate(
     models_dir: ModelsDir = None,
     lora_dir: LoraDir = None,
     embeddings_dir: EmbeddingsDir = None,
+    hypernetwork_dir: HypernetworkDir = None,
     negative: Annotated[str | None, typer.Option(help="What not to draw.")] = None,
     steps: Annotated[int | None, typer.Option(help="Sampler steps  [30].")] = None,
     cfg_scale: Annotated[float | None, typer.Option(help="How closely to follow the prompt  [7].")] = None,
@@ -95,7 +97,9 @@ def generate(
     out = out.expanduser()
     free(out)
     before = written_in(from_) if from_ else None
-    where = library.folders(models_dir, lora=lora_dir, embedding=embeddings_dir, vae=vae_dir)
+    where = library.folders(
+        models_dir, lora=lora_dir, embedding=embeddings_dir, hypernetwork=hypernetwork_dir, vae=vae_dir
+    )
     request = asked(given, before, where)
     over = {"image": image, "mask": mask}
     request = begun(request, before, over, mask_blur, strength)

@@ -10,6 +10,7 @@ import typer
 from tetrad.cli.generate import (
     Device,
     EmbeddingsDir,
+    HypernetworkDir,
     ImageFile,
     LoraDir,
     MaskBlur,
@@ -41,6 +42,7 @@ def grid(
     models_dir: ModelsDir = None,
     lora_dir: LoraDir = None,
     embeddings_dir: EmbeddingsDir = None,
+    hypernetwork_dir: HypernetworkDir = None,
     negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
     steps: Annotated[int, typer.Option(help="Sampler steps.")] = 30,
     cfg_scale: Annotated[float, typer.Option(help="How closely to follow the prompt.")] = 7.0,
@@ -72,7 +74,9 @@ def grid(
     from tetrad.generation.request import Request, any_seed
 
     free(out.expanduser())
-    where = library.folders(models_dir, lora=lora_dir, embedding=embeddings_dir, vae=vae_dir)
+    where = library.folders(
+        models_dir, lora=lora_dir, embedding=embeddings_dir, hypernetwork=hypernetwork_dir, vae=vae_dir
+    )
     anew = 1.0 if strength is None else strength
     request = Request(
         prompt, negative, any_seed(seed), steps, cfg_scale, sampler, width, height, clip_skip, cfg_rescale

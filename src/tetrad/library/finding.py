@@ -35,7 +35,7 @@ SHELVES = {
         "model", ("models/Stable-diffusion", "models/checkpoints", "models/diffusers"), "--models-dir", "E5160"
     ),
     "lora": Shelf("LoRA", ("models/Lora", "models/LyCORIS", "models/loras"), "--lora-dir", "E5101"),
-    "hypernetwork": Shelf("hypernetwork", ("models/hypernetworks",), "--models-dir", "E5160"),
+    "hypernetwork": Shelf("hypernetwork", ("models/hypernetworks",), "--hypernetwork-dir", "E5160"),
     "embedding": Shelf("embedding", ("embeddings", "models/embeddings"), "--embeddings-dir", "E5160"),
     "vae": Shelf("VAE", ("models/VAE", "models/vae"), "--models-dir", "E5160"),
 }
@@ -234,11 +234,19 @@ def order(stem: str) -> tuple[float, str]:
 
 
 def embeddings_in(texts: Iterable[str], where: Folders) -> list[Path]:
-    """The embedding files whose names stand in the texts as whole words, in any case.  E5160 for two of one name."""
+    """The embedding files whose names stand in the texts as whole words, in any case.
+
+    E5160 for two of one name; a file that cannot be read says why, lest its name be drawn as a mere word.
+    """
     together = "\n".join(texts)
     found: dict[str, list[Path]] = {}
     for path in listed("embedding", where):
-        if named(path.stem, together) and kind_of(path) == "embedding":
+        if not named(path.stem, together):
+            continue
+        kind = kind_of(path)
+        if kind == "unknown":
+            files.read(path)
+        if kind == "embedding":
             found.setdefault(path.stem.lower(), []).append(path)
     # A name that stands in the texts only as a part of a longer one is not said.
     said = {word.lower() for word in re.findall(whole_words(tuple(found)), together)} if found else set()

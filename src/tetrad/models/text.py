@@ -199,7 +199,12 @@ class TextEncoder:
         return found
 
     def add_word(self, word: str, vectors: int) -> range:
-        """New ids that the word stands for from now on, in any case; E5011 where it is a new word already."""
+        """New ids that the word stands for from now on, in any case.
+
+        E5011 where it is a new word already, E5015 where it takes more than a chunk, of which the rest would not be read.
+        """
+        if vectors > CHUNK:
+            raise TetradError("E5015", f"{word} has {vectors} vectors, and at most {CHUNK} are read together")
         if word.lower() in self.words:
             raise TetradError("E5011", f"{word} is already a word that was added; give one of the two another name")
         first = max([self.network.config.vocab_size, *(ids.stop for ids in self.words.values())])
