@@ -201,7 +201,7 @@ class TextEncoder:
     def add_word(self, word: str, vectors: int) -> range:
         """New ids that the word stands for from now on, in any case.
 
-        E5011 where it is a new word already, E5015 where it takes more than a chunk, of which the rest would not be read.
+        E5011 where it is a new word already, E5015 where it takes more than a chunk: the rest would not be read.
         """
         if vectors > CHUNK:
             raise TetradError("E5015", f"{word} has {vectors} vectors, and at most {CHUNK} are read together")
