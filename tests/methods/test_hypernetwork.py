@@ -17,7 +17,6 @@ from tetrad.errors import TetradError
 from tetrad.methods.base import Adapter
 from tetrad.methods.hypernetwork import Hypernetwork, sizes
 from tetrad.methods.lora import Lora
-from tetrad.methods.residual import ACTIVATIONS, INITIALIZATIONS, Network, Shape
 from tetrad.methods.textual_inversion import TextualInversion
 from tetrad.models.base import Model
 from tetrad.weights import Weights
@@ -161,39 +160,6 @@ def test_several_are_chained_in_the_order_of_attaching() -> None:
     assert torch.equal(predict(model), predict(alone))
 
 
-@pytest.mark.parametrize("activation", [name for name in ACTIVATIONS if name not in ("linear", "relu", "swish")])
-def test_every_activation_begins_at_nothing_and_learns(activation: str) -> None:
-    network = Network(32, Shape(activation=activation))
-    network.begin("KaimingNormal", True, rng())
-    x = torch.randn(4, 32, generator=generator(0, 0, "x"))
-    said = network(x)
-    assert not said.any()
-    said.sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
-    assert network.layers[-1].weight.grad.any()
-
-
-@pytest.mark.parametrize("initialization", INITIALIZATIONS)
-def test_layers_begin_as_their_name_says_and_as_their_seed(initialization: str) -> None:
-    def begun(zero: bool) -> dict[str, Tensor]:
-        network = Network(64, Shape(activation="relu"))
-        network.begin(initialization, zero, rng())
-        return network.state_dict()
-
-    spread = {
-        "Normal": 0.01,
-        "XavierUniform": (2 / (64 + 128)) ** 0.5,
-        "XavierNormal": (2 / (64 + 128)) ** 0.5,
-        "KaimingUniform": (2 / 64) ** 0.5,
-        "KaimingNormal": (2 / 64) ** 0.5,
-    }[initialization]
-    still, noisy = begun(True), begun(False)
-    assert noisy["layers.0.weight"].std().item() == pytest.approx(spread, rel=0.05)
-    assert not noisy["layers.0.bias"].any()
-    assert noisy["layers.1.weight"].any() and not still["layers.1.weight"].any()
-    assert all(torch.equal(tensor, begun(False)[name]) for name, tensor in noisy.items())
-
-
 def test_a_norm_begins_at_nothing_too() -> None:
     model = tiny.model()
     before = predict(model)
@@ -208,20 +174,6 @@ def test_dropout_is_for_learning_only() -> None:
     assert torch.equal(predict(model), predict(model))
     torch.manual_seed(0)
     assert not torch.equal(predict(model, grad=True), predict(model, grad=True))
-
-
-@pytest.mark.parametrize(
-    "settings,shares",
-    [
-        ({"structure": (1, 2, 2, 1), "dropout": (0.3,)}, [0, 0.3, 0.3, 0]),
-        ({"structure": (1, 2, 2, 1), "dropout": (0.3,), "last_layer_dropout": False}, [0, 0.3, 0, 0]),
-        ({"structure": (1, 2, 2, 1), "dropout": (0, 0.1, 0.2, 0)}, [0, 0.1, 0.2, 0]),
-        ({"dropout": (0.3,)}, [0, 0.3, 0]),
-        ({}, []),
-    ],
-)
-def test_a_single_dropout_is_for_every_layer_between(settings: dict[str, Any], shares: list[float]) -> None:
-    assert list(Hypernetwork(**settings).shape(Shape()).dropout) == shares
 
 
 @pytest.mark.parametrize(
