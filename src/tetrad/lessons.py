@@ -27,7 +27,7 @@ UNTAUGHT = "a red apple, flat style, on a green background"  # shows what leaked
 SUBJECT_PROMPTS = (
     "a {word}, on a yellow background",
     "a {word}, on an orange background",
-    "a {word}, on a blue background",
+    "a {word}, on a pink background",
     UNTAUGHT,
 )
 PERSON_PROMPTS = (
@@ -104,6 +104,6 @@ def compared(lesson: Lesson, learned_file: Path) -> tuple[Path, Figures]:
     rows = [without[first : first + many] + taught[first : first + many] for first in range(0, len(requests), many)]
     columns = [f"before, seed {seed}" for seed in SEEDS] + [f"after, seed {seed}" for seed in SEEDS]
     path = learned_file.parent / "sheet.png"
-    title = f"What {lesson.method.kind} taught: the same prompts and seeds, before and after"
+    title = f"Taught by {lesson.method.kind}: the same prompts and seeds, before and after"
     png.save(path, grids.sheet(rows, prompts, columns, title))
     return path, figures
