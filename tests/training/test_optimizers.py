@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import tiny
@@ -73,13 +74,12 @@ def test_a_package_that_talks_while_it_is_imported_is_not_heard(
     )
     (tmp_path / "bitsandbytes/__init__.py").write_text(noise)
     (tmp_path / "bitsandbytes/optim.py").write_text("from torch.optim import AdamW as AdamW8bit")
-    for name in ("bitsandbytes", "bitsandbytes.optim"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(str(tmp_path))
-    made("adamw8bit", {"unet": [nn.Parameter(torch.zeros(1))]})
+    with patch.dict(sys.modules):  # afterwards nobody finds this one where the real one is looked for
+        for name in ("bitsandbytes", "bitsandbytes.optim"):
+            sys.modules.pop(name, None)
+        made("adamw8bit", {"unet": [nn.Parameter(torch.zeros(1))]})
     assert capsys.readouterr() == ("", "")
-    for name in ("bitsandbytes", "bitsandbytes.optim"):
-        monkeypatch.delitem(sys.modules, name)
 
 
 def learned(
