@@ -27,6 +27,7 @@ def test_the_demo_teaches_what_was_not_there_and_shows_it(method: str, tmp_path:
     done = subprocess.run([*TETRAD, *arguments], capture_output=True, text=True, timeout=900, env=environment)
     assert done.returncode == 0, done.stderr
     file, sheet = map(Path, done.stdout.split())
-    assert file.exists() and Image.open(sheet).size[0] > 700
+    with Image.open(sheet) as drawn:
+        assert file.exists() and drawn.width > 700
     before, after, obedience = map(int, re.findall(r"(\d+)%", done.stderr)[-3:])
     assert after > before and obedience >= 90
