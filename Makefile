@@ -12,7 +12,7 @@ demo: $(VENV)/.installed
 # One thread a process: small networks are many times slower when threads wait for each other. The demo's lessons, which
 # take the longest, begin first.
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/journeys/test_demo.py tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/journeys/test_demo*.py tests
 
 check: $(VENV)/.installed-test
 	scripts/check
