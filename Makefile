@@ -9,10 +9,9 @@ export HF_HUB_OFFLINE = 1
 demo: $(VENV)/.installed
 	$(BIN)/tetrad demo
 
-# One thread a process: small networks are many times slower when threads wait for each other. The demo's lessons, which
-# take the longest, begin first.
+# One thread a process: small networks are many times slower when threads wait for each other.
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/journeys/test_demo*.py tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.installed-test
 	scripts/check
