@@ -1,5 +1,6 @@
-"""A random model with Stable Diffusion 1's layout, wide enough that arithmetic dominates."""
+"""Random models with the layout of Stable Diffusion 1: one just wide enough for arithmetic to dominate, one full."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,25 +10,45 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from tetrad.formats import files, ldm
 from tetrad.weights import Weights
 
-WIDTHS = (128, 256, 512, 512)
 TEXT_WIDTH = 768
 
 
 def write(path: Path) -> None:
     """A single-file checkpoint: 137 M parameters in the U-Net, a text encoder two layers deep, a narrow VAE."""
+    save(path, (128, 256, 512, 512), 2, (32, 32, 32, 32), torch.float32, 256)
+
+
+def write_full(path: Path) -> None:
+    """As large as Stable Diffusion 1, 2.1 GB: 860 M parameters in the U-Net."""
+    save(path, (320, 640, 1280, 1280), 12, (128, 256, 512, 512), torch.float16, 512)
+
+
+def save(
+    path: Path,
+    widths: Sequence[int],
+    text_layers: int,
+    vae_widths: Sequence[int],
+    dtype: torch.dtype,
+    side: int,
+) -> None:
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(block_out_channels=WIDTHS, cross_attention_dim=TEXT_WIDTH)
+    unet = UNet2DConditionModel(block_out_channels=tuple(widths), cross_attention_dim=TEXT_WIDTH)
     text = CLIPTextModel(
         CLIPTextConfig(
-            hidden_size=TEXT_WIDTH, intermediate_size=4 * TEXT_WIDTH, num_hidden_layers=2, num_attention_heads=12
+            hidden_size=TEXT_WIDTH,
+            intermediate_size=4 * TEXT_WIDTH,
+            num_hidden_layers=text_layers,
+            num_attention_heads=12,
         )
     )
     vae = AutoencoderKL(
-        block_out_channels=(32, 32, 32, 32),
+        block_out_channels=tuple(vae_widths),
         layers_per_block=2,
         down_block_types=["DownEncoderBlock2D"] * 4,
         up_block_types=["UpDecoderBlock2D"] * 4,
     )
     parts = {"unet": unet, "text_encoder": text, "vae": vae}
-    tensors = {f"{part}.{name}": value for part, net in parts.items() for name, value in net.state_dict().items()}
-    files.write(path, ldm.encode(Weights("checkpoint", tensors)), {"modelspec.resolution": "256x256"})
+    tensors = {
+        f"{part}.{name}": value.to(dtype) for part, net in parts.items() for name, value in net.state_dict().items()
+    }
+    files.write(path, ldm.encode(Weights("checkpoint", tensors)), {"modelspec.resolution": f"{side}x{side}"})

@@ -216,11 +216,11 @@ def test_and_is_a_word_in_a_negative_prompt() -> None:
 
 @pytest.mark.parametrize("bracket", [*"()[]:|", "[a:", "(a:1.9", "[a|", "\\"])
 def test_five_thousand_of_anything_have_a_meaning_soon(bracket: str) -> None:
-    begun = time.process_time()
+    begun = time.thread_time()
     (part,) = grammar.read(bracket * 5000 + "cat", 20)
     assert len(part.texts) == 20
     assert all(abs(piece.weight) <= grammar.HEAVIEST for piece in part.texts[0])
-    assert time.process_time() - begun < 5
+    assert time.thread_time() - begun < 5  # of this thread: others of the process may be busy
 
 
 def test_a_prompt_of_five_thousand_words_is_read() -> None:

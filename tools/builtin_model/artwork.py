@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
-from tetrad.builtin.vocabulary import HELD_OUT, HELD_OUT_SET, NOT_A_PICTURE, STYLES, TRAINED, Pair
+from tetrad.builtin.vocabulary import HELD_OUT, HELD_OUT_SET, NOT_A_PICTURE, STYLES, TRAINED, Pair, words
 
 SIDE = 128
 
@@ -41,6 +40,23 @@ def load_artwork(work: Path) -> Artwork:
     return Artwork(drawings, {pair: position for position, pair in enumerate(pairs)})
 
 
+def further_pairs(artwork: Artwork) -> tuple[Pair, ...]:
+    """Drawings of other subjects in the trained styles, called by their names: they teach what a style is.
+
+    Left out are names that are already another drawing's, and men at their work: they would blur what `a man` is.
+    """
+    named = {*TRAINED, *HELD_OUT}
+    taken = {words(subject) for subject in named}
+    return tuple(
+        pair
+        for pair in artwork.index
+        if pair.icon_set in STYLES
+        and pair.subject not in named
+        and words(pair.subject) not in taken
+        and not pair.subject.startswith("man-")
+    )
+
+
 def save_artwork(work: Path, pairs: list[Pair], drawings: list[NDArray[np.uint8]]) -> None:
     """Write `artwork.npz` in one move, so that a reader never meets half a file."""
     temporary = work / "artwork.tmp.npz"
@@ -52,6 +68,8 @@ def save_artwork(work: Path, pairs: list[Pair], drawings: list[NDArray[np.uint8]
 
 def rendered(icons: dict[str, Any], name: str) -> NDArray[np.uint8]:
     """One icon as (128, 128, 4); what an icon set leaves to the text colour becomes black."""
+    import resvg_py  # needed for this alone
+
     icon = icons["icons"][name]
     width, height = icon.get("width", icons.get("width", 16)), icon.get("height", icons.get("height", 16))
     left, top = icon.get("left", icons.get("left", 0)), icon.get("top", icons.get("top", 0))

@@ -1,13 +1,16 @@
-"""Encode every trained pair in several variants, so that the diffusion model never waits for the autoencoder."""
+"""Encode every drawing to learn in several variants, so that the diffusion model never waits for the autoencoder."""
 
 import argparse
 import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from artwork import Artwork, load_artwork
+from artwork import Artwork, further_pairs, load_artwork
 from diffusers import AutoencoderKL
 from fold_vae import load_folded
 from numpy.random import Generator
@@ -16,7 +19,7 @@ from torch import Tensor
 from train_vae import as_tensor
 from vae_model import SCALING_FACTOR
 
-from tetrad.builtin.drawings import Placement, compose, inked
+from tetrad.builtin.drawings import Colour, Placement, compose, inked
 from tetrad.builtin.vocabulary import BACKGROUNDS, STYLES, Pair, trained_pairs, words
 
 
@@ -29,13 +32,15 @@ class Cache:
     captions: list[dict[str, str]]
     seeds: list[int]
 
-    def __add__(self, other: "Cache") -> "Cache":
-        return Cache(
-            torch.cat([self.mean, other.mean]),
-            torch.cat([self.deviation, other.deviation]),
-            self.captions + other.captions,
-            self.seeds + other.seeds,
-        )
+
+def together(parts: Sequence[Cache]) -> Cache:
+    """Their rows, one after the other."""
+    return Cache(
+        torch.cat([part.mean for part in parts]),
+        torch.cat([part.deviation for part in parts]),
+        [caption for part in parts for caption in part.captions],
+        [seed for part in parts for seed in part.seeds],
+    )
 
 
 def load_cache(work: Path) -> Cache:
@@ -58,27 +63,42 @@ def save_cache(work: Path, cache: Cache) -> None:
     (work / "latents.tmp").replace(work / "latents.safetensors")
 
 
-def new_variants(autoencoder: AutoencoderKL, artwork: Artwork, variants: int, seed: int) -> Cache:
-    """`variants` rows for each trained pair, drawn from the seed."""
-    rng = np.random.default_rng([seed, 2])
-    means, deviations, captions = [], [], []
-    for pair in trained_pairs():
-        backgrounds = spread_backgrounds(rng, variants)
-        images = as_tensor([variant(artwork, pair, background, rng) for background in backgrounds])
-        with torch.no_grad():
-            posterior = autoencoder.encode(images).latent_dist
-        means.append(posterior.mean * SCALING_FACTOR)
-        deviations.append(posterior.std * SCALING_FACTOR)
-        pieces = {"subject": words(pair.subject), "style": STYLES[pair.icon_set]}
-        captions += [pieces | {"background": background} for background in backgrounds]
-    return Cache(torch.cat(means).contiguous(), torch.cat(deviations).contiguous(), captions, [seed])
+def new_variants(
+    autoencoder: AutoencoderKL, artwork: Artwork, pairs: Sequence[Pair], variants: int, seed: int
+) -> Iterator[Cache]:
+    """`variants` rows for each pair, drawn from the seed; pictures are composed by all processors."""
+    device = next(autoencoder.parameters()).device
+    numbers = range(len(pairs))
+    drawings = (artwork[pair] for pair in pairs)
+    with ProcessPoolExecutor(os.cpu_count()) as processes:
+        composed = processes.map(pictures, pairs, drawings, [variants] * len(pairs), [seed] * len(pairs), numbers)
+        for pair, (backgrounds, images) in zip(pairs, composed, strict=True):
+            with torch.no_grad():
+                posterior = autoencoder.encode(as_tensor(images).to(device)).latent_dist
+            pieces = {"subject": words(pair.subject), "style": STYLES[pair.icon_set]}
+            yield Cache(
+                (posterior.mean * SCALING_FACTOR).cpu(),
+                (posterior.std * SCALING_FACTOR).cpu(),
+                [pieces | {"background": background} for background in backgrounds],
+                [],
+            )
 
 
-def variant(artwork: Artwork, pair: Pair, background: str, rng: Generator) -> np.ndarray:
-    """One picture of the pair: large, near the middle and never mirrored, so that a caption says nearly all of it."""
-    colour = BACKGROUNDS[background]
+def pictures(
+    pair: Pair, drawing: np.ndarray, variants: int, seed: int, number: int
+) -> tuple[list[str], list[np.ndarray]]:
+    """The backgrounds and the pictures of a pair: large, near the middle and never mirrored.
+
+    So a caption says nearly all of a picture.
+    """
+    rng = np.random.default_rng([seed, 2, number])
+    backgrounds = spread_backgrounds(rng, variants)
+    return backgrounds, [placed(drawing, pair, BACKGROUNDS[name], rng) for name in backgrounds]
+
+
+def placed(drawing: np.ndarray, pair: Pair, colour: Colour, rng: Generator) -> np.ndarray:
     placement = Placement(rng.uniform(0.78, 0.92), rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03))
-    return compose(inked(artwork[pair], pair.icon_set, colour), colour, placement)
+    return compose(inked(drawing, pair.icon_set, colour), colour, placement)
 
 
 def spread_backgrounds(rng: Generator, count: int) -> list[str]:
@@ -91,15 +111,23 @@ def spread_backgrounds(rng: Generator, count: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--variants", type=int, default=16)
+    parser.add_argument("--variants", type=int, default=22, help="of each trained pair")
+    parser.add_argument("--further-variants", type=int, default=7, help="of each further drawing")
     parser.add_argument("--seed", type=int, default=0, help="another seed adds more variants to those already there")
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     work = arguments.work
-    before = load_cache(work) if (work / "latents.json").exists() else None
-    if before is not None and arguments.seed in before.seeds:
+    before = [load_cache(work)] if (work / "latents.json").exists() else []
+    if before and arguments.seed in before[0].seeds:
         raise SystemExit(f"seed {arguments.seed} is already in {work / 'latents.json'}; give another to add variants")
-    cache = new_variants(load_folded(work), load_artwork(work), arguments.variants, arguments.seed)
-    cache = cache if before is None else before + cache
+    artwork, autoencoder = load_artwork(work), load_folded(work).to(arguments.device)
+    made = [Cache(torch.empty(0), torch.empty(0), [], [arguments.seed])]
+    for pairs, variants in (
+        (trained_pairs(), arguments.variants),
+        (further_pairs(artwork), arguments.further_variants),
+    ):
+        made += new_variants(autoencoder, artwork, pairs, variants, arguments.seed)
+    cache = together([*before, *made])
     save_cache(work, cache)
     spread = f"mean {cache.mean.mean():.3f}, deviation {cache.mean.std():.3f}"
     print(f"{len(cache.captions)} rows, seeds {cache.seeds}; {spread}")

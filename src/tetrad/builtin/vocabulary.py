@@ -120,9 +120,10 @@ def words(subject: str) -> str:
     return WORDS.get(subject, plain.replace("-", " "))
 
 
-def caption(subject: str, style: str | None, background: str) -> str:
-    """Words -> `a red apple, flat style, on a blue background`; a style of None is not named."""
-    parts = [with_article(subject), f"{style} style" if style else "", f"on {with_article(background)} background"]
+def caption(subject: str | None, style: str | None, background: str) -> str:
+    """Words -> `a red apple, flat style, on a blue background`; what is None is not named."""
+    parts = [with_article(subject) if subject else "", f"{style} style" if style else ""]
+    parts.append(f"on {with_article(background)} background")
     return ", ".join(part for part in parts if part)
 
 
