@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tetrad.generation.grammar import read
 from tetrad.previews import Previews, chosen, label
 from tetrad.recipe import Data, Recipe, Sample
 from tetrad.recipe.schema import Words
@@ -77,3 +78,14 @@ def test_a_preview_says_how_its_words_were_read(tmp_path: Path) -> None:
 
 def test_without_a_word_nothing_can_be_insane() -> None:
     assert chosen(Sample(), Data(), ("a cat",)).sanity == ()
+
+
+@pytest.mark.parametrize(
+    "caption", ["zkr (cartoon), ((red)), on a sofa", "zkr, [a:b:0.5], on [x|y]", r"zkr, miku \(v\), a\b"]
+)
+def test_the_brackets_of_a_caption_are_no_grammar_in_its_preview(caption: str) -> None:
+    """They are learned as they stand, so they are drawn as they stand."""
+    sample = chosen(Sample(), Data(word="zkr", class_word="toy"), (caption,))
+    ((own,),) = {part.texts for part in read(sample.prompts[0], 1)}
+    assert "".join(piece.text for piece in own) == caption and {piece.weight for piece in own} == {1.0}
+    assert label(sample.prompts[0], Recipe(data=Data(word="zkr")), (caption,)) == "a caption of yours"

@@ -10,6 +10,7 @@ from tetrad.data.captions import contains
 from tetrad.data.images import to_image
 from tetrad.generation import grids, png
 from tetrad.generation.generate import pictures, with_size
+from tetrad.generation.grammar import literal
 from tetrad.generation.request import Request
 from tetrad.models.base import Model
 from tetrad.recipe import Data, Recipe, Sample
@@ -29,6 +30,7 @@ def chosen(sample: Sample, data: Data, captions: Sequence[str], face: bool = Fal
     is being taught in: a caption as it is, the word in a new place, no word at all, and what was in no picture."""
     if sample.prompts:
         return sample
+    captions = [literal(caption) for caption in captions]
     subject = " ".join(filter(None, [data.word, data.class_word]))
     own = next((caption for caption in captions if contains(caption, data.word)), captions[0])
     prompts = dict.fromkeys([own, moved(own, subject, captions), without(own, data)])
@@ -88,7 +90,7 @@ def label(prompt: str, recipe: Recipe, captions: Sequence[str]) -> str:
         return "sanity: in no picture"
     if not contains(prompt, recipe.data.word):
         return "without the word"
-    return "a caption of yours" if prompt in captions else "somewhere new"
+    return "a caption of yours" if prompt in map(literal, captions) else "somewhere new"
 
 
 class Previews:

@@ -46,6 +46,11 @@ def without_comments(prompt: str) -> str:
     return COMMENT.sub("", prompt)
 
 
+def literal(text: str) -> str:
+    """A prompt that says a text as it stands: its brackets are brackets and weigh nothing."""
+    return re.sub(r"[\\()\[\]]", r"\\\g<0>", text)
+
+
 def by_step(text: str, steps: int) -> tuple[Text, ...]:
     known = {said: pieces(said) for said in dict.fromkeys(edited(text, steps))}
     return tuple(known[said] for said in edited(text, steps))
