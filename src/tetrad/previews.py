@@ -8,9 +8,11 @@ from PIL import Image
 
 from tetrad.data.captions import contains
 from tetrad.data.images import to_image
+from tetrad.errors import TetradError
 from tetrad.generation import grids, png
 from tetrad.generation.generate import pictures, with_size
 from tetrad.generation.grammar import literal
+from tetrad.generation.prompts import parsed
 from tetrad.generation.request import Request
 from tetrad.models.base import Model
 from tetrad.recipe import Data, Recipe, Sample
@@ -27,7 +29,13 @@ BACKGROUND = re.compile(r"\bon an? (\w+) background\b", re.I)
 
 def chosen(sample: Sample, data: Data, captions: Sequence[str], face: bool = False) -> Sample:
     """The settings with the prompts they leave open made from the captions, so that they are in a language the model
-    is being taught in: a caption as it is, the word in a new place, no word at all, and what was in no picture."""
+    is being taught in: a caption as it is, the word in a new place, no word at all, and what was in no picture.
+
+    Raises E3158 where a person's own prompts ask for networks, E3202 where they cannot be read."""
+    for prompt in (*sample.prompts, *sample.sanity):
+        if networks := parsed(prompt).networks:
+            reason = f"asks for {networks[0].name}, and previews show what is being learned alone"
+            raise TetradError("E3158", f"{prompt!r} in the sample prompts {reason}; leave the <…> out")
     if sample.prompts:
         return sample
     captions = [literal(caption) for caption in captions]

@@ -115,6 +115,7 @@ def test_a_word_that_means_something_is_warned_of_and_rare_ones_are_named(place:
         (("--class-word", "cat", "--set", "data.prior.images=inputs/gone"), "E4001", "gone"),
         (("--class-word", "cat", "--set", "data.prior.images=inputs/photos"), "E3156", "photos"),
         (("--class-word", "cat", "--class-images", "1", "--set", "data.prior.images=inputs/photos/more"), "E3156", ""),
+        (("--set", 'sample.prompts=["zkr", "zkr <lora:other:0.8>"]'), "E3158", "asks for other"),
         (("--set", "save.spelling=webui"), "E3154", "kohya"),
         (("--learning-rate", "1e-4:100, 1e-5:50"), "E3132", "goes back"),
         (("--learning-rate", "1e-4:5:6"), "E3131", "more than one colon"),
