@@ -125,7 +125,7 @@ def to(model: Model, device: torch.device, dtype: torch.dtype, whole: Collection
     for name, part in model.parts().items():
         part.to(device)
         if dtype != torch.float32 and name not in whole:
-            part.to(dtype)
+            nn.Module.to(part, dtype)  # diffusers' own warns of layers to be kept whole, of which these have none
     for network in model.vae.networks:
         network.to(device)
 
