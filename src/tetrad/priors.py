@@ -24,7 +24,7 @@ STEPS = 30  # sampler steps of a class picture
 AT_ONCE = 4
 
 
-def settled(recipe: Recipe, model: Model) -> Recipe:
+def settled(recipe: Recipe) -> Recipe:
     """The recipe with the prompt and the folder of its class pictures decided, where it asks for some.
 
     Without a folder of their own they are kept beside the cache, under what made them, so that the next run with this

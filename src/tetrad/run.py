@@ -84,7 +84,7 @@ def together(
     model, start = opened(recipe, place)
     yield Note(briefing.read(model))
     recipe = plan.settled(recipe, model, [photo.caption for photo in subjects(found)], start)
-    recipe = priors.settled(recipe, model)
+    recipe = priors.settled(recipe)
     folder.write_recipe(recipes.written(recipe))
     if start is not None:
         yield Note(briefing.begun(recipe.start, plan.steps_of(start)))

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tetrad.builtin.drawings import SIDE, SMALL
 from tetrad.builtin.vocabulary import HELD_OUT, HELD_OUT_SET, NOT_A_PICTURE, STYLES, TRAINED, Pair, words
-
-SIDE = 128
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,13 @@ def further_pairs(artwork: Artwork) -> tuple[Pair, ...]:
         and words(pair.subject) not in taken
         and not pair.subject.startswith("man-")
     )
+
+
+def small(drawing: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A drawing as it ships, (48, 48, 4)."""
+    # Multiplied by alpha first: the colour of fully clear pixels must not bleed into the edges.
+    clear = Image.fromarray(drawing).convert("RGBa").resize((SMALL, SMALL), Image.Resampling.LANCZOS)
+    return np.asarray(clear.convert("RGBA"))
 
 
 def save_artwork(work: Path, pairs: list[Pair], drawings: list[NDArray[np.uint8]]) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from artwork import load_artwork
+from artwork import load_artwork, small
 from PIL import Image
 
 from tetrad.builtin.drawings import ATLAS, COLUMNS, SMALL, shipped
@@ -18,9 +18,7 @@ def main() -> None:
     paper = np.zeros((SMALL * -(-len(pairs) // COLUMNS), SMALL * COLUMNS, 4), np.uint8)
     for number, pair in enumerate(pairs):
         top, left = (SMALL * place for place in divmod(number, COLUMNS))
-        # Multiplied by alpha first: the colour of fully clear pixels must not bleed into the edges.
-        drawing = Image.fromarray(artwork[pair]).convert("RGBa").resize((SMALL, SMALL), Image.Resampling.LANCZOS)
-        paper[top : top + SMALL, left : left + SMALL] = np.asarray(drawing.convert("RGBA"))
+        paper[top : top + SMALL, left : left + SMALL] = small(artwork[pair])
     Image.fromarray(paper).save(ATLAS, quality=80, alpha_quality=90, method=6)
     print(f"{ATLAS}: {len(pairs)} drawings, {ATLAS.stat().st_size / 1000:.0f} kB")
 
