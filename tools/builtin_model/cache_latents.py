@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice, repeat
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from vae_model import SCALING_FACTOR
 
 from tetrad.builtin.drawings import Colour, Placement, compose, inked
 from tetrad.builtin.vocabulary import BACKGROUNDS, STYLES, Pair, trained_pairs, words
+
+TOGETHER = 16  # pairs whose pictures are encoded at once
 
 
 @dataclass(frozen=True)
@@ -68,32 +71,35 @@ def new_variants(
 ) -> Iterator[Cache]:
     """`variants` rows for each pair, drawn from the seed; pictures are composed by all processors."""
     device = next(autoencoder.parameters()).device
-    numbers = range(len(pairs))
     drawings = (artwork[pair] for pair in pairs)
     with ProcessPoolExecutor(os.cpu_count()) as processes:
-        composed = processes.map(pictures, pairs, drawings, [variants] * len(pairs), [seed] * len(pairs), numbers)
-        for pair, (backgrounds, images) in zip(pairs, composed, strict=True):
+        composed = processes.map(
+            pictures, pairs, drawings, repeat(variants), repeat(seed), range(len(pairs)), chunksize=16
+        )
+        while some := list(islice(composed, TOGETHER)):
+            images = as_tensor([image for _, images in some for image in images]).to(device)
             with torch.no_grad():
-                posterior = autoencoder.encode(as_tensor(images).to(device)).latent_dist
-            pieces = {"subject": words(pair.subject), "style": STYLES[pair.icon_set]}
+                posterior = autoencoder.encode(images).latent_dist
             yield Cache(
                 (posterior.mean * SCALING_FACTOR).cpu(),
                 (posterior.std * SCALING_FACTOR).cpu(),
-                [pieces | {"background": background} for background in backgrounds],
+                [pieces for captions, _ in some for pieces in captions],
                 [],
             )
 
 
 def pictures(
     pair: Pair, drawing: np.ndarray, variants: int, seed: int, number: int
-) -> tuple[list[str], list[np.ndarray]]:
-    """The backgrounds and the pictures of a pair: large, near the middle and never mirrored.
+) -> tuple[list[dict[str, str]], list[np.ndarray]]:
+    """What the captions of a pair are made of, and its pictures: large, near the middle and never mirrored.
 
     So a caption says nearly all of a picture.
     """
     rng = np.random.default_rng([seed, 2, number])
     backgrounds = spread_backgrounds(rng, variants)
-    return backgrounds, [placed(drawing, pair, BACKGROUNDS[name], rng) for name in backgrounds]
+    pieces = {"subject": words(pair.subject), "style": STYLES[pair.icon_set]}
+    captions = [pieces | {"background": background} for background in backgrounds]
+    return captions, [placed(drawing, pair, BACKGROUNDS[name], rng) for name in backgrounds]
 
 
 def placed(drawing: np.ndarray, pair: Pair, colour: Colour, rng: Generator) -> np.ndarray:

@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from tetrad.builtin.vocabulary import TRAINED, caption, with_article, words
 from tetrad.data.batches import Batch
-from tetrad.diffusion.objective import Objective, Offset
+from tetrad.diffusion.objective import Objective, Offset, gaussian
 from tetrad.diffusion.randomness import generator
 from tetrad.models.base import Conditioning, device_of, freeze, to
 from tetrad.models.sd import StableDiffusion1
@@ -65,14 +65,19 @@ def batches(cache: Cache, plan: Plan, first: int) -> Iterator[list[Batch]]:
         rng = generator(plan.seed, step, "batch")
         places = range(step * count, (step + 1) * count)
         chosen = [
-            rows[order(len(rows), plan.seed, place // len(rows))[place % len(rows)]]
-            for rows in halves
+            half[order(len(half), plan.seed, place // len(half))[place % len(half)]]
+            for half in halves
             for place in places
         ]
         captions = tuple(words_of(cache.captions[row], rng) for row in chosen)
-        noise = torch.randn((len(chosen), *cache.mean.shape[1:]), generator=rng).to(cache.mean.device)
-        z = cache.mean[chosen] + cache.deviation[chosen] * noise
-        yield [Batch(z, captions, torch.ones(len(chosen), device=z.device))]
+        rows = sent(chosen, cache.mean.device)
+        mean = cache.mean[rows]
+        yield [Batch(mean + cache.deviation[rows] * gaussian(mean, rng), captions, torch.ones_like(rows).float())]
+
+
+def sent(numbers: Sequence[int], device: torch.device) -> Tensor:
+    """Numbers of rows on a device, without waiting for what it does."""
+    return torch.tensor(numbers).to(device, non_blocking=True)
 
 
 @lru_cache(4)
@@ -95,7 +100,8 @@ class Encoded:
             with torch.no_grad(), torch.autocast(self.tokens.device.type, enabled=False):
                 self.tokens[len(self.rows) : len(self.rows) + len(new)] = self.model.condition(new).tokens
             self.rows |= {caption: row for row, caption in enumerate(new, len(self.rows))}
-        return Conditioning(self.tokens[[self.rows[caption] for caption in captions]].float(), framing=framing)
+        rows = sent([self.rows[caption] for caption in captions], self.tokens.device)
+        return Conditioning(self.tokens[rows].float(), framing=framing)
 
 
 def possible(cache: Cache) -> int:

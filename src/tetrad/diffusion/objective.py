@@ -22,7 +22,7 @@ class Offset:
     amount: float = 0.05
 
     def __call__(self, z: Tensor, rng: Generator) -> Tensor:
-        return gaussian(z, rng) + self.amount * torch.randn((*z.shape[:2], 1, 1), generator=rng).to(z.device)
+        return gaussian(z, rng) + self.amount * gaussian(z[:, :, :1, :1], rng)
 
 
 @dataclass(frozen=True)

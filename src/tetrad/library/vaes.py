@@ -223,7 +223,7 @@ def same_encoder(one: AutoencoderKL, other: AutoencoderKL) -> bool:
     """Whether two networks make the same latents of everything: fine-tuned VAEs mostly have the first one's encoder."""
     first, second = one.state_dict(), other.state_dict()
     return all(
-        name in second and torch.equal(tensor, second[name])
+        name in second and torch.equal(tensor.cpu(), second[name].cpu())
         for name, tensor in first.items()
         if name.startswith(("encoder.", "quant_conv."))
     )
