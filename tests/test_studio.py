@@ -21,6 +21,7 @@ from tetrad.library import Folders, hashes
 from tetrad.methods import METHODS
 from tetrad.models.base import Model
 from tetrad.studio import Attachment, Studio, called_here, named
+from tetrad.training.device import Device
 
 QUICK = {"steps": 2, "width": 32, "height": 32, "seed": 3}
 # Branches beside a layer add up in another order than one branch of the sum.
@@ -56,7 +57,7 @@ def studio(home: Path) -> Studio:
     """A studio whose model is the tiny one."""
     made = Studio.__new__(Studio)
     made.where, made.path, made.model = library.folders(home), home / "tiny.safetensors", tiny.model()
-    made.vae, made.decode = library.Choice(None, ""), None
+    made.vae, made.decode, made.warnings = library.Choice(None, ""), None, []
     made.path.touch()
     return made
 
@@ -257,3 +258,24 @@ def test_a_folder_that_is_no_web_uis_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TetradError) as caught:
         library.folders(tmp_path)
     assert caught.value.code == "E5161"
+
+
+@pytest.mark.parametrize("factor,words", [(1.0, []), (2e5, ["float16"])])
+def test_numbers_too_large_for_float16_are_drawn_in_float32_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factor: float, words: list[str]
+) -> None:
+    """As on a GPU, where float16 is tried first."""
+    monkeypatch.setattr("tetrad.studio.for_drawing", lambda name: Device(torch.device("cpu"), torch.float16))
+    model = tiny.model()
+    unet = model.parts()["unet"]
+    with torch.no_grad():
+        unet.conv_in.weight *= factor
+        unet.conv_in.bias *= factor
+    library.save_checkpoint(tmp_path / "large.safetensors", model, {}, "fp32")
+    studio = Studio(tmp_path / "large.safetensors", device="cpu")
+    requests = [Request("a cat", **QUICK), Request("a dog", **QUICK)]
+    drawn = list(studio.draw(requests, batch_size=1))
+    assert [each.request.prompt for each in drawn] == ["a cat", "a dog"]
+    notes = studio.notes()
+    assert len(notes) == len(words) and all(word in note for word, note in zip(words, notes, strict=True))
+    assert studio.model.dtype == (torch.float32 if words else torch.float16)

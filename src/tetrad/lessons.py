@@ -19,7 +19,7 @@ from tetrad.methods.hypernetwork import Hypernetwork
 from tetrad.methods.lora import Lora
 from tetrad.methods.textual_inversion import TextualInversion
 from tetrad.recipe import Data, Recipe, Sample, Save, Train
-from tetrad.training.device import chosen, settle
+from tetrad.training.device import for_drawing, settle
 
 WORD = "zkr"
 SEEDS = (1, 2, 3)
@@ -90,7 +90,7 @@ def word_of(lesson: Lesson, learned_file: Path) -> str:
 def compared(lesson: Lesson, learned_file: Path) -> tuple[Path, Figures]:
     """Draw the lesson's prompts without and with what was learned, side by side, into sheet.png; and measure."""
     model, word = load_model("builtin"), word_of(lesson, learned_file)
-    settle(model, chosen())
+    settle(model, for_drawing())
     prompts = [prompt.format(word=word) for prompt in lesson.prompts]
     requests = [Request(prompt, seed=seed, steps=25, cfg_scale=4.0) for prompt in prompts for seed in SEEDS]
 

@@ -21,9 +21,9 @@ from tetrad.generation.prompts import Network
 from tetrad.generation.repeat import BARE
 from tetrad.generation.request import Request
 from tetrad.library import Folders
-from tetrad.models.base import Model
+from tetrad.models.base import Model, device_of, to
 from tetrad.models.vae import raw_picture
-from tetrad.training.device import chosen, numbers, settle
+from tetrad.training.device import for_drawing, numbers, settle
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Studio:
         self.where = where or library.folders()
         self.path = library.checkpoint(str(model), self.where)
         self.decode = raw_picture if vae == BARE else None
-        place, dtype = chosen(device), numbers(vae_precision)
+        place, dtype = for_drawing(device), numbers(vae_precision)
         wanted = "None" if vae == BARE else vae
         self.vae = library.choose_vae(self.path, wanted, self.where["vae"], self.where["checkpoint"])
         self.model = library.load_model(str(self.path))
@@ -80,6 +80,7 @@ class Studio:
         if self.decode is None:
             self.model.vae.check_there()
         self.model.vae.dtype = dtype
+        self.warnings: list[str] = []
 
     def draw(self, requests: Sequence[Request], batch_size: int = 8, watch: Watch = unwatched) -> Iterator[Drawn]:
         """A picture for each request, in order; each as if it were drawn alone. `watch` is told of each step.
@@ -88,16 +89,30 @@ class Studio:
         """
         asked = [(request, named(request, self.where)) for request in requests]
         for attachments, alike in groupby(asked, key=lambda each: each[1]):
-            group = [with_size(request, self.model) for request, _ in alike]
-            with self.attached(attachments), enough_memory(group[0], min(batch_size, len(group))):
-                made = pictures(self.model, group, batch_size, self.decode, watch)
-                for request, picture in zip(group, made, strict=True):
-                    yield Drawn(to_image(picture), request, infotext.written(request, self.facts(attachments)))
+            left = [with_size(request, self.model) for request, _ in alike]
+            while left:
+                try:
+                    with self.attached(attachments), enough_memory(left[0], min(batch_size, len(left))):
+                        for picture in pictures(self.model, tuple(left), batch_size, self.decode, watch):
+                            request = left.pop(0)
+                            yield Drawn(to_image(picture), request, infotext.written(request, self.facts(attachments)))
+                except TetradError as error:
+                    self.in_float32(error)
+
+    def in_float32(self, error: TetradError) -> None:
+        """Go on in float32 where numbers grew too large for float16, and say so; any other error is raised again."""
+        if error.code != "E5202" or self.model.dtype != torch.float16:
+            raise error
+        to(self.model, device_of(self.model), torch.float32)
+        self.warnings.append(
+            "the model's numbers grew too large for float16, so it draws in float32 from here on, in twice the memory"
+        )
 
     def notes(self) -> list[str]:
-        """What a person should know of the VAE: where another may have been meant, where it had to be helped."""
-        found = [*self.vae.warnings, *self.model.vae.warnings]
+        """What a person should know: where another VAE may have been meant, where the VAE or the model was helped."""
+        found = [*self.vae.warnings, *self.model.vae.warnings, *self.warnings]
         self.model.vae.warnings.clear()
+        self.warnings.clear()
         return found
 
     @contextmanager

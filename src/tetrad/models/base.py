@@ -124,7 +124,7 @@ def to(model: Model, device: torch.device, dtype: torch.dtype, whole: Collection
     model.dtype = dtype
     for name, part in model.parts().items():
         part.to(device)
-        if dtype != torch.float32 and name not in whole:
+        if name not in whole:
             nn.Module.to(part, dtype)  # diffusers' own warns of layers to be kept whole, of which these have none
     for network in model.vae.networks:
         network.to(device)
