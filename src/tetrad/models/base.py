@@ -123,9 +123,9 @@ def to(model: Model, device: torch.device, dtype: torch.dtype, whole: Collection
     """Move every network; the VAE stays in float32, where half precision overflows, and so do the `whole` parts."""
     model.dtype = dtype
     for name, part in model.parts().items():
-        part.to(device)
-        if name not in whole:
-            nn.Module.to(part, dtype)  # diffusers' own warns of layers to be kept whole, of which these have none
+        # Tensor by tensor, so that a GPU never holds all of it unrounded. diffusers' own warns of layers to be kept
+        # whole, of which these have none.
+        nn.Module.to(part, device, None if name in whole else dtype)
     for network in model.vae.networks:
         network.to(device)
 
