@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, repeat
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from vae_model import SCALING_FACTOR
 from tetrad.builtin.drawings import Colour, Placement, compose, inked
 from tetrad.builtin.vocabulary import BACKGROUNDS, STYLES, Pair, trained_pairs, words
 
-TOGETHER = 16  # pairs whose pictures are encoded at once
+PAIRS_AT_ONCE = 16  # whose pictures are encoded together
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def new_variants(
         composed = processes.map(
             pictures, pairs, drawings, repeat(variants), repeat(seed), range(len(pairs)), chunksize=16
         )
-        while some := list(islice(composed, TOGETHER)):
+        while some := list(islice(composed, PAIRS_AT_ONCE)):
             images = as_tensor([image for _, images in some for image in images]).to(device)
             with torch.no_grad():
                 posterior = autoencoder.encode(images).latent_dist
@@ -127,13 +127,14 @@ def main() -> None:
     if before and arguments.seed in before[0].seeds:
         raise SystemExit(f"seed {arguments.seed} is already in {work / 'latents.json'}; give another to add variants")
     artwork, autoencoder = load_artwork(work), load_folded(work).to(arguments.device)
-    made = [Cache(torch.empty(0), torch.empty(0), [], [arguments.seed])]
+    made: list[Cache] = []
     for pairs, variants in (
         (trained_pairs(), arguments.variants),
         (further_pairs(artwork), arguments.further_variants),
     ):
         made += new_variants(autoencoder, artwork, pairs, variants, arguments.seed)
     cache = together([*before, *made])
+    cache = replace(cache, seeds=[*cache.seeds, arguments.seed])
     save_cache(work, cache)
     spread = f"mean {cache.mean.mean():.3f}, deviation {cache.mean.std():.3f}"
     print(f"{len(cache.captions)} rows, seeds {cache.seeds}; {spread}")

@@ -80,7 +80,7 @@ def sent(numbers: Sequence[int], device: torch.device) -> Tensor:
     return torch.tensor(numbers).to(device, non_blocking=True)
 
 
-@lru_cache(4)
+@lru_cache(4)  # this epoch and the next, of either half
 def order(rows: int, seed: int, epoch: int) -> list[int]:
     return torch.randperm(rows, generator=generator(seed, epoch, "order")).tolist()
 
