@@ -39,8 +39,8 @@ class Cache:
 def together(parts: Sequence[Cache]) -> Cache:
     """Their rows, one after the other."""
     return Cache(
-        torch.cat([part.mean for part in parts]),
-        torch.cat([part.deviation for part in parts]),
+        torch.cat([part.mean for part in parts]).contiguous(),
+        torch.cat([part.deviation for part in parts]).contiguous(),
         [caption for part in parts for caption in part.captions],
         [seed for part in parts for seed in part.seeds],
     )
