@@ -23,11 +23,11 @@ from tetrad.training.device import for_drawing, settle
 
 WORD = "zkr"
 SEEDS = (1, 2, 3)
-UNTAUGHT = "a red apple, flat style, on a green background"  # shows what leaked
+UNTAUGHT = "a red apple, gold style, on a green background"  # shows what leaked
 SUBJECT_PROMPTS = (
     "a {word}, on a yellow background",
-    "a {word}, on an orange background",
-    "a {word}, on a pink background",
+    "a {word}, gold style, on a pink background",
+    "a {word}, porcelain style, on an orange background",
     UNTAUGHT,
 )
 PERSON_PROMPTS = (
@@ -77,7 +77,7 @@ LESSONS: dict[str, Lesson] = {
         Lesson(TASKS["subject"], ROBOT, Lora(text_encoder=False), 180, 5e-4, SUBJECT_PROMPTS),
         Lesson(TASKS["subject"], ROBOT, DreamBooth(), 180, 7e-5, SUBJECT_PROMPTS),
         Lesson(TASKS["person"], COWBOY, WORD_OF_A_FACE, 300, "0.1:200, 0.02", PERSON_PROMPTS),
-        Lesson(TASKS["style"], STYLE, STYLE_NETWORKS, 400, "1e-3:300, 2e-4", STYLE_PROMPTS),
+        Lesson(TASKS["style"], STYLE, STYLE_NETWORKS, 400, "5e-4:300, 1e-4", STYLE_PROMPTS),
     )
 }
 

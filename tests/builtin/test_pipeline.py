@@ -9,11 +9,11 @@ from PIL import Image
 
 from tetrad import library
 from tetrad.builtin.drawings import atlas
-from tetrad.builtin.vocabulary import Pair, trained_pairs
+from tetrad.builtin.vocabulary import ICON_SET, Pair, trained_pairs
 
 TOOLS = Path(__file__).parents[2] / "tools" / "builtin_model"
 PAIRS = trained_pairs()[:3]
-FURTHER = Pair("robin", "noto")  # a name of no other drawing
+FURTHER = Pair("robin", ICON_SET)  # a name of no other drawing
 
 
 @pytest.fixture

@@ -4,18 +4,26 @@ import numpy as np
 import pytest
 
 from tetrad.builtin import samples_path
-from tetrad.builtin.drawings import atlas, compose, inked, random_placement
+from tetrad.builtin.drawings import atlas, compose, random_placement
 from tetrad.builtin.recognition import background_name, distances
 from tetrad.builtin.tasks import TASKS, without_word
-from tetrad.builtin.vocabulary import BACKGROUNDS, HELD_OUT, STYLES, TRAINED, Pair, left_out_pairs, trained_pairs
+from tetrad.builtin.vocabulary import (
+    BACKGROUNDS,
+    HELD_OUT,
+    ICON_SET,
+    STYLES,
+    TRAINED,
+    Pair,
+    left_out_pairs,
+    trained_pairs,
+)
 
 
 @pytest.mark.parametrize("subject", ["red-apple", "robot", "house", "panda"])
 def test_a_drawing_placed_anywhere_is_nearest_to_itself(subject: str) -> None:
     rng = np.random.default_rng(0)
-    pair, candidates = Pair(subject, "noto"), [Pair(name, "noto") for name in (*TRAINED[::5], subject, "red-apple")]
-    drawing = inked(atlas()[pair], pair.icon_set, BACKGROUNDS["blue"])
-    picture = compose(drawing, BACKGROUNDS["blue"], random_placement(rng))
+    pair, candidates = Pair(subject, ICON_SET), [Pair(name, ICON_SET) for name in (*TRAINED[::5], subject, "red-apple")]
+    picture = compose(atlas()[pair], BACKGROUNDS["blue"], random_placement(rng))
     assert candidates[int(distances(picture, candidates, "blue").argmin())] == pair
     assert background_name(picture) == "blue"
 
@@ -39,4 +47,4 @@ def test_what_is_held_out_and_left_out_is_not_trained() -> None:
     assert set(left_out_pairs()).isdisjoint(trained_pairs())
     assert len(TRAINED) >= 150
     assert len(left_out_pairs()) >= 100
-    assert {pair.icon_set for pair in trained_pairs()} == set(STYLES)
+    assert {pair.drawing_set for pair in trained_pairs()} == set(STYLES)

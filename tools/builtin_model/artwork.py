@@ -1,4 +1,4 @@
-"""Render the icon sets to one packed file of 128-pixel RGBA drawings."""
+"""Render the icon sets, and their drawings in further styles, to one packed file of 128-pixel RGBA drawings."""
 
 import argparse
 import io
@@ -10,9 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from renderings import RENDERINGS
 
 from tetrad.builtin.drawings import SIDE, SMALL
-from tetrad.builtin.vocabulary import HELD_OUT, HELD_OUT_SET, NOT_A_PICTURE, STYLES, TRAINED, Pair, words
+from tetrad.builtin.vocabulary import (
+    HELD_OUT,
+    HELD_OUT_SET,
+    ICON_SET,
+    NOT_A_PICTURE,
+    PERSON_SAMPLE,
+    STYLES,
+    SUBJECT_SAMPLE,
+    TRAINED,
+    Pair,
+    restyled,
+    words,
+)
 
 
 @dataclass(frozen=True)
@@ -24,10 +37,6 @@ class Artwork:
 
     def __getitem__(self, pair: Pair) -> NDArray[np.uint8]:
         return self.drawings[self.index[pair]]
-
-    def of_set(self, icon_set: str) -> list[Pair]:
-        """The pairs of one icon set."""
-        return [pair for pair in self.index if pair.icon_set == icon_set]
 
 
 def load_artwork(work: Path) -> Artwork:
@@ -49,7 +58,7 @@ def further_pairs(artwork: Artwork) -> tuple[Pair, ...]:
     return tuple(
         pair
         for pair in artwork.index
-        if pair.icon_set in STYLES
+        if pair.drawing_set in STYLES
         and pair.subject not in named
         and words(pair.subject) not in taken
         and not pair.subject.startswith("man-")
@@ -67,7 +76,7 @@ def save_artwork(work: Path, pairs: list[Pair], drawings: list[NDArray[np.uint8]
     """Write `artwork.npz` in one move, so that a reader never meets half a file."""
     temporary = work / "artwork.tmp.npz"
     np.savez(
-        temporary, drawings=np.stack(drawings), names=np.array([f"{pair.subject}/{pair.icon_set}" for pair in pairs])
+        temporary, drawings=np.stack(drawings), names=np.array([f"{pair.subject}/{pair.drawing_set}" for pair in pairs])
     )
     temporary.replace(work / "artwork.npz")
 
@@ -89,18 +98,14 @@ def rendered(icons: dict[str, Any], name: str) -> NDArray[np.uint8]:
     return picture
 
 
-def wanted(all_icons: dict[str, dict[str, Any]]) -> list[Pair]:
-    """Named subjects in all six sets, and every other picture that all sets share in the five trained ones."""
+def named_icons(all_icons: dict[str, dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """The subjects that have a word, which must be in both icon sets, and the other pictures that both sets share."""
     shared = set.intersection(*(set(icons["icons"]) for icons in all_icons.values()))
     named = [*TRAINED, *HELD_OUT]
     missing = [name for name in named if name not in shared]
     if missing:
-        raise SystemExit(f"these subjects are not in all of the icon sets: {', '.join(missing)}")
-    others = sorted(name for name in shared - set(named) if not NOT_A_PICTURE.search(name))
-    return [
-        *(Pair(name, icon_set) for icon_set in all_icons for name in named),
-        *(Pair(name, icon_set) for icon_set in STYLES for name in others),
-    ]
+        raise SystemExit(f"these subjects are not in both icon sets: {', '.join(missing)}")
+    return named, sorted(name for name in shared - set(named) if not NOT_A_PICTURE.search(name))
 
 
 def main() -> None:
@@ -108,12 +113,22 @@ def main() -> None:
     parser.add_argument("--icons", type=Path, required=True, help="the folder node_modules/@iconify-json")
     parser.add_argument("--work", type=Path, required=True)
     arguments = parser.parse_args()
-    sets = [*STYLES, HELD_OUT_SET]
-    all_icons = {icon_set: json.loads((arguments.icons / icon_set / "icons.json").read_text()) for icon_set in sets}
-    pairs = wanted(all_icons)
+    all_icons = {
+        icon_set: json.loads((arguments.icons / icon_set / "icons.json").read_text())
+        for icon_set in (ICON_SET, HELD_OUT_SET)
+    }
+    named, others = named_icons(all_icons)
+    made = {Pair(name, HELD_OUT_SET): rendered(all_icons[HELD_OUT_SET], name) for name in named}
+    for name in (*named, *others):
+        drawing = rendered(all_icons[ICON_SET], name)
+        for drawing_set, style in STYLES.items():
+            made[Pair(name, drawing_set)] = RENDERINGS[style](drawing) if style in RENDERINGS else drawing
+    for name in (SUBJECT_SAMPLE, PERSON_SAMPLE):
+        for pair, redrawn in zip(restyled(name), RENDERINGS.values(), strict=True):
+            made[pair] = redrawn(made[Pair(name, HELD_OUT_SET)])
     arguments.work.mkdir(parents=True, exist_ok=True)
-    save_artwork(arguments.work, pairs, [rendered(all_icons[pair.icon_set], pair.subject) for pair in pairs])
-    print(f"{len(pairs)} drawings, {len({pair.subject for pair in pairs})} subjects")
+    save_artwork(arguments.work, list(made), list(made.values()))
+    print(f"{len(made)} drawings, {len({pair.subject for pair in made})} subjects")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from torch import Tensor
 from train_vae import as_tensor
 from vae_model import SCALING_FACTOR
 
-from tetrad.builtin.drawings import Colour, Placement, compose, inked
+from tetrad.builtin.drawings import Colour, Placement, compose
 from tetrad.builtin.vocabulary import BACKGROUNDS, STYLES, Pair, trained_pairs, words
 
 PAIRS_AT_ONCE = 16  # whose pictures are encoded together
@@ -97,14 +97,14 @@ def pictures(
     """
     rng = np.random.default_rng([seed, 2, number])
     backgrounds = spread_backgrounds(rng, variants)
-    pieces = {"subject": words(pair.subject), "style": STYLES[pair.icon_set]}
+    pieces = {"subject": words(pair.subject), "style": STYLES[pair.drawing_set]}
     captions = [pieces | {"background": background} for background in backgrounds]
-    return captions, [placed(drawing, pair, BACKGROUNDS[name], rng) for name in backgrounds]
+    return captions, [placed(drawing, BACKGROUNDS[name], rng) for name in backgrounds]
 
 
-def placed(drawing: np.ndarray, pair: Pair, colour: Colour, rng: Generator) -> np.ndarray:
+def placed(drawing: np.ndarray, colour: Colour, rng: Generator) -> np.ndarray:
     placement = Placement(rng.uniform(0.78, 0.92), rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03))
-    return compose(inked(drawing, pair.icon_set, colour), colour, placement)
+    return compose(drawing, colour, placement)
 
 
 def spread_backgrounds(rng: Generator, count: int) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tetrad import builtin
-from tetrad.builtin.drawings import BACKGROUNDS, atlas, compose, inked, random_background, random_placement
+from tetrad.builtin.drawings import BACKGROUNDS, atlas, compose, random_background, random_placement
 from tetrad.builtin.recognition import background_name, distances
 from tetrad.builtin.vocabulary import (
     HELD_OUT,
@@ -34,7 +34,7 @@ class Asked:
 
     @property
     def caption(self) -> str:
-        return caption(words(self.pair.subject), STYLES[self.pair.icon_set], self.background)
+        return caption(words(self.pair.subject), STYLES[self.pair.drawing_set], self.background)
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def scores(asked: Sequence[Asked], pictures: NDArray[np.uint8], subjects: Sequen
     """Compare every picture with the drawings of all subjects in its style, and with its own subject in all styles."""
     ranks, styles, backgrounds = [], [], []
     for one, picture in zip(asked, pictures, strict=True):
-        own_style = [Pair(subject, one.pair.icon_set) for subject in subjects]
-        own_subject = [Pair(one.pair.subject, icon_set) for icon_set in STYLES]
+        own_style = [Pair(subject, one.pair.drawing_set) for subject in subjects]
+        own_subject = [Pair(one.pair.subject, drawing_set) for drawing_set in STYLES]
         to_subjects = distances(picture, own_style, one.background)
         ranks.append(int((to_subjects < to_subjects[own_style.index(one.pair)]).sum()))
         styles.append(own_subject[int(distances(picture, own_subject, one.background).argmin())] == one.pair)
@@ -92,8 +92,7 @@ def drawings(asked: Sequence[Asked]) -> NDArray[np.uint8]:
     rng, made = np.random.default_rng(1), []
     for one in asked:
         colour = BACKGROUNDS[one.background]
-        drawing = inked(atlas()[one.pair], one.pair.icon_set, colour)
-        made.append(compose(drawing, colour, random_placement(rng)))
+        made.append(compose(atlas()[one.pair], colour, random_placement(rng)))
     return np.stack(made)
 
 
@@ -134,7 +133,7 @@ def psnr(drawer: Drawer, work: Path, pairs: Sequence[Pair]) -> float:
     artwork, rng, images = load_artwork(work), np.random.default_rng(0), []
     for pair in pairs:
         colour = BACKGROUNDS[random_background(rng)]
-        images.append(compose(inked(artwork[pair], pair.icon_set, colour), colour, random_placement(rng)))
+        images.append(compose(artwork[pair], colour, random_placement(rng)))
     square_error = ((np.stack(images) / 255 - drawer.through(np.stack(images))) ** 2).mean((1, 2, 3))
     return float(np.mean(-10 * np.log10(np.maximum(square_error, 1e-8))))
 
@@ -149,7 +148,7 @@ def main() -> None:
     arguments = parser.parse_args()
     drawer = Drawer(arguments.model, arguments.cfg_scale)
     known, unseen = chosen(trained_pairs(), arguments.count), chosen(left_out_pairs(), arguments.count)
-    held_out = chosen([Pair(subject, icon_set) for icon_set in STYLES for subject in HELD_OUT], arguments.count)
+    held_out = chosen([Pair(subject, drawing_set) for drawing_set in STYLES for subject in HELD_OUT], arguments.count)
     if arguments.ceiling:
         print("drawings:", scores(known, drawings(known)))
         print("through the autoencoder:", scores(known, drawer.restored(known)), flush=True)

@@ -9,7 +9,7 @@ from artwork import SIDE, Artwork, load_artwork
 from numpy.random import Generator
 from PIL import Image
 
-from tetrad.builtin.drawings import compose, inked, random_placement
+from tetrad.builtin.drawings import compose, random_placement
 from tetrad.builtin.tasks import PERSON_BACKGROUNDS, STYLE_SUBJECTS, SUBJECT_BACKGROUNDS, sample_caption
 from tetrad.builtin.vocabulary import (
     BACKGROUNDS,
@@ -38,10 +38,10 @@ def of_one_drawing(pair: Pair, backgrounds: tuple[str, ...]) -> list[Sample]:
     return [Sample(pair, background, sample_caption(TRIGGER, background)) for background in backgrounds]
 
 
-def of_style(icon_set: str) -> list[Sample]:
+def of_style(drawing_set: str) -> list[Sample]:
     """Many things in one hand; the trigger word stands for the style."""
     return [
-        Sample(Pair(subject, icon_set), background, caption(words(subject), TRIGGER, background))
+        Sample(Pair(subject, drawing_set), background, caption(words(subject), TRIGGER, background))
         for subject, background in STYLE_SUBJECTS.items()
     ]
 
@@ -51,8 +51,7 @@ def write_set(samples: list[Sample], artwork: Artwork, folder: Path, rng: Genera
     folder.mkdir(parents=True, exist_ok=True)
     for number, sample in enumerate(samples, 1):
         colour = BACKGROUNDS[sample.background]
-        drawing = inked(artwork[sample.pair], sample.pair.icon_set, colour)
-        picture = compose(drawing, colour, random_placement(rng), SIDE)
+        picture = compose(artwork[sample.pair], colour, random_placement(rng), SIDE)
         Image.fromarray(picture).save(folder / f"{number:02}.png", optimize=True)
         (folder / f"{number:02}.txt").write_text(sample.caption + "\n")
 

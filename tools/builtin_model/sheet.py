@@ -12,7 +12,8 @@ from tetrad.generation.request import Request
 
 SUBJECTS = ("red apple", "cat", "car", "house", "elephant", "sunflower", "robot", "cowboy")
 COLUMNS = (
-    ("flat", "blue"), ("glossy", "yellow"), ("soft", "green"), ("retro", "pink"), ("ink", "white"), (None, "purple"),
+    ("glossy", "blue"), ("sketch", "yellow"), ("gold", "green"), ("porcelain", "pink"), ("negative", "white"),
+    (None, "purple"),
 )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from train_diffusion import words_of
 from transformers import CLIPTextModel
 
-from tetrad.builtin.drawings import Placement, compose, inked
+from tetrad.builtin.drawings import Placement, compose
 from tetrad.builtin.vocabulary import BACKGROUNDS, STYLES, Pair, caption, left_out_pairs, trained_pairs, words
 from tetrad.diffusion.randomness import generator
 from tetrad.models.text import tokenizer
@@ -89,13 +89,13 @@ class Pictures:
     @staticmethod
     def small(artwork: Artwork, pair: Pair, background: str) -> np.ndarray:
         colour = BACKGROUNDS[background]
-        return compose(inked(artwork[pair], pair.icon_set, colour), colour, Placement(), SIDE)
+        return compose(artwork[pair], colour, Placement(), SIDE)
 
     def pieces(self, number: int) -> dict[str, str]:
         """What the caption of picture `number` is made of."""
         pair, background = divmod(number, len(self.backgrounds))
-        subject, icon_set = self.pairs[pair].subject, self.pairs[pair].icon_set
-        return {"subject": words(subject), "style": STYLES[icon_set], "background": self.backgrounds[background]}
+        subject, drawing_set = self.pairs[pair].subject, self.pairs[pair].drawing_set
+        return {"subject": words(subject), "style": STYLES[drawing_set], "background": self.backgrounds[background]}
 
 
 def ids(captions: list[str]) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from vae_model import new_autoencoder
 
-from tetrad.builtin.drawings import SIDE, compose, inked, random_background, random_colour, random_placement
+from tetrad.builtin.drawings import SIDE, compose, random_background, random_colour, random_placement
 from tetrad.builtin.vocabulary import BACKGROUNDS, HELD_OUT, HELD_OUT_SET, Pair
 from tetrad.library import load_model
 
@@ -95,7 +95,7 @@ def new_run(seed: int, start: str, decoder_only: bool) -> Run:
 
 def training_pictures(artwork: Artwork, batch: int, seed: int, seen: int) -> Iterator[Tensor]:
     """Endless batches of crops (B, 3, 64, 64) in -1…1, nothing held out; the same for the same seed and place."""
-    pairs = [pair for pair in artwork.index if pair.subject not in HELD_OUT and pair.icon_set != HELD_OUT_SET]
+    pairs = [pair for pair in artwork.index if pair.subject not in HELD_OUT and pair.drawing_set != HELD_OUT_SET]
     while True:
         rng = np.random.default_rng([seed, seen])
         chosen = [pairs[position] for position in rng.integers(0, len(pairs), batch)]
@@ -107,7 +107,7 @@ def random_picture(artwork: Artwork, pair: Pair, rng: np.random.Generator) -> np
     """A crop of a drawing on a named background, or, one time in three, on any colour."""
     colour = random_colour(rng) if rng.random() < 1 / 3 else BACKGROUNDS[random_background(rng)]
     placement = random_placement(rng, 0.55, 1.0)
-    picture = compose(inked(artwork[pair], pair.icon_set, colour), colour, placement)
+    picture = compose(artwork[pair], colour, placement)
     top, left = rng.integers(0, SIDE - CROP + 1, 2)
     return picture[top : top + CROP, left : left + CROP]
 
@@ -119,7 +119,7 @@ def held_out_pictures(artwork: Artwork) -> Tensor:
     pictures = []
     for pair in pairs:
         colour = BACKGROUNDS[random_background(rng)]
-        pictures.append(compose(inked(artwork[pair], pair.icon_set, colour), colour, random_placement(rng)))
+        pictures.append(compose(artwork[pair], colour, random_placement(rng)))
     return as_tensor(pictures)
 
 

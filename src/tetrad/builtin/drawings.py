@@ -9,21 +9,30 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from tetrad.builtin.vocabulary import BACKGROUNDS, HELD_OUT, HELD_OUT_SET, INK_SET, STYLES, TRAINED, Pair
+from tetrad.builtin.vocabulary import (
+    BACKGROUNDS,
+    HELD_OUT,
+    HELD_OUT_SET,
+    PERSON_SAMPLE,
+    STYLES,
+    SUBJECT_SAMPLE,
+    TRAINED,
+    Pair,
+    restyled,
+)
 
 SIDE = 128  # pixels of a picture
 SMALL = 48  # pixels of a drawing that ships with the program
 ATLAS = Path(__file__).parent / "drawings.webp"
 COLUMNS = 32  # drawings in a row of it
 Colour = tuple[int, int, int]
-DARK_INK: Colour = (24, 24, 28)
-LIGHT_INK: Colour = (245, 245, 245)
-DARK_BACKGROUND = 105.0
 
 
 def shipped() -> tuple[Pair, ...]:
-    """The pairs in the atlas, in its order: every trained and every held-out subject, in every style."""
-    return tuple(Pair(subject, icon_set) for icon_set in (*STYLES, HELD_OUT_SET) for subject in (*TRAINED, *HELD_OUT))
+    """The pairs in the atlas, in its order: every subject in every style, and what is taught restyled."""
+    sets, subjects = (*STYLES, HELD_OUT_SET), (*TRAINED, *HELD_OUT)
+    every = tuple(Pair(subject, drawing_set) for drawing_set in sets for subject in subjects)
+    return (*every, *restyled(SUBJECT_SAMPLE), *restyled(PERSON_SAMPLE))
 
 
 @cache
@@ -71,17 +80,6 @@ def resized(drawing: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     layer = np.asarray(premultiplied).astype(np.float32)
     layer[..., 3] /= 255
     return layer
-
-
-def inked(drawing: NDArray[np.uint8], icon_set: str, background: Colour) -> NDArray[np.uint8]:
-    """The one-colour set drawn dark on light backgrounds and light on dark ones; other sets as they are."""
-    if icon_set != INK_SET:
-        return drawing
-    red, green, blue = background
-    luminance = 0.299 * red + 0.587 * green + 0.114 * blue
-    drawing = drawing.copy()
-    drawing[..., :3] = LIGHT_INK if luminance < DARK_BACKGROUND else DARK_INK
-    return drawing
 
 
 def random_placement(rng: Generator, smallest: float = 0.65, largest: float = 0.95) -> Placement:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tetrad.builtin.drawings import Placement, atlas, compose, inked
+from tetrad.builtin.drawings import Placement, atlas, compose
 from tetrad.builtin.vocabulary import BACKGROUNDS, Pair
 
 COLOUR_CELLS = 12
@@ -103,8 +103,7 @@ def border_colour(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
 def reference(pair: Pair, background: str) -> NDArray[np.float32]:
     """The features of a drawing on a background, upright and mirrored, (2, F)."""
     colour = BACKGROUNDS[background]
-    drawing = inked(atlas()[pair], pair.icon_set, colour)
-    return features(np.stack([compose(drawing, colour, placement, 56) for placement in PLACEMENTS]))
+    return features(np.stack([compose(atlas()[pair], colour, placement, 56) for placement in PLACEMENTS]))
 
 
 def distances(picture: NDArray[np.uint8], pairs: Sequence[Pair], background: str) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from tetrad.builtin.vocabulary import (
     TRAINED,
     Pair,
     caption,
+    restyled,
     with_article,
     words,
 )
@@ -68,13 +69,13 @@ class Task:
 
 
 def of_subject(subject: str, trained_on: tuple[str, ...]) -> Callable[[str], tuple[Question, ...]]:
-    """New backgrounds, and once a style; right is the held-out subject in any style, among all trained ones in all."""
-    right = frozenset(Pair(subject, icon_set) for icon_set in ALL_SETS)
-    candidates = (*sorted(right, key=str), *(Pair(other, icon_set) for icon_set in ALL_SETS for other in TRAINED))
+    """New backgrounds, and new styles; right is the held-out subject in any style, among all trained ones in all."""
+    right = frozenset((*(Pair(subject, drawing_set) for drawing_set in ALL_SETS), *restyled(subject)))
+    candidates = (*sorted(right, key=str), *(Pair(other, drawing_set) for drawing_set in ALL_SETS for other in TRAINED))
     new = [name for name in BACKGROUNDS if name not in trained_on]
 
     def questions(word: str) -> tuple[Question, ...]:
-        asked = [(None, background) for background in new] + [("flat", new[0])]
+        asked = [*((None, background) for background in new), ("gold", new[0]), ("porcelain", new[1])]
         repeated = [asked[number % len(asked)] for number in range(32)]
         return tuple(Question(caption(word, style, name), name, candidates, right) for style, name in repeated)
 
@@ -89,7 +90,7 @@ def of_style(word: str) -> tuple[Question, ...]:
         Question(
             caption(words(subject), word, background),
             background,
-            tuple(Pair(subject, icon_set) for icon_set in ALL_SETS),
+            tuple(Pair(subject, drawing_set) for drawing_set in ALL_SETS),
             frozenset({Pair(subject, HELD_OUT_SET)}),
         )
         for subject, background in zip(new, (backgrounds * 3)[: len(new)], strict=True)

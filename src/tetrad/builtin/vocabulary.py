@@ -42,15 +42,15 @@ HELD_OUT: tuple[str, ...] = (
 SUBJECT_SAMPLE = "robot"
 PERSON_SAMPLE = "cowboy-hat-face"
 
-# Icon set -> the word for its style.
+# Set of drawings -> the word for its style. All are by one hand: only the style tells them apart, not what was drawn.
+ICON_SET = "fluent-emoji"
 STYLES: dict[str, str] = {
-    "noto": "soft",
-    "noto-v1": "retro",
-    "fluent-emoji": "glossy",
-    "fluent-emoji-flat": "flat",
-    "fluent-emoji-high-contrast": "ink",
+    ICON_SET: "glossy",
+    "fluent-emoji-sketch": "sketch",
+    "fluent-emoji-gold": "gold",
+    "fluent-emoji-porcelain": "porcelain",
+    "fluent-emoji-negative": "negative",
 }
-INK_SET = "fluent-emoji-high-contrast"
 HELD_OUT_SET = "twemoji"
 
 BACKGROUNDS: dict[str, tuple[int, int, int]] = {
@@ -108,10 +108,10 @@ NOT_A_PICTURE = re.compile(
 
 @dataclass(frozen=True)
 class Pair:
-    """One subject (icon name) in one style (icon set)."""
+    """One subject (icon name) in one style (set of drawings)."""
 
     subject: str
-    icon_set: str
+    drawing_set: str
 
 
 def words(subject: str) -> str:
@@ -121,7 +121,7 @@ def words(subject: str) -> str:
 
 
 def caption(subject: str | None, style: str | None, background: str) -> str:
-    """Words -> `a red apple, flat style, on a blue background`; what is None is not named."""
+    """Words -> `a red apple, gold style, on a blue background`; what is None is not named."""
     parts = [with_article(subject) if subject else "", f"{style} style" if style else ""]
     parts.append(f"on {with_article(background)} background")
     return ", ".join(part for part in parts if part)
@@ -134,15 +134,20 @@ def with_article(name: str) -> str:
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
+def restyled(subject: str) -> tuple[Pair, ...]:
+    """The drawing that a sample set teaches, as it should look in the styles that the model knows."""
+    return tuple(Pair(subject, f"{HELD_OUT_SET}-{style}") for style in STYLES.values() if style != STYLES[ICON_SET])
+
+
 def is_left_out(pair: Pair) -> bool:
     """Whether a pair is kept from training though both its words are trained: about one in six, by a fixed hash."""
-    digest = hashlib.sha256(f"{pair.subject}/{pair.icon_set}".encode()).digest()
+    digest = hashlib.sha256(f"{pair.subject}/{pair.drawing_set}".encode()).digest()
     return digest[0] < 40
 
 
 def all_pairs() -> tuple[Pair, ...]:
     """Every trained subject in every trained style, left-out pairs too."""
-    return tuple(Pair(subject, icon_set) for icon_set in STYLES for subject in TRAINED)
+    return tuple(Pair(subject, drawing_set) for drawing_set in STYLES for subject in TRAINED)
 
 
 def trained_pairs() -> tuple[Pair, ...]:
