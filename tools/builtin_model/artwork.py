@@ -18,9 +18,8 @@ from tetrad.builtin.vocabulary import (
     HELD_OUT_SET,
     ICON_SET,
     NOT_A_PICTURE,
-    PERSON_SAMPLE,
+    SAMPLES,
     STYLES,
-    SUBJECT_SAMPLE,
     TRAINED,
     Pair,
     restyled,
@@ -108,6 +107,20 @@ def named_icons(all_icons: dict[str, dict[str, Any]]) -> tuple[list[str], list[s
     return named, sorted(name for name in shared - set(named) if not NOT_A_PICTURE.search(name))
 
 
+def drawn(all_icons: dict[str, dict[str, Any]], named: list[str], others: list[str]) -> dict[Pair, NDArray[np.uint8]]:
+    """Every subject in every style; named ones in the held-out set too, and what the samples teach of it restyled."""
+    made = {Pair(name, HELD_OUT_SET): rendered(all_icons[HELD_OUT_SET], name) for name in named}
+    for name in SAMPLES:
+        for style, pair in restyled(name).items():
+            made[pair] = RENDERINGS[style](made[Pair(name, HELD_OUT_SET)])
+    for name in (*named, *others):
+        drawing = made[Pair(name, ICON_SET)] = rendered(all_icons[ICON_SET], name)
+        for drawing_set, style in STYLES.items():
+            if drawing_set != ICON_SET:
+                made[Pair(name, drawing_set)] = RENDERINGS[style](drawing)
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--icons", type=Path, required=True, help="the folder node_modules/@iconify-json")
@@ -118,14 +131,7 @@ def main() -> None:
         for icon_set in (ICON_SET, HELD_OUT_SET)
     }
     named, others = named_icons(all_icons)
-    made = {Pair(name, HELD_OUT_SET): rendered(all_icons[HELD_OUT_SET], name) for name in named}
-    for name in (*named, *others):
-        drawing = rendered(all_icons[ICON_SET], name)
-        for drawing_set, style in STYLES.items():
-            made[Pair(name, drawing_set)] = RENDERINGS[style](drawing) if style in RENDERINGS else drawing
-    for name in (SUBJECT_SAMPLE, PERSON_SAMPLE):
-        for pair, redrawn in zip(restyled(name), RENDERINGS.values(), strict=True):
-            made[pair] = redrawn(made[Pair(name, HELD_OUT_SET)])
+    made = drawn(all_icons, named, others)
     arguments.work.mkdir(parents=True, exist_ok=True)
     save_artwork(arguments.work, list(made), list(made.values()))
     print(f"{len(made)} drawings, {len({pair.subject for pair in made})} subjects")

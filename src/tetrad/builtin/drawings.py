@@ -9,17 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from tetrad.builtin.vocabulary import (
-    BACKGROUNDS,
-    HELD_OUT,
-    HELD_OUT_SET,
-    PERSON_SAMPLE,
-    STYLES,
-    SUBJECT_SAMPLE,
-    TRAINED,
-    Pair,
-    restyled,
-)
+from tetrad.builtin.vocabulary import BACKGROUNDS, HELD_OUT, HELD_OUT_SET, SAMPLES, STYLES, TRAINED, Pair, restyled
 
 SIDE = 128  # pixels of a picture
 SMALL = 48  # pixels of a drawing that ships with the program
@@ -32,7 +22,7 @@ def shipped() -> tuple[Pair, ...]:
     """The pairs in the atlas, in its order: every subject in every style, and what is taught restyled."""
     sets, subjects = (*STYLES, HELD_OUT_SET), (*TRAINED, *HELD_OUT)
     every = tuple(Pair(subject, drawing_set) for drawing_set in sets for subject in subjects)
-    return (*every, *restyled(SUBJECT_SAMPLE), *restyled(PERSON_SAMPLE))
+    return (*every, *(pair for subject in SAMPLES for pair in restyled(subject).values()))
 
 
 @cache

@@ -70,7 +70,7 @@ class Task:
 
 def of_subject(subject: str, trained_on: tuple[str, ...]) -> Callable[[str], tuple[Question, ...]]:
     """New backgrounds, and new styles; right is the held-out subject in any style, among all trained ones in all."""
-    right = frozenset((*(Pair(subject, drawing_set) for drawing_set in ALL_SETS), *restyled(subject)))
+    right = frozenset((*(Pair(subject, drawing_set) for drawing_set in ALL_SETS), *restyled(subject).values()))
     candidates = (*sorted(right, key=str), *(Pair(other, drawing_set) for drawing_set in ALL_SETS for other in TRAINED))
     new = [name for name in BACKGROUNDS if name not in trained_on]
 

@@ -41,6 +41,7 @@ HELD_OUT: tuple[str, ...] = (
 )  # fmt: skip
 SUBJECT_SAMPLE = "robot"
 PERSON_SAMPLE = "cowboy-hat-face"
+SAMPLES = (SUBJECT_SAMPLE, PERSON_SAMPLE)
 
 # Set of drawings -> the word for its style. All are by one hand: only the style tells them apart, not what was drawn.
 ICON_SET = "fluent-emoji"
@@ -134,9 +135,10 @@ def with_article(name: str) -> str:
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
-def restyled(subject: str) -> tuple[Pair, ...]:
-    """The drawing that a sample set teaches, as it should look in the styles that the model knows."""
-    return tuple(Pair(subject, f"{HELD_OUT_SET}-{style}") for style in STYLES.values() if style != STYLES[ICON_SET])
+def restyled(subject: str) -> dict[str, Pair]:
+    """The drawing that a sample set teaches, as it should look in the styles that are made of an icon set."""
+    made = (style for style in STYLES.values() if style != STYLES[ICON_SET])
+    return {style: Pair(subject, f"{HELD_OUT_SET}-{style}") for style in made}
 
 
 def is_left_out(pair: Pair) -> bool:
