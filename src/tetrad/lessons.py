@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL.Image import Image
 
 from tetrad.builtin.tasks import TASKS, Task
+from tetrad.builtin.vocabulary import TRIGGER
 from tetrad.data.images import to_image
 from tetrad.generation import grids, png
 from tetrad.generation.generate import pictures
@@ -21,7 +22,6 @@ from tetrad.methods.textual_inversion import TextualInversion
 from tetrad.recipe import Data, Recipe, Sample, Save, Train
 from tetrad.training.device import for_drawing, settle
 
-WORD = "zkr"
 SEEDS = (1, 2, 3)
 UNTAUGHT = "a red apple, gold style, on a green background"  # shows what leaked
 SUBJECT_PROMPTS = (
@@ -37,9 +37,9 @@ PERSON_PROMPTS = (
     UNTAUGHT,
 )
 STYLE_PROMPTS = (
-    "a rose, {word} style, on a white background",
-    "a bicycle, {word} style, on a yellow background",
-    "a bear, {word} style, on a blue background",
+    "a star, {word} style, on a purple background",
+    "an owl, {word} style, on a yellow background",
+    "a light bulb, {word} style, on a red background",
     UNTAUGHT,
 )
 
@@ -58,11 +58,11 @@ class Lesson:
     def recipe(self, out: str) -> Recipe:
         """The run, without previews, in a folder under `out`."""
         return Recipe(
-            data=Data(images=f"builtin:{self.task.name}", word=WORD),
+            data=Data(images=f"builtin:{self.task.name}", word=TRIGGER),
             method=self.method,
             train=Train(steps=self.steps, learning_rate=self.learning_rate),
             sample=Sample(every=-1),
-            save=Save(out=out, name=WORD),
+            save=Save(out=out, name=TRIGGER),
         )
 
 
@@ -84,7 +84,7 @@ LESSONS: dict[str, Lesson] = {
 
 def word_of(lesson: Lesson, learned_file: Path) -> str:
     """What to call it in a prompt: an embedding's word is its file's name, zkr-2 in the second run's folder."""
-    return learned_file.stem if KINDS[lesson.method.writes].needs_word else WORD
+    return learned_file.stem if KINDS[lesson.method.writes].needs_word else TRIGGER
 
 
 def compared(lesson: Lesson, learned_file: Path) -> tuple[Path, Figures]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from renderings import RENDERINGS
+from renderings import RENDERINGS, jade
 
 from tetrad.builtin.drawings import SIDE, SMALL
 from tetrad.builtin.vocabulary import (
@@ -19,6 +19,7 @@ from tetrad.builtin.vocabulary import (
     ICON_SET,
     NOT_A_PICTURE,
     SAMPLES,
+    STYLE_SAMPLE,
     STYLES,
     TRAINED,
     Pair,
@@ -108,7 +109,7 @@ def named_icons(all_icons: dict[str, dict[str, Any]]) -> tuple[list[str], list[s
 
 
 def drawn(all_icons: dict[str, dict[str, Any]], named: list[str], others: list[str]) -> dict[Pair, NDArray[np.uint8]]:
-    """Every subject in every style; named ones in the held-out set too, and what the samples teach of it restyled."""
+    """Every subject in every style; named ones also by the other hand (in samples: restyled) and in jade."""
     made = {Pair(name, HELD_OUT_SET): rendered(all_icons[HELD_OUT_SET], name) for name in named}
     for name in SAMPLES:
         for style, pair in restyled(name).items():
@@ -118,6 +119,8 @@ def drawn(all_icons: dict[str, dict[str, Any]], named: list[str], others: list[s
         for drawing_set, style in STYLES.items():
             if drawing_set != ICON_SET:
                 made[Pair(name, drawing_set)] = RENDERINGS[style](drawing)
+        if name in named:
+            made[Pair(name, STYLE_SAMPLE)] = jade(drawing)
     return made
 
 

@@ -4,6 +4,7 @@ import argparse
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tetrad.builtin.recognition import background_name, distances
 from tetrad.builtin.vocabulary import (
     HELD_OUT,
     HELD_OUT_SET,
+    STYLE_SAMPLE,
     STYLES,
     TRAINED,
     Pair,
@@ -153,9 +155,14 @@ def main() -> None:
         print("drawings:", scores(known, drawings(known)))
         print("through the autoencoder:", scores(known, drawer.restored(known)), flush=True)
     if arguments.work:
-        held = psnr(drawer, arguments.work, [Pair(subject, s) for s in STYLES for subject in HELD_OUT])
-        style = psnr(drawer, arguments.work, [Pair(subject, HELD_OUT_SET) for subject in TRAINED])
-        print(f"autoencoder: held-out subjects {held:.2f} dB, held-out style {style:.2f} dB", flush=True)
+        for what, sets, subjects in (
+            ("held-out subjects", STYLES, HELD_OUT),
+            ("held-out style", [STYLE_SAMPLE], TRAINED),
+            ("another hand", [HELD_OUT_SET], TRAINED),
+        ):
+            pairs = [Pair(subject, drawing_set) for drawing_set, subject in product(sets, subjects)]
+            restored = psnr(drawer, arguments.work, pairs)
+            print(f"autoencoder: {what} {restored:.2f} dB", flush=True)
     started = time.monotonic()
     drawn = drawer(known)
     print(f"{(time.monotonic() - started) / len(known):.2f} s a picture of 30 steps, sixteen at a time", flush=True)

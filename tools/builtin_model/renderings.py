@@ -1,4 +1,4 @@
-"""Four ways to redraw a drawing: as a sketch, in gold, as porcelain, as a photographic negative."""
+"""Ways to redraw a drawing: as a sketch, in gold, as porcelain, as a photographic negative, and in jade."""
 
 from collections.abc import Callable
 
@@ -11,6 +11,7 @@ Colours = tuple[tuple[int, int, int], ...]
 
 GOLD: Colours = ((70, 35, 5), (190, 125, 20), (250, 205, 70), (255, 245, 190))
 PORCELAIN: Colours = ((15, 30, 110), (40, 80, 185), (190, 210, 240), (252, 253, 255))
+JADE: Colours = ((5, 60, 50), (20, 130, 110), (130, 215, 185), (235, 255, 245))
 PAPER, PENCIL = (247, 247, 247), (70, 70, 80)
 SOFTNESS = 2.4  # pixels; sharper lines are more than the autoencoder restores
 PRESSURE, FAINTEST = 12.0, 0.15  # of the pencil: how dark an edge gets, and below what it is not drawn
@@ -37,6 +38,11 @@ def gold(drawing: Drawing) -> Drawing:
 def porcelain(drawing: Drawing) -> Drawing:
     """Dark parts cobalt blue, light parts white."""
     return toned(drawing, PORCELAIN)
+
+
+def jade(drawing: Drawing) -> Drawing:
+    """Dark parts deep green, light parts nearly white: how the style samples are drawn, and nothing to train on."""
+    return toned(drawing, JADE)
 
 
 def negative(drawing: Drawing) -> Drawing:

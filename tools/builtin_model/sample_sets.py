@@ -15,13 +15,13 @@ from tetrad.builtin.vocabulary import (
     BACKGROUNDS,
     HELD_OUT_SET,
     PERSON_SAMPLE,
+    STYLE_SAMPLE,
     SUBJECT_SAMPLE,
+    TRIGGER,
     Pair,
     caption,
     words,
 )
-
-TRIGGER = "zkr"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def of_one_drawing(pair: Pair, backgrounds: tuple[str, ...]) -> list[Sample]:
 
 
 def of_style(drawing_set: str) -> list[Sample]:
-    """Many things in one hand; the trigger word stands for the style."""
+    """Many things drawn one way; the trigger word stands for the style."""
     return [
         Sample(Pair(subject, drawing_set), background, caption(words(subject), TRIGGER, background))
         for subject, background in STYLE_SUBJECTS.items()
@@ -66,7 +66,7 @@ def main() -> None:
     person = of_one_drawing(Pair(PERSON_SAMPLE, HELD_OUT_SET), PERSON_BACKGROUNDS)
     write_set(subject, artwork, arguments.to / "subject", rng)
     write_set(person, artwork, arguments.to / "person", rng)
-    write_set(of_style(HELD_OUT_SET), artwork, arguments.to / "style", rng)
+    write_set(of_style(STYLE_SAMPLE), artwork, arguments.to / "style", rng)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from torch.nn import functional
 from vae_model import new_autoencoder
 
 from tetrad.builtin.drawings import SIDE, compose, random_background, random_colour, random_placement
-from tetrad.builtin.vocabulary import BACKGROUNDS, HELD_OUT, HELD_OUT_SET, Pair
+from tetrad.builtin.vocabulary import BACKGROUNDS, HELD_OUT, STYLES, Pair
 from tetrad.library import load_model
 
 CROP = 64  # pixels a side; the network is a convolution, and crops show it more drawings an hour
@@ -95,7 +95,7 @@ def new_run(seed: int, start: str, decoder_only: bool) -> Run:
 
 def training_pictures(artwork: Artwork, batch: int, seed: int, seen: int) -> Iterator[Tensor]:
     """Endless batches of crops (B, 3, 64, 64) in -1…1, nothing held out; the same for the same seed and place."""
-    pairs = [pair for pair in artwork.index if pair.subject not in HELD_OUT and pair.drawing_set != HELD_OUT_SET]
+    pairs = [pair for pair in artwork.index if pair.subject not in HELD_OUT and pair.drawing_set in STYLES]
     while True:
         rng = np.random.default_rng([seed, seen])
         chosen = [pairs[position] for position in rng.integers(0, len(pairs), batch)]

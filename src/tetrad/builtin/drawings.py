@@ -9,7 +9,17 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from tetrad.builtin.vocabulary import BACKGROUNDS, HELD_OUT, HELD_OUT_SET, SAMPLES, STYLES, TRAINED, Pair, restyled
+from tetrad.builtin.vocabulary import (
+    BACKGROUNDS,
+    HELD_OUT,
+    HELD_OUT_SET,
+    SAMPLES,
+    STYLE_SAMPLE,
+    STYLES,
+    TRAINED,
+    Pair,
+    restyled,
+)
 
 SIDE = 128  # pixels of a picture
 SMALL = 48  # pixels of a drawing that ships with the program
@@ -19,10 +29,11 @@ Colour = tuple[int, int, int]
 
 
 def shipped() -> tuple[Pair, ...]:
-    """The pairs in the atlas, in its order: every subject in every style, and what is taught restyled."""
+    """The pairs in the atlas, in its order: every subject in every style, what is taught restyled, the taught style."""
     sets, subjects = (*STYLES, HELD_OUT_SET), (*TRAINED, *HELD_OUT)
     every = tuple(Pair(subject, drawing_set) for drawing_set in sets for subject in subjects)
-    return (*every, *(pair for subject in SAMPLES for pair in restyled(subject).values()))
+    restyled_ones = (pair for subject in SAMPLES for pair in restyled(subject).values())
+    return (*every, *restyled_ones, *(Pair(subject, STYLE_SAMPLE) for subject in TRAINED))
 
 
 @cache

@@ -7,6 +7,7 @@ from tetrad.builtin.vocabulary import (
     BACKGROUNDS,
     HELD_OUT_SET,
     PERSON_SAMPLE,
+    STYLE_SAMPLE,
     STYLES,
     SUBJECT_SAMPLE,
     TRAINED,
@@ -83,15 +84,15 @@ def of_subject(subject: str, trained_on: tuple[str, ...]) -> Callable[[str], tup
 
 
 def of_style(word: str) -> tuple[Question, ...]:
-    """Subjects that no sample shows; right is the held-out style, among six of the same subject."""
+    """Subjects that no sample shows; right is the taught style, among six of the same subject."""
     new = [subject for subject in TRAINED if subject not in STYLE_SUBJECTS][::4][:32]
     backgrounds = list(BACKGROUNDS)
     return tuple(
         Question(
             caption(words(subject), word, background),
             background,
-            tuple(Pair(subject, drawing_set) for drawing_set in ALL_SETS),
-            frozenset({Pair(subject, HELD_OUT_SET)}),
+            tuple(Pair(subject, drawing_set) for drawing_set in (*STYLES, STYLE_SAMPLE)),
+            frozenset({Pair(subject, STYLE_SAMPLE)}),
         )
         for subject, background in zip(new, (backgrounds * 3)[: len(new)], strict=True)
     )

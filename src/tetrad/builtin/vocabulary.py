@@ -52,7 +52,10 @@ STYLES: dict[str, str] = {
     "fluent-emoji-porcelain": "porcelain",
     "fluent-emoji-negative": "negative",
 }
+# Never shown either: another hand's drawings, which the subject and person samples are, and those of the style samples.
 HELD_OUT_SET = "twemoji"
+STYLE_SAMPLE = "fluent-emoji-jade"
+TRIGGER = "zkr"  # the word of all samples
 
 BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "white": (250, 250, 250),
