@@ -77,7 +77,7 @@ LESSONS: dict[str, Lesson] = {
         Lesson(TASKS["subject"], ROBOT, Lora(text_encoder=False), 180, 5e-4, SUBJECT_PROMPTS),
         Lesson(TASKS["subject"], ROBOT, DreamBooth(), 180, 7e-5, SUBJECT_PROMPTS),
         Lesson(TASKS["person"], COWBOY, WORD_OF_A_FACE, 300, "0.1:200, 0.02", PERSON_PROMPTS),
-        Lesson(TASKS["style"], STYLE, STYLE_NETWORKS, 400, "5e-4:300, 1e-4", STYLE_PROMPTS),
+        Lesson(TASKS["style"], STYLE, STYLE_NETWORKS, 400, "2.5e-4:300, 1e-4", STYLE_PROMPTS),
     )
 }
 
