@@ -1,4 +1,4 @@
-"""`tetrad demo`: the whole thing on the built-in model and pictures, in three minutes, ending in one sheet."""
+"""`tetrad demo`: the whole thing on the built-in model and pictures, in minutes, ending in one sheet."""
 
 import sys
 from pathlib import Path
