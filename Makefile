@@ -1,17 +1,31 @@
-# `make demo` shows what Tetrad does, `make test` whether it works; both install what they need into .venv.
+# `make install` installs Tetrad into .venv, `make web` opens its page, `make demo` shows it at work, `make test` tests it,
+# `make coverage` shows which lines the tests run, `make mutants` tests the tests, `make kills` kills a thousand runs,
+# `make bad-inputs` tries 110 bad inputs, `make fuzz` tries random ones for minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 
-.PHONY: demo test check bench clean
+.PHONY: install web demo test coverage check bench mutants kills bad-inputs fuzz clean
+
+install: $(VENV)/.installed
+
+web: $(VENV)/.installed
+	$(BIN)/tetrad web
 
 demo: $(VENV)/.installed
 	$(BIN)/tetrad demo
 
 # One thread a process: small networks are many times slower when threads wait for each other.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	scripts/browser
+	$(PYTEST)
+
+# Not part of `make test`: Python 3.11 runs almost twice as long when coverage traces it.
+coverage: $(VENV)/.installed-test
+	$(PYTEST) --cov --cov-report=term
 
 check: $(VENV)/.installed-test
 	scripts/check
@@ -19,11 +33,26 @@ check: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m bench.step
 
+mutants: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.mutants
+
+kills: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/killing.py --points 1 3 --kills 1000
+
+bad-inputs: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 PYTHONPATH=tests TETRAD_LANG=en $(BIN)/python -m bad_inputs.trials
+
+fuzz: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python tests/formats/hostile_pickles.py --rounds 10
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz.long --minutes 10
+
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tetrad needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+CATALOGUES := $(wildcard src/tetrad/locales/*/LC_MESSAGES/*.po)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt $(CATALOGUES)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 

@@ -1,10 +1,10 @@
-"""On a GPU: what each method takes on a Stable Diffusion 1 of full width, at 512 pixels, one picture a step.
+"""Memory and time of each method on a GPU, with a Stable Diffusion 1 of full size, at 512 pixels, batch size 1.
 
     python -m bench.gpu
 
-Beside what was foretold before the start, and beside a bare loop (bench/bare.py) in the same numbers. The model's
-weights are random. Times are medians of one step of ours and one bare step by turns, the device waited for after each;
-memory is the most that torch had allocated at a time, of each loop alone.
+Each line has the measured peak, the estimate that the run printed, and a bare loop (bench/bare_loop.py) in the same
+dtype. The model's weights are random. Times are medians of alternating Tetrad steps and bare steps, synchronized after
+each; memory is torch's peak allocation of each loop alone.
 """
 
 import argparse
@@ -20,46 +20,45 @@ from typing import Any
 import torch
 
 from bench import model
-from bench.bare import bare
-from bench.cases import Case, method
-from bench.step import pictures
-from tetrad.methods import METHODS
-from tetrad.methods.base import Method
-from tetrad.recipe import Data, Recipe, Sample, Save, Train
-from tetrad.run import train
-from tetrad.training.device import Precision, chosen
-from tetrad.training.events import Note, Trained
+from bench.bare_loop import run_bare_loop
+from bench.cases import Case, build_method
+from bench.step import make_images
+from tetrad.methods import METHODS, MethodSettings
+from tetrad.models.device import Precision, select_device
+from tetrad.run.events import Note, Trained
+from tetrad.run.train import train
+from tetrad.settings import Data, Recipe, Sample, Save, Train
 
 GIB = 1 << 30
-SIDE = 512
+RESOLUTION = 512
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A method and the settings that change what it needs."""
+    """A method with settings that change its memory or time."""
 
     title: str
-    method: Method
+    method: MethodSettings
     precision: Precision = "auto"
     settings: dict[str, Any] = field(default_factory=dict)
-    case: str = ""  # the kind that bare.py knows it by, where they are to be compared
+    bare_method: str = ""  # the method of the bare loop to compare with; "" for none
 
 
-def trials() -> list[Trial]:
-    frugal = {"optimizer": "adafactor", "fused_backward": True, "max_grad_norm": 0.0}
+def build_trials() -> list[Trial]:
+    low_memory_settings = {"optimizer": "adafactor", "fused_backward": True, "max_grad_norm": 0.0}
     return [
-        *(Trial(kind, method(kind), case=kind) for kind in METHODS),
+        *(Trial(method, build_method(method), bare_method=method) for method in METHODS),
         Trial("lora, with text encoder", METHODS["lora"]()),
-        Trial("lora, float16", method("lora"), precision="fp16", case="lora"),
-        Trial("dreambooth, adafactor and fused backward", method("dreambooth"), settings=frugal),
+        Trial("lora, float16", build_method("lora"), precision="fp16", bare_method="lora"),
+        Trial("dreambooth, adafactor and fused backward", build_method("dreambooth"), settings=low_memory_settings),
     ]
 
 
-def ours(trial: Trial, model: Path, folder: Path, notes: list[str]) -> Iterator[float]:
+def run_tetrad_loop(trial: Trial, model: Path, folder: Path, notes: list[str]) -> Iterator[float]:
     """The loss of each step of a real run, previews off."""
     recipe = Recipe(
         model=str(model),
-        data=Data(images=str(pictures(folder, SIDE)), word="zkr"),
+        data=Data(images=str(make_images(folder, RESOLUTION)), trigger_word="zkr"),
         method=trial.method,
         train=Train(steps=1000, batch_size=1, precision=trial.precision, **trial.settings),
         sample=Sample(every=-1),
@@ -67,13 +66,13 @@ def ours(trial: Trial, model: Path, folder: Path, notes: list[str]) -> Iterator[
     )
     for event in train(recipe):
         if isinstance(event, Note):
-            notes.append(event.text)
+            notes.append(str(event.message))
         if isinstance(event, Trained):
             yield event.loss
 
 
-def alone(loop: Iterator[float]) -> float:
-    """The most memory it ever has, in GiB, over four steps."""
+def measure_peak_memory(loop: Iterator[float]) -> float:
+    """The peak of allocated memory over four steps, in GiB."""
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
@@ -83,8 +82,8 @@ def alone(loop: Iterator[float]) -> float:
     return (torch.cuda.max_memory_allocated() - before) / GIB
 
 
-def by_turns(loops: dict[str, Iterator[float]], steps: int) -> dict[str, float]:
-    """Median milliseconds of a step of each."""
+def measure_step_times(loops: dict[str, Iterator[float]], steps: int) -> dict[str, float]:
+    """The median milliseconds of a step, for each loop."""
     times: dict[str, list[float]] = {name: [] for name in loops}
     for _ in range(steps):
         for name, loop in loops.items():
@@ -98,16 +97,18 @@ def by_turns(loops: dict[str, Iterator[float]], steps: int) -> dict[str, float]:
 
 def report(trial: Trial, checkpoint: Path, folder: Path, steps: int) -> None:
     notes: list[str] = []
-    mine = ours(trial, checkpoint, folder, notes)
-    peak = alone(mine)
-    foretold = next((note for note in notes if "estimated" in note), "nothing foretold")
-    line = f"{trial.title}: {peak:.2f} GiB; {foretold}"
-    if trial.case:
-        floor = bare(Case(trial.title, trial.case, str(checkpoint), SIDE, 1), chosen("cuda", trial.precision))
-        floor_peak = alone(floor)
-        times = by_turns({"ours": mine, "bare": floor}, steps)
-        line += f"; bare {floor_peak:.2f} GiB; step {times['ours']:.1f} ms, bare {times['bare']:.1f} ms, "
-        line += f"ratio {times['ours'] / times['bare']:.3f}"
+    tetrad_loop = run_tetrad_loop(trial, checkpoint, folder, notes)
+    tetrad_peak = measure_peak_memory(tetrad_loop)
+    estimate = next((note for note in notes if "estimated" in note), "no estimate")
+    line = f"{trial.title}: {tetrad_peak:.2f} GiB; {estimate}"
+    if trial.bare_method:
+        bare_loop = run_bare_loop(
+            Case(trial.title, trial.bare_method, str(checkpoint), RESOLUTION, 1), select_device("cuda", trial.precision)
+        )
+        bare_peak = measure_peak_memory(bare_loop)
+        times = measure_step_times({"tetrad": tetrad_loop, "bare": bare_loop}, steps)
+        line += f"; bare {bare_peak:.2f} GiB; step {times['tetrad']:.1f} ms, bare {times['bare']:.1f} ms, "
+        line += f"ratio {times['tetrad'] / times['bare']:.3f}"
     print(line, flush=True)
 
 
@@ -118,8 +119,8 @@ def main() -> None:
     print(torch.cuda.get_device_name(), torch.__version__, flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         checkpoint = Path(temporary) / "sd1.safetensors"
-        model.write_full(checkpoint)
-        for trial in trials():
+        model.write_full_model(checkpoint)
+        for trial in build_trials():
             report(trial, checkpoint, Path(temporary), arguments.steps)
 
 

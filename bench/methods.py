@@ -1,9 +1,9 @@
-"""What each method makes of its lesson on the built-in model: likeness, obedience, leak, file size, seconds.
+"""Scores of each method's demo task on the built-in model: likeness, obedience, leak, file size, seconds.
 
-    python -m bench.methods               all four: a line of README's table each
+    python -m bench.methods               all four methods, each a line of the README's table
     python -m bench.methods --method lora
 
-Seconds are those of the training, after the imports, one thread.
+The seconds are those of training alone, without imports, with one thread.
 """
 
 import argparse
@@ -12,37 +12,42 @@ import time
 
 import torch
 
-from tetrad.generation.learning import Figures, learned
-from tetrad.lessons import LESSONS, word_of
-from tetrad.library import attach, load_model
-from tetrad.run import train
-from tetrad.training.events import Finished
+from tetrad.demo import DEMO_TASKS, resolve_trigger_word
+from tetrad.evaluation.builtin import EvaluationScores, evaluate_training
+from tetrad.library import attach_weights, load_model
+from tetrad.run.events import Finished
+from tetrad.run.train import train
 
 
-def measured(kind: str, folder: str) -> tuple[Figures, int, float]:
-    """The learning check's figures, the file's bytes, the training's seconds."""
-    lesson, started = LESSONS[kind], time.monotonic()
-    [finished] = [event for event in train(lesson.recipe(folder)) if isinstance(event, Finished)]
-    seconds = time.monotonic() - started
+def measure_method(method: str, folder: str) -> tuple[EvaluationScores, int, float]:
+    """The scores, the size of the file in bytes, the seconds of training."""
+    demo_task, start_time = DEMO_TASKS[method], time.monotonic()
+    [finished] = [event for event in train(demo_task.recipe(folder)) if isinstance(event, Finished)]
+    seconds = time.monotonic() - start_time
     model = load_model("builtin")
-    figures = learned(model, lesson.task, word_of(lesson, finished.path), lambda: attach(finished.path, model))
-    return figures, finished.path.stat().st_size, seconds
+    scores = evaluate_training(
+        model,
+        demo_task.task,
+        resolve_trigger_word(demo_task, finished.path),
+        lambda: attach_weights(finished.path, model),
+    )
+    return scores, finished.path.stat().st_size, seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--method", choices=list(LESSONS), help="only this one")
-    chosen = parser.parse_args().method
+    parser.add_argument("--method", choices=list(DEMO_TASKS), help="only this one")
+    only_method = parser.parse_args().method
     torch.set_num_threads(1)
-    print("| method | taught | likeness before → after | obedience | leak | file | training |")
+    print("| method | trained on | likeness before → after | obedience | leak | file | training |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for kind in [chosen] if chosen else LESSONS:
+    for method in [only_method] if only_method else DEMO_TASKS:
         with tempfile.TemporaryDirectory() as folder:
-            figures, size, seconds = measured(kind, folder)
-        likeness = f"{figures.likeness_before:.0%} → {figures.likeness:.0%}"
-        shares = f"{likeness} | {figures.obedience:.0%} | {figures.leak:.2f}"
-        taught = f"{LESSONS[kind].task.name}, {LESSONS[kind].steps} steps"
-        print(f"| {kind} | {taught} | {shares} | {size / 1000:,.0f} kB | {seconds:.0f} s |", flush=True)
+            scores, size, seconds = measure_method(method, folder)
+        likeness = f"{scores.likeness_before:.0%} → {scores.likeness:.0%}"
+        shares = f"{likeness} | {scores.obedience:.0%} | {scores.leak:.2f}"
+        task_text = f"{DEMO_TASKS[method].task.name}, {DEMO_TASKS[method].steps} steps"
+        print(f"| {method} | {task_text} | {shares} | {size / 1000:,.0f} kB | {seconds:.0f} s |", flush=True)
 
 
 if __name__ == "__main__":

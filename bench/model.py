@@ -1,4 +1,4 @@
-"""Random models with the layout of Stable Diffusion 1: one just wide enough for arithmetic to dominate, one full."""
+"""Models with the layout of Stable Diffusion 1 and random weights: one in full size, one narrower for CPUs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,29 +7,29 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tetrad.formats import files, ldm
+from tetrad.formats import ldm, weight_files
 from tetrad.weights import Weights
 
 TEXT_WIDTH = 768
 
 
-def write(path: Path) -> None:
-    """A single-file checkpoint: 137 M parameters in the U-Net, a text encoder two layers deep, a narrow VAE."""
-    save(path, (128, 256, 512, 512), 2, (32, 32, 32, 32), torch.float32, 256)
+def write_model(path: Path) -> None:
+    """A checkpoint for CPUs: 137 M parameters in the U-Net, a text encoder with two layers, a narrow VAE."""
+    save_model(path, (128, 256, 512, 512), 2, (32, 32, 32, 32), torch.float32, 256)
 
 
-def write_full(path: Path) -> None:
-    """As large as Stable Diffusion 1, 2.1 GB: 860 M parameters in the U-Net."""
-    save(path, (320, 640, 1280, 1280), 12, (128, 256, 512, 512), torch.float16, 512)
+def write_full_model(path: Path) -> None:
+    """A checkpoint as large as Stable Diffusion 1, 2.1 GB: 860 M parameters in the U-Net."""
+    save_model(path, (320, 640, 1280, 1280), 12, (128, 256, 512, 512), torch.float16, 512)
 
 
-def save(
+def save_model(
     path: Path,
     widths: Sequence[int],
     text_layers: int,
     vae_widths: Sequence[int],
     dtype: torch.dtype,
-    side: int,
+    resolution: int,
 ) -> None:
     torch.manual_seed(0)
     unet = UNet2DConditionModel(block_out_channels=tuple(widths), cross_attention_dim=TEXT_WIDTH)
@@ -51,4 +51,6 @@ def save(
     tensors = {
         f"{part}.{name}": value.to(dtype) for part, net in parts.items() for name, value in net.state_dict().items()
     }
-    files.write(path, ldm.encode(Weights("checkpoint", tensors)), {"modelspec.resolution": f"{side}x{side}"})
+    weight_files.write_safetensors(
+        path, ldm.encode(Weights("checkpoint", tensors)), {"modelspec.resolution": f"{resolution}x{resolution}"}
+    )

@@ -1,4 +1,4 @@
-"""Tetrad from Python."""
+"""Tetrad from Python: load, generate, train."""
 
 import subprocess
 import sys
@@ -14,32 +14,37 @@ from tetrad.errors import TetradError
 SMALL = {"steps": 2, "width": 32, "height": 32}
 
 
-def test_the_whole_way_in_python(tmp_path: Path) -> None:
+def test_train_load_and_generate(tmp_path: Path) -> None:
     events: list[object] = []
     quick = {"train.steps": 1, "train.batch_size": 1, "sample.every": -1, "save.out": str(tmp_path)}
-    file = train("lora", "builtin:subject", word="zkr", settings=quick, watch=events.append)
+    file = train("lora", "builtin:subject", trigger_word="zkr", settings=quick, on_event=events.append)
     assert file.is_file() and len(events) > 3
     model = load(lora_dir=tmp_path)
-    pictures = generate("a zkr <lora:zkr:1>", model, count=2, seed=1, **SMALL)
-    assert [picture.size for picture in pictures] == [(32, 32)] * 2
-    assert pictures[0].tobytes() != pictures[1].tobytes()
+    images = generate("a zkr <lora:zkr:1>", model, num_images=2, seed=1, **SMALL)
+    assert [image.size for image in images] == [(32, 32)] * 2
+    assert images[0].tobytes() != images[1].tobytes()
 
 
-def test_an_image_and_a_mask_are_drawn_over() -> None:
-    image, mask = Image.new("RGB", (48, 32), "blue"), Image.new("L", (48, 32))
+def test_img2img_with_a_mask_keeps_the_rest_of_the_image() -> None:
+    init_image, mask = Image.new("RGB", (48, 32), "blue"), Image.new("L", (48, 32))
     mask.paste(255, (16, 0, 48, 32))
-    (drawn,) = generate("a red apple", image=image, mask=mask, mask_blur=0, strength=1.0, steps=2)
-    assert drawn.size == (48, 32)
-    assert drawn.getpixel((4, 4)) == (0, 0, 255) != drawn.getpixel((40, 16))
+    (image,) = generate("a red apple", init_image=init_image, mask=mask, mask_blur=0, denoising_strength=1.0, steps=2)
+    assert image.size == (48, 32)
+    assert image.getpixel((4, 4)) == (0, 0, 255) != image.getpixel((40, 16))
 
 
-def test_a_picture_may_be_a_file_and_doubts_are_warnings(tmp_path: Path) -> None:
+def test_the_init_image_may_be_a_file_and_prompt_warnings_are_python_warnings(tmp_path: Path) -> None:
     Image.new("RGB", (32, 32), "blue").save(tmp_path / "blue.png")
     with pytest.warns(UserWarning, match="weight 30"):
-        (drawn,) = generate("an apple (at 10:30)", image=tmp_path / "blue.png", strength=0.0, steps=2)
-    assert drawn.size == (32, 32)
-    red, _, blue = drawn.getpixel((16, 16))
-    assert blue > red  # at strength 0 it is the VAE's reconstruction
+        (image,) = generate("an apple (at 10:30)", init_image=tmp_path / "blue.png", denoising_strength=0.0, steps=2)
+    assert image.size == (32, 32)
+    red, _, blue = image.getpixel((16, 16))
+    assert blue > red  # at denoising strength 0 the image is the VAE reconstruction
+
+
+def test_a_word_that_the_builtin_model_does_not_know_is_a_python_warning() -> None:
+    with pytest.warns(UserWarning, match="does not know 'castle'"):
+        generate("a castle", **SMALL)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +53,12 @@ def test_a_picture_may_be_a_file_and_doubts_are_warnings(tmp_path: Path) -> None
         ({"stepps": 3}, "E3203", "did you mean steps"),
         ({"steps": "3"}, "E3203", "whole number"),
         ({"seed": "x"}, "E3203", "whole number"),
-        ({"count": 0}, "E3203", "at least 1"),
-        ({"strength": 0.5}, "E3206", "there is none"),
-        ({"image": "gone.png"}, "E3251", "no such file"),
+        ({"num_images": 0}, "E3203", "at least 1"),
+        ({"denoising_strength": 0.5}, "E3206", "--init-image"),
+        ({"init_image": "gone.png"}, "E3251", "does not exist"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_before_a_model_is_loaded(
+def test_invalid_settings_are_refused_before_the_model_is_loaded(
     settings: dict[str, object], code: str, words: str
 ) -> None:
     with pytest.raises(TetradError, match=words) as caught:
@@ -64,4 +69,4 @@ def test_what_cannot_be_drawn_is_refused_before_a_model_is_loaded(
 def test_importing_tetrad_imports_no_torch() -> None:
     code = "import sys, tetrad; from tetrad.cli import app; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert set(tetrad.FROM_PYTHON) == {"load", "generate", "train"}
+    assert set(tetrad.FROM_PYTHON) == {"load", "generate", "train", "resume", "scan"}

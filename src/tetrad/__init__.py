@@ -1,6 +1,17 @@
-"""Tetrad teaches Stable Diffusion something new from a folder of pictures.
+"""Tetrad trains Stable Diffusion 1, 2 and XL on a folder of images.
 
-In Python: `from tetrad import load, generate, train`, see docs/python.md.
+From Python: `from tetrad import load, generate, train, resume, scan`; see docs/python.md.
+
+The entrances are `cli` (the command line), `__main__` (`python -m tetrad`), `web` (a page in the browser), `api`
+(Python) and `demo` (the tasks of `tetrad demo`). `settings` defines what a person can set; `run` turns it into a
+training run, for which `data` loads and batches the images, `training` runs the steps, `methods` holds Textual
+Inversion, hypernetworks, LoRA and DreamBooth, and `estimate` predicts memory and time. `generation` generates images
+and `evaluation` scores a training. `models` holds the model families and `diffusion` the mathematics of noise.
+`library` opens and saves models and networks, `formats` converts their tensor names, `weights` is the value that they
+exchange, `inspection` describes a file or a folder of images, and `doctor` checks the computer. `images` reads and
+writes image files, `builtin` is a small model with its training images, `locales` translates messages, `errors` defines
+the errors that a person can correct, and `given_paths` those for files that do not exist; `paths` expands `~` in a
+path, `documents` parses JSON and TOML, and `lazy` lets the front of a package import its modules late.
 """
 
 from importlib import import_module
@@ -8,11 +19,15 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-FROM_PYTHON = ("load", "generate", "train")
+# What `from tetrad import …` offers, and where it is.
+FROM_PYTHON = {
+    **dict.fromkeys(("load", "generate", "train", "resume"), "tetrad.api"),
+    "scan": "tetrad.inspection.dataset.scan",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """The three verbs are found when they are asked for, so that the command line starts without torch."""
+    """Import the functions when they are first used, so that the command line starts without torch."""
     if name in FROM_PYTHON:
-        return getattr(import_module("tetrad.api"), name)
+        return getattr(import_module(FROM_PYTHON[name]), name)
     raise AttributeError(f"module 'tetrad' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""`python -m tetrad` is `tetrad`."""
+"""Makes `python -m tetrad` the same as `tetrad`."""
 
 from tetrad.cli import main
 

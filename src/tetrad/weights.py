@@ -1,4 +1,4 @@
-"""Weights: the one value that files, methods and merges exchange."""
+"""Weights: named tensors as files, methods and merges pass them to each other."""
 
 from dataclasses import dataclass, field
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Weights:
-    """Named tensors of one kind, with what a reader must know about them.
+    """Named tensors of one artifact type, with its metadata.
 
     Names are canonical: `<part>.<module path>.<tensor>`, where the part is a name the model gives ("unet",
-    "text_encoder", "vae") and the path is the module's own. No file's spelling gets in here.
+    "text_encoder", "vae") and the path is the module's own. Names that only a file format uses never appear here.
     """
 
     kind: str  # "lora", "checkpoint", …
@@ -18,6 +18,6 @@ class Weights:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one part, named by the module's own paths; empty where the part is not there."""
+        """The tensors of one part by the module's own paths; empty if there is no such part."""
         start = name + "."
         return {key.removeprefix(start): tensor for key, tensor in self.tensors.items() if key.startswith(start)}

@@ -1,12 +1,12 @@
-"""A text is read in the letters it was written in, whatever its encoding, and a guess is told."""
+"""Text files of any common encoding are decoded correctly, and a guessed encoding is reported."""
 
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tetrad.data.encodings import NAMES, decoded, usual
-from tetrad.data.folder import photos
+from tetrad.data.captions.encodings import ENCODING_NAMES, decode_text, detect_common_encoding
+from tetrad.data.dataset import load_dataset
 
 TEXTS = {
     "gb18030": "一只猫坐在沙发上|山|水墨|微笑|写实|女孩|一只猫|长发, 1girl|喵|橘猫|白色T恤|穿红裙的女孩，阳光明媚",
@@ -16,26 +16,28 @@ TEXTS = {
     "cp1252": "un café très crémeux|ein schöner Hund, grün|“a cat” – red|créée|São Paulo|à la plage|É|naïve|niño, 25°",
     "utf-16-le": "a cat on a sofa|a cat: 猫",
 }
-EACH = [(encoding, text) for encoding, texts in TEXTS.items() for text in texts.split("|")]
+ENCODED_TEXTS = [(encoding, text) for encoding, texts in TEXTS.items() for text in texts.split("|")]
 
 
-@pytest.mark.parametrize("encoding,text", EACH)
-def test_a_text_is_read_in_the_letters_it_was_written_in(encoding: str, text: str) -> None:
-    assert decoded(text.encode(encoding)) == (text, encoding)
-    for sure in ("utf-8", "utf-8-sig", "utf-16"):
-        assert decoded(text.encode(sure)) == (text, "")
-    assert encoding in NAMES
+@pytest.mark.parametrize("encoding,text", ENCODED_TEXTS)
+def test_the_encoding_of_a_text_is_guessed(encoding: str, text: str) -> None:
+    assert decode_text(text.encode(encoding)) == (text, encoding)
+    for certain in ("utf-8", "utf-8-sig", "utf-16"):
+        assert decode_text(text.encode(certain)) == (text, "")
+    assert encoding in ENCODING_NAMES
 
 
-@pytest.mark.parametrize("encoding,doubtful", [("gb18030", "猫"), ("gb18030", "一"), ("cp950", "貓")])
-def test_what_one_word_leaves_open_the_files_around_it_tell(encoding: str, doubtful: str) -> None:
+@pytest.mark.parametrize("encoding,ambiguous_text", [("gb18030", "猫"), ("gb18030", "一"), ("cp950", "貓")])
+def test_the_other_files_of_a_folder_decide_an_ambiguous_encoding(encoding: str, ambiguous_text: str) -> None:
     """猫 in GB18030 is è in UTF-8, and 貓 in Big5 is 窟 in GB18030."""
-    around = usual([text.encode(encoding) for text in TEXTS[encoding].split("|")] + [b"a cat", "é".encode()])
-    assert around == encoding
-    assert decoded(doubtful.encode(encoding), around) == (doubtful, encoding)
+    folder_encoding = detect_common_encoding(
+        [text.encode(encoding) for text in TEXTS[encoding].split("|")] + [b"a cat", "é".encode()]
+    )
+    assert folder_encoding == encoding
+    assert decode_text(ambiguous_text.encode(encoding), folder_encoding) == (ambiguous_text, encoding)
 
 
-SIGNS = [
+TEXTS_WITH_SIGNS = [
     "1º lugar",
     "5 µm",
     "40 m²",
@@ -52,27 +54,36 @@ SIGNS = [
 ]
 
 
-@pytest.mark.parametrize("text", SIGNS)
-def test_utf8_stays_utf8_whatever_signs_are_in_it(text: str) -> None:
-    assert decoded(text.encode()) == (text, "")
+@pytest.mark.parametrize("text", TEXTS_WITH_SIGNS)
+def test_utf8_with_unusual_signs_is_read_as_utf8(text: str) -> None:
+    assert decode_text(text.encode()) == (text, "")
 
 
 @pytest.mark.parametrize("text", ["café", "naïve", "дом", "猫", "🐱", "Ångström, T恤"])
-def test_utf8_stays_utf8_among_chinese_files(text: str) -> None:
-    assert decoded(text.encode(), "gb18030") == (text, "")
+def test_utf8_is_read_as_utf8_in_a_folder_of_gb18030_files(text: str) -> None:
+    assert decode_text(text.encode(), "gb18030") == (text, "")
+
+
+@pytest.mark.parametrize("content", [b"cat\0", b"\0cat", b"cat\0dog\0", b"cat\0\0\0", "猫\0".encode()])
+def test_zeros_around_a_text_do_not_make_it_utf16(content: bytes) -> None:
+    assert decode_text(content)[0].replace("\0", "") == content.decode().replace("\0", "")
 
 
 @pytest.mark.parametrize("content", [b"\x00\x01\xff\xfe" * 9, b"\xff\xff\xff", bytes(range(128, 256))])
-def test_what_is_no_text_is_not_read(content: bytes) -> None:
+def test_binary_data_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError):
-        decoded(content)
+        decode_text(content)
 
 
-def test_a_guess_is_told_once_a_folder_with_something_to_judge_it_by(tmp_path: Path) -> None:
+def test_a_guessed_encoding_is_reported_once_per_folder_with_a_caption(tmp_path: Path) -> None:
     for number, text in enumerate(["一只猫坐在沙发上", "猫", "a cat"]):
-        Image.new("RGB", (32, 32), (80 * number, 0, 0)).save(tmp_path / f"{number}.png")
+        image = Image.new("RGB", (64, 64), (80 * number, 0, 0))
+        image.paste("white", (0, 0, 8, 8))
+        image.save(tmp_path / f"{number}.png")
         (tmp_path / f"{number}.txt").write_bytes(text.encode("gb18030"))
-    found, told = photos(tmp_path)
-    assert [photo.caption for photo in found] == ["一只猫坐在沙发上", "猫", "a cat"]
-    assert [(note.path.name, note.code) for note in told] == [("0.png", "W4157")]
-    assert "and 1 more are not in UTF-8, and read as GB18030 (Chinese): '一只猫坐在沙发上'" in told[0].reason
+    photos, problems = load_dataset(tmp_path)
+    assert [photo.caption for photo in photos] == ["一只猫坐在沙发上", "猫", "a cat"]
+    assert [(problem.path.name, problem.code) for problem in problems] == [("0.png", "W4157")]
+    values = problems[0].reason.values
+    assert (str(values["encoding"]), values["count"]) == ("GB18030 (Chinese)", 2)
+    assert values["caption"] == "一只猫坐在沙发上"

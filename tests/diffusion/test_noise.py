@@ -1,24 +1,24 @@
-"""The mathematics, against itself and against what is known in closed form.  No network, no file."""
+"""Noise, samplers, guidance and randomness, where the result is known in closed form."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from tetrad.diffusion.guidance import guided, rescaled
-from tetrad.diffusion.noise import DDPM, corrupt, scaled_linear, snr, zero_terminal
+from tetrad.diffusion.guidance import apply_guidance, rescale_guidance
+from tetrad.diffusion.noise import DDPM, corrupt, rescale_zero_terminal_snr, scaled_linear, snr
 from tetrad.diffusion.objective import MinSnr, Offset, gaussian
-from tetrad.diffusion.randomness import generator, stratified
-from tetrad.diffusion.samplers import SAMPLERS, check_sampler, sample, scheduler
+from tetrad.diffusion.randomness import generator, stratified_quantiles
+from tetrad.diffusion.samplers import SAMPLERS, create_scheduler, resolve_sampler_name, sample
 
 NOISES = [DDPM(scaled_linear()), DDPM(scaled_linear(), "v")]
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_a_perfect_network_gives_back_the_latent(noise: DDPM) -> None:
+def test_denoising_with_the_exact_target_returns_the_latent(noise: DDPM) -> None:
     rng = generator(0, 0, "test")
     z, eps = torch.randn(64, 4, 8, 8, generator=rng), torch.randn(64, 4, 8, 8, generator=rng)
     t = noise.times(torch.linspace(0, 0.999, 64))
-    found = noise.denoised(noise.target(z, eps, t), corrupt(noise, z, eps, t), t)
+    found = noise.predict_clean(noise.target(z, eps, t), corrupt(noise, z, eps, t), t)
     # At the last time α is 0.068, so rounding of ε in float32 is divided by that.
     torch.testing.assert_close(found, z, atol=2e-4, rtol=0)
 
@@ -35,7 +35,7 @@ def test_sampling_gaussian_data_gives_its_spread(noise: DDPM, name: str) -> None
         return eps if noise.prediction == "epsilon" else a * eps - s * clean
 
     start = torch.randn(32, 4, 8, 8, generator=generator(0, 0, "z"))
-    solver = scheduler(name, noise, 100, torch.device("cpu"))
+    solver = create_scheduler(name, noise, 100, torch.device("cpu"))
     rng = [generator(0, n, "steps") for n in range(32)]
     *_, z = sample(solver, ideal, start, 100, rng)
     # 8,192 numbers know their spread to 0.003; the rest is the samplers' own error at 100 steps, which halves at 300.
@@ -49,25 +49,26 @@ def test_sampling_gaussian_data_gives_its_spread(noise: DDPM, name: str) -> None
         ("euler_ancestral", "Euler a"),
         ("uni_pc", "UniPC"),
         ("dpm_2_ancestral", "DPM2 a"),
+        ("dpmpp_2s_ancestral karras", "DPM++ 2S a Karras"),
         ("  EULER   A ", "Euler a"),
         ("Heun Align Your Steps", "Heun AYS"),
     ],
 )
-def test_samplers_are_known_by_other_tools_names(theirs: str, ours: str) -> None:
-    assert check_sampler(theirs) == ours
+def test_samplers_have_the_names_of_other_tools(theirs: str, ours: str) -> None:
+    assert resolve_sampler_name(theirs) == ours
 
 
 @pytest.mark.parametrize("name", list(SAMPLERS))
-def test_every_sampler_finds_its_way_from_nothing_but_noise(name: str) -> None:
-    """With a zero-terminal table, where noise levels reach thousands and many of Karras' fall on the last time."""
-    noise = DDPM(zero_terminal(scaled_linear()), "v")
+def test_every_sampler_works_from_pure_noise(name: str) -> None:
+    """With a zero-terminal schedule, where sigmas reach thousands and many of Karras' fall on the last time."""
+    noise = DDPM(rescale_zero_terminal_snr(scaled_linear()), "v")
 
     def zero(z_t: Tensor, t: Tensor, step: int) -> Tensor:  # a network whose data are all 0
         a, s = noise.scales(t.round().long())
         return a * z_t / s
 
-    solver = scheduler(name, noise, 50, torch.device("cpu"))
-    assert solver.timesteps[0] > 990 or name.endswith(("LCM", "AYS"))  # which have beginnings of their own
+    solver = create_scheduler(name, noise, 50, torch.device("cpu"))
+    assert solver.timesteps[0] > 990 or name.endswith(("LCM", "AYS"))  # these have their own first timestep
     start = torch.randn(1, 4, 2, 2, generator=generator(0, 0, "z"))
     *_, z = sample(solver, zero, start, 50, [generator(0, 0, "steps")])
     assert z.abs().max() < 0.3
@@ -83,7 +84,7 @@ def scales(noise: DDPM, t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("noise", NOISES)
-def test_min_snr_weighs_the_clean_error_alike_for_both_predictions(noise: DDPM) -> None:
+def test_min_snr_weights_the_clean_error_the_same_for_both_predictions(noise: DDPM) -> None:
     t = torch.arange(0, 1000, 50)
     on_clean = MinSnr(5.0)(noise, t) * noise.error_scale(t)
     torch.testing.assert_close(on_clean, snr(noise, t).clamp(max=5.0))
@@ -96,7 +97,7 @@ def test_error_scale_is_the_ratio_of_the_two_errors(noise: DDPM) -> None:
     t = torch.arange(0, 1000, 50)
     z_t, target = corrupt(noise, z, eps, t), noise.target(z, eps, t)
     wrong = target + 0.1
-    clean_error = (noise.denoised(wrong, z_t, t) - z).square().mean((1, 2, 3))
+    clean_error = (noise.predict_clean(wrong, z_t, t) - z).square().mean((1, 2, 3))
     torch.testing.assert_close(
         noise.error_scale(t).double() * clean_error, torch.full((20,), 0.01).double(), rtol=1e-4, atol=0
     )
@@ -106,48 +107,48 @@ def test_offset_noise_moves_whole_channels() -> None:
     z = torch.zeros(512, 4, 8, 8)
     plain, moved = gaussian(z, generator(0, 0, "a")), Offset(0.5)(z, generator(0, 0, "a"))
     shift = (moved - plain).std((2, 3))
-    assert shift.max() < 1e-6  # the same for every place of a channel
+    assert shift.max() < 1e-6  # constant over a channel
     assert abs((moved - plain)[:, :, 0, 0].std().item() - 0.5) < 0.03
 
 
 def test_randomness_is_a_function_of_seed_step_and_purpose() -> None:
-    draws = {
+    values = {
         (seed, step, purpose): torch.rand(1, generator=generator(seed, step, purpose)).item()
         for seed in (0, 1)
         for step in (0, 1)
         for purpose in ("noise", "order")
     }
-    assert len(set(draws.values())) == 8
-    assert torch.rand(1, generator=generator(1, 1, "order")).item() == draws[1, 1, "order"]
+    assert len(set(values.values())) == 8
+    assert torch.rand(1, generator=generator(1, 1, "order")).item() == values[1, 1, "order"]
 
 
 @pytest.mark.parametrize("count", [8, 16, 64])
-def test_any_run_of_stratified_draws_covers_all_times(count: int) -> None:
+def test_any_run_of_stratified_values_covers_all_times(count: int) -> None:
     for first in (0, 1, 7, 100, 12345):
-        filled = (stratified(0, first, count) * count).long().unique()
+        filled = (stratified_quantiles(0, first, count) * count).long().unique()
         # Independent draws would fill 1 - 1/e = 63 % of the strata.
         assert len(filled) >= 0.75 * count
 
 
-def test_stratified_draws_do_not_depend_on_how_they_are_batched() -> None:
-    whole = stratified(4, 0, 12)
-    assert torch.equal(whole, torch.cat([stratified(4, 0, 5), stratified(4, 5, 7)]))
+def test_stratified_values_do_not_depend_on_batching() -> None:
+    whole = stratified_quantiles(4, 0, 12)
+    assert torch.equal(whole, torch.cat([stratified_quantiles(4, 0, 5), stratified_quantiles(4, 5, 7)]))
 
 
-def test_guidance_of_one_is_the_prompt_alone() -> None:
-    without, given = torch.full((4, 8, 8), 1.0), torch.full((4, 8, 8), 3.0)
-    assert torch.equal(guided(without, [(given, 1.0)], 1.0), given)
-    assert torch.equal(guided(without, [(given, 1.0)], 7.5), torch.full_like(given, 16.0))
+def test_guidance_scale_1_gives_the_conditional_output() -> None:
+    unconditional, conditional = torch.full((4, 8, 8), 1.0), torch.full((4, 8, 8), 3.0)
+    assert torch.equal(apply_guidance(unconditional, [(conditional, 1.0)], 1.0), conditional)
+    assert torch.equal(apply_guidance(unconditional, [(conditional, 1.0)], 7.5), torch.full_like(conditional, 16.0))
 
 
-def test_prompts_together_add_their_weighted_differences() -> None:
-    without, cat, dog = (torch.full((4, 8, 8), value) for value in (1.0, 3.0, 4.0))
-    together = guided(without, [(cat, 1.0), (dog, -0.5)], 2.0)
-    assert torch.equal(together, torch.full_like(cat, 1 + 2 * (1.0 * 2 - 0.5 * 3)))
+def test_several_prompts_add_their_weighted_differences() -> None:
+    unconditional, cat, dog = (torch.full((4, 8, 8), value) for value in (1.0, 3.0, 4.0))
+    output = apply_guidance(unconditional, [(cat, 1.0), (dog, -0.5)], 2.0)
+    assert torch.equal(output, torch.full_like(cat, 1 + 2 * (1.0 * 2 - 0.5 * 3)))
 
 
-def test_rescaling_brings_back_the_spread_by_as_much_as_is_asked_for() -> None:
-    given = torch.randn(4, 8, 8, generator=generator(0, 0, "given"))
-    out = 5 * given + 1
-    assert torch.equal(rescaled(out, given, 0.0), out)
-    torch.testing.assert_close(rescaled(out, given, 1.0).std(), given.std())
+def test_guidance_rescale_restores_the_standard_deviation() -> None:
+    conditional = torch.randn(4, 8, 8, generator=generator(0, 0, "given"))
+    out = 5 * conditional + 1
+    assert torch.equal(rescale_guidance(out, conditional, 0.0), out)
+    torch.testing.assert_close(rescale_guidance(out, conditional, 1.0).std(), conditional.std())

@@ -1,14 +1,15 @@
-"""Single-file names: there and back is the identity, and a handful spelled out as CompVis spells them."""
+"""Single-file names: encoding and decoding are inverse, and sample names are exactly CompVis's."""
 
 import pytest
 import tiny
 import torch
 
 from tetrad.errors import TetradError
-from tetrad.formats import ldm, sniff
+from tetrad.formats import ldm
+from tetrad.library.identification import identify
 
 U = "model.diffusion_model"
-SPELLED = {
+LDM_NAMES = {
     "unet.conv_in.weight": f"{U}.input_blocks.0.0.weight",
     "unet.time_embedding.linear_2.bias": f"{U}.time_embed.2.bias",
     "unet.down_blocks.0.resnets.0.norm1.weight": f"{U}.input_blocks.1.0.in_layers.0.weight",
@@ -46,49 +47,49 @@ SPELLED = {
 }
 
 
-def test_there_and_back_is_the_identity() -> None:
-    weights = tiny.weights()
+def test_decoding_encoded_weights_gives_the_same_weights() -> None:
+    weights = tiny.build_weights()
     again = ldm.decode(ldm.encode(weights), weights.metadata)
     assert again.kind == "checkpoint" and again.metadata == weights.metadata
     assert again.tensors.keys() == weights.tensors.keys()
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in weights.tensors.items())
 
 
-def test_back_and_there_is_the_identity() -> None:
-    file = ldm.encode(tiny.weights())
+def test_encoding_a_decoded_file_gives_the_same_file() -> None:
+    file = ldm.encode(tiny.build_weights())
     again = ldm.encode(ldm.decode(file, {}))
     assert again.keys() == file.keys()
     assert all(torch.equal(again[name], tensor) for name, tensor in file.items())
 
 
-def test_no_two_names_share_a_spelling() -> None:
-    assert len(ldm.encode(tiny.weights())) == len(tiny.weights().tensors)
+def test_no_two_tensors_share_a_name() -> None:
+    assert len(ldm.encode(tiny.build_weights())) == len(tiny.build_weights().tensors)
 
 
-@pytest.mark.parametrize("ours", list(SPELLED))
-def test_names_are_spelled_as_compvis_spells_them(ours: str) -> None:
-    weights = tiny.weights()
+@pytest.mark.parametrize("name", list(LDM_NAMES))
+def test_names_are_compvis_names(name: str) -> None:
+    weights = tiny.build_weights()
     file = ldm.encode(weights)
-    assert torch.equal(file[SPELLED[ours]].flatten(), weights.tensors[ours].flatten())
+    assert torch.equal(file[LDM_NAMES[name]].flatten(), weights.tensors[name].flatten())
 
 
 def test_the_vaes_attention_is_stored_as_convolutions() -> None:
-    file = ldm.encode(tiny.weights())
+    file = ldm.encode(tiny.build_weights())
     for side in ("encoder", "decoder"):
         for name in ("q", "k", "v", "proj_out"):
             assert file[f"first_stage_model.{side}.mid.attn_1.{name}.weight"].shape[2:] == (1, 1)
             assert file[f"first_stage_model.{side}.mid.attn_1.{name}.bias"].ndim == 1
 
 
-def test_a_vae_attention_stored_as_matrices_is_read_too() -> None:
-    file = ldm.encode(tiny.weights())
-    flat = {name: t[:, :, 0, 0] if ".attn_1." in name and t.ndim == 4 else t for name, t in file.items()}
-    again, wanted = ldm.decode(flat, {}).tensors, tiny.weights().tensors
-    assert all(torch.equal(again[name], tensor) for name, tensor in wanted.items())
+def test_a_vae_attention_stored_as_matrices_is_read() -> None:
+    file = ldm.encode(tiny.build_weights())
+    matrices = {name: t[:, :, 0, 0] if ".attn_1." in name and t.ndim == 4 else t for name, t in file.items()}
+    again, expected = ldm.decode(matrices, {}).tensors, tiny.build_weights().tensors
+    assert all(torch.equal(again[name], tensor) for name, tensor in expected.items())
 
 
-def test_what_no_network_reads_is_left_out() -> None:
-    file = ldm.encode(tiny.weights())
+def test_tensors_that_no_network_uses_are_ignored() -> None:
+    file = ldm.encode(tiny.build_weights())
     extras = [
         "model_ema.diffusion_modelinput_blocks00weight",
         "model_ema.decay",
@@ -99,7 +100,7 @@ def test_what_no_network_reads_is_left_out() -> None:
         "alphas_cumprod",
     ]
     again = ldm.decode(file | dict.fromkeys(extras, torch.ones(1)), {})
-    assert again.tensors.keys() == tiny.weights().tensors.keys()
+    assert again.tensors.keys() == tiny.build_weights().tensors.keys()
 
 
 @pytest.mark.parametrize(
@@ -111,20 +112,20 @@ def test_what_no_network_reads_is_left_out() -> None:
         "first_stage_model.encoder.down.0.block.9.conv1.weight",
     ],
 )
-def test_a_name_without_a_translation_is_told(name: str) -> None:
-    with pytest.raises(TetradError, match="which no Stable Diffusion 1 network has") as caught:
-        ldm.decode(ldm.encode(tiny.weights()) | {name: torch.ones(1)}, {})
-    assert caught.value.code == "E5009" and name in caught.value.message
+def test_an_unknown_name_in_a_known_part_is_refused(name: str) -> None:
+    with pytest.raises(TetradError, match="E5009") as caught:
+        ldm.decode(ldm.encode(tiny.build_weights()) | {name: torch.ones(1)}, {})
+    assert caught.value.sentence.values == {"tensor": name, "family": "Stable Diffusion 1"}
 
 
 def test_decoding_copies_no_tensor() -> None:
-    file = ldm.encode(tiny.weights())
+    file = ldm.encode(tiny.build_weights())
     name = f"{U}.out.2.weight"
     assert ldm.decode(file, {}).tensors["unet.conv_out.weight"] is file[name]
 
 
-def test_a_single_file_is_known_by_its_names() -> None:
-    file = ldm.encode(tiny.weights())
-    assert sniff(file) == "sd1"
-    assert sniff([name for name in file if name.startswith("first_stage_model.")]) == "vae"
-    assert sniff(["what"]) == sniff([]) == "unknown"
+def test_a_single_file_is_identified_by_its_names() -> None:
+    file = ldm.encode(tiny.build_weights())
+    assert identify(file) == "sd1"
+    assert identify([name for name in file if name.startswith("first_stage_model.")]) == "vae"
+    assert identify(["what", "else"]) == identify([]) == "unknown"

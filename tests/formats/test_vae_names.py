@@ -1,33 +1,33 @@
-"""The names in VAE files: every spelling is the same VAE, and what belongs to none is told."""
+"""The names in VAE files: every layout is read as the same VAE, and unknown names are returned."""
 
 import pytest
+import tiny_vaes
 import torch
-import vaes
 
 from tetrad.formats import vae
 
-SPELLINGS = {
-    "bare": vaes.bare,
-    "matrices": lambda: vaes.matrices(vaes.bare()),
-    "modern": vaes.modern,
-    "old": vaes.old,
-    "prefixed": lambda: vaes.prefixed("first_stage_model.", vaes.bare()),
-    "prefixed modern": lambda: vaes.prefixed("vae.", vaes.modern()),
-    "left over": lambda: vaes.bare() | vaes.left_over(),
-    "checkpoint": vaes.checkpoint,
+LAYOUTS = {
+    "no prefix": tiny_vaes.ldm_tensors,
+    "matrices": lambda: tiny_vaes.attention_as_matrices(tiny_vaes.ldm_tensors()),
+    "diffusers": tiny_vaes.diffusers_tensors,
+    "old diffusers": tiny_vaes.old_diffusers_tensors,
+    "with prefix": lambda: tiny_vaes.add_prefix("first_stage_model.", tiny_vaes.ldm_tensors()),
+    "diffusers with prefix": lambda: tiny_vaes.add_prefix("vae.", tiny_vaes.diffusers_tensors()),
+    "with training leftovers": lambda: tiny_vaes.ldm_tensors() | tiny_vaes.training_leftovers(),
+    "checkpoint": tiny_vaes.checkpoint_tensors,
 }
 
 
-@pytest.mark.parametrize("spelling", list(SPELLINGS))
-def test_every_spelling_is_the_same_vae(spelling: str) -> None:
-    found, unmatched = vae.decode(SPELLINGS[spelling](), {})
-    wanted = vaes.weights().tensors
-    assert found.kind == "vae" and not unmatched and found.tensors.keys() == wanted.keys()
-    assert all(torch.equal(found.tensors[name], tensor) for name, tensor in wanted.items())
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_every_layout_is_read_as_the_same_vae(layout: str) -> None:
+    weights, unmatched = vae.decode(LAYOUTS[layout](), {})
+    expected = tiny_vaes.build_weights().tensors
+    assert weights.kind == "vae" and not unmatched and weights.tensors.keys() == expected.keys()
+    assert all(torch.equal(weights.tensors[name], tensor) for name, tensor in expected.items())
 
 
-def test_written_names_are_the_official_files() -> None:
-    names = vaes.bare()
+def test_written_names_are_those_of_the_official_files() -> None:
+    names = tiny_vaes.ldm_tensors()
     for name in (
         "encoder.conv_in.weight",
         "encoder.down.1.block.0.nin_shortcut.bias",
@@ -39,31 +39,31 @@ def test_written_names_are_the_official_files() -> None:
     ):
         assert name in names
     assert names["decoder.mid.attn_1.q.weight"].shape == (16, 16, 1, 1)
-    assert len(names) == 248 == len(vaes.modern())
+    assert len(names) == 248 == len(tiny_vaes.diffusers_tensors())
 
 
-def test_a_key_that_belongs_to_no_layer_is_told() -> None:
-    _, unmatched = vae.decode(vaes.bare() | {"encoder.down.0.block.7.conv1.weight": torch.zeros(1)}, {})
+def test_a_key_that_matches_no_layer_is_returned_as_unmatched() -> None:
+    _, unmatched = vae.decode(tiny_vaes.ldm_tensors() | {"encoder.down.0.block.7.conv1.weight": torch.zeros(1)}, {})
     assert unmatched == ["encoder.down.0.block.7.conv1.weight"]
-    _, unmatched = vae.decode(vaes.modern() | {"lora_up.weight": torch.zeros(1)}, {})
+    _, unmatched = vae.decode(tiny_vaes.diffusers_tensors() | {"lora_up.weight": torch.zeros(1)}, {})
     assert unmatched == ["lora_up.weight"]
 
 
-def test_where_a_tensor_lay_is_known() -> None:
-    keys, _ = vae.found(vaes.checkpoint())
-    assert {key.ours: key.theirs for key in keys}["vae.decoder.conv_norm_out.bias"] == (
+def test_each_tensors_name_in_the_file_is_known() -> None:
+    keys, _ = vae.find_vae_keys(tiny_vaes.checkpoint_tensors())
+    assert {key.canonical_key: key.file_key for key in keys}["vae.decoder.conv_norm_out.bias"] == (
         "first_stage_model.decoder.norm_out.bias"
     )
 
 
-def test_precision_and_memory_are_the_files() -> None:
-    tensors = {name: tensor.half() for name, tensor in vaes.bare().items()}
-    found = vae.decode(tensors, {})[0].tensors
-    assert all(tensor.dtype == torch.float16 for tensor in found.values())
-    assert found["vae.decoder.conv_in.weight"] is tensors["decoder.conv_in.weight"]
+def test_decoding_keeps_the_dtype_and_copies_no_tensor() -> None:
+    tensors = {name: tensor.half() for name, tensor in tiny_vaes.ldm_tensors().items()}
+    decoded = vae.decode(tensors, {})[0].tensors
+    assert all(tensor.dtype == torch.float16 for tensor in decoded.values())
+    assert decoded["vae.decoder.conv_in.weight"] is tensors["decoder.conv_in.weight"]
 
 
-def test_a_sketch_of_a_vae_is_known_by_its_numbers() -> None:
-    assert vae.is_tiny(["1.weight", "1.bias", "3.conv.0.weight"])
-    assert vae.is_tiny(["decoder.layers.3.conv.0.weight"])
-    assert not vae.is_tiny(vaes.bare()) and not vae.is_tiny(vaes.modern())
+def test_taesd_is_recognized_by_its_names() -> None:
+    assert vae.is_taesd(["1.weight", "1.bias", "3.conv.0.weight"])
+    assert vae.is_taesd(["decoder.layers.3.conv.0.weight"])
+    assert not vae.is_taesd(tiny_vaes.ldm_tensors()) and not vae.is_taesd(tiny_vaes.diffusers_tensors())

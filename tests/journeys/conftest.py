@@ -1,4 +1,4 @@
-"""What the journeys share: a tiny model in a file, a place to try things in, a LoRA."""
+"""Fixtures of the journeys: a tiny model in a file, a workspace, a LoRA."""
 
 import signal
 from collections.abc import Iterator
@@ -6,28 +6,27 @@ from pathlib import Path
 
 import pytest
 import tiny
-from places import Place
 from torch import Tensor
+from workspace import Workspace
 
-from tetrad import library
 from tetrad.diffusion.randomness import generator
 from tetrad.formats import kohya
-from tetrad.methods.lora import Lora
+from tetrad.methods import Lora
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
-    library.save_checkpoint(path, tiny.model(), tiny.weights().metadata)
+    tiny.save_shallow_checkpoint(path)
     return path
 
 
 @pytest.fixture
-def place(
+def workspace(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Place]:
+) -> Iterator[Workspace]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield Place(tmp_path, model, monkeypatch, capsys)
+    yield Workspace(tmp_path, model, monkeypatch, capsys)
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
@@ -35,5 +34,7 @@ def place(
 @pytest.fixture(scope="module")
 def lora() -> dict[str, Tensor]:
     """A LoRA file's tensors, for the tiny model."""
-    adapter = Lora(rank=2, text_encoder=False).attach(tiny.model(), generator(0, 0, "method"))
+    adapter = tiny.attach(
+        Lora(rank=2, text_encoder=False), tiny.build_model(is_shallow=True), generator(0, 0, "method")
+    )
     return kohya.encode(adapter.weights())

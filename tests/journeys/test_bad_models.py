@@ -1,4 +1,4 @@
-"""What is given as a model and is none: one sentence, and nothing of it is run."""
+"""Files that are not usable as a model: one sentence, and no code in them is run."""
 
 import os
 import pickle
@@ -8,43 +8,46 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from places import Place
 from safetensors.torch import load_file, save_file
+from workspace import Workspace
 
-U = "model.diffusion_model.input_blocks.0.0.weight"
+UNET_CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
+UNET_CONV_OUT = "model.diffusion_model.out.2."
 
 
-def named(*names: str) -> Callable[[Path, Path], None]:
-    """A file with these tensor names and next to nothing in them."""
+def with_keys(*names: str) -> Callable[[Path, Path], None]:
+    """A file with these tensor names and one zero in each."""
     return lambda path, _: save_file({name: torch.zeros(1) for name in names}, path)
 
 
-def bytes_of(content: bytes) -> Callable[[Path, Path], object]:
+def with_bytes(content: bytes) -> Callable[[Path, Path], object]:
     return lambda path, _: path.write_bytes(content)
 
 
-def cut_off(path: Path, model: Path) -> None:
+def truncated(path: Path, model: Path) -> None:
     path.write_bytes(model.read_bytes()[:-1000])
 
 
 def without(start: str) -> Callable[[Path, Path], None]:
-    """The tiny model without the tensors whose names begin so."""
+    """The tiny model without the tensors whose names start with `start`."""
 
     def write(path: Path, model: Path) -> None:
         kept = {name: tensor for name, tensor in load_file(model).items() if not name.startswith(start)}
-        save_file(kept, path, tiny.weights().metadata)
+        save_file(kept, path, tiny.build_weights().metadata)
 
     return write
 
 
 def inpainting(path: Path, model: Path) -> None:
     tensors = load_file(model)
-    save_file(tensors | {U: torch.zeros(len(tensors[U]), 9, 3, 3)}, path, tiny.weights().metadata)
+    save_file(
+        tensors | {UNET_CONV_IN: torch.zeros(len(tensors[UNET_CONV_IN]), 9, 3, 3)}, path, tiny.build_weights().metadata
+    )
 
 
-def misshapen(path: Path, model: Path) -> None:
+def with_wrong_shape(path: Path, model: Path) -> None:
     tensors = load_file(model) | {"first_stage_model.decoder.conv_in.weight": torch.zeros(16, 5, 3, 3)}
-    save_file(tensors, path, tiny.weights().metadata)
+    save_file(tensors, path, tiny.build_weights().metadata)
 
 
 def malicious(path: Path, model: Path) -> None:
@@ -55,8 +58,15 @@ def malicious(path: Path, model: Path) -> None:
     torch.save({"state_dict": load_file(model), "extra": Canary()}, path)
 
 
-def in_a_folder(**files: bytes) -> Callable[[Path, Path], None]:
-    """A folder with these JSON files; two underscores in a name are a folder inside."""
+def with_eight_outputs(path: Path, model: Path) -> None:
+    """A U-Net that also predicts the noise's variance, as some research models do."""
+    tensors = load_file(model)
+    doubled = {name: tensors[name].repeat_interleave(2, 0) for name in tensors if name.startswith(UNET_CONV_OUT)}
+    save_file(tensors | doubled, path, tiny.build_weights().metadata)
+
+
+def folder_with(**files: bytes) -> Callable[[Path, Path], None]:
+    """A folder with these JSON files; two underscores in a name stand for a slash."""
 
     def write(path: Path, _: Path) -> None:
         path.mkdir()
@@ -69,32 +79,50 @@ def in_a_folder(**files: bytes) -> Callable[[Path, Path], None]:
 
 
 BAD_MODELS: dict[str, tuple[str, Callable[[Path, Path], object], str, str]] = {
-    "missing": ("m.safetensors", lambda path, _: None, "E5001", "there is no file"),
-    "cut off": ("m.safetensors", cut_off, "E5002", "cut off"),
-    "empty": ("m.safetensors", bytes_of(b""), "E5002", ""),
-    "a web page": ("m.safetensors", bytes_of(b"<!DOCTYPE html><html></html>"), "E5003", "web page"),
-    "a web page as ckpt": ("m.ckpt", bytes_of(b"<!DOCTYPE html><html></html>"), "E5003", "web page"),
-    "a placeholder": ("m.ckpt", bytes_of(b"version https://git-lfs.github.com/spec/v1"), "E5003", "git lfs pull"),
-    "a LoRA": ("m.safetensors", named("lora_unet_mid_block_x.lora_up.weight"), "E5004", "is a LoRA"),
-    "a PEFT LoRA": ("m.safetensors", named("unet.mid_block.x.lora_A.weight"), "E5004", "is a LoRA"),
-    "a VAE": ("m.safetensors", named("first_stage_model.encoder.conv_in.weight"), "E5005", "is a VAE"),
-    "a bare VAE": ("m.safetensors", named("encoder.conv_in.weight", "decoder.conv_in.weight"), "E5005", "is a VAE"),
-    "half an SDXL": ("m.safetensors", named(U, "conditioner.embedders.0.transformer.x"), "E5009", "XL network has"),
-    "half an SD2": ("m.safetensors", named(U, "cond_stage_model.model.ln_final.bias"), "E5009", "Stable Diffusion 2"),
-    "a refiner": ("m.safetensors", named(U, "conditioner.embedders.0.model.ln_final.bias"), "E5008", "refiner"),
-    "SD3": ("m.safetensors", named("model.diffusion_model.joint_blocks.0.x"), "E5008", "Stable Diffusion 3"),
-    "Flux": ("m.safetensors", named("double_blocks.0.img_attn.qkv.weight"), "E5008", "Flux"),
-    "a ControlNet": ("m.safetensors", named("control_model.input_blocks.0.0.weight"), "E5008", "ControlNet"),
-    "a U-Net alone": ("m.safetensors", named("time_embedding.linear_1.weight"), "E5008", "U-Net"),
-    "an embedding": ("m.safetensors", named("emb_params"), "E5008", "Textual Inversion"),
-    "something else": ("m.safetensors", named("weight"), "E5008", "does not know"),
+    "missing": ("m.safetensors", lambda path, _: None, "E5001", ""),
+    "truncated": ("m.safetensors", truncated, "E5002", ""),
+    "empty": ("m.safetensors", with_bytes(b""), "E5002", ""),
+    "a web page": ("m.safetensors", with_bytes(b"<!DOCTYPE html><html></html>"), "E5003", ""),
+    "a web page as ckpt": ("m.ckpt", with_bytes(b"<!DOCTYPE html><html></html>"), "E5003", ""),
+    "a Git LFS pointer": ("m.ckpt", with_bytes(b"version https://git-lfs.github.com/spec/v1"), "E5003", "git lfs pull"),
+    "a LoRA": ("m.safetensors", with_keys("lora_unet_mid_block_x.lora_up.weight"), "E5004", "LoRA"),
+    "a PEFT LoRA": ("m.safetensors", with_keys("unet.mid_block.x.lora_A.weight"), "E5004", "LoRA"),
+    "a VAE": ("m.safetensors", with_keys("first_stage_model.encoder.conv_in.weight"), "E5005", "VAE"),
+    "a bare VAE": ("m.safetensors", with_keys("encoder.conv_in.weight", "decoder.conv_in.weight"), "E5005", "VAE"),
+    "half an SDXL": ("m.safetensors", with_keys(UNET_CONV_IN, "conditioner.embedders.0.transformer.x"), "E5009", ""),
+    "half an SD2": ("m.safetensors", with_keys(UNET_CONV_IN, "cond_stage_model.model.ln_final.bias"), "E5009", ""),
+    "a refiner": (
+        "m.safetensors",
+        with_keys(UNET_CONV_IN, "conditioner.embedders.0.model.ln_final.bias"),
+        "E5008",
+        "refiner",
+    ),
+    "SD3": ("m.safetensors", with_keys("model.diffusion_model.joint_blocks.0.x"), "E5008", "Stable Diffusion 3"),
+    "Flux": ("m.safetensors", with_keys("double_blocks.0.img_attn.qkv.weight"), "E5008", "Flux"),
+    "a ControlNet": ("m.safetensors", with_keys("control_model.input_blocks.0.0.weight"), "E5008", "ControlNet"),
+    "a U-Net alone": ("m.safetensors", with_keys("time_embedding.linear_1.weight"), "E5008", "U-Net"),
+    "an embedding": ("m.safetensors", with_keys("emb_params"), "E5008", "Textual Inversion"),
+    "unknown keys": ("m.safetensors", with_keys("weight"), "E5008", ""),
+    "a renamed pickle": (
+        "m.safetensors",
+        lambda path, _: torch.save({"weight": torch.ones(2)}, path),
+        "E5002",
+        "is a pickle (a .ckpt or .pt file) with the wrong extension; rename it to m.ckpt",
+    ),
+    "an old renamed pickle": (
+        "m.safetensors",
+        lambda path, _: torch.save({"weight": torch.ones(2)}, path, _use_new_zipfile_serialization=False),
+        "E5002",
+        "rename it to m.ckpt",
+    ),
     "an inpainting model": ("m.safetensors", inpainting, "E5008", "inpainting"),
-    "no VAE inside": ("m.safetensors", without("first_stage_model."), "E5201", "no VAE"),
-    "one tensor short": ("m.safetensors", without("model.diffusion_model.out.2.bias"), "E5009", "conv_out.bias"),
-    "another shape": ("m.safetensors", misshapen, "E5009", "(16, 5, 3, 3), not (16, 4, 3, 3)"),
-    "without its first layer": ("m.safetensors", without(U), "E5009", "conv_in.weight"),
+    "with a variance besides the noise": ("m.safetensors", with_eight_outputs, "E5009", "8 output channels, not 4"),
+    "without a VAE": ("m.safetensors", without("first_stage_model."), "E5201", ""),
+    "without one tensor": ("m.safetensors", without("model.diffusion_model.out.2.bias"), "E5009", "conv_out.bias"),
+    "with a wrong shape": ("m.safetensors", with_wrong_shape, "E5009", "conv_out"),
+    "without its first layer": ("m.safetensors", without(UNET_CONV_IN), "E5009", "conv_in.weight"),
     "without attention": ("m.safetensors", without("model.diffusion_model.input_blocks.1.1."), "E5009", ""),
-    "without words": (
+    "without token embeddings": (
         "m.safetensors",
         without("cond_stage_model.transformer.text_model.embeddings.token"),
         "E5009",
@@ -106,30 +134,32 @@ BAD_MODELS: dict[str, tuple[str, Callable[[Path, Path], object], str, str]] = {
         "E5009",
         "",
     ),
-    "a malicious pickle": ("m.ckpt", malicious, "E5010", ".safetensors version"),
+    "a malicious pickle": ("m.ckpt", malicious, "E5010", ""),
     "a hypernetwork": ("m.pt", lambda path, _: torch.save({768: ({}, {}), "name": "x"}, path), "E5008", ""),
-    "a bare pickle": ("m.pt", bytes_of(pickle.dumps({"a": 1})), "E5002", ""),
-    "an empty folder": ("m", in_a_folder(), "E5001", "a diffusers folder needs"),
+    "a bare pickle": ("m.pt", with_bytes(pickle.dumps({"a": 1})), "E5002", ""),
+    "an empty folder": ("m", folder_with(), "E5001", ""),
     "half an SDXL folder": (
         "m",
-        in_a_folder(text_encoder_2__config=b"{}"),
+        folder_with(text_encoder_2__config=b"{}"),
         "E5001",
         "text_encoder_2/model.safetensors",
     ),
-    "a folder with broken JSON": ("m", in_a_folder(unet__config=b"{"), "E5002", "no JSON"),
-    "a folder with JSON that says nothing": ("m", in_a_folder(unet__config=b"[1]"), "E5002", ""),
+    "a folder with broken JSON": ("m", folder_with(unet__config=b"{"), "E5002", "config.json"),
+    "a folder with a JSON list": ("m", folder_with(unet__config=b"[1]"), "E5002", ""),
 }
 
 
 @pytest.mark.parametrize("what", list(BAD_MODELS))
-def test_a_bad_model_is_refused(what: str, place: Place) -> None:
-    name, write, code, words = BAD_MODELS[what]
-    path = place.inputs / name
-    write(path, place.model)
-    place.refused(place.train(model=path), code, name, words)
-    assert not (place.inputs / "canary").exists()
+def test_training_on_a_bad_model_is_refused(what: str, workspace: Workspace) -> None:
+    name, write, code, expected = BAD_MODELS[what]
+    path = workspace.inputs / name
+    write(path, workspace.model)
+    workspace.assert_refused(workspace.train(model=path), code, name, expected)
+    assert not (workspace.inputs / "canary").exists()
 
 
-def test_a_bad_model_is_refused_when_drawing_too(place: Place) -> None:
-    cut_off(place.inputs / "m.safetensors", place.model)
-    place.refused(place.generate("a cat", "--model", place.inputs / "m.safetensors"), "E5002", "cut off")
+def test_generating_with_a_bad_model_is_refused(workspace: Workspace) -> None:
+    truncated(workspace.inputs / "m.safetensors", workspace.model)
+    workspace.assert_refused(
+        workspace.generate("a cat", "--model", workspace.inputs / "m.safetensors"), "E5002", "m.safetensors"
+    )

@@ -1,13 +1,14 @@
-"""From a folder of pictures to a picture, as a stranger would: commands in fresh processes, on the built-in model."""
+"""From training images to a generated image: commands in new processes, on the built-in model."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import commands
 import pytest
 import torch
 from PIL import Image
@@ -15,33 +16,46 @@ from safetensors import safe_open
 
 from tetrad import builtin, library
 from tetrad.data.batches import Batch
-from tetrad.data.cache import Cache, encode_photos
-from tetrad.data.folder import photos
+from tetrad.data.dataset import load_dataset
+from tetrad.data.encoding import EncodingJob, encode_photos
+from tetrad.data.latent_cache import LatentCache
 from tetrad.diffusion.objective import Objective
-from tetrad.diffusion.randomness import generator, stratified
+from tetrad.diffusion.randomness import generator, stratified_quantiles
 from tetrad.models.base import Model
-from tetrad.training.step import denoising_loss
+from tetrad.training.step import add_noise, denoising_loss
 
-TETRAD = [sys.executable, "-c", "from tetrad.cli import main; main()"]
 SETTINGS = ["--set", "sample.every=-1", "--set", "method.text_encoder=false"]
 
 
-def tetrad(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TETRAD_CACHE": str(cache)}
-    return subprocess.run([*TETRAD, *arguments], capture_output=True, text=True, timeout=300, env=environment)
+def train_first(workspace: Path) -> list[str]:
+    """The command that trains a LoRA called "first"."""
+    options = ["--trigger-word", "zkr", "--out", str(workspace), "--name", "first"]
+    return ["train", "lora", "builtin:subject", *options]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("数据集 🐱")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("数据集 🐱")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TETRAD_CACHE", str(path / "cache"))
+        yield path
 
 
 @pytest.fixture(scope="module")
-def run(place: Path) -> Path:
+def run(workspace: Path) -> Path:
     """The folder of a finished run."""
-    arguments = ["train", "lora", "builtin:subject", "--word", "zkr", "--out", str(place), "--name", "first"]
-    arguments += ["--steps", "60", "--learning-rate", "2e-3", "--set", "save.every=40", "--json", *SETTINGS]
-    done = tetrad(*arguments, cache=place / "cache")
+    arguments = [
+        *train_first(workspace),
+        "--steps",
+        "60",
+        "--learning-rate",
+        "2e-3",
+        "--set",
+        "save.every=40",
+        "--json",
+        *SETTINGS,
+    ]
+    done = commands.run(*arguments)
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["step"] for event in events if event["event"] == "trained"] == list(range(1, 61))
@@ -49,76 +63,85 @@ def run(place: Path) -> Path:
     return Path(events[-1]["folder"])
 
 
-def test_a_run_is_a_folder_with_everything_in_it(run: Path) -> None:
+def test_a_run_writes_its_files_into_one_folder(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
-    told = {"recipe.toml", "events.jsonl", "metrics.jsonl", "samples"}
-    assert names == told | {"first.safetensors", "first-step00000040.safetensors"}
-    with safe_open(str(run / "first.safetensors"), framework="pt") as opened:
-        metadata = opened.metadata()
-        assert len(list(opened.keys())) == 3 * 192
+    records = {"recipe.toml", "plan.toml", "events.jsonl", "metrics.jsonl", "samples"}
+    assert names == records | {"first.safetensors", "first-step00000040.safetensors"}
+    with safe_open(str(run / "first.safetensors"), framework="pt") as file:
+        metadata = file.metadata()
+        assert len(list(file.keys())) == 3 * 192
     assert metadata["ss_output_name"] == "first" and metadata["modelspec.trigger_phrase"] == "zkr"
 
 
-def fixed_loss(model: Model) -> float:
-    """The loss on the training pictures at fixed noise and 64 fixed times."""
-    found, _ = photos(builtin.samples_path("builtin:subject"), "zkr")
-    made = encode_photos(found, [(64, 64)] * len(found), model.vae.encode, "test", Cache(None))
-    latents = torch.stack([views[0].mean for _, views in made]).repeat(8, 1, 1, 1)
-    captions = tuple(photo.caption for photo in found) * 8
+def measure_loss(model: Model) -> float:
+    """The loss on the training images at 64 fixed timesteps and with fixed noise."""
+    photos, _problems = load_dataset(builtin.resolve_images_path("builtin:subject"), "zkr")
+    jobs = [EncodingJob(photo, (64, 64)) for photo in photos]
+    encoded = encode_photos(jobs, model.vae.encode, "test", LatentCache(None))
+    latents = torch.stack([each.distributions[0].mean for each in encoded]).repeat(8, 1, 1, 1)
+    captions = tuple(photo.caption for photo in photos) * 8
     batch = Batch(latents, captions, torch.ones(len(latents)))
     with torch.no_grad():
-        losses = denoising_loss(
-            model, model.condition, Objective(), batch, stratified(0, 0, len(latents)), generator(0, 0, "test")
-        )
+        u, rng = stratified_quantiles(0, 0, len(latents)), generator(0, 0, "test")
+        noisy = add_noise(model, Objective(), batch, u, rng)
+        losses = denoising_loss(model, model.condition, Objective(), noisy)
     return losses.mean().item()
 
 
-def test_what_was_learned_lowers_the_loss_on_the_pictures(run: Path) -> None:
+def test_training_lowers_the_loss_on_the_training_images(run: Path) -> None:
     model = library.load_model("builtin")
-    before = fixed_loss(model)
-    library.attach(run / "first.safetensors", model)
-    assert fixed_loss(model) < 0.9 * before
+    before = measure_loss(model)
+    library.attach_weights(run / "first.safetensors", model)
+    assert measure_loss(model) < 0.9 * before
 
 
-def test_a_prompt_with_the_lora_draws_another_picture_and_a_seed_the_same_one(run: Path, place: Path) -> None:
-    pictures = {}
+def test_a_lora_changes_the_image_and_the_same_seed_repeats_it(run: Path, workspace: Path) -> None:
+    images = {}
     for name, prompt in (("with", "a zkr <lora:first:0.8>"), ("again", "a zkr <lora:first:0.8>"), ("without", "a zkr")):
-        out = place / f"{name}.png"
-        done = tetrad("generate", prompt, "--lora-dir", str(place), "--seed", "1", "--out", str(out), cache=place)
+        out = workspace / f"{name}.png"
+        done = commands.run("generate", prompt, "--lora-dir", workspace, "--seed", "1", "--out", out)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == str(out)
-        pictures[name] = Image.open(out)
-    assert pictures["with"].text["parameters"].startswith("a zkr <lora:first:0.8>\nSteps: 30, ")
-    assert pictures["with"].tobytes() == pictures["again"].tobytes()
-    assert pictures["with"].tobytes() != pictures["without"].tobytes()
+        images[name] = Image.open(out)
+    assert images["with"].text["parameters"].startswith("a zkr <lora:first:0.8>\nSteps: 30, ")
+    assert images["with"].tobytes() == images["again"].tobytes()
+    assert images["with"].tobytes() != images["without"].tobytes()
 
 
-def test_ctrl_c_saves_what_was_learned_and_says_so(place: Path) -> None:
-    arguments = ["train", "lora", "builtin:subject", "--word", "zkr", "--out", str(place), "--name", "stopped"]
+def test_ctrl_c_saves_the_result_so_far(workspace: Path) -> None:
+    arguments = [
+        "train",
+        "lora",
+        "builtin:subject",
+        "--trigger-word",
+        "zkr",
+        "--out",
+        str(workspace),
+        "--name",
+        "stopped",
+    ]
     arguments += ["--steps", "100000", *SETTINGS]
-    environment = {**os.environ, "TETRAD_CACHE": str(place / "cache")}
-    process = subprocess.Popen([*TETRAD, *arguments], stderr=subprocess.PIPE, text=True, env=environment)
-    metrics = place / "stopped" / "metrics.jsonl"
+    command = commands.Command(*arguments)
+    metrics = workspace / "stopped" / "metrics.jsonl"
     deadline = time.monotonic() + 120
     while not (metrics.exists() and metrics.read_text("utf-8").count("\n") >= 3):
-        assert time.monotonic() < deadline and process.poll() is None
+        assert time.monotonic() < deadline and command.is_running
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 75
-    assert "stopping after this step" in told
-    (file,) = (place / "stopped").glob("*.safetensors")
+    command.send_signal(signal.SIGINT)
+    done = command.wait(60)
+    assert done.returncode == 75
+    assert "stopping after this step" in done.stderr
+    (file,) = (workspace / "stopped").glob("*.safetensors")
     steps = int(file.stem.removeprefix("stopped-step"))
     assert steps == metrics.read_text("utf-8").count("\n")
-    library.read(file, library.load_model("builtin"))
+    library.read_weights(file, library.load_model("builtin"))
 
 
-def test_a_second_run_never_writes_over_the_first(place: Path, run: Path) -> None:
+def test_a_second_run_does_not_overwrite_the_first(workspace: Path, run: Path) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    arguments = ["train", "lora", "builtin:subject", "--word", "zkr", "--out", str(place), "--name", "first"]
-    done = tetrad(*arguments, "--steps", "1", *SETTINGS, cache=place / "cache")
+    done = commands.run(*train_first(workspace), "--steps", "1", *SETTINGS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(place / "first-2" / "first-2.safetensors")
+    assert done.stdout.strip() == str(workspace / "first-2" / "first-2.safetensors")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 

@@ -1,4 +1,4 @@
-"""What each of a LoRA's settings does, and nothing else."""
+"""The LoRA method: settings, continued training and loading."""
 
 from typing import Any
 
@@ -9,21 +9,22 @@ from torch import Tensor
 
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
-from tetrad.methods import blocks
-from tetrad.methods.base import paced, part_and_pace
-from tetrad.methods.branches import layers
-from tetrad.methods.lora import Lora, LoraAdapter
+from tetrad.methods import Lora
+from tetrad.methods.lora.adapter import LoraAdapter, attach, check_settings, resume_from
+from tetrad.methods.lora.weights import named_layers
 from tetrad.models.base import Model
+from tetrad.models.sd import unet_blocks
+from tetrad.settings import build_recipe
 from tetrad.weights import Weights
 
 
-def attached(lora: Lora) -> LoraAdapter:
-    return lora.attach(tiny.model(), generator(0, 0, "method"))
+def attach_new(lora: Lora) -> LoraAdapter:
+    return attach(lora, tiny.build_model(), generator(0, 0, "method"))
 
 
-def learned(lora: Lora) -> Weights:
-    """A LoRA whose B is no longer zero."""
-    weights = attached(lora).weights()
+def trained_weights(lora: Lora) -> Weights:
+    """Weights of a LoRA as after training: B is not zero."""
+    weights = attach_new(lora).weights()
     filled = {
         name: 0.3 * torch.randn(tensor.shape, generator=generator(0, 0, name)) if name.endswith(".up") else tensor
         for name, tensor in weights.tensors.items()
@@ -37,7 +38,7 @@ def predict(model: Model) -> Tensor:
         return model.predict(torch.randn(1, 4, 8, 8, generator=generator(1, 0, "z")), torch.tensor([300]), c)
 
 
-def test_the_smallest_block_named_decides_rank_and_alpha() -> None:
+def test_the_smallest_block_with_a_value_decides_rank_and_alpha() -> None:
     lora = Lora(
         rank=4,
         alpha=2,
@@ -47,7 +48,7 @@ def test_the_smallest_block_named_decides_rank_and_alpha() -> None:
         conv_block_ranks={"up": 2},
         conv_block_alphas={"up_1": 0.5},
     )
-    tensors = attached(lora).weights().tensors
+    tensors = attach_new(lora).weights().tensors
 
     def size(path: str) -> tuple[int, float]:
         return len(tensors[f"{path}.down"]), tensors[f"{path}.alpha"].item()
@@ -58,32 +59,33 @@ def test_the_smallest_block_named_decides_rank_and_alpha() -> None:
     assert size("unet.down_blocks.1.downsamplers.0.conv") == (3, 3)
     assert size("unet.up_blocks.1.attentions.0.proj_in") == (4, 1)
     assert size("unet.up_blocks.1.resnets.0.conv1") == (2, 0.5)
-    assert size("unet.up_blocks.1.resnets.0.conv_shortcut") == (4, 1)  # it sees no neighbours
+    assert size("unet.up_blocks.1.resnets.0.conv_shortcut") == (4, 1)  # a 1×1 convolution
     assert size("unet.up_blocks.2.resnets.0.conv1") == (2, 2)
     assert size("text_encoder.encoder.layers.0.mlp.fc1") == (7, 2)
     middle = [name for name in tensors if name.startswith("unet.mid_block.") and name.endswith(".down")]
     assert middle and all(".conv" in name for name in middle)
 
 
-def test_convolutions_learn_where_a_block_alone_asks_for_them() -> None:
-    tensors = attached(Lora(rank=2, conv_block_ranks={"mid": 3})).weights().tensors
+def test_a_block_rank_alone_trains_convolutions() -> None:
+    tensors = attach_new(Lora(rank=2, conv_block_ranks={"mid": 3})).weights().tensors
     wide = [name for name, tensor in tensors.items() if name.endswith(".down") and tensor.shape[2:] == (3, 3)]
     assert wide and all(name.startswith("unet.mid_block.") for name in wide)
 
 
 @pytest.mark.parametrize("settings", [{"block_ranks": {"middle": 4}}, {"conv_block_alphas": {"down.1": 4.0}}])
-def test_a_name_that_is_no_blocks_is_refused(settings: dict[str, dict[str, int]]) -> None:
-    with pytest.raises(TetradError, match="a block is unet, down") as caught:
-        Lora(**settings)
-    assert caught.value.code == "E3121"
+def test_an_invalid_block_name_is_refused(settings: dict[str, dict[str, int]]) -> None:
+    with pytest.raises(TetradError) as caught:
+        check_settings(Lora(**settings), tiny.build_model())
+    assert caught.value.code == "E3121" and caught.value.sentence.values["blocks"].startswith("down")
 
 
 def test_a_block_that_the_model_does_not_have_is_refused() -> None:
-    with pytest.raises(TetradError, match=r"down_7, but of tiny these learn: down, down_0, down_0_0") as caught:
-        attached(Lora(block_ranks={"down_7": 4}))
-    assert caught.value.code == "E3121"
+    with pytest.raises(TetradError) as caught:
+        attach_new(Lora(block_ranks={"down_7": 4}))
+    assert caught.value.code == "E3121" and caught.value.sentence.values["name"] == "down_7"
+    assert caught.value.sentence.values["blocks"].startswith("down, down_0, down_0_0")
     with pytest.raises(TetradError, match="text_encoder"):
-        attached(Lora(block_ranks={"text_encoder": 4}, text_encoder=False))
+        attach_new(Lora(block_ranks={"text_encoder": 4}, text_encoder=False))
 
 
 @pytest.mark.parametrize(
@@ -99,121 +101,130 @@ def test_a_block_that_the_model_does_not_have_is_refused() -> None:
 )
 def test_a_value_out_of_range_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(TetradError) as caught:
-        Lora(**settings)  # type: ignore[arg-type]
+        build_recipe({"method": {"kind": "lora", **settings}})
     assert caught.value.code == "E3103"
 
 
-def test_every_layer_that_learns_has_a_block() -> None:
-    for path, _ in layers(tiny.model()):
-        assert all(blocks.NAME.fullmatch(name) for name in blocks.names(path))
+def test_every_layer_belongs_to_a_part() -> None:
+    for path, _ in named_layers(tiny.build_model()):
+        *_, part = unet_blocks(path)
+        assert part in ("unet", "text_encoder")
 
 
-def test_rslora_is_written_as_an_alpha_that_every_reader_takes_rightly() -> None:
-    plain, stabilized = (attached(Lora(rank=9, alpha=2, rslora=rslora)) for rslora in (False, True))
+def test_rslora_is_saved_as_an_equivalent_alpha() -> None:
+    plain, stabilized = (attach_new(Lora(rank=9, alpha=2, rslora=rslora)) for rslora in (False, True))
     path = "unet.down_blocks.0.attentions.0.proj_in"
     assert plain.branches[path].scale == pytest.approx(2 / 9)
     assert stabilized.branches[path].scale == pytest.approx(2 / 3)
     assert stabilized.weights().tensors[f"{path}.alpha"].item() == pytest.approx(6)
 
 
-def test_lora_plus_puts_b_in_a_group_of_its_own_that_says_how_fast_it_learns() -> None:
-    adapter = attached(Lora(rank=2, dora=True, plus_ratio=16))
-    groups = adapter.groups()
-    assert groups.keys() == {"unet", "unet ×16", "text_encoder", "text_encoder ×16"}
+def test_lora_plus_scales_the_learning_rate_of_b_only() -> None:
+    adapter = attach_new(Lora(rank=2, dora=True, plus_ratio=16))
+    groups = {(group.part, group.lr_scale): group.parameters for group in adapter.groups()}
+    assert groups.keys() == {("unet", 1), ("unet", 16), ("text_encoder", 1), ("text_encoder", 16)}
     branches = [branch for path, branch in adapter.branches.items() if path.startswith("unet.")]
-    assert {id(p) for p in groups["unet ×16"]} == {id(branch.up) for branch in branches}
-    assert {id(p) for p in groups["unet"]} == {id(p) for b in branches for p in (b.down, b.magnitude)}
-    assert attached(Lora(rank=2)).groups().keys() == {"unet", "text_encoder"}
+    assert {id(p) for p in groups["unet", 16]} == {id(branch.up) for branch in branches}
+    assert {id(p) for p in groups["unet", 1]} == {id(p) for b in branches for p in (b.down, b.magnitude)}
+    assert [group.part for group in attach_new(Lora(rank=2)).groups()] == ["unet", "text_encoder"]
 
 
-@pytest.mark.parametrize("group", [("unet", 16.0), ("text_encoder_2", 1.0), ("unet", 2.5)])
-def test_a_groups_name_tells_its_part_and_its_pace(group: tuple[str, float]) -> None:
-    assert part_and_pace(paced(*group)) == group
-
-
-def test_after_an_update_no_layers_change_is_longer_than_the_limit() -> None:
-    adapter = attached(Lora(rank=3, alpha=2, conv_rank=2, max_norm=1.0))
+def test_max_norm_limits_each_layers_change_after_an_update() -> None:
+    adapter = attach_new(Lora(rank=3, alpha=2, conv_rank=2, max_norm=1.0))
     before = {}
     for number, (path, branch) in enumerate(adapter.branches.items()):
         with torch.no_grad():
             branch.up.normal_(generator=generator(0, number, "up")).mul_(0.01 if number % 2 else 1.0)
         before[path] = branch.scale * (branch.up.flatten(1) @ branch.down.flatten(1)).detach()
     adapter.after_update()
-    lengths = []
+    norms = []
     for path, branch in adapter.branches.items():
         now = branch.scale * (branch.up.flatten(1) @ branch.down.flatten(1)).detach()
         wanted = before[path] / before[path].norm().clamp(min=1.0)
         torch.testing.assert_close(now, wanted, atol=1e-5, rtol=1e-4)
-        lengths.append(now.norm().item())
-    assert max(lengths) == pytest.approx(1.0, abs=1e-4) and min(lengths) < 0.5
+        norms.append(now.norm().item())
+    assert max(norms) == pytest.approx(1.0, abs=1e-4) and min(norms) < 0.5
 
 
-def test_training_goes_on_from_exactly_what_a_file_holds() -> None:
-    start = learned(Lora(rank=3, alpha=2, text_encoder=False, block_ranks={"mid": 5}))
-    going_on, using = tiny.model(), tiny.model()
-    adapter = Lora(rank=16).attach(going_on, generator(0, 0, "method"), start)
-    Lora.load(using, start)
+def test_training_continues_from_exactly_the_files_weights() -> None:
+    start = trained_weights(Lora(rank=3, alpha=2, text_encoder=False, block_ranks={"mid": 5}))
+    resumed, using = tiny.build_model(), tiny.build_model()
+    adapter = tiny.attach(Lora(rank=16), resumed, generator(0, 0, "method"), start)
+    tiny.load(Lora, using, start)
     assert adapter.weights().tensors.keys() == start.tensors.keys()
     assert all(torch.equal(tensor, start.tensors[name]) for name, tensor in adapter.weights().tensors.items())
-    assert torch.equal(predict(going_on), predict(using))
+    assert torch.equal(predict(resumed), predict(using))
 
 
-def test_settings_become_those_of_the_file_that_training_goes_on_from() -> None:
-    start = learned(Lora(rank=3, alpha=2, text_encoder=False, block_ranks={"mid": 5}, conv_rank=2, dora=True))
-    taken = Lora(dropout=0.1).going_on(start)
-    assert (taken.rank, taken.alpha, taken.conv_rank, taken.conv_alpha) == (3, 2, 2, 2)
-    assert taken.dora and taken.dropout == 0.1
-    assert taken.going_on(start) == taken
+def test_resumed_settings_are_those_of_the_file() -> None:
+    start = trained_weights(Lora(rank=3, alpha=2, text_encoder=False, block_ranks={"mid": 5}, conv_rank=2, dora=True))
+    resumed_settings = resume_from(Lora(dropout=0.1), start, tiny.build_model())
+    assert (resumed_settings.rank, resumed_settings.alpha, resumed_settings.conv_rank, resumed_settings.conv_alpha) == (
+        3,
+        2,
+        2,
+        2,
+    )
+    assert resumed_settings.dora and resumed_settings.dropout == 0.1
+    assert resume_from(resumed_settings, start, tiny.build_model()) == resumed_settings
     again = Lora(rank=3, alpha=2, text_encoder=False, block_ranks={"mid": 5}, conv_rank=2)
-    assert again.going_on(start).rank == 3
-    rooted = learned(Lora(rank=4, alpha=2, rslora=True))
-    assert Lora(rank=4, alpha=2, rslora=True).going_on(rooted).alpha == 4
+    assert resume_from(again, start, tiny.build_model()).rank == 3
+    rslora_weights = trained_weights(Lora(rank=4, alpha=2, rslora=True))
+    assert resume_from(Lora(rank=4, alpha=2, rslora=True), rslora_weights, tiny.build_model()).alpha == 4
 
 
 @pytest.mark.parametrize(
     "settings", [{"rank": 8}, {"alpha": 1.0}, {"conv_rank": 2}, {"block_ranks": {"mid": 2}}, {"rslora": True}]
 )
-def test_another_size_than_the_files_is_not_left_out_in_silence(settings: dict[str, Any]) -> None:
-    start = learned(Lora(rank=4, alpha=2, text_encoder=False))
-    with pytest.raises(TetradError, match="go on from has") as caught:
-        Lora(**settings).going_on(start)
+def test_another_size_than_the_files_is_refused(settings: dict[str, Any]) -> None:
+    start = trained_weights(Lora(rank=4, alpha=2, text_encoder=False))
+    with pytest.raises(TetradError, match="continue from has") as caught:
+        resume_from(Lora(**settings), start, tiny.build_model())
     assert caught.value.code == "E5111"
 
 
-def test_a_part_that_does_not_learn_is_kept_when_training_goes_on() -> None:
-    start = learned(Lora(rank=2))
-    adapter = Lora(text_encoder=False).attach(tiny.model(), generator(0, 0, "method"), start)
-    assert adapter.groups().keys() == {"unet"}
+def test_a_file_with_a_rank_above_the_limit_is_refused() -> None:
+    path = "unet.down_blocks.0.attentions.0.proj_in"
+    tensors = {f"{path}.down": torch.zeros(1025, 32), f"{path}.up": torch.zeros(32, 1025)}
+    with pytest.raises(TetradError, match=r"method\.rank must be from 1 to 1024; it is 1025") as caught:
+        resume_from(Lora(), Weights("lora", tensors | {f"{path}.alpha": torch.tensor(8.0)}), tiny.build_model())
+    assert caught.value.code == "E3103" and "\n" not in caught.value.message
+
+
+def test_an_untrained_part_is_kept_when_training_continues() -> None:
+    start = trained_weights(Lora(rank=2))
+    adapter = tiny.attach(Lora(text_encoder=False), tiny.build_model(), generator(0, 0, "method"), start)
+    assert tiny.parts(adapter).keys() == {"unet"}
     assert adapter.weights().tensors.keys() == start.tensors.keys()
 
 
-def test_a_lora_goes_on_as_a_dora_that_changes_nothing_at_first() -> None:
-    start = learned(Lora(rank=2))
-    going_on, using = tiny.model(), tiny.model()
-    adapter = Lora(dora=True).attach(going_on, generator(0, 0, "method"), start)
-    Lora.load(using, start)
-    torch.testing.assert_close(predict(going_on), predict(using), atol=1e-5, rtol=1e-4)
-    again = Lora().attach(tiny.model(), generator(0, 0, "method"), adapter.weights())
+def test_a_lora_continued_as_a_dora_starts_with_the_same_output() -> None:
+    start = trained_weights(Lora(rank=2))
+    resumed, using = tiny.build_model(), tiny.build_model()
+    adapter = tiny.attach(Lora(dora=True), resumed, generator(0, 0, "method"), start)
+    tiny.load(Lora, using, start)
+    torch.testing.assert_close(predict(resumed), predict(using), atol=1e-5, rtol=1e-4)
+    again = tiny.attach(Lora(), tiny.build_model(), generator(0, 0, "method"), adapter.weights())
     assert "magnitude" in dict(next(iter(again.branches.values())).named_parameters())
 
 
-def test_training_cannot_go_on_from_another_algorithm() -> None:
+def test_training_cannot_continue_from_another_algorithm() -> None:
     path = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     loha = {f"{path}.hada_w{n}_{side}": torch.ones(32, 2) if side == "a" else torch.ones(2, 32) for n, side in HALVES}
-    with pytest.raises(TetradError, match="no plain LoRA") as caught:
-        Lora().attach(tiny.model(), generator(0, 0, "method"), Weights("lora", loha))
-    assert caught.value.code == "E5130"
+    with pytest.raises(TetradError) as caught:
+        tiny.attach(Lora(), tiny.build_model(), generator(0, 0, "method"), Weights("lora", loha))
+    assert caught.value.code == "E5130" and caught.value.sentence.values["layer"] == path
 
 
 HALVES = [(1, "a"), (1, "b"), (2, "a"), (2, "b")]
 
 
-def test_a_loha_is_used_at_a_strength_and_handed_on_as_it_was() -> None:
+def test_a_loha_is_applied_at_a_strength_and_saved_unchanged() -> None:
     path = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     loha = {f"{path}.hada_w{n}_{side}": torch.rand(32, 2) if side == "a" else torch.rand(2, 32) for n, side in HALVES}
-    model = tiny.model()
+    model = tiny.build_model()
     before = predict(model)
-    adapter = Lora.load(model, Weights("lora", loha), 0.5)
+    adapter = tiny.load(Lora, model, Weights("lora", loha), 0.5)
     assert not torch.equal(predict(model), before)
     assert adapter.weights().tensors.keys() == loha.keys()
     adapter.detach()
@@ -221,22 +232,22 @@ def test_a_loha_is_used_at_a_strength_and_handed_on_as_it_was() -> None:
 
 
 def test_strengths_may_differ_by_part() -> None:
-    weights = learned(Lora(rank=2))
+    weights = trained_weights(Lora(rank=2))
     unet_only = Weights("lora", {name: t for name, t in weights.tensors.items() if name.startswith("unet.")})
-    one, other, both = tiny.model(), tiny.model(), tiny.model()
-    Lora.load(one, weights, {"unet": 0.7, "text_encoder": 0.0})
-    Lora.load(other, unet_only, 0.7)
-    Lora.load(both, weights, 0.7)
+    one, other, both = tiny.build_model(), tiny.build_model(), tiny.build_model()
+    tiny.load(Lora, one, weights, {"unet": 0.7, "text_encoder": 0.0})
+    tiny.load(Lora, other, unet_only, 0.7)
+    tiny.load(Lora, both, weights, 0.7)
     assert torch.equal(predict(one), predict(other))
     assert not torch.equal(predict(one), predict(both))
 
 
 def test_doras_and_loras_on_one_layer_add_up_in_any_order() -> None:
-    base, one, two = tiny.model(), learned(Lora(rank=2, dora=True)), learned(Lora(rank=3))
-    first, second = tiny.model(), tiny.model()
-    Lora.load(first, one)
-    Lora.load(first, two, 0.5)
-    Lora.load(second, two, 0.5)
-    Lora.load(second, one)
+    base, one, two = tiny.build_model(), trained_weights(Lora(rank=2, dora=True)), trained_weights(Lora(rank=3))
+    first, second = tiny.build_model(), tiny.build_model()
+    tiny.load(Lora, first, one)
+    tiny.load(Lora, first, two, 0.5)
+    tiny.load(Lora, second, two, 0.5)
+    tiny.load(Lora, second, one)
     assert (predict(first) - predict(base)).abs().max() > 0.1
     torch.testing.assert_close(predict(first), predict(second), atol=2e-5, rtol=1e-4)

@@ -1,12 +1,13 @@
-"""A LoRA trained here draws the same pictures in diffusers."""
+"""A LoRA trained here generates the same images in diffusers."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sd1_pipeline
 import tiny
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from diffusers.training_utils import _collate_lora_metadata
 from peft import LoraConfig, get_peft_model_state_dict
 from torch import Tensor
@@ -15,12 +16,11 @@ from tetrad import library
 from tetrad.data.batches import Batch
 from tetrad.diffusion.objective import Objective
 from tetrad.diffusion.randomness import generator
-from tetrad.generation.generate import pictures
+from tetrad.generation.generate import generate_images
 from tetrad.generation.request import Request
-from tetrad.methods.lora import Lora
-from tetrad.models.text import tokenizer
+from tetrad.methods import Lora
 from tetrad.training.loop import training_steps
-from tetrad.training.optimizers import adamw
+from tetrad.training.optimizers import create_adamw
 from tetrad.weights import Weights
 
 METHODS = {
@@ -28,25 +28,24 @@ METHODS = {
     "with convolutions": Lora(rank=4, alpha=2, conv_rank=4, conv_alpha=2),
     "U-Net only": Lora(rank=2, text_encoder=False),
 }
-# The two sides sum in another order; seen: 1e-6.
+# The two sides sum in a different order; the largest observed difference is 1e-6.
 SAME = {"atol": 2e-5, "rtol": 0.0}
 REQUEST = Request("a photo of zkr", "blurry", seed=7, steps=3, cfg_scale=5, sampler="DDIM", width=128, height=128)
 
 
 @pytest.fixture(scope="module", params=METHODS)
-def learned(request: pytest.FixtureRequest) -> Weights:
-    return trained(METHODS[request.param])
+def lora(request: pytest.FixtureRequest) -> Weights:
+    return train(METHODS[request.param])
 
 
-def trained(method: Lora) -> Weights:
-    """A LoRA after three steps, so that no up matrix is zero any more."""
-    model = tiny.model()
-    adapter = method.attach(model, generator(0, 0, "method"))
-    # 16 × 16, because at 8 × 8 the middle of the U-Net has one place, and its attention nothing to choose from.
+def train(method: Lora) -> Weights:
+    """A LoRA after three steps, so that no up matrix is zero."""
+    model = tiny.build_model()
+    adapter = tiny.attach(method, model, generator(0, 0, "method"))
+    # 16 × 16, because with 8 × 8 the U-Net's middle block has one position, and attention over one has no effect.
     latents = torch.randn(2, 4, 16, 16, generator=generator(0, 0, "latents"))
     batch = Batch(latents, ("a photo of zkr", "zkr"), torch.ones(2))
-    groups = adapter.groups()
-    optimizer = adamw(groups, dict.fromkeys(groups, 2e-2))
+    optimizer = create_adamw(adapter.groups(), 2e-2)
     for _ in training_steps(model, model.condition, Objective(), [[batch]] * 3, optimizer, seed=0):
         pass
     weights = adapter.weights()
@@ -54,55 +53,55 @@ def trained(method: Lora) -> Weights:
     return weights
 
 
-@pytest.mark.parametrize("spelling,dtype", [("kohya", torch.float16), ("diffusers", torch.float32)])
-def test_a_lora_draws_the_same_picture_here_and_in_diffusers(
-    spelling: str, dtype: torch.dtype, learned: Weights, tmp_path: Path
+@pytest.mark.parametrize("format,dtype", [("kohya", torch.float16), ("diffusers", torch.float32)])
+def test_a_lora_generates_the_same_image_here_and_in_diffusers(
+    format: str, dtype: torch.dtype, lora: Weights, tmp_path: Path
 ) -> None:
-    model = tiny.model()
-    base = next(pictures(model, [REQUEST]))
-    pipeline = pipeline_of_its_own()
-    torch.testing.assert_close(drawn_by(pipeline), base, **SAME)
+    model = tiny.build_model()
+    base = next(generate_images(model, [REQUEST]))
+    pipeline = sd1_pipeline.build()
+    torch.testing.assert_close(generate(pipeline), base, **SAME)
 
-    tensors = {name: tensor.to(dtype) for name, tensor in learned.tensors.items()}
+    tensors = {name: tensor.to(dtype) for name, tensor in lora.tensors.items()}
     path = tmp_path / "zkr.safetensors"
-    library.save(path, replace(learned, tensors=tensors), model, {}, spelling)
-    library.attach(path, model)
-    ours = next(pictures(model, [REQUEST]))
+    library.save_weights(path, replace(lora, tensors=tensors), model, {}, format)
+    library.attach_weights(path, model)
+    ours = next(generate_images(model, [REQUEST]))
     assert (ours - base).abs().max() > 0.1  # five thousand times the tolerance
     pipeline.load_lora_weights(str(tmp_path), weight_name=path.name, local_files_only=True)
-    torch.testing.assert_close(drawn_by(pipeline), ours, **SAME)
+    torch.testing.assert_close(generate(pipeline), ours, **SAME)
 
 
-def test_strength_is_diffusers_adapter_weight(learned: Weights, tmp_path: Path) -> None:
-    model, pipeline = tiny.model(), pipeline_of_its_own()
+def test_strength_is_diffusers_adapter_weight(lora: Weights, tmp_path: Path) -> None:
+    model, pipeline = tiny.build_model(), sd1_pipeline.build()
     path = tmp_path / "zkr.safetensors"
-    library.save(path, learned, model, {})
-    library.attach(path, model, 0.6)
+    library.save_weights(path, lora, model, {})
+    library.attach_weights(path, model, 0.6)
     pipeline.load_lora_weights(str(tmp_path), weight_name=path.name, adapter_name="zkr", local_files_only=True)
     pipeline.set_adapters("zkr", 0.6)
-    torch.testing.assert_close(drawn_by(pipeline), next(pictures(model, [REQUEST])), **SAME)
+    torch.testing.assert_close(generate(pipeline), next(generate_images(model, [REQUEST])), **SAME)
 
 
-# In a kohya file diffusers mistakes alphas that differ between layers and passes DoRA over; a text encoder's DoRA it
-# reads in no spelling.
-ODD = {
-    "by block": Lora(rank=4, alpha=3, conv_rank=2, block_ranks={"mid": 6, "down_1_0": 3}, block_alphas={"up": 1}),
-    "weighed": Lora(rank=2, alpha=1, conv_rank=2, text_encoder=False, dora=True),
+# From a kohya file diffusers takes wrong alphas if they differ between layers, and it ignores DoRA; a text encoder's
+# DoRA it reads in neither format.
+DIFFUSERS_FORMAT_ONLY = {
+    "ranks by block": Lora(rank=4, alpha=3, conv_rank=2, block_ranks={"mid": 6, "down_1_0": 3}, block_alphas={"up": 1}),
+    "DoRA": Lora(rank=2, alpha=1, conv_rank=2, text_encoder=False, dora=True),
 }
 
 
-@pytest.mark.parametrize("method", list(ODD))
-def test_what_diffusers_cannot_read_in_kohyas_spelling_it_reads_in_its_own(method: str, tmp_path: Path) -> None:
-    model, pipeline = tiny.model(), pipeline_of_its_own()
-    path = library.save(tmp_path / "zkr", trained(ODD[method]), model, {}, "diffusers")
-    library.attach(path, model)
+@pytest.mark.parametrize("method", list(DIFFUSERS_FORMAT_ONLY))
+def test_diffusers_reads_its_own_format_where_it_misreads_kohyas(method: str, tmp_path: Path) -> None:
+    model, pipeline = tiny.build_model(), sd1_pipeline.build()
+    path = library.save_weights(tmp_path / "zkr", train(DIFFUSERS_FORMAT_ONLY[method]), model, {}, "diffusers")
+    library.attach_weights(path, model)
     pipeline.load_lora_weights(str(tmp_path), weight_name=path.name, local_files_only=True)
-    torch.testing.assert_close(drawn_by(pipeline), next(pictures(model, [REQUEST])), **SAME)
+    torch.testing.assert_close(generate(pipeline), next(generate_images(model, [REQUEST])), **SAME)
 
 
 @pytest.mark.parametrize("rslora", [False, True])
-def test_what_diffusers_and_peft_wrote_draws_the_same_picture_here(rslora: bool, tmp_path: Path) -> None:
-    model, pipeline = tiny.model(), pipeline_of_its_own()
+def test_a_lora_saved_by_diffusers_and_peft_generates_the_same_image_here(rslora: bool, tmp_path: Path) -> None:
+    model, pipeline = tiny.build_model(), sd1_pipeline.build()
     unet, text = pipeline.unet, pipeline.text_encoder
     patterns = {"rank_pattern": {"mid_block.resnets.0.conv1": 3}, "alpha_pattern": {"mid_block.resnets.0.conv1": 5}}
     torch.manual_seed(0)
@@ -118,42 +117,16 @@ def test_what_diffusers_and_peft_wrote_draws_the_same_picture_here(rslora: bool,
         text_encoder_lora_layers=get_peft_model_state_dict(text),
         **_collate_lora_metadata({"unet": unet, "text_encoder": text}),
     )
-    library.attach(tmp_path / "pytorch_lora_weights.safetensors", model)
-    torch.testing.assert_close(next(pictures(model, [REQUEST])), drawn_by(pipeline), **SAME)
+    library.attach_weights(tmp_path / "pytorch_lora_weights.safetensors", model)
+    torch.testing.assert_close(next(generate_images(model, [REQUEST])), generate(pipeline), **SAME)
 
 
-def pipeline_of_its_own() -> StableDiffusionPipeline:
-    """The same numbers in diffusers' hands, with the scheduler Stable Diffusion 1 was published with."""
-    model = tiny.model()
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        timestep_spacing="leading",
-    )
-    pipeline = StableDiffusionPipeline(
-        vae=model.vae.network,
-        text_encoder=model.texts[0].network,
-        tokenizer=tokenizer(),
-        unet=model.unet,
-        scheduler=scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def drawn_by(pipeline: StableDiffusionPipeline) -> Tensor:
-    """The request's picture (3, H, W) in 0…1, from the latents that we start from."""
+def generate(pipeline: StableDiffusionPipeline) -> Tensor:
+    """The request's image (3, H, W) in 0…1, from our initial latents."""
     start = torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(REQUEST.seed))
     images: Tensor = pipeline(
         REQUEST.prompt,
-        negative_prompt=REQUEST.negative,
+        negative_prompt=REQUEST.negative_prompt,
         latents=start[None],
         width=REQUEST.width,
         height=REQUEST.height,

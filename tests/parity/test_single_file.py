@@ -1,4 +1,4 @@
-"""A checkpoint is the same model here and in diffusers, whatever its family, as a single file and as a folder."""
+"""A checkpoint of any family, as a single file or as a folder, is the same model here and in diffusers."""
 
 from pathlib import Path
 from typing import Any
@@ -12,41 +12,41 @@ from safetensors.torch import load_file, save_file
 from tetrad import library
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
-from tetrad.formats import files, ldm
-from tetrad.generation.generate import pictures
+from tetrad.formats import ldm, weight_files
+from tetrad.generation.generate import generate_images
 from tetrad.generation.request import Request
 from tetrad.models import FAMILIES
 from tetrad.models.base import Model
-from tetrad.models.text import tokenizer
+from tetrad.models.tokenizer import load_tokenizer
 
 PIPELINES = {"sd1": StableDiffusionPipeline, "sd2": StableDiffusionPipeline, "sdxl": StableDiffusionXLPipeline}
 CAPTIONS = ["a photo of a cat", ""]
-# Two ways of loading the same numbers lay them differently in memory, and sums are then taken in another order.
+# The two sides lay the same weights out differently in memory, so they sum in a different order.
 SAME = {"atol": 1e-5, "rtol": 1e-5}
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
 def narrow(request: pytest.FixtureRequest) -> Model:
-    return tiny.narrow(request.param)
+    return tiny.build_exportable_model(request.param)
 
 
 @pytest.fixture(scope="module")
 def folder(narrow: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model as we write it for diffusers."""
+    """The model as a diffusers folder that we wrote."""
     path = tmp_path_factory.mktemp("ours") / "model"
-    library.save_checkpoint(path, narrow, {}, "fp32", "diffusers")
+    tiny.save_checkpoint(path, narrow, {}, "fp32", "diffusers")
     return path
 
 
 @pytest.fixture(scope="module")
 def pipeline(narrow: Model, folder: Path) -> DiffusionPipeline:
-    """What diffusers makes of that folder."""
+    """The pipeline that diffusers loads from that folder."""
     return PIPELINES[narrow.family].from_pretrained(folder, local_files_only=True)
 
 
 @pytest.fixture(scope="module")
 def configuration(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same folder without a single weight, so that what is loaded with it comes from the file."""
+    """The same folder without weights, so that a pipeline's weights can only come from the single file."""
     path = tmp_path_factory.mktemp("configuration")
     for source in folder.rglob("*"):
         if source.suffix in (".json", ".txt"):
@@ -58,34 +58,34 @@ def configuration(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def file(narrow: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model as a single file, with what published ones carry beside the networks."""
+    """The model as a single file, with the unused tensors of published files."""
     path = tmp_path_factory.mktemp("file") / "model.safetensors"
-    library.save_checkpoint(path, narrow, {}, "fp32")
+    tiny.save_checkpoint(path, narrow, {}, "fp32")
     tensors = load_file(path)
     unused = {name: tensor for name, tensor in tensors.items() if ".resblocks.0." in name}
-    if narrow.family == "sd2":  # the layer of OpenCLIP-H that is never read
+    if narrow.family == "sd2":  # the layer of OpenCLIP-H that is never used
         tensors |= {name.replace("resblocks.0", "resblocks.23"): tensor + 1 for name, tensor in unused.items()}
         tensors |= {"cond_stage_model.model.text_projection": torch.rand(64, 64)}
     if narrow.family != "sd1":
         tensors |= {next(iter(unused)).split("transformer")[0] + "logit_scale": torch.tensor(4.6)}
     tensors |= {"betas": torch.rand(1000), "model_ema.decay": torch.tensor(0.9999)}
-    save_file(tensors, path, files.metadata(path))
+    save_file(tensors, path, weight_files.read_safetensors_metadata(path))
     return path
 
 
 def test_a_folder_is_the_same_model_here_and_in_diffusers(narrow: Model, pipeline: Any, folder: Path) -> None:
-    assert_same(narrow, pipeline)
-    assert_same_numbers(library.load_model(str(folder)), narrow)
+    assert_same_outputs(narrow, pipeline)
+    tiny.assert_same_weights(library.load_model(str(folder)), narrow)
 
 
-def test_a_picture_is_the_same_here_and_in_diffusers(narrow: Model, pipeline: Any) -> None:
-    """By DDIM over the noise table, the prediction and the sizes that we wrote down, from the same latents."""
+def test_an_image_is_the_same_here_and_in_diffusers(narrow: Model, pipeline: Any) -> None:
+    """With DDIM and the noise schedule, prediction type and sizes of the folder we wrote, from the same latents."""
     request = Request("a photo of a cat", "blurry", seed=7, steps=2, cfg_scale=5, sampler="DDIM", width=128, height=128)
-    ours = next(pictures(narrow, [request]))
+    ours = next(generate_images(narrow, [request]))
     start = torch.randn(4, 16, 16, generator=torch.Generator().manual_seed(7))
     theirs = pipeline(
         request.prompt,
-        negative_prompt=request.negative,
+        negative_prompt=request.negative_prompt,
         latents=start[None],
         width=128,
         height=128,
@@ -97,70 +97,62 @@ def test_a_picture_is_the_same_here_and_in_diffusers(narrow: Model, pipeline: An
 
 
 def test_a_single_file_is_the_same_model_here_and_in_diffusers(narrow: Model, file: Path, configuration: Path) -> None:
-    kind = PIPELINES[narrow.family]
-    theirs = kind.from_single_file(str(file), config=str(configuration), local_files_only=True)
-    assert len(theirs.tokenizer) == 49408  # without a tokenizer in the folder it makes one of two words
+    pipeline_class = PIPELINES[narrow.family]
+    theirs = pipeline_class.from_single_file(str(file), config=str(configuration), local_files_only=True)
+    assert len(theirs.tokenizer) == 49408  # without a tokenizer in the folder, diffusers makes one of two tokens
     ours = library.load_model(str(file))
-    assert_same(ours, theirs)
-    assert_same_numbers(ours, narrow)
+    assert_same_outputs(ours, theirs)
+    tiny.assert_same_weights(ours, narrow)
 
 
 def test_a_folder_that_diffusers_wrote_is_the_same_model(narrow: Model, pipeline: Any, tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path / "theirs", max_shard_size="500KB")
-    assert list(tmp_path.rglob("*.index.json"))  # a large U-Net comes in several files
+    assert list(tmp_path.rglob("*.index.json"))  # the U-Net is split into several files
     ours = library.load_model(str(tmp_path / "theirs"))
-    assert_same_numbers(ours, narrow)
+    tiny.assert_same_weights(ours, narrow)
     assert (ours.family, ours.noise.prediction, ours.resolution) == (narrow.family, narrow.noise.prediction, 128)
 
 
 def test_a_half_precision_file_is_the_same_model_rounded(narrow: Model, tmp_path: Path) -> None:
-    library.save_checkpoint(tmp_path / "half.safetensors", narrow, {})
+    tiny.save_checkpoint(tmp_path / "half.safetensors", narrow, {})
     assert {tensor.dtype for tensor in load_file(tmp_path / "half.safetensors").values()} == {torch.float16}
     again = library.load_model(str(tmp_path / "half.safetensors")).weights().tensors
     for name, tensor in narrow.weights().tensors.items():
         assert torch.equal(again[name], tensor.half().float())
 
 
-def test_there_and_back_is_the_identity(narrow: Model) -> None:
+def test_encoding_and_decoding_a_single_file_are_inverse(narrow: Model) -> None:
     weights = narrow.weights()
-    file = ldm.encode(weights, narrow.family)
-    again = ldm.decode(file, weights.metadata, narrow.family)
+    file = ldm.encode(weights, narrow.single_file)
+    again = ldm.decode(file, weights.metadata, narrow.single_file)
     assert again.tensors.keys() == weights.tensors.keys()
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in weights.tensors.items())
-    twice = ldm.encode(again, narrow.family)
+    twice = ldm.encode(again, narrow.single_file)
     assert twice.keys() == file.keys()
     assert all(torch.equal(twice[name], tensor) for name, tensor in file.items())
 
 
-def test_pictures_of_our_tokenizers_files_read_as_ours(narrow: Model, pipeline: Any) -> None:
+def test_the_tokenizer_files_we_write_give_our_token_ids_in_transformers(narrow: Model, pipeline: Any) -> None:
     texts = ["a photo of a cat", "", "ünïcode, 日本 (x:1.2)", "a " * 100]
-    for number, encoder in enumerate(narrow.texts):
+    for number, encoder in enumerate(narrow.text_encoders):
         theirs = getattr(pipeline, "tokenizer_2" if number else "tokenizer")
         ids = theirs(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        assert torch.equal(encoder.ids(texts), ids)
-    assert pipeline.tokenizer.get_vocab() == tokenizer().get_vocab()
+        assert torch.equal(encoder.first_chunk_ids(texts), ids)
+    assert pipeline.tokenizer.get_vocab() == load_tokenizer().get_vocab()
 
 
-def test_a_folder_is_never_written_over(narrow: Model, folder: Path) -> None:
-    with pytest.raises(TetradError, match="already there") as caught:
-        library.save_checkpoint(folder, narrow, {}, "fp32", "diffusers")
-    assert caught.value.code == "E4202"
+def test_an_existing_folder_is_never_overwritten(narrow: Model, folder: Path) -> None:
+    with pytest.raises(TetradError, match=r"E4202 .*already exists"):
+        tiny.save_checkpoint(folder, narrow, {}, "fp32", "diffusers")
     assert not list(folder.parent.glob(".*"))
 
 
-def assert_same_numbers(ours: Model, wanted: Model) -> None:
-    """Every tensor equal to the last bit."""
-    found, tensors = ours.weights().tensors, wanted.weights().tensors
-    assert found.keys() == tensors.keys()
-    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
-
-
 @torch.no_grad()
-def assert_same(ours: Model, theirs: Any) -> None:
-    """The same text, U-Net and VAE outputs, each network given the same inputs."""
+def assert_same_outputs(ours: Model, theirs: Any) -> None:
+    """Text encoders, U-Net and VAE give the same outputs for the same inputs."""
     c = ours.condition(CAPTIONS)
     encoded = theirs.encode_prompt(CAPTIONS, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False)
-    torch.testing.assert_close(c.tokens, encoded[0], **SAME)
+    torch.testing.assert_close(c.hidden_states, encoded[0], **SAME)
     added = {}
     if c.pooled is not None:
         torch.testing.assert_close(c.pooled, encoded[2], **SAME)
@@ -169,13 +161,13 @@ def assert_same(ours: Model, theirs: Any) -> None:
 
     z_t, t = torch.randn(2, 4, 16, 16, generator=generator(0, 0, "z")), torch.tensor([30, 800])
     output = ours.predict(z_t, t, c)
-    assert output.std() > 0.1  # an untrained network still has something to say
-    torch.testing.assert_close(output, theirs.unet(z_t, t, c.tokens, **added).sample, **SAME)
+    assert output.std() > 0.1  # so that the comparison means something
+    torch.testing.assert_close(output, theirs.unet(z_t, t, c.hidden_states, **added).sample, **SAME)
 
-    pictures = torch.rand(2, 3, 64, 64, generator=generator(0, 0, "pictures"))
+    images = torch.rand(2, 3, 64, 64, generator=generator(0, 0, "pictures"))
     factor = theirs.vae.config.scaling_factor
-    posterior = theirs.vae.encode(2 * pictures - 1).latent_dist
-    mean, std = ours.vae.encode(pictures)
+    posterior = theirs.vae.encode(2 * images - 1).latent_dist
+    mean, std = ours.vae.encode(images)
     torch.testing.assert_close(mean, factor * posterior.mean, **SAME)
     torch.testing.assert_close(std, factor * posterior.std, **SAME)
     decoded = theirs.image_processor.denormalize(theirs.vae.decode(mean / factor).sample)

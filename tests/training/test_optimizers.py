@@ -1,4 +1,4 @@
-"""Optimizers by name, updates during the backward, and what saves memory."""
+"""Optimizers, fused backward, gradient checkpointing, EMA and precision."""
 
 import sys
 from pathlib import Path
@@ -13,33 +13,37 @@ from tetrad.data.batches import Batch
 from tetrad.diffusion.objective import Objective
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
-from tetrad.methods.lora import Lora
-from tetrad.training import device
+from tetrad.methods import Lora
+from tetrad.methods.base import ParamGroup
+from tetrad.models import device
+from tetrad.settings.learning_rate import parse_learning_rate
+from tetrad.training.caption_cache import CaptionCache
 from tetrad.training.ema import Ema
-from tetrad.training.in_backward import InBackward
-from tetrad.training.loop import set_rates, training_steps
-from tetrad.training.optimizers import OPTIMIZERS, UNSCHEDULED, Name, adamw, made
-from tetrad.training.remember import Remembered
-from tetrad.training.schedules import constant
-from tetrad.training.update import AtOnce
+from tetrad.training.fused_backward import FusedBackwardUpdate
+from tetrad.training.loop import set_learning_rates, training_steps
+from tetrad.training.lr_schedules import Schedule
+from tetrad.training.optimizers import DEFAULT_LEARNING_RATE, OPTIMIZERS, OptimizerName, create_adamw, create_optimizer
+from tetrad.training.update import LossScaler, StandardUpdate
+
+UpdateClass = type[StandardUpdate | FusedBackwardUpdate]
 
 
-def line() -> tuple[nn.Parameter, Tensor, Tensor]:
-    """A regression with a known answer: 8192 weights, above the size from which eight bits are used."""
+def regression() -> tuple[nn.Parameter, Tensor, Tensor]:
+    """A regression with a known answer; 8192 weights, above the size from which bitsandbytes uses 8 bits."""
     rng = generator(0, 0, "regression")
     x = torch.randn(256, 64, generator=rng)
     return nn.Parameter(torch.zeros(64, 128)), x, x @ torch.randn(64, 128, generator=rng)
 
 
-@pytest.mark.parametrize("way", [AtOnce, InBackward])
+@pytest.mark.parametrize("update_class", [StandardUpdate, FusedBackwardUpdate])
 @pytest.mark.parametrize("name", list(OPTIMIZERS))
-def test_every_optimizer_learns_either_way(name: Name, way: type[AtOnce | InBackward]) -> None:
+def test_every_optimizer_trains_with_both_updates(name: OptimizerName, update_class: UpdateClass) -> None:
     if name == "adamw8bit":
         pytest.importorskip("bitsandbytes")
-    weight, x, y = line()
-    optimizer = made(name, {"unet": [weight]}, weight_decay=0.0)
+    weight, x, y = regression()
+    optimizer = create_optimizer(name, [ParamGroup("unet", [weight])], weight_decay=0.0)
     optimizer.param_groups[0]["lr"] = 0.05
-    updater = way(optimizer, 0.0)
+    updater = update_class(optimizer, 0.0)
     losses = []
     for _ in range(40):
         loss = (x @ weight - y).square().mean()
@@ -49,120 +53,141 @@ def test_every_optimizer_learns_either_way(name: Name, way: type[AtOnce | InBack
     assert losses[-1] < 0.1 * losses[0]
 
 
-@pytest.mark.parametrize("way", [AtOnce, InBackward])
+@pytest.mark.parametrize("update_class", [StandardUpdate, FusedBackwardUpdate])
 @pytest.mark.parametrize("name", ["adamw", "adafactor"])
-def test_no_optimizer_writes_what_is_no_number(name: Name, way: type[AtOnce | InBackward]) -> None:
-    weight, x, _ = line()
-    updater = way(made(name, {"unet": [weight]}), 0.0)
+def test_no_optimizer_applies_a_nan_gradient(name: OptimizerName, update_class: UpdateClass) -> None:
+    weight, x, _ = regression()
+    updater = update_class(create_optimizer(name, [ParamGroup("unet", [weight])]), 0.0)
     updater.backward((x @ weight).sum() * torch.nan)
     assert updater.finish()[1] == 1 and torch.equal(weight, torch.zeros_like(weight))
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("update_class", [StandardUpdate, FusedBackwardUpdate])
+def test_the_reported_gradient_norm_does_not_depend_on_the_loss_scale(update_class: UpdateClass) -> None:
+    weight = nn.Parameter(torch.ones(2))
+    loss_scaler = LossScaler(torch.device("cpu"))
+    loss_scaler.scale.fill_(1024.0)
+    updater = update_class(create_adamw([ParamGroup("unet", [weight])], 1e-2), 0.0, loss_scaler)
+    updater.backward((weight * torch.tensor([3.0, 4.0])).sum())
+    assert updater.finish()[0].item() == pytest.approx(5.0)
+
+
+def test_a_missing_bitsandbytes_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
-    with pytest.raises(TetradError, match="pip install") as caught:
-        made("adamw8bit", {"unet": [nn.Parameter(torch.zeros(1))]})
-    assert caught.value.code == "E3134"
+    with pytest.raises(TetradError, match="E3134"):
+        create_optimizer("adamw8bit", [ParamGroup("unet", [nn.Parameter(torch.zeros(1))])])
 
 
-def test_a_package_that_talks_while_it_is_imported_is_not_heard(
+def test_output_of_bitsandbytes_while_it_is_imported_is_hidden(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bitsandbytes").mkdir()
-    noise = (
+    prints = (
         "import logging, sys, warnings\nprint(1)\nprint(2, file=sys.stderr)\nwarnings.warn('3')\nlogging.warning('4')"
     )
-    (tmp_path / "bitsandbytes/__init__.py").write_text(noise)
+    (tmp_path / "bitsandbytes/__init__.py").write_text(prints)
     (tmp_path / "bitsandbytes/optim.py").write_text("from torch.optim import AdamW as AdamW8bit")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with patch.dict(sys.modules):  # afterwards nobody finds this one where the real one is looked for
+    with patch.dict(sys.modules):  # so that later imports find the real package again
         for name in ("bitsandbytes", "bitsandbytes.optim"):
             sys.modules.pop(name, None)
-        made("adamw8bit", {"unet": [nn.Parameter(torch.zeros(1))]})
+        create_optimizer("adamw8bit", [ParamGroup("unet", [nn.Parameter(torch.zeros(1))])])
     assert capsys.readouterr() == ("", "")
 
 
-def learned(
-    in_backward: bool = False, checkpointed: bool = False, batches: int = 1
+def train_lora(
+    fused_backward: bool = False, gradient_checkpointing: bool = False, batches: int = 1
 ) -> tuple[list[float], dict[str, Tensor]]:
-    model = tiny.model()
-    if checkpointed:
-        device.checkpointed(model)
-    adapter = Lora(rank=2, dropout=0.3).attach(model, generator(0, 0, "method"))
+    model = tiny.build_model(is_shallow=True)
+    if gradient_checkpointing:
+        device.enable_gradient_checkpointing(model)
+    adapter = tiny.attach(Lora(rank=2, dropout=0.3), model, generator(0, 0, "method"))
     groups = adapter.groups()
-    made_of = Batch(torch.randn(1, 4, 8, 8, generator=generator(9, 0, "z")), ("a cat",), torch.ones(1))
+    batch = Batch(torch.randn(1, 4, 8, 8, generator=generator(9, 0, "z")), ("a cat",), torch.ones(1))
     steps = training_steps(
-        model, model.condition, Objective(), [[made_of] * batches] * 3, adamw(groups), seed=0, max_grad_norm=0,
-        rates=dict.fromkeys(groups, constant(1e-2)), in_backward=in_backward,
+        model, model.condition, Objective(), [[batch] * batches] * 3, create_adamw(groups), seed=0, max_grad_norm=0,
+        schedules=[Schedule(parse_learning_rate("1e-2"))] * len(groups), fused_backward=fused_backward,
     )  # fmt: skip
     return [step.grad_norm for step in steps], adapter.weights().tensors
 
 
-def test_updating_during_the_backward_is_updating_after_it() -> None:
-    (norms, weights), (norms_after, weights_after) = learned(in_backward=True), learned()
+def test_fused_backward_gives_the_same_weights() -> None:
+    (norms, weights), (norms_after, weights_after) = train_lora(fused_backward=True), train_lora()
     assert norms == pytest.approx(norms_after, rel=1e-5)
     assert all(torch.equal(weights[name], tensor) for name, tensor in weights_after.items())
 
 
-def test_an_updates_batches_go_through_the_backward_together_as_class_pictures_of_another_size_do() -> None:
-    (norms, weights), (norms_after, weights_after) = learned(in_backward=True, batches=2), learned(batches=2)
+def test_fused_backward_accumulates_batches() -> None:
+    (norms, weights), (norms_after, weights_after) = train_lora(fused_backward=True, batches=2), train_lora(batches=2)
     assert norms == pytest.approx(norms_after, rel=1e-4)
     for name, tensor in weights_after.items():
         torch.testing.assert_close(weights[name], tensor, atol=1e-4, rtol=1e-3)
 
 
-def test_computing_activations_again_gives_the_same_gradients() -> None:
-    assert learned(checkpointed=True)[0] == pytest.approx(learned()[0], rel=1e-4)
+def test_gradient_checkpointing_gives_the_same_gradients() -> None:
+    assert train_lora(gradient_checkpointing=True)[0] == pytest.approx(train_lora()[0], rel=1e-4)
 
 
-def test_updating_during_the_backward_cannot_clip() -> None:
-    model = tiny.model()
-    groups = Lora(rank=2, text_encoder=False).attach(model, generator(0, 0, "method")).groups()
+def test_fused_backward_cannot_clip_gradients() -> None:
+    model = tiny.build_model(is_shallow=True)
+    groups = tiny.attach(Lora(rank=2, text_encoder=False), model, generator(0, 0, "method")).groups()
     update = [Batch(torch.zeros(1, 4, 8, 8), ("",), torch.ones(1))]
     steps = training_steps(
-        model, Remembered(model), Objective(), [update], adamw(groups), seed=0, max_grad_norm=1.0, in_backward=True
+        model,
+        CaptionCache(model),
+        Objective(),
+        [update],
+        create_adamw(groups),
+        seed=0,
+        max_grad_norm=1.0,
+        fused_backward=True,
     )
     with pytest.raises(TetradError) as caught:
         next(steps)
     assert caught.value.code == "E3133"
 
 
-def test_a_group_learns_at_its_own_rate() -> None:
-    optimizer = made("adamw", {name: [nn.Parameter(torch.zeros(1))] for name in ("unet", "unet ×16", "other")})
-    set_rates(optimizer, {"unet": constant(1e-4), "unet ×16": constant(16e-4)}, 1)
-    assert [group["lr"] for group in optimizer.param_groups] == [1e-4, 16e-4, UNSCHEDULED]
+def test_groups_have_their_own_learning_rates() -> None:
+    groups = [ParamGroup(part, [nn.Parameter(torch.zeros(1))], scale) for part, scale in (("unet", 1), ("unet", 16))]
+    optimizer = create_optimizer("adamw", groups)
+    assert [group["lr"] for group in optimizer.param_groups] == [DEFAULT_LEARNING_RATE, 16 * DEFAULT_LEARNING_RATE]
+    set_learning_rates(optimizer, [Schedule(parse_learning_rate(text)) for text in ("2e-4", "32e-4")], 1)
+    assert [group["lr"] for group in optimizer.param_groups] == [2e-4, 32e-4]
 
 
-def test_the_average_is_there_only_while_it_is_asked_for() -> None:
+def test_the_ema_is_used_only_inside_its_context() -> None:
     weight = torch.ones(2)
     average = Ema([weight])
     weight.fill_(5.0)
-    with average.applied([weight]):
+    with average.use_average([weight]):
         assert weight[0] == 1
     assert weight[0] == 5
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_the_numbers_may_be_chosen(precision: device.Precision) -> None:
-    assert device.chosen("cpu", precision).dtype == device.NUMBERS[precision]
+def test_the_precision_can_be_chosen(precision: device.Precision) -> None:
+    assert device.select_device("cpu", precision).dtype == device.DTYPES[precision]
 
 
-def test_the_lean_adamw_is_torchs_whoever_learns_and_after_a_resume() -> None:
+def test_fused_adamw_is_torchs_adamw_with_missing_gradients_and_after_loading_its_state() -> None:
     def weights() -> list[nn.Parameter]:
         return [nn.Parameter(torch.randn(7, 5, generator=generator(0, n, "w"))) for n in range(3)]
 
     ours, plain = weights(), weights()
-    optimizer, theirs = made("adamw", {"unet": ours}), torch.optim.AdamW(plain, lr=UNSCHEDULED, fused=False)
+    optimizer, theirs = (
+        create_optimizer("adamw", [ParamGroup("unet", ours)]),
+        torch.optim.AdamW(plain, lr=DEFAULT_LEARNING_RATE, fused=False),
+    )
     for step in range(6):
         for number, (mine, other) in enumerate(zip(ours, plain, strict=True)):
-            learns = step < 2 or number != 1  # the second one comes to rest
-            mine.grad = torch.randn(7, 5, generator=generator(1, step, f"g{number}")) if learns else None
+            has_gradient = step < 2 or number != 1  # the second parameter has no gradients after two steps
+            mine.grad = torch.randn(7, 5, generator=generator(1, step, f"g{number}")) if has_gradient else None
             other.grad = None if mine.grad is None else mine.grad.clone()
         optimizer.step()
         theirs.step()
         if step == 3:
             state = optimizer.state_dict()
-            optimizer = made("adamw", {"unet": ours})
+            optimizer = create_optimizer("adamw", [ParamGroup("unet", ours)])
             optimizer.load_state_dict(state)
     torch.testing.assert_close(ours, plain, rtol=1e-6, atol=1e-7)
     assert optimizer.state[ours[0]]["step"] == 6 and optimizer.state[ours[1]]["step"] == 2

@@ -1,34 +1,37 @@
-"""A decoder learns and its encoder does not; the run is a folder, and the file one that others read."""
+"""Training a VAE decoder: the decoder improves, the encoder stays the same, and other programs read the file."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_vaes
 import torch
-import vaes
 from diffusers import AutoencoderKL
 
 from tetrad import library
-from tetrad.builtin import MODEL
-from tetrad.decoder_run import Crops, DecoderRun, parted, train_decoder
+from tetrad.builtin import MODEL_PATH
 from tetrad.errors import TetradError
-from tetrad.formats import files
+from tetrad.formats import weight_files
 from tetrad.models.vae import Vae
+from tetrad.run.crops import Crops, split_photos
+from tetrad.run.events import Event, Finished, Note, Trained
+from tetrad.run.vae_decoder import train_decoder
+from tetrad.settings.field import replace
+from tetrad.settings.toml import build_settings
+from tetrad.settings.vae_decoder import DecoderRecipe, DecoderSave, DecoderTrain
 from tetrad.training.ema import Ema
-from tetrad.training.events import Finished, Note, Trained
-from tetrad.training.vae_decoder import DecoderTraining, decoder_steps, reconstruction
+from tetrad.training.vae_decoder import create_decoder_optimizer, decoder_training_steps, reconstruction_loss
 from tetrad.weights import Weights
 
-SETTINGS = DecoderTraining(steps=12, batch_size=2, crop=64, learning_rate=2e-3, ema_decay=0.9)
+SETTINGS = DecoderTrain(steps=12, batch_size=2, crop=64, learning_rate=2e-3, ema=0.9, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def tinted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built-in VAE with a decoder that tints everything, so that a few steps have something to mend."""
-    own = library.read_vae(MODEL)
+    """The built-in VAE with a decoder that tints every image, so that a few steps can improve it."""
+    own = library.read_vae(MODEL_PATH)
     tensors = {name: tensor.clone() for name, tensor in own.tensors.items()}
     tensors["vae.decoder.conv_out.bias"] += 0.3
     path = tmp_path_factory.mktemp("vaes") / "tinted.safetensors"
@@ -37,14 +40,19 @@ def tinted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def asked(tinted: Path, tmp_path_factory: pytest.TempPathFactory) -> DecoderRun:
-    out = tmp_path_factory.mktemp("runs")
-    return DecoderRun("builtin:subject", vae=str(tinted), out=str(out), name="mended", settings=SETTINGS, device="cpu")
+def recipe(tinted: Path, tmp_path_factory: pytest.TempPathFactory) -> DecoderRecipe:
+    save = DecoderSave(out=str(tmp_path_factory.mktemp("runs")), name="mended")
+    return DecoderRecipe("builtin:subject", vae=str(tinted), train=SETTINGS, save=save)
+
+
+def with_settings(recipe: DecoderRecipe, name: str, **train: Any) -> DecoderRecipe:
+    """The same recipe under another name, with some training settings changed."""
+    return replace(recipe, save=replace(recipe.save, name=name), train=replace(recipe.train, **train))
 
 
 @pytest.fixture(scope="module")
-def events(asked: DecoderRun) -> list[Any]:
-    return list(train_decoder(asked))
+def events(recipe: DecoderRecipe) -> list[Any]:
+    return list(train_decoder(recipe))
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +61,20 @@ def result(events: list[Any]) -> Path:
     return events[-1].path
 
 
-def test_the_decoder_learns_and_the_numbers_say_so(events: list[Any]) -> None:
-    notes = [event.text for event in events if isinstance(event, Note) and "PSNR" in event.text]
+def test_training_improves_the_reported_psnr_and_the_loss(events: list[Any]) -> None:
+    notes = [str(event.message) for event in events if isinstance(event, Note) and "PSNR" in str(event.message)]
     before, after = (float(note.split("PSNR ")[1].split()[0]) for note in notes)
     assert notes[0].startswith("before") and notes[1].startswith("after") and after > before + 1
     losses = [event.loss for event in events if isinstance(event, Trained)]
     assert len(losses) == SETTINGS.steps and losses[-1] < losses[0]
 
 
-def test_nothing_but_the_decoder_learns(result: Path, tinted: Path) -> None:
+def test_the_plan_shows_steps_per_image(events: list[Any]) -> None:
+    [summary] = [str(note.message) for note in events if isinstance(note, Note) and "per image" in str(note.message)]
+    assert summary.startswith("vae-decoder: ") and "; learning rate " in summary
+
+
+def test_only_decoder_weights_change(result: Path, tinted: Path) -> None:
     before, after = library.read_vae(tinted).tensors, library.read_vae(result).tensors
     assert before.keys() == after.keys()
     changed = {name for name in before if not torch.equal(before[name].float(), after[name])}
@@ -69,7 +82,7 @@ def test_nothing_but_the_decoder_learns(result: Path, tinted: Path) -> None:
     assert any("up_blocks" in name for name in changed) and any("mid_block" in name for name in changed)
 
 
-def test_the_run_is_a_folder(result: Path) -> None:
+def test_the_runs_folder_holds_its_files(result: Path) -> None:
     folder = result.parent
     assert {path.name for path in folder.iterdir()} == {
         "recipe.toml",
@@ -85,98 +98,107 @@ def test_the_run_is_a_folder(result: Path) -> None:
     assert records[-1]["event"] == "finished"
 
 
-def test_the_file_is_one_that_others_read(result: Path, tmp_path: Path) -> None:
+def test_diffusers_reads_the_saved_vae(result: Path, tmp_path: Path) -> None:
     groups = json.loads(library.read_vae(result).metadata["tetrad.architecture"])["vae.norm_num_groups"]
-    configuration = vaes.folder(tmp_path, {}, block_out_channels=(16, 32, 64, 128), norm_num_groups=groups)
+    configuration = tiny_vaes.save_folder(tmp_path, {}, block_out_channels=(16, 32, 64, 128), norm_num_groups=groups)
     theirs = AutoencoderKL.from_single_file(str(result), config=str(configuration), local_files_only=True)
-    ours = library.open_vae("builtin", str(result)).vae.network.state_dict()
+    ours = library.open_checkpoint_vae("builtin", str(result)).vae.network.state_dict()
     assert all(torch.equal(tensor, ours[name]) for name, tensor in theirs.state_dict().items())
-    assert "decoder.up.3.block.0.conv1.weight" in files.names(result)
+    assert "decoder.up.3.block.0.conv1.weight" in weight_files.read_tensor_names(result)
 
 
-def test_a_run_that_is_stopped_keeps_what_was_learned(asked: DecoderRun) -> None:
-    asked = replace(asked, name="stopped", settings=replace(SETTINGS, ema_decay=0.0))
-    answers: Iterator[bool] = iter([False, True])
-    finished = list(train_decoder(asked, lambda: next(answers)))[-1]
+def count_steps(events: Sequence[Event]) -> int:
+    return sum(isinstance(event, Trained) for event in events)
+
+
+def test_a_stopped_run_saves_the_decoder(recipe: DecoderRecipe) -> None:
+    seen: list[Event] = []
+    for event in train_decoder(with_settings(recipe, "stopped", ema=0.0), lambda: count_steps(seen) == 2):
+        seen.append(event)
+    finished = seen[-1]
     assert isinstance(finished, Finished) and not finished.complete and finished.steps == 2
     assert finished.path.name == "stopped-step00000002.safetensors" and finished.path.exists()
 
 
-def test_a_decoder_that_got_worse_is_told_to_be(asked: DecoderRun, events: list[Any]) -> None:
-    worse = DecoderTraining(steps=2, batch_size=1, crop=64, learning_rate=0.01, ema_decay=0.0)
-    told = list(train_decoder(replace(asked, name="worse", vae="None", settings=worse)))
-    assert [event.text for event in told if isinstance(event, Note) and event.code == "W5205"]
+def test_a_decoder_that_got_worse_is_reported(recipe: DecoderRecipe, events: list[Any]) -> None:
+    worse = with_settings(recipe, "worse", steps=2, batch_size=1, learning_rate=0.01, ema=0.0)
+    worse_events = list(train_decoder(replace(worse, vae="None")))
+    assert [str(event.message) for event in worse_events if isinstance(event, Note) and event.code == "W5205"]
     assert not [event for event in events if isinstance(event, Note) and event.code == "W5205"]
 
 
-def test_a_run_that_breaks_off_keeps_what_was_learned(asked: DecoderRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Crops.__call__
+def test_a_failed_run_saves_the_last_good_decoder(recipe: DecoderRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Crops.__call__
 
-    def spoilt(crops: Crops, step: int) -> torch.Tensor:
-        return real(crops, step) * (torch.nan if step == 2 else 1)
+    def nan_from_step_2_on(crops: Crops, step: int) -> torch.Tensor:
+        return original(crops, step) * (torch.nan if step >= 2 else 1)
 
-    monkeypatch.setattr(Crops, "__call__", spoilt)
-    seen = []
-    with pytest.raises(TetradError, match="no longer a number at step 2"):
-        seen.extend(train_decoder(replace(asked, name="broken")))
-    [kept] = (Path(asked.out) / "broken").glob("*.safetensors")
-    assert kept.name == "broken-step00000001.safetensors" and library.read_vae(kept)
-
-
-def test_pictures_smaller_than_a_crop_are_named(asked: DecoderRun) -> None:
-    with pytest.raises(TetradError, match="has 256 pixels on both sides; lower --crop") as caught:
-        list(train_decoder(replace(asked, settings=replace(SETTINGS, crop=256))))
-    assert caught.value.code == "E5211"
+    monkeypatch.setattr(Crops, "__call__", nan_from_step_2_on)
+    seen: list[Event] = []
+    with pytest.raises(TetradError, match="E7001"):
+        seen.extend(train_decoder(with_settings(recipe, "broken")))
+    [saved] = (Path(recipe.save.out) / "broken").glob("*.safetensors")
+    assert saved.name == "broken-step00000003.safetensors"  # in the steps after the first, nothing changed
+    assert all(tensor.isfinite().all() for tensor in library.read_vae(saved).tensors.values())
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"crop": 100}, {"learning_rate": -1.0}, {"ema_decay": 1.0}])
-def test_a_setting_out_of_range_says_what_is_usual(wrong: dict[str, Any]) -> None:
-    with pytest.raises(TetradError, match="usual") as caught:
-        DecoderTraining(**wrong)
-    assert caught.value.code == "E5211"
+def test_a_crop_larger_than_every_image_is_refused(recipe: DecoderRecipe) -> None:
+    with pytest.raises(TetradError, match="E5211") as caught:
+        list(train_decoder(with_settings(recipe, "small", crop=256)))
+    assert caught.value.sentence.values["crop"] == 256
 
 
-def test_the_loss_is_nothing_only_for_the_picture_itself() -> None:
-    wanted = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    assert reconstruction(wanted, wanted, 1.0) == 0
-    flat = reconstruction(wanted + 0.1, wanted, 1.0)
-    torch.testing.assert_close(flat, torch.tensor(0.01))  # an even error has no detail
-    noisy = wanted + 0.1 * (-1) ** torch.arange(16)
-    torch.testing.assert_close(reconstruction(noisy, wanted, 0.3), torch.tensor(0.01 + 0.3 / 3 * 0.1))
+@pytest.mark.parametrize("name,value", [("steps", 0), ("crop", 100), ("learning_rate", -1.0), ("ema", 1.0)])
+def test_a_setting_out_of_range_is_refused(name: str, value: float) -> None:
+    with pytest.raises(TetradError) as caught:
+        build_settings(DecoderRecipe, {"train": {name: value}})
+    assert caught.value.code == "E3103"
+    assert f"train.{name}" in caught.value.message and str(value) in caught.value.message
 
 
-def test_a_step_is_a_function_of_its_seed_and_number() -> None:
-    def trained() -> torch.Tensor:
-        torch.manual_seed(torch.seed() % 1000)  # whatever came before must not matter
-        vae = Vae(vaes.network(), 1.0)
+def test_the_loss_is_0_for_the_image_itself_and_weighs_detail() -> None:
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert reconstruction_loss(image, image, 1.0) == 0
+    flat = reconstruction_loss(image + 0.1, image, 1.0)
+    torch.testing.assert_close(flat, torch.tensor(0.01))  # a constant error has no detail
+    noisy = image + 0.1 * (-1) ** torch.arange(16)
+    torch.testing.assert_close(reconstruction_loss(noisy, image, 0.3), torch.tensor(0.01 + 0.3 / 3 * 0.1))
+
+
+def test_training_depends_on_the_seed_alone() -> None:
+    def train() -> torch.Tensor:
+        torch.manual_seed(torch.seed() % 1000)  # the global seed must not matter
+        vae = Vae(tiny_vaes.build_vae(), 1.0)
         vae.network.decoder.requires_grad_(True)
         decoder = list(vae.network.decoder.parameters())
         crops = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-        list(decoder_steps(vae, lambda _: crops, replace(SETTINGS, steps=2), Ema(decoder)))
+        settings = replace(SETTINGS, steps=2)
+        optimizer = create_decoder_optimizer(vae, settings)
+        list(decoder_training_steps(vae, lambda _: crops, optimizer, settings, Ema(decoder)))
         return decoder[0].detach()
 
-    assert torch.equal(trained(), trained())
+    assert torch.equal(train(), train())
 
 
-def test_a_decoder_that_diverges_is_stopped_before_it_is_spoilt() -> None:
-    vae = Vae(vaes.network(), 1.0)
+def test_a_diverging_loss_changes_nothing() -> None:
+    vae = Vae(tiny_vaes.build_vae(), 1.0)
     decoder = list(vae.network.decoder.requires_grad_(True).parameters())
-    kept = decoder[0].detach().clone()
-    with pytest.raises(TetradError, match="no longer a number at step 1"):
-        list(decoder_steps(vae, lambda _: torch.full((1, 3, 16, 16), 1e30), SETTINGS, Ema(decoder)))
-    assert torch.equal(decoder[0], kept)
+    before = decoder[0].detach().clone()
+    optimizer, settings = create_decoder_optimizer(vae, SETTINGS), replace(SETTINGS, steps=1)
+    (step,) = decoder_training_steps(vae, lambda _: torch.full((1, 3, 16, 16), 1e30), optimizer, settings, Ema(decoder))
+    assert step.has_diverged and torch.equal(decoder[0], before)
 
 
-def test_pictures_are_held_back_where_there_are_enough() -> None:
+def test_images_are_held_out_if_there_are_enough() -> None:
     few: list[Any] = list(range(19))
-    assert parted(few) == (few, few[:8])
-    learning, held = parted(list(range(40)))  # type: ignore[arg-type]
-    assert held == [0, 10, 20, 30] and not set(held) & set(learning) and len(learning) == 36
+    assert split_photos(few) == (few, few[:8])
+    training, held_out = split_photos(list(range(40)))  # type: ignore[arg-type]
+    assert held_out == [0, 10, 20, 30] and not set(held_out) & set(training) and len(training) == 36
 
 
-def test_crops_are_the_same_whatever_steps_came_before(tmp_path: Path) -> None:
-    from tetrad.data.folder import photos
+def test_crops_of_a_step_do_not_depend_on_earlier_steps(tmp_path: Path) -> None:
+    from tetrad.data.dataset import load_dataset
 
-    found, _ = photos(MODEL.parent / "subject")
+    found, _ = load_dataset(MODEL_PATH.parent / "subject")
     assert torch.equal(Crops(found, SETTINGS)(3), list(map(Crops(found, SETTINGS), (1, 2, 3)))[-1])
     assert Crops(found, SETTINGS)(1).shape == (2, 3, 64, 64)

@@ -1,4 +1,4 @@
-"""The built-in model before it has learned anything: Stable Diffusion 1's layout, narrow, with random weights."""
+"""The untrained built-in model: Stable Diffusion 1's layout, narrow, with random weights."""
 
 import json
 from pathlib import Path
@@ -42,14 +42,14 @@ def new_text_encoder(seed: int) -> CLIPTextModel:
             hidden_act="quick_gelu",
         )
     )
-    # As large as what the layers add to it, so that every word, trained or not, is read as itself. At CLIP's 0.02 the
-    # layers drown it: after 1,400 steps all words of one colour family were read alike, and all unknown words the same.
+    # As large as what the layers add, so that words stay distinguishable, trained or not. With CLIP's 0.02, after
+    # 1,400 steps, words for similar colours had nearly equal encodings, and so had all untrained words.
     torch.nn.init.normal_(text.embeddings.token_embedding.weight, std=1.0)
     return text
 
 
 def new_model(work: Path, seed: int) -> StableDiffusion1:
-    """The parts of the work folder; the U-Net is random where there is none yet."""
+    """The model from the parts in the work folder; the U-Net has random weights if there is none yet."""
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(
         block_out_channels=WIDTHS, cross_attention_dim=TEXT_WIDTH, attention_head_dim=UNET_HEADS
@@ -57,5 +57,5 @@ def new_model(work: Path, seed: int) -> StableDiffusion1:
     tensors = {f"unet.{name}": tensor for name, tensor in unet.state_dict().items()}
     for part, file in PARTS.items():
         if part != "unet" or (work / file).exists():
-            tensors |= {f"{part}.{name}": tensor for name, tensor in load_file(work / file).items()}
+            tensors |= {f"{part}.{name}": tensor.float() for name, tensor in load_file(work / file).items()}
     return StableDiffusion1.build(Weights("checkpoint", tensors, METADATA), "builtin")

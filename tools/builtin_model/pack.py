@@ -1,4 +1,4 @@
-"""Write what was trained as the single file that ships: averaged weights, half precision, LDM names."""
+"""Write the trained model as the built-in single file: EMA weights, float16, LDM names."""
 
 import argparse
 from pathlib import Path
@@ -8,13 +8,13 @@ from new_model import METADATA, new_model
 from train_diffusion import CHECKPOINT
 
 from tetrad import builtin
-from tetrad.formats import files, ldm
+from tetrad.formats import ldm, weight_files
 from tetrad.models.sd import StableDiffusion1
 from tetrad.weights import Weights
 
 
-def averaged(work: Path) -> StableDiffusion1:
-    """The model with the running average of its weights in it."""
+def load_averaged_model(work: Path) -> StableDiffusion1:
+    """The model with the EMA of its weights."""
     model = new_model(work, seed=0)
     state = torch.load(work / CHECKPOINT, weights_only=True)
     with torch.no_grad():
@@ -23,8 +23,8 @@ def averaged(work: Path) -> StableDiffusion1:
     return model
 
 
-def half(weights: Weights) -> Weights:
-    """float16 throughout; anything that would overflow there is a mistake further up."""
+def to_float16(weights: Weights) -> Weights:
+    """All tensors in float16; an overflow there would be a bug in the training."""
     tensors = {name: tensor.half() for name, tensor in weights.tensors.items()}
     assert all(tensor.isfinite().all() for tensor in tensors.values())
     return Weights(weights.kind, tensors, weights.metadata)
@@ -33,9 +33,11 @@ def half(weights: Weights) -> Weights:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=builtin.MODEL)
+    parser.add_argument("--out", type=Path, default=builtin.MODEL_PATH)
     arguments = parser.parse_args()
-    files.write(arguments.out, ldm.encode(half(averaged(arguments.work).weights())), METADATA)
+    weight_files.write_safetensors(
+        arguments.out, ldm.encode(to_float16(load_averaged_model(arguments.work).weights())), METADATA
+    )
     print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.1f} MB")
 
 

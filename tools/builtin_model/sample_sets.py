@@ -1,58 +1,67 @@
-"""Write the sample picture sets of the project: a subject, a person and a style that the built-in model never saw."""
+"""Write the sample image sets: a subject, a person and a style that the built-in model was not trained on."""
 
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from artwork import SIDE, Artwork, load_artwork
+from artwork import IMAGE_SIDE, Artwork, load_artwork
 from numpy.random import Generator
 from PIL import Image
 
-from tetrad.builtin.drawings import compose, random_placement
-from tetrad.builtin.tasks import PERSON_BACKGROUNDS, STYLE_SUBJECTS, SUBJECT_BACKGROUNDS, sample_caption
+from tetrad.builtin.drawings import compose_image, random_placement
 from tetrad.builtin.vocabulary import (
     BACKGROUNDS,
-    HELD_OUT_SET,
-    PERSON_SAMPLE,
-    STYLE_SAMPLE,
-    SUBJECT_SAMPLE,
-    TRIGGER,
-    Pair,
-    caption,
-    words,
+    HELD_OUT_DRAWING_SET,
+    SAMPLE_OBJECT,
+    SAMPLE_PERSON,
+    SAMPLE_STYLE_SET,
+    TRIGGER_WORD,
+    SubjectStylePair,
+    get_subject_words,
+    make_caption,
+)
+from tetrad.evaluation.builtin_tasks import (
+    PERSON_TRAINING_BACKGROUNDS,
+    STYLE_TRAINING_SUBJECTS,
+    SUBJECT_TRAINING_BACKGROUNDS,
+    make_sample_caption,
 )
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture to be written, and its caption."""
+    """A sample image to write, and its caption."""
 
-    pair: Pair
+    pair: SubjectStylePair
     background: str
     caption: str
 
 
-def of_one_drawing(pair: Pair, backgrounds: tuple[str, ...]) -> list[Sample]:
-    """The same drawing on each background; the trigger word stands for the thing itself."""
-    return [Sample(pair, background, sample_caption(TRIGGER, background)) for background in backgrounds]
+def make_drawing_samples(pair: SubjectStylePair, backgrounds: tuple[str, ...]) -> list[Sample]:
+    """One drawing on each background; the trigger word stands for its subject."""
+    return [Sample(pair, background, make_sample_caption(TRIGGER_WORD, background)) for background in backgrounds]
 
 
-def of_style(drawing_set: str) -> list[Sample]:
-    """Many things drawn one way; the trigger word stands for the style."""
+def make_style_samples(drawing_set: str) -> list[Sample]:
+    """Many subjects in one style; the trigger word stands for the style."""
     return [
-        Sample(Pair(subject, drawing_set), background, caption(words(subject), TRIGGER, background))
-        for subject, background in STYLE_SUBJECTS.items()
+        Sample(
+            SubjectStylePair(subject, drawing_set),
+            background,
+            make_caption(get_subject_words(subject), TRIGGER_WORD, background),
+        )
+        for subject, background in STYLE_TRAINING_SUBJECTS.items()
     ]
 
 
 def write_set(samples: list[Sample], artwork: Artwork, folder: Path, rng: Generator) -> None:
-    """01.png, 01.txt and so on; 128 pixels a side."""
+    """Write 01.png, 01.txt and so on, 128 × 128 pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, sample in enumerate(samples, 1):
         colour = BACKGROUNDS[sample.background]
-        picture = compose(artwork[sample.pair], colour, random_placement(rng), SIDE)
-        Image.fromarray(picture).save(folder / f"{number:02}.png", optimize=True)
+        image = compose_image(artwork[sample.pair], colour, random_placement(rng), IMAGE_SIDE)
+        Image.fromarray(image).save(folder / f"{number:02}.png", optimize=True)
         (folder / f"{number:02}.txt").write_text(sample.caption + "\n")
 
 
@@ -62,11 +71,11 @@ def main() -> None:
     parser.add_argument("--to", type=Path, required=True, help="the folder src/tetrad/builtin")
     arguments = parser.parse_args()
     artwork, rng = load_artwork(arguments.work), np.random.default_rng(7)
-    subject = of_one_drawing(Pair(SUBJECT_SAMPLE, HELD_OUT_SET), SUBJECT_BACKGROUNDS)
-    person = of_one_drawing(Pair(PERSON_SAMPLE, HELD_OUT_SET), PERSON_BACKGROUNDS)
+    subject = make_drawing_samples(SubjectStylePair(SAMPLE_OBJECT, HELD_OUT_DRAWING_SET), SUBJECT_TRAINING_BACKGROUNDS)
+    person = make_drawing_samples(SubjectStylePair(SAMPLE_PERSON, HELD_OUT_DRAWING_SET), PERSON_TRAINING_BACKGROUNDS)
     write_set(subject, artwork, arguments.to / "subject", rng)
     write_set(person, artwork, arguments.to / "person", rng)
-    write_set(of_style(STYLE_SAMPLE), artwork, arguments.to / "style", rng)
+    write_set(make_style_samples(SAMPLE_STYLE_SET), artwork, arguments.to / "style", rng)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,70 @@
-"""The built-in model and its sample pictures, and how they are named."""
+"""The built-in model, its sample images, and how both are addressed.
+
+`builtin` names the model (model.safetensors, described in MODEL_CARD.md), and `builtin:subject`, `builtin:person` and
+`builtin:style` name the folders `subject`, `person` and `style` of sample images. `vocabulary` lists the subjects,
+styles and backgrounds the model knows, and makes captions of them; `known_words` finds the words of a prompt that it
+does not know; `drawings` holds the drawings (drawings.webp) and places them on a background; `recognition` measures
+which drawing an image is nearest to.
+"""
 
 import difflib
 from pathlib import Path
 
 from tetrad.errors import TetradError
+from tetrad.lazy import export
+from tetrad.locales import _
+from tetrad.paths import expand_path
 
-HERE = Path(__file__).parent
-MODEL = HERE / "model.safetensors"
-CARD = HERE / "MODEL_CARD.md"
-SAMPLES = ("subject", "person", "style")
-PREFIX = "builtin"
+_NAMES, __getattr__ = export(
+    __name__,
+    {
+        "known_words": ["explain_unknown_words", "list_known_words"],
+        "recognition": ["compute_distances", "detect_background"],
+        "vocabulary": [
+            "BACKGROUNDS",
+            "HELD_OUT_DRAWING_SET",
+            "SAMPLE_OBJECT",
+            "SAMPLE_PERSON",
+            "SAMPLE_STYLE_SET",
+            "STYLE_WORDS",
+            "SubjectStylePair",
+            "TRAINED_SUBJECTS",
+            "TRIGGER_WORD",
+            "add_article",
+            "get_restyled_pairs",
+            "get_subject_words",
+            "make_caption",
+        ],
+    },
+)
+__all__ = ["BUILTIN_NAME", "MODEL_CARD_PATH", "MODEL_PATH", "resolve_images_path", "resolve_model_path", *_NAMES]
 
 
-def model_path(name: str) -> Path:
-    """The file of a model named on the command line; `builtin` is ours."""
-    return MODEL if name == PREFIX else Path(name).expanduser()
+FOLDER = Path(__file__).parent
+MODEL_PATH = FOLDER / "model.safetensors"
+MODEL_CARD_PATH = FOLDER / "MODEL_CARD.md"
+SAMPLE_SETS = ("subject", "person", "style")
+BUILTIN_NAME = "builtin"
 
 
-def samples_path(name: str) -> Path:
-    """The folder of pictures named on the command line; `builtin:subject` and its like are ours.  E4001 for another."""
-    if not name.startswith(PREFIX + ":"):
-        return Path(name).expanduser()
-    which = name.removeprefix(PREFIX + ":")
-    if which not in SAMPLES:
-        near = difflib.get_close_matches(which, SAMPLES, n=1, cutoff=0.0)[0]
-        raise TetradError("E4001", f"there are no pictures called {name}; did you mean {PREFIX}:{near}?")
-    return HERE / which
+def resolve_model_path(name: str) -> Path:
+    """The path of a model; `builtin` is the built-in one."""
+    return MODEL_PATH if name == BUILTIN_NAME else expand_path(name)
+
+
+def resolve_images_path(name: str) -> Path:
+    """The folder of images; `builtin:subject` and so on are built in.  E4001 without a name or for an unknown one."""
+    if not name:
+        raise TetradError("E4001", _("no images are given; name a folder of images, or builtin:subject to try it out"))
+    if not name.startswith(BUILTIN_NAME + ":"):
+        return expand_path(name)
+    sample_set = name.removeprefix(BUILTIN_NAME + ":")
+    if sample_set not in SAMPLE_SETS:
+        closest = difflib.get_close_matches(sample_set, SAMPLE_SETS, n=1, cutoff=0.0)[0]
+        raise TetradError(
+            "E4001",
+            _("there are no built-in images called {name}; did you mean {suggestion}?"),
+            name=name,
+            suggestion=f"{BUILTIN_NAME}:{closest}",
+        )
+    return FOLDER / sample_set

@@ -1,4 +1,4 @@
-"""The drawings behind the built-in model, small, and how one is put on a coloured background."""
+"""The drawings that the built-in model was trained on, in a small size, and how to place one on a background."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -11,72 +11,72 @@ from PIL import Image
 
 from tetrad.builtin.vocabulary import (
     BACKGROUNDS,
-    HELD_OUT,
-    HELD_OUT_SET,
-    SAMPLES,
-    STYLE_SAMPLE,
-    STYLES,
-    TRAINED,
-    Pair,
-    restyled,
+    HELD_OUT_DRAWING_SET,
+    HELD_OUT_SUBJECTS,
+    SAMPLE_STYLE_SET,
+    SAMPLE_SUBJECTS,
+    STYLE_WORDS,
+    TRAINED_SUBJECTS,
+    SubjectStylePair,
+    get_restyled_pairs,
 )
 
-SIDE = 128  # pixels of a picture
-SMALL = 48  # pixels of a drawing that ships with the program
-ATLAS = Path(__file__).parent / "drawings.webp"
-COLUMNS = 32  # drawings in a row of it
+IMAGE_SIDE = 128  # pixels of an image
+DRAWING_SIDE = 48  # pixels of a drawing in the atlas
+ATLAS_PATH = Path(__file__).parent / "drawings.webp"
+ATLAS_COLUMNS = 32  # drawings in a row of the atlas
 Colour = tuple[int, int, int]
 
 
-def shipped() -> tuple[Pair, ...]:
-    """The pairs in the atlas, in its order: every subject in every style, what is taught restyled, the taught style."""
-    sets, subjects = (*STYLES, HELD_OUT_SET), (*TRAINED, *HELD_OUT)
-    every = tuple(Pair(subject, drawing_set) for drawing_set in sets for subject in subjects)
-    restyled_ones = (pair for subject in SAMPLES for pair in restyled(subject).values())
-    return (*every, *restyled_ones, *(Pair(subject, STYLE_SAMPLE) for subject in TRAINED))
+def list_atlas_pairs() -> tuple[SubjectStylePair, ...]:
+    """The pairs in the atlas, in order: all subjects in all styles, the sample subjects restyled, the sample style."""
+    sets, subjects = (*STYLE_WORDS, HELD_OUT_DRAWING_SET), (*TRAINED_SUBJECTS, *HELD_OUT_SUBJECTS)
+    all_pairs = tuple(SubjectStylePair(subject, drawing_set) for drawing_set in sets for subject in subjects)
+    restyled_pairs = (pair for subject in SAMPLE_SUBJECTS for pair in get_restyled_pairs(subject).values())
+    return (*all_pairs, *restyled_pairs, *(SubjectStylePair(subject, SAMPLE_STYLE_SET) for subject in TRAINED_SUBJECTS))
 
 
 @cache
-def atlas() -> dict[Pair, NDArray[np.uint8]]:
-    """Every shipped drawing, (48, 48, 4), straight alpha."""
-    pixels = np.asarray(Image.open(ATLAS).convert("RGBA"))
-    found = {}
-    for number, pair in enumerate(shipped()):
-        top, left = (SMALL * place for place in divmod(number, COLUMNS))
-        found[pair] = pixels[top : top + SMALL, left : left + SMALL]
-    return found
+def load_atlas() -> dict[SubjectStylePair, NDArray[np.uint8]]:
+    """Every drawing of the atlas, (48, 48, 4), straight alpha."""
+    pixels = np.asarray(Image.open(ATLAS_PATH, formats=["WEBP"]).convert("RGBA"))
+    drawings = {}
+    for number, pair in enumerate(list_atlas_pairs()):
+        top, left = (DRAWING_SIDE * index for index in divmod(number, ATLAS_COLUMNS))
+        drawings[pair] = pixels[top : top + DRAWING_SIDE, left : left + DRAWING_SIDE]
+    return drawings
 
 
 @dataclass(frozen=True)
 class Placement:
-    """How large a drawing is (1 fills the picture), how far off the middle (in picture sides), whether mirrored."""
+    """A drawing's size (1 fills the image), its distance from the center (1 is the image's side), and mirroring."""
 
     scale: float = 0.85
-    right: float = 0.0
-    down: float = 0.0
+    offset_x: float = 0.0
+    offset_y: float = 0.0
     flip: bool = False
 
 
-def compose(
-    drawing: NDArray[np.uint8], background: Colour, placement: Placement, size: int = SIDE
+def compose_image(
+    drawing: NDArray[np.uint8], background: Colour, placement: Placement, size: int = IMAGE_SIDE
 ) -> NDArray[np.uint8]:
-    """A straight-alpha drawing (h, w, 4) on a plain background -> picture (size, size, 3) in 0…255."""
+    """A straight-alpha drawing (h, w, 4) on a plain background -> image (size, size, 3) in 0…255."""
     side = max(1, round(placement.scale * size))
-    left = round((size - side) / 2 + placement.right * size)
-    top = round((size - side) / 2 + placement.down * size)
-    layer = resized(drawing[:, ::-1] if placement.flip else drawing, side)
-    picture = np.empty((size, size, 3), np.float32)
-    picture[:] = background
+    left = round((size - side) / 2 + placement.offset_x * size)
+    top = round((size - side) / 2 + placement.offset_y * size)
+    layer = _resize_premultiplied(drawing[:, ::-1] if placement.flip else drawing, side)
+    image = np.empty((size, size, 3), np.float32)
+    image[:] = background
     rows, columns = slice(max(top, 0), min(top + side, size)), slice(max(left, 0), min(left + side, size))
     layer = layer[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    picture[rows, columns] = picture[rows, columns] * (1 - layer[..., 3:]) + layer[..., :3]
-    finished: NDArray[np.uint8] = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
-    return finished
+    image[rows, columns] = image[rows, columns] * (1 - layer[..., 3:]) + layer[..., :3]
+    clipped: NDArray[np.uint8] = np.clip(image + 0.5, 0, 255).astype(np.uint8)
+    return clipped
 
 
-def resized(drawing: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
+def _resize_premultiplied(drawing: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     """(h, w, 4) straight alpha -> (side, side, 4): colours 0…255 multiplied by alpha, alpha 0…1."""
-    # Multiplied by alpha first: the colour of fully clear pixels must not bleed into the edges.
+    # Premultiplied, so that the colour of transparent pixels does not bleed into the edges.
     premultiplied = Image.fromarray(drawing).convert("RGBa").resize((side, side), Image.Resampling.LANCZOS)
     layer = np.asarray(premultiplied).astype(np.float32)
     layer[..., 3] /= 255
@@ -84,18 +84,18 @@ def resized(drawing: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
 
 
 def random_placement(rng: Generator, smallest: float = 0.65, largest: float = 0.95) -> Placement:
-    """A scale in the given range, and a shift that keeps the drawing inside the picture."""
+    """A scale in the given range, and an offset that keeps the drawing inside the image."""
     scale = rng.uniform(smallest, largest)
     room = (1 - scale) / 2
     return Placement(scale, rng.uniform(-room, room), rng.uniform(-room, room), bool(rng.random() < 0.5))
 
 
 def random_background(rng: Generator) -> str:
-    """The name of a background colour."""
+    """The name of one of the background colours."""
     return str(rng.choice(list(BACKGROUNDS)))
 
 
 def random_colour(rng: Generator) -> Colour:
-    """Any colour at all."""
+    """A colour with three uniform random channels."""
     red, green, blue = (int(value) for value in rng.integers(0, 256, 3))
     return red, green, blue

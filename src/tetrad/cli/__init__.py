@@ -1,54 +1,115 @@
-"""The command line: `tetrad`.  Torch is imported only inside the commands that need it."""
+"""The command line, `tetrad`: one module for each command, and what the commands share.
 
+Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `resume`, `run_folders` (`tetrad runs`), `scan`,
+`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `doctor`, `web`. Shared: `options` has the
+options of several commands, `flags` makes options from the settings, `recipe_command` finds the command that a recipe
+is for, `runs` follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about
+generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `output`
+checks and chooses the path of an image, `streams` ends a command whose output cannot be written, `help` translates the
+help texts, `click_strings` has the words and errors of typer. Torch is imported only inside the commands that need it.
+"""
+
+import errno
+import io
 import os
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
+import typer.main
 
-from tetrad.cli import advice, demo, generate, grid, inspect, train, vae
+from tetrad.cli import (
+    demo,
+    doctor,
+    generate,
+    grid,
+    inspect,
+    recommend,
+    resume,
+    run_folders,
+    runs,
+    scan,
+    train,
+    vae,
+    web,
+)
+from tetrad.cli.click_strings import USAGE, explain_usage_error
+from tetrad.cli.flags import with_folder_flags
+from tetrad.cli.help import print_version, translate_help
+from tetrad.cli.streams import ends_where_output_is_lost
+from tetrad.cli.terminal import print_json
 from tetrad.errors import TetradError
+from tetrad.locales import _, translate
+from tetrad.paths import name_too_long_error
 
-# Set before any import of the libraries that read them: nothing is fetched, nothing chats on the terminal.
+__all__ = ["main"]
+
+# Set before any import of the libraries that read them: no downloads, no messages on the terminal.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-# Threads that wait by spinning make small networks many times slower as soon as another program wants a core.
+# Threads that wait by spinning make small networks many times slower as soon as another program needs a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
-    help="Teach Stable Diffusion something new from a folder of pictures.",
+    help=_("Train Stable Diffusion on your images with LoRA, DreamBooth, hypernetworks or Textual Inversion."),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("demo")(demo.demo)
+app.command("demo", help=demo.HELP)(demo.demo)
 app.add_typer(train.app, name="train")
-app.command("generate")(generate.generate)
-app.command("recommend")(advice.recommend)
-app.command("probe")(advice.probe)
-app.command("inspect")(inspect.inspect)
+app.command("resume", help=resume.HELP)(resume.resume)
+app.add_typer(run_folders.app, name="runs")
+app.command("scan", help=scan.HELP)(scan.scan)
+app.command("doctor", help=doctor.HELP)(doctor.doctor)
+app.command("generate", help=generate.HELP)(with_folder_flags(generate.generate))
+app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)
+app.command("probe", help=recommend.PROBE_HELP)(recommend.probe)
+app.command("inspect", help=_("Show what a file is: type, family, rank, hashes, training."))(inspect.inspect)
 app.add_typer(vae.app, name="vae")
-app.command("grid")(grid.grid)
+app.command("grid", help=grid.HELP)(with_folder_flags(grid.grid))
+app.command("web", help=web.HELP)(web.web)
 
 
+@app.callback()
+def callback(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help=_("Show the version and exit"))
+    ] = False,
+) -> None: ...
+
+
+@ends_where_output_is_lost
 def main() -> None:
-    """Run a command; what a person can put right ends in one sentence and its exit code, not in a traceback."""
+    """Run a command; a TetradError ends in one sentence and its exit code, not in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a letter that the terminal does not have stops no command
+    command = typer.main.get_command(app)
+    translate_help(command)
     try:
-        sys.exit(app(prog_name="tetrad", standalone_mode=False))
+        sys.exit(command(prog_name="tetrad", standalone_mode=False))
     except TetradError as error:
-        refuse(error)
-    except typer.TyperException as error:  # typer could not understand the command line
+        exit_with_error(error)
+    except typer.TyperException as error:  # typer could not parse the command line
         message = error.format_message()
-        if message.startswith("Usage:"):  # no arguments were given, so the help is the answer
+        if message.startswith(translate(USAGE)):  # no arguments were given, so the help is shown
             print(message, file=sys.stderr)
             sys.exit(error.exit_code)
-        refuse(TetradError("E2001", f"{message.rstrip('.')}; tetrad --help lists what there is"))
+        exit_with_error(explain_usage_error(error, command, sys.argv[1:]))
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        exit_with_error(name_too_long_error(error.filename))
     except typer.Abort:
-        sys.exit(train.INTERRUPTED)
+        sys.exit(runs.INTERRUPTED)
 
 
-def refuse(error: TetradError) -> NoReturn:
+def exit_with_error(error: TetradError) -> NoReturn:
+    """End with the sentence on stderr, and with --json also with a last line on stdout for programs, in English."""
+    if "--json" in sys.argv[1:]:
+        print_json(error.as_record())
     print(error, file=sys.stderr)
     sys.exit(error.exit_code)

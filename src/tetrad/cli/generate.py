@@ -1,81 +1,108 @@
-"""`tetrad generate`: pictures from a prompt, with the networks it asks for."""
+"""`tetrad generate`: images from a prompt, with the networks that the prompt names."""
 
-import os
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from tetrad.builtin import BUILTIN_NAME
+from tetrad.cli import options
+from tetrad.cli.output import choose_output_path, find_unused_path
+from tetrad.cli.pipeline_notes import (
+    print_device,
+    print_doubt,
+    print_pipeline_warnings,
+    print_prompt_warnings,
+    print_vae_choice,
+)
+from tetrad.cli.terminal import announce_loading, print_note, print_progress, print_text, print_warning
+from tetrad.errors import TetradError
+from tetrad.given_paths import check_init_files_exist, check_model_exists, explain_builtin_model
+from tetrad.locales import _
+from tetrad.paths import expand_path
+from tetrad.settings.samplers import resolve_sampler_name
 
+if TYPE_CHECKING:
     from tetrad.generation.infotext import Infotext
     from tetrad.generation.request import Request
 
-UNREPEATED, OF_THE_VAE, DOUBTFUL = "W3201", "W3203", "W3205"
-ModelsDir = Annotated[Path | None, typer.Option(help="Folder of A1111, Forge or ComfyUI: everything in it is found.")]
-LoraDir = Annotated[Path | None, typer.Option(help="Folder, searched with all below it, for LoRA files  [runs].")]
-EmbeddingsDir = Annotated[Path | None, typer.Option(help="The same for embeddings  [runs].")]
-HypernetworkDir = Annotated[Path | None, typer.Option(help="The same for hypernetworks  [runs].")]
-VAE_CHOICES = "Automatic, None (the model's own), a name in the VAE folders, or a path"
-VaeDir = Annotated[Path | None, typer.Option(help="Folder of VAE files  [runs].")]
-VaePrecision = Annotated[str, typer.Option(help="fp32, fp16 or bf16; what overflows is done again in fp32, and said.")]
-Vae = Annotated[str, typer.Option(help=f"{VAE_CHOICES}.")]
-ImageFile = Annotated[Path | None, typer.Option(help="Picture to begin from.")]
-MaskFile = Annotated[Path | None, typer.Option(help="Where it is drawn anew: white is, black stays.")]
-Strength = Annotated[float | None, typer.Option(help="How much of it is drawn anew, 0 … 1  [0.6].")]
-MaskBlur = Annotated[int | None, typer.Option(min=0, help="Pixels over which the mask's edge is softened  [4].")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")]
+NOT_REPRODUCIBLE = "W3201"
+HELP = _("Generate images.")
 
 
 def generate(
     prompt: Annotated[
-        str, typer.Argument(help='What to draw; "<lora:NAME:0.8>" adds a LoRA, an embedding\'s name the embedding.')
+        str,
+        typer.Argument(help=_('Prompt; "<lora:NAME:0.8>" adds a LoRA, the name of an embedding adds it')),
     ] = "",
-    model: Annotated[str | None, typer.Option(help="Checkpoint, its name in --models-dir, folder, or builtin.")] = None,
-    models_dir: ModelsDir = None,
-    lora_dir: LoraDir = None,
-    embeddings_dir: EmbeddingsDir = None,
-    hypernetwork_dir: HypernetworkDir = None,
-    negative: Annotated[str | None, typer.Option(help="What not to draw.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Sampler steps  [30].")] = None,
-    cfg_scale: Annotated[float | None, typer.Option(help="How closely to follow the prompt  [7].")] = None,
-    cfg_rescale: Annotated[float | None, typer.Option(help="0 … 1; 0.7 tames a model that predicts v  [0].")] = None,
+    model: Annotated[str | None, typer.Option(help=options.MODEL_HELP, show_default="builtin")] = None,
+    prediction_type: options.PredictionType = "",
+    models_dir: options.ModelsDir = None,
+    negative_prompt: Annotated[str | None, typer.Option(help=options.NEGATIVE_PROMPT_HELP)] = None,
+    steps: Annotated[int | None, typer.Option(help=options.STEPS_HELP, show_default="30")] = None,
+    cfg_scale: Annotated[float | None, typer.Option(help=options.CFG_SCALE_HELP, show_default="7")] = None,
+    cfg_rescale: Annotated[float | None, typer.Option(help=options.CFG_RESCALE_HELP, show_default="0")] = None,
     sampler: Annotated[
-        str | None, typer.Option(help="DPM++ 2M, Euler a, UniPC, …, each also with Karras, Exponential, AYS behind it.")
+        str | None,
+        typer.Option(
+            help=_("DPM++ 2M, Euler a, UniPC, …; Karras, Exponential or AYS may follow the name"),
+            show_default="DPM++ 2M",
+        ),
     ] = None,
-    clip_skip: Annotated[int | None, typer.Option(help="1 the last layer, 2 the one before it.")] = None,
+    clip_skip: Annotated[
+        int | None, typer.Option(help=options.CLIP_SKIP_HELP, show_default=options.MODEL_DEFAULT)
+    ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="The same seed draws the same picture; -1: another each time.")
+        int | None, typer.Option(help=_("The same seed gives the same image; -1 for a random one"), show_default="0")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Pictures, at this seed and the ones after it.")] = 1,
-    batch: Annotated[
-        int, typer.Option(min=1, help="Pictures drawn at once; decides memory and speed, not what is drawn.")
-    ] = 4,
-    width: Annotated[int | None, typer.Option(help="In pixels; 0: the model's own.")] = None,
-    height: Annotated[int | None, typer.Option(help="In pixels; 0: the model's own.")] = None,
-    image: ImageFile = None,
-    strength: Strength = None,
-    mask: MaskFile = None,
-    mask_blur: MaskBlur = None,
-    from_: Annotated[
-        Path | None, typer.Option("--from", help="Repeat a picture by what is written in it; flags win over it.")
+    num_images: Annotated[int, typer.Option(min=1, help=_("Number of images, at this seed and the ones after it"))] = 1,
+    batch_size: options.BatchSize = 4,
+    width: Annotated[int | None, typer.Option(help=options.WIDTH_HELP, show_default=options.MODEL_DEFAULT)] = None,
+    height: Annotated[int | None, typer.Option(help=options.HEIGHT_HELP, show_default=options.MODEL_DEFAULT)] = None,
+    init_image: options.InitImage = None,
+    denoising_strength: options.DenoisingStrength = None,
+    mask: options.Mask = None,
+    mask_blur: options.MaskBlur = None,
+    png_info: Annotated[
+        Path | None,
+        typer.Option(
+            help=_("PNG file to generate again from the parameters stored in it; other options override them")
+        ),
     ] = None,
-    vae: Annotated[str | None, typer.Option(help=f"{VAE_CHOICES}  [Automatic].")] = None,
-    vae_dir: VaeDir = None,
-    vae_precision: VaePrecision = "fp32",
-    no_vae: Annotated[bool, typer.Option("--no-vae", help="Show the bare latents, as a missing VAE looks.")] = False,
-    device: Device = "auto",
-    out: Annotated[Path, typer.Option(help="PNG file to write; an existing one is not overwritten.")] = Path(
-        "picture.png"
-    ),
+    vae: Annotated[str | None, typer.Option(help=options.VAE_HELP, show_default="Automatic")] = None,
+    vae_dir: options.VaeDir = None,
+    vae_precision: Annotated[
+        str, typer.Option(help=_("fp32, fp16 or bf16; what overflows is decoded again in fp32, with a warning"))
+    ] = "fp32",
+    no_vae: Annotated[bool, typer.Option("--no-vae", help=_("Show the latents without decoding them"))] = False,
+    device: options.Device = "auto",
+    out: options.OutputImage = Path("image.png"),
+    **folder_dirs: Path | None,
 ) -> None:
-    """Draw pictures."""
+    """Check everything that can be checked without the model, load it, generate, and save each image as it is ready."""
+    if not prompt and not png_info:
+        raise TetradError("E2001", _("no prompt is given; give one, or an image to generate again with --png-info"))
+    out = expand_path(out)
+    find_unused_path(out)
+    if sampler:
+        resolve_sampler_name(sampler)
+    check_init_files_exist(init_image, mask)
+    check_model_exists(model or BUILTIN_NAME, may_be_name=True)
+    if model is None and png_info is None and (explanation := explain_builtin_model(BUILTIN_NAME)):
+        print_note(explanation)
+    announce_loading()
+    from tetrad import library
+    from tetrad.generation.pipeline import Pipeline, find_attachments
+    from tetrad.generation.reproduce import BARE_LATENTS
+
+    print_device(device)
+    original = read_original(png_info) if png_info else None
+    folders = library.resolve_model_folders(models_dir, vae_dir, **folder_dirs)
     given = {
         "prompt": prompt or None,
-        "negative": negative,
+        "negative_prompt": negative_prompt,
         "seed": seed,
         "steps": steps,
         "cfg_scale": cfg_scale,
@@ -84,188 +111,171 @@ def generate(
         "width": width,
         "height": height,
         "clip_skip": clip_skip,
-        "strength": strength,
+        "denoising_strength": denoising_strength,
     }
-    if not prompt and not from_:
-        raise typer.BadParameter("say what to draw, or give a picture to repeat with --from")
-    from tetrad import library
-    from tetrad.generation.repeat import BARE
-    from tetrad.studio import Studio, named
-    from tetrad.training.device import chosen
-
-    chosen(device)
-    out = out.expanduser()
-    free(out)
-    before = written_in(from_) if from_ else None
-    where = library.folders(
-        models_dir, lora=lora_dir, embedding=embeddings_dir, hypernetwork=hypernetwork_dir, vae=vae_dir
+    request = build_request(given, original, folders)
+    request = add_init_image(request, original, init_image, mask, mask_blur, denoising_strength)
+    find_attachments(request, folders)  # raises before a model is loaded where a file is missing
+    model_name = model or resolve_model(original, folders)
+    print_prompt_warnings([request], [model_name], folders)
+    vae = BARE_LATENTS if no_vae else vae
+    changed_flags = {
+        flag for flag, value in {"model": model, "vae": vae, "prompt": prompt or negative_prompt}.items() if value
+    }
+    prediction_type = prediction_type or resolve_prediction_type(original, library.find_checkpoint(model_name, folders))
+    pipeline = Pipeline(model_name, folders, device, vae or resolve_vae(original), vae_precision, prediction_type)
+    print_vae_choice(pipeline)
+    print_doubt(pipeline)
+    requests = [replace(request, seed=request.seed + number) for number in range(num_images)]
+    save_images(
+        pipeline,
+        requests,
+        batch_size,
+        out,
+        lambda infotext: print_differences(original, infotext, changed_flags, pipeline.path),
     )
-    request = asked(given, before, where)
-    over = {"image": image, "mask": mask}
-    request = begun(request, before, over, mask_blur, strength)
-    named(request, where)  # what is not there is said before a model is loaded
-    tell_doubts([request])
-    files = {"model": model, "vae": BARE if no_vae else vae}
-    studio = Studio(model or model_of(before, where), where, device, files["vae"] or vae_of(before), vae_precision)
-    tell_mounted(studio)
-    many = [replace(request, seed=request.seed + number) for number in range(count)]
-    flags = {flag for flag, value in (files | {"prompt": prompt or negative}).items() if value}
-    draw(studio, many, batch, out, lambda infotext: tell_differences(before, infotext, flags))
 
 
 @dataclass(frozen=True)
-class Before:
-    """A picture that is drawn again: its file's name, and what is written in it."""
+class OriginalImage:
+    """An image to generate again: its file name and the parameters stored in it."""
 
     name: str
-    text: "Infotext"
+    infotext: "Infotext"
 
 
-def written_in(path: Path) -> Before:
-    """A picture to draw again; what it says and cannot be repeated is told on stderr."""
-    from tetrad.generation import infotext, png, repeat
+def read_original(path: Path) -> OriginalImage:
+    """Read an image to generate again; warns on stderr about parameters that are not supported."""
+    from tetrad.generation import infotext, reproduce
+    from tetrad.images import png
 
-    found = infotext.read(png.parameters(path.expanduser()))
-    for words in repeat.unrepeated(found):
-        print(f"{UNREPEATED} {path.name} cannot be repeated exactly: {words} is not done here", file=sys.stderr)
-    return Before(path.name, found)
+    original_infotext = infotext.parse_infotext(png.read_infotext(expand_path(path)))
+    for feature in reproduce.list_unreproducible(original_infotext):
+        print_warning(
+            NOT_REPRODUCIBLE,
+            _("{image} cannot be reproduced exactly; not supported: {feature}"),
+            image=path.name,
+            feature=feature,
+        )
+    return OriginalImage(path.name, original_infotext)
 
 
-def asked(given: dict[str, Any], before: Before | None, where: Any) -> "Request":
-    """The request of a picture's text, or a plain one, with what was given on the command line."""
-    from tetrad.diffusion.samplers import check_sampler
-    from tetrad.generation import infotext, prompts, repeat
-    from tetrad.generation.request import Request, any_seed
-    from tetrad.studio import called_here
+def build_request(given: dict[str, Any], original: OriginalImage | None, folders: Any) -> "Request":
+    """The request of the original image, or the default one, overridden by the given options (None: not given)."""
+    from tetrad.generation import infotext, prompt_networks, reproduce
+    from tetrad.generation.pipeline import resolve_lora_names
+    from tetrad.generation.request import Request, resolve_seed
 
     settings = {key: value for key, value in given.items() if value is not None}
     if "seed" in settings:
-        settings["seed"] = any_seed(settings["seed"])
-    request = infotext.request(before.text, settings) if before else Request(**{"prompt": ""} | settings)
-    check_sampler(request.sampler)
-    prompts.parsed(request.prompt)
-    if before:
-        hashes = repeat.hashes(before.text.facts, "Lora hashes")
-        request = replace(request, prompt=called_here(request.prompt, hashes, where))
+        settings["seed"] = resolve_seed(settings["seed"])
+    request = infotext.to_request(original.infotext, settings) if original else Request(**{"prompt": ""} | settings)
+    resolve_sampler_name(request.sampler)
+    prompt_networks.extract_networks(request.prompt)
+    if original:
+        hashes = reproduce.parse_hashes(original.infotext.parameters, "Lora hashes")
+        request = replace(request, prompt=resolve_lora_names(request.prompt, hashes, folders))
     return request
 
 
-def begun(
+def add_init_image(
     request: "Request",
-    before: Before | None,
-    over: dict[str, Path | None],
-    blur: int | None,
-    strength: float | None,
+    original: OriginalImage | None,
+    image: Path | None,
+    mask: Path | None,
+    mask_blur: int | None,
+    denoising_strength: float | None,
 ) -> "Request":
-    """The request with the picture and the mask that it begins from, where there are some."""
-    from tetrad.generation import repeat, starts
+    """The request with the initial image and the mask, where they are given."""
+    from tetrad.generation import img2img, reproduce
 
-    image, mask = over["image"], over["mask"]
-    facts = before.text.facts if before else {}
-    if before:
-        repeat.check_start(before.text, before.name, image, mask)
-    starts.check_needed(image, mask, strength)
+    parameters = original.infotext.parameters if original else {}
+    if original:
+        reproduce.check_init_image(original.infotext, original.name, image, mask)
+    img2img.require_init_image(image, mask, denoising_strength)
     if image is None:
-        return replace(request, strength=1.0)
-    start = starts.opened(image, mask, int(facts.get("Mask blur", starts.BLUR)) if blur is None else blur, request)
-    said = strength is not None or "Denoising strength" in facts
-    return replace(request, start=start, strength=request.strength if said else starts.STRENGTH)
+        return replace(request, denoising_strength=1.0)
+    if mask_blur is None:
+        mask_blur = int(parameters.get("Mask blur", img2img.DEFAULT_MASK_BLUR))
+    init_image = img2img.load_init_image(image, mask, mask_blur, request)
+    has_strength = denoising_strength is not None or "Denoising strength" in parameters
+    strength = request.denoising_strength if has_strength else img2img.DEFAULT_STRENGTH
+    return replace(request, init_image=init_image, denoising_strength=strength)
 
 
-def model_of(before: Before | None, where: Any) -> str:
-    """The model that a picture's text names, where it is one of ours; else the built-in one."""
-    name = before.text.facts.get("Model", "builtin") if before else "builtin"
-    if name == "builtin":
-        return name
+def resolve_model(original: OriginalImage | None, folders: Any) -> str:
+    """The file of the model that the original image names by its name or its hash, or "builtin"."""
+    parameters = original.infotext.parameters if original else {}
+    name, model_hash = parameters.get("Model", "builtin"), parameters.get("Model hash", "")
     from tetrad import library
-    from tetrad.errors import TetradError
 
+    if name == "builtin":
+        return str(library.find_checkpoint_by_legacy_hash(model_hash, folders) or name)
     try:
-        return str(library.find("checkpoint", name, where))
+        return str(library.find_named_checkpoint(name, folders))
     except TetradError as error:
-        raise TetradError(error.code, f"{error.message}; or give the model's file with --model") from error
+        if renamed := library.find_checkpoint_by_legacy_hash(model_hash, folders):
+            print_note(_("the model {name} is called {file} here, by its hash"), name=name, file=renamed.name)
+            return str(renamed)
+        template = _("{reason}; or give the model's file with --model")
+        raise TetradError(error.code, template, reason=error.sentence) from error
 
 
-def vae_of(before: Before | None) -> str:
-    from tetrad.generation import repeat
+def resolve_prediction_type(original: OriginalImage | None, model_path: Path) -> str:
+    """What the original image's model was said to predict; "" if nothing was said, or if this is another model."""
+    from tetrad import library
+    from tetrad.generation import infotext
 
-    return repeat.vae(before.text) if before else "Automatic"
+    if original is None:
+        return ""
+    expected_hash = original.infotext.parameters.get("Model hash", "")
+    found_hash = library.get_file_hash(model_path)[:10] if model_path.is_file() else ""
+    is_other_model = expected_hash != found_hash
+    return "" if is_other_model else infotext.read_prediction_type(original.infotext)
 
 
-def draw(studio: Any, requests: list[Any], batch: int, out: Path, told: "Callable[[str], None]") -> None:
-    """Draw, write and name each picture as soon as it is there; `told` is called with the first one's text."""
-    from tetrad.generation import png
+def resolve_vae(original: OriginalImage | None) -> str:
+    from tetrad.generation import reproduce
 
-    for number, drawn in enumerate(studio.draw(requests, batch, tell_step)):
-        tell_progress("")
-        path = free(out)
-        png.save(path, drawn.image, drawn.infotext)
-        if path != out and len(requests) == 1:
-            print(f"{out} is already there, so the picture has another name", file=sys.stderr)
-        print(path)
+    return reproduce.read_vae(original.infotext) if original else "Automatic"
+
+
+def save_images(
+    pipeline: Any, requests: list[Any], batch_size: int, out: Path, on_first_infotext: Callable[[str], None]
+) -> None:
+    """Generate, save and print the path of each image; `on_first_infotext` is called with the first one's infotext."""
+    from tetrad.images import png
+
+    for number, result in enumerate(pipeline.generate(requests, batch_size, print_step)):
+        print_progress("")
+        path = find_unused_path(out) if number else choose_output_path(out)
+        png.save_png(path, result.image, result.infotext)
+        print_text(path)
         if number == 0:
-            told(drawn.infotext)
-    tell_of_vae(studio)
+            on_first_infotext(result.infotext)
+    print_pipeline_warnings(pipeline)
 
 
-def tell_step(step: int, steps: int) -> None:
-    tell_progress(f"step {step} of {steps}")
+def print_step(step: int, steps: int) -> None:
+    print_progress(_("step {step}/{steps}"), step=step, steps=steps)
 
 
-def tell_progress(words: str) -> None:
-    """How far drawing has come, on a terminal, in one line; no words wipe it."""
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
+def print_differences(
+    original: OriginalImage | None, new_infotext: str, changed_flags: set[str], model_path: Path
+) -> None:
+    """Warn on stderr about each way in which an image that was generated again differs from the original."""
+    from tetrad import library
+    from tetrad.generation import infotext, reproduce
 
-
-def tell_doubts(requests: "Iterable[Request]") -> None:
-    """What may be meant otherwise in prompts, on stderr, each once."""
-    from tetrad.generation import prompts
-
-    for words in dict.fromkeys(words for request in requests for words in prompts.doubts(request)):
-        print(f"{DOUBTFUL} {words}", file=sys.stderr)
-
-
-def tell_differences(before: Before | None, now: str, flags: set[str]) -> None:
-    """In what a picture that was drawn again is not the one it was, on stderr."""
-    from tetrad.generation import infotext, repeat
-
-    if before:
-        for words in repeat.differences(before.text, infotext.read(now), flags):
-            print(f"{UNREPEATED} {before.name} was not repeated exactly: {words}", file=sys.stderr)
-
-
-def tell_mounted(studio: Any) -> None:
-    """Which VAE is used, and why, on stderr, where it is not the model's own."""
-    if studio.vae.path:
-        print(f"VAE: {studio.vae.rule}", file=sys.stderr)
-
-
-def tell_of_vae(studio: Any) -> None:
-    for words in studio.notes():
-        print(f"{OF_THE_VAE} {words}", file=sys.stderr)
-
-
-def free(path: Path) -> Path:
-    """The path, or `name-2.png` and so on where there is a file already.  E4202 where its folder cannot be written."""
-    from tetrad.errors import TetradError
-
-    try:
-        path.exists()
-    except OSError as error:  # a name too long, a folder that may not be looked into
-        raise TetradError("E4202", f"{path} cannot be written ({error.strerror}); change --out") from error
-    if not path.parent.is_dir():
-        raise TetradError(
-            "E4202", f"there is no folder {path.parent} to write {path.name} in; make it first, or change --out"
+    if not original:
+        return
+    model_hashes = library.list_file_hashes(model_path) if model_path.is_file() else set()
+    for difference in reproduce.find_differences(
+        original.infotext, infotext.parse_infotext(new_infotext), changed_flags, model_hashes
+    ):
+        print_warning(
+            NOT_REPRODUCIBLE,
+            _("{image} was not reproduced exactly: {difference}"),
+            image=original.name,
+            difference=difference,
         )
-    if path.is_dir():
-        raise TetradError("E3252", f"{path} is a folder; give --out the name of a PNG file in it")
-    if path.suffix.lower() != ".png":
-        raise TetradError("E3252", f"{path.name} must end in .png; a picture's prompt is written into it as PNG has it")
-    if not os.access(path.parent, os.W_OK):
-        raise TetradError("E4202", f"{path.parent} may not be written to; change --out, or who may write there")
-    number, candidate = 1, path
-    while candidate.exists():
-        number += 1
-        candidate = path.with_stem(f"{path.stem}-{number}")
-    return candidate

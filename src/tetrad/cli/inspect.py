@@ -1,59 +1,76 @@
-"""`tetrad inspect`: what a file is, without using it."""
+"""`tetrad inspect`: say what a file is, without using it."""
 
-import json
-import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-LONG = 200  # letters of a value that are shown to a person
-BYTES = ("bytes", "KiB", "MiB", "GiB")
+from tetrad.builtin import BUILTIN_NAME, MODEL_CARD_PATH, list_known_words, resolve_model_path
+from tetrad.cli.terminal import announce_loading, print_json, print_note, print_text
+from tetrad.errors import TetradError
+from tetrad.given_paths import missing_file_error
+from tetrad.inspection import FileLabel, format_value
+from tetrad.locales import Message, _, in_english, pad, translate, wrap
+
+WORDS_LINE_WIDTH = 98  # columns
+NO_BREAK_SPACE = "\u00a0"
+WORD_GROUPS = {
+    "subjects": _("{count} subjects:"),
+    "styles": _("{count} styles, as in 'a cat, gold style':"),
+    "backgrounds": _("{count} backgrounds, as in 'a cat, on a blue background':"),
+    "further subjects": _("{count} further subjects, by the names of their icons:"),
+}
 
 
 def inspect(
-    name: Annotated[str, typer.Argument(metavar="FILE", help="Any weight file, picture, run or folder; or builtin.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object with everything, for programs.")] = False,
+    name: Annotated[
+        str, typer.Argument(metavar="FILE", help=_("Weight file, image, run folder, diffusers folder, or builtin"))
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help=_("Print everything as one JSON object"))] = False,
+    words: Annotated[bool, typer.Option("--words", help=_("List the words that the built-in model knows"))] = False,
 ) -> None:
-    """Say what a file or folder is: kind, family, ranks or vectors, precision, hashes, how it was trained, trouble."""
-    from tetrad.builtin import CARD, PREFIX
-    from tetrad.library.inspection import inspected
-
-    found = inspected(name)
-    if as_json:
-        print(json.dumps(vars(found), ensure_ascii=False))
+    """Say what a file is: type, family, rank or vectors, precision, hashes, how it was trained, what is wrong."""
+    if words:
+        print_known_words(name, as_json)
         return
-    print(f"{found.path}: {found.what}")
-    for key, value in found.facts.items():
-        print(f"  {key:<25}{worded(key, value)}")
-    if found.metadata:
-        print(f"  {'metadata':<25}{worded('', list(found.metadata))}")
-    if name == PREFIX:
-        print(f"\n{CARD.read_text('utf-8').strip()}")
-    for trouble in found.trouble:
-        print(f"trouble: {trouble}", file=sys.stderr)
+    if not (path := resolve_model_path(name)).exists():
+        raise missing_file_error(path)
+    announce_loading()
+    from tetrad.inspection.inspect import inspect_path
+
+    inspection = inspect_path(name)
+    if as_json:
+        print_json(in_english(vars(inspection)))
+        return
+    print_text(Message(_("{path}: {type}"), path=inspection.path, type=inspection.what))
+    for label, value in inspection.facts.items():
+        print_fact(label, format_value(label, value))
+    if inspection.metadata:
+        print_fact(_("metadata"), format_value("", list(inspection.metadata)))
+    if name == BUILTIN_NAME:
+        for line in ("", *MODEL_CARD_PATH.read_text("utf-8").strip().splitlines()):
+            print_text(line)
+    for problem in inspection.trouble:
+        print_note(_("problem: {problem}"), problem=problem)
 
 
-def worded(key: str, value: Any) -> str:
-    """A value for a person: on one line, not too long, letters that a terminal would obey left out."""
-    if key == "bytes":
-        return size(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, dict):
-        value = ", ".join(f"{name} {number}" for name, number in value.items())
-    if isinstance(value, list):
-        value = ", ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value) or "none"
-    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
-    return text if len(text) <= LONG else f"{text[: LONG - 1]}…"
+def print_known_words(name: str, as_json: bool) -> None:
+    """The words of the built-in model's captions.  E2001 for any other model, whose words no file lists."""
+    if name != BUILTIN_NAME:
+        template = _("--words lists the words of the built-in model only, not of {name}; use tetrad inspect {builtin}")
+        raise TetradError("E2001", template, name=name, builtin=f"{BUILTIN_NAME} --words")
+    known_words = list_known_words()
+    if as_json:
+        print_json(known_words)
+        return
+    for group, title in WORD_GROUPS.items():
+        print_text(Message(title, count=f"{len(known_words[group]):,}"))
+        # Lines break between names, not inside them.
+        names = ", ".join(name.replace(" ", NO_BREAK_SPACE) for name in known_words[group])
+        for line in wrap(names, WORDS_LINE_WIDTH):
+            print_text(f"  {line.replace(NO_BREAK_SPACE, ' ')}")
 
 
-def size(number: int) -> str:
-    """Bytes as people say them."""
-    value, unit = float(number), 0
-    while value >= 1024 and unit < len(BYTES) - 1:
-        value, unit = value / 1024, unit + 1
-    return f"{number:,} bytes" if unit == 0 else f"{value:.1f} {BYTES[unit]} ({number:,} bytes)"
+def print_fact(label: str, value: str) -> None:
+    """One fact; only our own labels are translated, and no value, since ours are messages."""
+    shown_label = label if isinstance(label, FileLabel) else translate(label)
+    print_text(f"  {pad(shown_label, 25)}{value}")

@@ -1,83 +1,180 @@
-"""What a person sees of a run: a live bar in a terminal, a line now and then elsewhere, JSON for programs."""
+"""Prints for people: a training run's events (progress bar, plain lines or JSON), notes, warnings and progress."""
 
+import itertools
 import json
+import math
+import re
 import sys
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from tetrad.cli.next_steps import describe_next_steps
+from tetrad.cli.streams import drop_lost_streams
+from tetrad.locales import Message, _, ngettext, presentable
 
 if TYPE_CHECKING:
-    from tetrad.training.events import Event, Finished
+    from tetrad.run.events import Event, Finished, Trained
 
-LINE_EVERY = 10.0  # seconds between lines where there is no terminal
+# JSON escapes only what comes before the space: these are DEL, C1 controls, line separators, surrogates and changes of
+# the direction of text.
+UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+LINE_INTERVAL_SECONDS = 10.0  # between two progress lines where stderr is not a terminal
 
 
-def watched(events: "Iterable[Event]", as_json: bool) -> "Finished | None":
-    """Show the events as they come; the last word of the run, None where it ended before learning anything."""
-    from tetrad.training.events import Finished
+def print_text(value: object) -> None:
+    """Print a path or another result on stdout, on one line: what a file's name does to a terminal is escaped."""
+    print(value if isinstance(value, Message) else presentable(value), flush=True)
 
-    show = JsonLines() if as_json else Bar() if sys.stderr.isatty() else Lines()
+
+def print_json(record: Any) -> None:
+    """Print a JSON object on one line of stdout; letters that a terminal obeys or cannot show are escaped."""
+    text = json.dumps(record, ensure_ascii=False)
+    print(UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text), flush=True)
+
+
+def print_note(template: str | Message, **values: Any) -> None:
+    """Print a sentence on stderr."""
+    print(template if isinstance(template, Message) else Message(template, **values), file=sys.stderr)
+
+
+def announce_loading() -> None:
+    """Print on stderr that PyTorch is being loaded, which takes seconds; called after all that needs no torch."""
+    if "torch" not in sys.modules:
+        print(Message(_("loading PyTorch…")), file=sys.stderr, flush=True)
+
+
+def print_warning(code: str, template: str | Message, **values: Any) -> None:
+    """Print a sentence with its code on stderr."""
+    print(code, template if isinstance(template, Message) else Message(template, **values), file=sys.stderr)
+
+
+def print_progress(template: str, **values: Any) -> None:
+    """Replace the progress line of a terminal; an empty template clears it."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{Message(template, **values)}", end="", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def show_progress(title: Message, total: int) -> Iterator[Callable[[], None]]:
+    """Show the progress of work that is no run: the function it gives is to be called after each of `total` units."""
+    from tetrad.run.events import Phase, Progress
+
+    display = ProgressBar() if sys.stderr.isatty() else PlainLines()
+    numbers = itertools.count(1)
+    display(Phase(title, total))
+    try:
+        yield lambda: display(Progress(next(numbers)))
+    finally:
+        display.close()
+
+
+def show_events(events: "Iterable[Event]", as_json: bool, shows_next_steps: bool = True) -> "Finished | None":
+    """Show the events as they come; returns the last, or None where the run ended before it trained anything.
+
+    Where they cannot be shown any more, because nothing reads them or the disk is full, the run goes on in silence.
+    """
+    from tetrad.run.events import Finished
+
+    display = JsonLines() if as_json else ProgressBar() if sys.stderr.isatty() else PlainLines()
     finished = None
     try:
-        for event in events:
-            show(event)
+        for event in events if as_json else drop_saved_result(events):
+            try:
+                display(event)
+            except OSError as error:
+                if not drop_lost_streams(error):
+                    raise
+                with suppress(OSError):
+                    print_note(_("the output cannot be written any more; the run goes on, and its folder has the log"))
             if isinstance(event, Finished):
                 finished = event
     finally:
-        show.close()
+        display.close()
     if finished and not as_json:
-        word = "done" if finished.complete else "stopped"
-        print(f"{word} after {finished.steps} steps in {duration(finished.seconds)}", file=sys.stderr)
-        print(finished.path)
+        template = (
+            ngettext("done after {count} step in {duration}", "done after {count} steps in {duration}", finished.steps)
+            if finished.complete
+            else ngettext(
+                "stopped after {count} step in {duration}", "stopped after {count} steps in {duration}", finished.steps
+            )
+        )
+        print_note(template, duration=format_duration(finished.seconds))
+        print_text(finished.path)
+        for message in describe_next_steps(finished) if shows_next_steps else ():
+            print_note(message)
     return finished
 
 
+def drop_saved_result(events: "Iterable[Event]") -> "Iterator[Event]":
+    """The events without that of saving the result, whose path is printed after them."""
+    from tetrad.run.events import Finished, Note, Saved
+
+    held: list[Event] = []  # what was saved since the last step, and notes about it
+    try:
+        for event in events:
+            if isinstance(event, Saved) or (held and isinstance(event, Note)):
+                held.append(event)
+                continue
+            result = event.path if isinstance(event, Finished) else None
+            yield from (each for each in held if not (isinstance(each, Saved) and each.path == result))
+            held = []
+            yield event
+    except Exception:
+        yield from held
+        raise
+
+
 class JsonLines:
-    """Every event as one object on stdout, the same as in events.jsonl and metrics.jsonl."""
+    """Every event as a JSON object on stdout, the same as in events.jsonl and metrics.jsonl."""
 
     def __call__(self, event: "Event") -> None:
-        from tetrad.training.events import as_record
+        from tetrad.run.events import as_record
 
-        print(json.dumps(as_record(event), ensure_ascii=False), flush=True)
+        print_json(as_record(event))
 
     def close(self) -> None: ...
 
 
-class Lines:
-    """Plain lines on stderr: phases and notes at once, steps and what else takes long every ten seconds."""
+class PlainLines:
+    """Plain lines on stderr: phases and notes at once, steps and other progress every ten seconds."""
 
     def __init__(self) -> None:
-        self.last = 0.0
-        self.pace = Pace()
+        self.last_line_time = 0.0
+        self.speed = TrainingSpeed()
         self.phase = ("", 0)
 
     def __call__(self, event: "Event") -> None:
-        from tetrad.training.events import Phase, Progress, Trained
+        from tetrad.run.events import Phase, Progress, Trained
 
-        text, shown = sentence(event), True
+        text, is_visible = format_event(event), True
         if isinstance(event, Phase):
-            self.pace, self.phase, self.last = Pace(), (event.name, event.total), time.monotonic()
+            self.speed.restart()
+            self.phase = (str(event.name), event.total)
+            self.last_line_time = time.monotonic()
         elif isinstance(event, Trained):
-            text = f"step {event.step}/{event.steps}  {self.pace.words(event)}"
-            shown = event.step in (1, event.steps) or self.due()
+            step = Message(_("step {step}/{steps}"), step=event.step, steps=event.steps)
+            text = f"{step}  {self.speed.format_step(event)}"
+            is_visible = event.step in (1, event.steps) or self.is_due()
         elif isinstance(event, Progress):
             text = f"{self.phase[0]} {event.done}/{self.phase[1]}"
-            shown = self.due()
-        if text and shown:
+            is_visible = self.is_due()
+        if text and is_visible:
             print(text, file=sys.stderr, flush=True)
 
-    def due(self) -> bool:
-        """Whether it is time for another line."""
-        late = time.monotonic() - self.last >= LINE_EVERY
-        if late:
-            self.last = time.monotonic()
-        return late
+    def is_due(self) -> bool:
+        """Whether the next progress line is due; if so, the interval starts again."""
+        is_due = time.monotonic() - self.last_line_time >= LINE_INTERVAL_SECONDS
+        if is_due:
+            self.last_line_time = time.monotonic()
+        return is_due
 
     def close(self) -> None: ...
 
 
-class Bar:
-    """One live line: phase, step, loss, steps a second, time left; notes scroll by above it."""
+class ProgressBar:
+    """One live line: phase, step, loss, steps per second, time left; notes scroll above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -87,69 +184,75 @@ class Bar:
             TextColumn("{task.description}"),
             BarColumn(24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[words]}"),
+            TextColumn("{task.fields[text]}"),
         )
         self.progress = Progress(*columns, console=Console(stderr=True))
         self.progress.start()
-        self.task = self.progress.add_task("", words="", total=None)
-        self.pace = Pace()
+        self.task = self.progress.add_task("", text="", total=None)
+        self.speed = TrainingSpeed()
 
     def __call__(self, event: "Event") -> None:
-        from tetrad.training.events import Phase, Progress, Trained
+        from tetrad.run.events import Phase, Progress, Trained
 
         if isinstance(event, Phase):
-            self.pace = Pace()
-            self.progress.reset(self.task, description=event.name, total=event.total or None, words="")
+            self.speed.restart()
+            self.progress.reset(self.task, description=str(event.name), total=event.total or None, text="")
         elif isinstance(event, Trained):
-            self.progress.update(self.task, completed=event.step, words=self.pace.words(event))
+            self.progress.update(self.task, completed=event.step, text=self.speed.format_step(event))
         elif isinstance(event, Progress):
             self.progress.update(self.task, completed=event.done)
-        elif text := sentence(event):
+        elif text := format_event(event):
             self.progress.console.print(text, highlight=False, markup=False)
 
     def close(self) -> None:
         self.progress.stop()
 
 
-class Pace:
-    """The loss, evened out over steps, and how fast they go."""
+class TrainingSpeed:
+    """The loss, smoothed over steps, and the speed of training since the last phase began."""
 
     def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.first = 0
-        self.loss = 0.0
+        self.weighted_loss = 0.0
         self.weight = 0.0
+        self.restart()
 
-    def words(self, event: "Event") -> str:
-        """`loss 0.1234  2.1 steps/s  1:20 left`; the loss is a mean that forgets over about fifty steps."""
-        from tetrad.training.events import Trained
+    def restart(self) -> None:
+        """Measure the speed anew, since other work, such as previews, was done in between."""
+        self.start_time = time.monotonic()
+        self.first_step = 0
 
-        assert isinstance(event, Trained)
-        if not self.weight:  # the first step pays for what is set up once
-            self.started, self.first = time.monotonic(), event.step
-        self.loss, self.weight = 0.98 * self.loss + 0.02 * event.loss, 0.98 * self.weight + 0.02
-        words = f"loss {self.loss / self.weight:.4f}"
-        if event.step == self.first:
-            return words
-        speed = (event.step - self.first) / max(1e-9, time.monotonic() - self.started)
-        rate = f"{speed:.1f} steps/s" if speed >= 1 else f"{1 / speed:.1f} s/step"
-        return f"{words}  {rate}  {duration((event.steps - event.step) / speed)} left"
+    def format_step(self, event: "Trained") -> str:
+        """`loss 0.1234  2.1 steps/s  1:20 left`; the loss is an exponential moving average over about 50 steps."""
+        if not self.first_step:  # the first step includes what is set up once, so it is not timed
+            self.start_time, self.first_step = time.monotonic(), event.step
+        if math.isfinite(event.loss):
+            self.weighted_loss, self.weight = 0.98 * self.weighted_loss + 0.02 * event.loss, 0.98 * self.weight + 0.02
+        loss = Message(_("loss {loss:.4f}"), loss=self.weighted_loss / self.weight if self.weight else event.loss)
+        if event.step == self.first_step:
+            return str(loss)
+        speed = (event.step - self.first_step) / max(1e-9, time.monotonic() - self.start_time)
+        if speed >= 1:
+            speed_text = Message(_("{speed:.1f} steps/s"), speed=speed)
+        else:
+            speed_text = Message(_("{seconds:.1f} s/step"), seconds=1 / speed)
+        time_left = Message(_("{duration} left"), duration=format_duration((event.steps - event.step) / speed))
+        return f"{loss}  {speed_text}  {time_left}"
 
 
-def sentence(event: "Event") -> str:
-    """An event in words, empty where it needs none."""
-    from tetrad.training.events import Note, Phase, Saved
+def format_event(event: "Event") -> str:
+    """A phase, a note or a saved file as text; empty for any other event."""
+    from tetrad.run.events import Note, Phase, Saved
 
     if isinstance(event, Note):
-        return f"{event.code} {event.text}".strip()
+        return f"{event.code} {event.message}".strip()
     if isinstance(event, Phase):
-        return event.name
+        return str(event.name)
     if isinstance(event, Saved):
-        return f"saved and checked: {event.path}"
+        return str(Message(_("saved and checked: {path}"), path=event.path))
     return ""
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`0:07`, `1:02:03`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,188 +1,94 @@
-"""`tetrad train`: from a folder of pictures to a file.  One command a method, of shared flags and a few of its own."""
+"""`tetrad train`: train from a folder of images.  One command for each method; its flags come from the settings."""
 
-import inspect
-import signal
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from tetrad.cli import terminal, vae_decoder
+from tetrad.cli import vae_decoder
+from tetrad.cli.flags import build_command, flag_parameters, make_parameter
+from tetrad.cli.recipe_command import VAE_DECODER, check_recipe_command, find_recipe_option, read_command
+from tetrad.cli.runs import AsJson, Assignments, RecipeFile, StopRequest, collect_values, follow
+from tetrad.cli.terminal import announce_loading
+from tetrad.errors import TetradError
+from tetrad.given_paths import check_images_exist, check_model_exists, check_trained_file_exists
+from tetrad.locales import _
+from tetrad.methods import METHODS
+from tetrad.settings.field import settings_of
+from tetrad.settings.recipe import Recipe
+from tetrad.settings.toml import build_recipe
+from tetrad.settings.values import quote
 
-app = typer.Typer(help="Teach a model something new.", no_args_is_help=True, rich_markup_mode=None)
-
-INTERRUPTED_BUT_SAVED, INTERRUPTED = 75, 130
-
-
-@dataclass(frozen=True)
-class Flag:
-    """A flag that is short for a setting."""
-
-    name: str
-    setting: str
-    kind: type
-    help: str
-    parse: Callable[[Any], Any] = lambda value: value
-
-
-def number_or_text(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+IMAGES_HELP = _("Folder of images, or builtin:subject, builtin:person, builtin:style")
+HELP = _("Train a model on your images; `tetrad train --recipe FILE` takes the method from the recipe.")
 
 
-def numbers(text: str) -> list[float | str]:
-    return [number_or_text(item.strip()) for item in text.split(",")]
+class TrainGroup(TyperGroup):
+    """The commands of `tetrad train`.  Without a command, the recipe of `--recipe` says which one it is."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and (recipe := find_recipe_option(args)):
+            args = [read_command(recipe), *args]
+        return super().parse_args(ctx, args)
 
 
-RATES = 'A number, or rates until steps: "0.05:10, 0.02:20, 0.005".'
-SHARED = (
-    Flag("--model", "model", str, "Checkpoint, diffusers folder, or builtin."),
-    Flag("--word", "data.word", str, "Trigger word: what the new thing is called."),
-    Flag("--class-word", "data.class_word", str, "What kind of thing it is."),
-    Flag("--template", "data.captions.template", str, "subject, style, a file of lines, or a line with [name]."),
-    Flag("--class-images", "data.prior.count", int, "Pictures of the class to learn beside it; drawn where missing."),
-    Flag("--prior", "data.prior.images", str, "Folder of the class pictures."),
-    Flag("--vae", "vae", str, "VAE for the latents, a file or its name; not given: the checkpoint's own."),
-    Flag(
-        "--continue", "start", str, "File of something learned, or a run's folder, to go on from; steps are counted on."
-    ),
-    Flag("--out", "save.out", str, "Folder in which the run's folder is made."),
-    Flag("--name", "save.name", str, "Name of the run and its file."),
-    Flag("--steps", "train.steps", int, "Updates, counted from the very first."),
-    Flag("--batch-size", "train.batch_size", int, "Pictures in a batch."),
-    Flag("--learning-rate", "train.learning_rate", str, RATES, number_or_text),
-    Flag("--seed", "train.seed", int, "All randomness comes from it."),
-)
-
-
-@dataclass(frozen=True)
-class Command:
-    """A method as the command line tells it, without importing it; a test compares with METHODS."""
-
-    kind: str
-    help: str
-    flags: tuple[Flag, ...]
-
-
-COMMANDS = (
-    Command(
-        "textual-inversion",
-        "Teach a new word: the smallest file, for styles and persons.",
-        (
-            Flag("--vectors", "method.vectors", int, "Vectors of the word; 0: by the number of pictures."),
-            Flag("--initial-text", "method.initial_text", str, "What the word means to begin with, like dog."),
-        ),
-    ),
-    Command(
-        "hypernetwork",
-        "Teach small networks before attention: for styles.",
-        (
-            Flag("--structure", "method.structure", str, "Widths of the layers, like 1,2,1.", numbers),
-            Flag("--activation", "method.activation", str, "Between the layers: linear, swish, relu, …"),
-        ),
-    ),
-    Command(
-        "lora",
-        "Teach a LoRA: small, quick, stacks with others.",
-        (
-            Flag("--rank", "method.rank", int, "Size of the low-rank change."),
-            Flag("--alpha", "method.alpha", float, "The change counts alpha / rank; not given: the rank."),
-        ),
-    ),
-    Command(
-        "dreambooth",
-        "Teach the model itself: the most faithful, and a whole checkpoint of its own.",
-        (
-            Flag("--subject", "method.subject", str, "object (animals and styles too) or face."),
-            Flag("--steps-per-image", "method.steps_per_image", int, "Steps for each picture instead; 100 is usual."),
-        ),
-    ),
-)
+app = typer.Typer(help=HELP, cls=TrainGroup, no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
-def methods() -> None:
-    """Teach a model something new."""
+def callback() -> None:
+    pass
 
 
-def command(told: Command) -> Callable[..., None]:
-    """The function that typer makes a command of: `images`, then every flag of the method."""
-    flags = {flag.setting.replace(".", "_"): flag for flag in (*SHARED, *told.flags)}
+def method_command(kind: str) -> Callable[..., None]:
+    """The command of a method: `images`, every flag of the recipe and of the method, --recipe, --set, --json."""
+    settings = [*settings_of(Recipe), *settings_of(METHODS[kind], "method.")]
+    flags = {setting.key.replace(".", "_"): setting for setting in settings if setting.flags}
 
-    def train(
-        images: str, recipe: Path | None, assignments: list[str] | None, as_json: bool, **given: str | float | None
-    ) -> None:
-        from tetrad import recipe as recipes
+    def train(images: str, recipe: Path | None, assignments: list[str] | None, as_json: bool, **given: Any) -> None:
+        check_recipe_command(recipe, kind)
+        arguments = {"method.kind": kind, "data.images": images}
+        values = collect_values(recipe, flags, given, assignments, arguments)
+        check_method(values, kind)
+        run_recipe(build_recipe(values), as_json)
 
-        values: dict[str, Any] = recipes.read(recipe) if recipe else {}
-        recipes.override(values, f"method.kind={told.kind!r}")
-        if images:
-            recipes.put(values, "data.images", images)
-        for name, value in given.items():
-            if value is not None:
-                recipes.put(values, flags[name].setting, flags[name].parse(value))
-        for assignment in assignments or []:
-            recipes.override(values, assignment)
-        run(recipes.built(values), as_json)
-
-    images = "Folder of pictures, or builtin:subject, builtin:person, builtin:style."
-    recipe = typer.Option("--recipe", help="TOML file with any settings; flags win over it.")
-    assignments = typer.Option("--set", help="Any setting: section.key=value, like save.every=100.")
-    as_json = typer.Option("--json", help="One JSON object a line, for programs.")
-    parameters = [
-        parameter("images", Annotated[str, typer.Argument(help=images)], ""),
-        *(
-            parameter(name, Annotated[flag.kind | None, typer.Option(flag.name, help=flag.help)], None)
-            for name, flag in flags.items()
-        ),
-        parameter("recipe", Annotated[Path | None, recipe], None),
-        parameter("assignments", Annotated[list[str] | None, assignments], None),
-        parameter("as_json", Annotated[bool, as_json], False),
-    ]
-    train.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    train.__annotations__ = {}
-    return train
+    return build_command(
+        train,
+        [
+            make_parameter("images", Annotated[str, typer.Argument(help=IMAGES_HELP)], ""),
+            *flag_parameters(settings),
+            make_parameter("recipe", RecipeFile, None),
+            make_parameter("assignments", Assignments, None),
+            make_parameter("as_json", AsJson, False),
+        ],
+    )
 
 
-def parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+def check_method(values: dict[str, Any], kind: str) -> None:
+    """E2001 where --set names another method than the command; a method that --set leaves out is the command's."""
+    method = values["method"]
+    if isinstance(method, dict) and method.setdefault("kind", kind) != kind:
+        template = _(
+            "--set cannot change the method: method.kind is {value}, but the command is 'tetrad train {method}'; use"
+            " the command of the method you want: tetrad train {methods}"
+        )
+        methods = " | ".join(METHODS)
+        raise TetradError("E2001", template, value=quote(method["kind"]), method=kind, methods=methods)
 
 
-for each in COMMANDS:
-    app.command(each.kind, help=f"{each.help} Every setting is in docs/settings.md.")(command(each))
-app.command("vae-decoder")(vae_decoder.vae_decoder)
+for each, method in METHODS.items():
+    app.command(each, help=method.advice.command_help)(method_command(each))
+app.command(VAE_DECODER, help=vae_decoder.HELP)(vae_decoder.vae_decoder)
 
 
-def run(recipe: Any, as_json: bool) -> Any:
-    """Run a recipe under the terminal's eyes; exits 75 where it was interrupted and what was learned is saved."""
-    from tetrad.run import train
+def run_recipe(recipe: Recipe, as_json: bool) -> Any:
+    """Run a recipe and show its events; exits with 75 where it was interrupted and the result so far is saved."""
+    check_images_exist(recipe.data.images)
+    check_model_exists(recipe.model)
+    check_trained_file_exists(recipe.continue_from)
+    announce_loading()
+    from tetrad.run.train import train
 
-    finished = terminal.watched(train(recipe, stop=StopRequest()), as_json)
-    if finished is None:
-        sys.exit(INTERRUPTED)
-    if not finished.complete:
-        sys.exit(INTERRUPTED_BUT_SAVED)
-    return finished
-
-
-class StopRequest:
-    """True once Ctrl-C or a kind kill came; a second Ctrl-C leaves at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        for signal_number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signal_number, self.ask)
-
-    def ask(self, signal_number: int, frame: object) -> None:
-        if self.asked:
-            sys.exit(INTERRUPTED)
-        self.asked = True
-        print("\nstopping after this step; what was learned will be saved (again to leave at once)", file=sys.stderr)
-
-    def __call__(self) -> bool:
-        return self.asked
+    return follow(train(recipe, stop=StopRequest()), as_json)

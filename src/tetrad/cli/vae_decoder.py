@@ -1,45 +1,42 @@
-"""`tetrad train vae-decoder`: a VAE's decoder learns to draw one kind of picture better."""
+"""`tetrad train vae-decoder`: train a VAE's decoder to restore one kind of image better."""
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tetrad.cli import terminal
+from tetrad.cli.flags import build_command, flag_parameters, make_parameter
+from tetrad.cli.recipe_command import VAE_DECODER, check_recipe_command
+from tetrad.cli.runs import AsJson, Assignments, RecipeFile, StopRequest, collect_values, follow
+from tetrad.cli.terminal import announce_loading
+from tetrad.given_paths import check_images_exist
+from tetrad.locales import _
+from tetrad.settings.field import settings_of
+from tetrad.settings.toml import build_settings
+from tetrad.settings.vae_decoder import DecoderRecipe
+
+SETTINGS = {setting.key.replace(".", "_"): setting for setting in settings_of(DecoderRecipe)}
+HELP = _("Train a VAE's decoder; latents stay unchanged.")
 
 
-def vae_decoder(
-    images: Annotated[
-        str, typer.Argument(help="Folder of pictures, or builtin:subject, builtin:person, builtin:style.")
+def train(images: str, recipe: Path | None, assignments: list[str] | None, as_json: bool, **given: Any) -> None:
+    check_recipe_command(recipe, VAE_DECODER)
+    values = collect_values(recipe, SETTINGS, given, assignments, {"images": images})
+    built = build_settings(DecoderRecipe, values)
+    check_images_exist(built.images)
+    announce_loading()
+    from tetrad.run.vae_decoder import train_decoder
+
+    follow(train_decoder(built, stop=StopRequest()), as_json)
+
+
+vae_decoder = build_command(
+    train,
+    [
+        make_parameter("images", Annotated[str, typer.Argument(help=SETTINGS["images"].help)], ""),
+        *flag_parameters(SETTINGS.values()),
+        make_parameter("recipe", RecipeFile, None),
+        make_parameter("assignments", Assignments, None),
+        make_parameter("as_json", AsJson, False),
     ],
-    model: Annotated[str, typer.Option(help="Checkpoint, diffusers folder, or builtin: whose latents.")] = "builtin",
-    vae: Annotated[str, typer.Option(help="Automatic, None (the checkpoint's own), a name, or a path.")] = "Automatic",
-    vae_dir: Annotated[Path | None, typer.Option(help="Folder of VAE files; not given: runs.")] = None,
-    models_dir: Annotated[Path | None, typer.Option(help="Folder of A1111, Forge or ComfyUI.")] = None,
-    out: Annotated[str, typer.Option(help="Folder in which the run's folder is made.")] = "runs",
-    name: Annotated[str, typer.Option(help="Name of the run and its file.")] = "",
-    steps: Annotated[int, typer.Option(help="Updates.")] = 1000,
-    batch_size: Annotated[int, typer.Option(help="Crops in a batch.")] = 4,
-    crop: Annotated[int, typer.Option(help="Side of the crops in pixels, a multiple of 8.")] = 256,
-    learning_rate: Annotated[float, typer.Option(help="Of the decoder.")] = 3e-5,
-    detail: Annotated[float, typer.Option(help="How much fine detail counts beside the squared error.")] = 0.1,
-    ema_decay: Annotated[float, typer.Option(help="Of the average that is saved; 0: the last weights.")] = 0.999,
-    seed: Annotated[int, typer.Option(help="All randomness comes from it.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, mps.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")] = False,
-) -> None:
-    """Teach a VAE's decoder; its encoder and so every latent stays as it is. Writes a VAE that other programs read."""
-    from tetrad import library
-    from tetrad.cli import train
-    from tetrad.decoder_run import DecoderRun, train_decoder
-    from tetrad.training.vae_decoder import DecoderTraining
-
-    settings = DecoderTraining(steps, batch_size, crop, learning_rate, detail, ema_decay, seed)
-    where = library.folders(models_dir, vae=vae_dir)
-    asked = DecoderRun(images, model, vae, where, out, name, device, settings)
-    finished = terminal.watched(train_decoder(asked, stop=train.StopRequest()), as_json)
-    if finished is None:
-        sys.exit(train.INTERRUPTED)
-    if not finished.complete:
-        sys.exit(train.INTERRUPTED_BUT_SAVED)
+)

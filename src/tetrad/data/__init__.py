@@ -1,1 +1,62 @@
-"""From a folder of images to batches of latents."""
+"""From a folder of images to batches of latents.
+
+- `discover`: find the image files of a folder or a dataset configuration
+- `captions`: read, clean and vary captions
+- `dataset`: decode the images and report the ones that cannot be used
+- `caption_effects`: find the caption settings that change a caption
+- `buckets`: the sizes that images are resized to, so that they can share a batch
+- `encoding`: encode each image with the VAE once; `parallel` decodes ahead in threads
+- `latent_cache`: keep latents and masks on disk, in a `cache_folder` that also knows what was seen in each image
+- `masks`: loss masks from transparency or mask files
+- `class_images`: the class images of prior preservation
+- `batches`: the batches of every step, as a function of the seed and the step number
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "batches": ["Batch", "Batches", "TrainingSample"],
+        "buckets": ["bucket_of"],
+        "caption_effects": [
+            "BatchRange",
+            "find_settings_that_change_captions",
+            "is_left_open",
+        ],
+        "captions.caption_files": ["BadCaption", "CAPTION_SUFFIXES", "read_caption", "read_caption_file"],
+        "captions.captions": ["contains_word", "split_tags", "find_placeholder"],
+        "captions.metadata_files": ["METADATA_FILE_NAMES", "read_metadata"],
+        "captions.templates": ["check_template_has_name", "find_line_without_name", "find_unknown_text"],
+        "class_images": ["ClassImages", "find_class_images", "parse_class_image_number"],
+        "dataset": [
+            "Photo",
+            "collect_photos",
+            "describe_caption_sources",
+            "exclude_class_images",
+            "group_copies",
+            "group_similar",
+            "has_own_text",
+            "inspect_photos",
+            "load_dataset",
+            "no_usable_image_error",
+            "report_guessed_encodings",
+        ],
+        "discover.image_files": [
+            "FileProblem",
+            "IMAGE_SUFFIXES",
+            "exclude_masks",
+            "get_mask_path",
+            "list_files",
+            "list_names",
+            "select_images",
+        ],
+        "discover.layouts": ["Listing"],
+        "discover.subsets": ["Subset"],
+        "discover.zip_archives": ["decode_member_name"],
+        "encoding": ["EncodingJob", "encode_photos"],
+        "cache_folder": ["CacheFolder", "get_cache_folder"],
+        "latent_cache": ["LatentCache"],
+        "parallel": ["map_ahead"],
+    },
+)

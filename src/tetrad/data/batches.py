@@ -1,4 +1,4 @@
-"""Which pictures are learned from together at each step, and in which words, as a function of the step's number."""
+"""The images and captions of each training step, as a function of the seed and the step number."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,44 +8,45 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from tetrad.data.cache import Distribution
-from tetrad.data.captions import Captions, Moment
-from tetrad.data.folder import Photo
-from tetrad.data.images import framing
+from tetrad.data.captions.captions import Captions, TrainingProgress
+from tetrad.data.dataset import Photo
+from tetrad.data.latent_cache import LatentDistribution
 from tetrad.diffusion.randomness import generator
+from tetrad.images.load import compute_micro_conditioning
 
-Framing = tuple[int, int, int, int, int, int]
+# SDXL's micro-conditioning: original height, width, crop top, left, target height, width.
+_SizeConditioning = tuple[int, int, int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One picture in its views (upright, or upright and mirrored), all of one shape, with what it may be called."""
+class TrainingSample:
+    """The latents of one image (upright, or upright and mirrored) and its captions."""
 
-    distributions: tuple[Distribution, ...]
+    distributions: tuple[LatentDistribution, ...]
     captions: Captions
     weight: float = 1.0
-    prior: bool = False  # it shows what the model knew before, not what it shall learn
-    framing: Framing | None = None  # original height, width, crop top, left, target height, width: what SDXL reads
-    repeats: int = 1  # how often an epoch shows it
-    masks: tuple[Tensor, ...] = ()  # (1, h, w) of each view: how much each place counts
+    is_class_image: bool = False  # for prior preservation
+    micro_conditioning: _SizeConditioning | None = None
+    repeats: int = 1  # uses per epoch
+    masks: tuple[Tensor, ...] = ()  # (1, h, w) of each view: the loss weight of each position
 
     @classmethod
-    def of(
+    def from_photo(
         cls,
         photo: Photo,
-        distributions: tuple[Distribution, ...],
+        distributions: tuple[LatentDistribution, ...],
         size: tuple[int, int],
-        prior_weight: float = 1.0,
+        prior_loss_weight: float = 1.0,
         masks: tuple[Tensor, ...] = (),
     ) -> Self:
-        """A photo that was encoded at `size` (width, height); its subset says how it counts."""
+        """A photo encoded at `size` (width, height), with weight and repeats of its subset."""
         subset = photo.subset
         return cls(
             distributions,
             photo.captions,
-            weight=prior_weight if subset.prior else 1.0,
-            prior=subset.prior,
-            framing=framing((photo.width, photo.height), size),
+            weight=prior_loss_weight if subset.is_class_images else 1.0,
+            is_class_image=subset.is_class_images,
+            micro_conditioning=compute_micro_conditioning((photo.width, photo.height), size),
             repeats=subset.repeats,
             masks=masks,
         )
@@ -58,163 +59,193 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a model learns from at once: subjects, and priors after them."""
+    """The samples of one forward pass: subject images, then class images."""
 
     latents: Tensor  # (B, C, h, w)
     captions: tuple[str, ...]
     weight: Tensor  # (B,)
-    framing: Tensor | None = None  # (B, 6)
+    micro_conditioning: Tensor | None = None  # (B, 6)
     mask: Tensor | None = None  # (B, 1, h, w)
-    priors: int = 0  # how many of them are prior pictures
+    class_image_count: int = 0  # at the end of the batch
 
     @property
-    def subjects(self) -> int:
-        """How many samples an update's summed loss is divided by.
+    def subject_count(self) -> int:
+        """The number of samples that the summed loss of an update is divided by.
 
-        Priors are not counted: with as many of them, their weight w makes the sum over this number
-        mean(subjects) + w · mean(priors).
+        Class images are not counted. There are as many as subject images, so that with their weight w the loss is
+        mean(subjects) + w · mean(class images).
         """
-        return len(self.captions) - self.priors
+        return len(self.captions) - self.class_image_count
 
-    def to(self, place: torch.device) -> "Batch":
-        """On a device, without waiting for it."""
+    def take(self, part: slice) -> "Batch":
+        """Some of the samples."""
+        begin, end, _step = part.indices(len(self.captions))
+        return Batch(
+            latents=self.latents[part],
+            captions=self.captions[part],
+            weight=self.weight[part],
+            micro_conditioning=None if self.micro_conditioning is None else self.micro_conditioning[part],
+            mask=None if self.mask is None else self.mask[part],
+            class_image_count=max(0, end - max(begin, self.subject_count)),
+        )
 
-        def there(tensor: Tensor) -> Tensor:
-            return tensor.to(place, non_blocking=True)
+    def to(self, device: torch.device) -> "Batch":
+        """Copy the tensors to a device without waiting."""
 
-        framing = None if self.framing is None else there(self.framing)
-        mask = None if self.mask is None else there(self.mask)
-        return replace(self, latents=there(self.latents), weight=there(self.weight), framing=framing, mask=mask)
+        def to_device(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        micro_conditioning = None if self.micro_conditioning is None else to_device(self.micro_conditioning)
+        mask = None if self.mask is None else to_device(self.mask)
+        return replace(
+            self,
+            latents=to_device(self.latents),
+            weight=to_device(self.weight),
+            micro_conditioning=micro_conditioning,
+            mask=mask,
+        )
 
 
 class Batches:
-    """Endless batches, each a pure function of (seed, number), so that a resumed run sees what an unbroken one does.
+    """Endless batches, each a pure function of (seed, batch number), so that a resumed run continues exactly.
 
-    An epoch shows every subject once for each of its repeats. A batch holds one shape only, so not all can be full; the
-    pictures of a shape are spread evenly over as few as hold them, since a step is the mean of its batch and pictures
-    in a small one count for more. Where there are priors each batch has as many of them beside it, taken in turn.
-    `total` is how many batches the run has, for captions that change on the way.
+    An epoch uses every subject image once per repeat. All images of a batch have the same shape, so some batches are
+    not full; the images of a shape are spread evenly over as few batches as possible, because the loss is the mean over
+    the batch and images in small batches have more weight. With class images, each batch has as many of them as
+    subject images, taken in turn. `total_batches` is the length of the run, for captions that depend on the progress.
     """
 
-    def __init__(self, samples: Sequence[Sample], batch_size: int, seed: int, total: int = 0) -> None:
+    def __init__(self, samples: Sequence[TrainingSample], batch_size: int, seed: int, total_batches: int = 0) -> None:
         self.samples = samples
         self.batch_size = batch_size
         self.seed = seed
-        self.total = total
-        self._subjects = buckets(samples, prior=False)
-        self._priors = buckets(samples, prior=True)
-        assert self._subjects and batch_size >= 1, (len(samples), batch_size)
-        self._orders: dict[str, tuple[int, list[list[int]]]] = {}
+        self.total_batches = total_batches
+        self._subject_buckets = _group_into_buckets(samples, class_images=False)
+        self._class_image_buckets = _group_into_buckets(samples, class_images=True)
+        assert self._subject_buckets and batch_size >= 1, (len(samples), batch_size)
+        self._shuffled_epochs: dict[str, tuple[int, list[list[int]]]] = {}
 
     def __len__(self) -> int:
-        """How many batches an epoch has."""
-        return self._cuts(self._subjects)
+        """The number of batches per epoch."""
+        return self._count_batches(self._subject_buckets)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.starting(0)
+        return self.iterate_from(0)
 
-    def starting(self, number: int) -> Iterator[Batch]:
-        """Batch `number` of the subjects and all after it, without end."""
+    def iterate_from(self, batch_number: int) -> Iterator[Batch]:
+        """The batches of subject images from `batch_number` on, endlessly."""
         while True:
-            yield self.batch(number)
-            number += 1
+            yield self.get_batch(batch_number)
+            batch_number += 1
 
-    def update(self, number: int, accumulation: int = 1) -> list[Batch]:
-        """What update `number`, 0 being the first, learns from: `accumulation` batches, each with its priors.
+    def get_update_batches(self, update_number: int, accumulation: int = 1) -> list[Batch]:
+        """The batches of an update (from 0): `accumulation` batches of subject images with their class images.
 
-        Priors share their subjects' batch where they have its shape, and else come in one of their own.
+        Class images are in the same batch if they have its shape, and otherwise in a batch of their own.
         """
-        first = number * accumulation
-        return [batch for micro in range(first, first + accumulation) for batch in self._with_priors(micro)]
+        first = update_number * accumulation
+        return [batch for micro in range(first, first + accumulation) for batch in self._add_class_images(micro)]
 
-    def samples_before(self, number: int, accumulation: int = 1) -> int:
-        """How many samples, priors too, the updates before `number` hold."""
-        epochs, batches = divmod(number * accumulation, len(self))
-        begun = sum(len(self.plan(epochs * len(self) + place)) for place in range(batches))
-        shown = epochs * sum(map(len, self._subjects)) + begun
-        return 2 * shown if self._priors else shown
+    def count_samples_before(self, update_number: int, accumulation: int = 1) -> int:
+        """The number of samples, class images included, in all updates before this one."""
+        epochs, batches = divmod(update_number * accumulation, len(self))
+        in_current_epoch = sum(len(self.get_subject_indices(epochs * len(self) + index)) for index in range(batches))
+        subject_count = epochs * sum(map(len, self._subject_buckets)) + in_current_epoch
+        return 2 * subject_count if self._class_image_buckets else subject_count
 
-    def batch(self, number: int) -> Batch:
-        """Batch `number` of the subjects alone, 0 being the first of all epochs."""
-        return self._drawn(self.plan(number), number, "")
+    def get_batch(self, batch_number: int) -> Batch:
+        """A batch of subject images only; 0 is the first batch of the first epoch."""
+        return self._sample_batch(self.get_subject_indices(batch_number), batch_number, "")
 
-    def plan(self, number: int) -> list[int]:
-        """Which subjects batch `number` holds, by their indices."""
-        return self._cut("order", number, self._subjects)
+    def get_subject_indices(self, batch_number: int) -> list[int]:
+        """The indices of the subject images in a batch."""
+        return self._get_indices("order", batch_number, self._subject_buckets)
 
-    def prior_plan(self, number: int) -> list[int]:
-        """Which priors stand beside batch `number`: as many as it has subjects, all of one shape."""
-        if not self._priors:
+    def get_class_image_indices(self, batch_number: int) -> list[int]:
+        """The indices of the class images of a batch: as many as it has subject images, all of one shape."""
+        if not self._class_image_buckets:
             return []
-        return self._cut("prior order", number, self._priors)[: len(self.plan(number))]
+        # "prior " is part of the seed here and below: another word would change every run with class images.
+        return self._get_indices("prior order", batch_number, self._class_image_buckets)[
+            : len(self.get_subject_indices(batch_number))
+        ]
 
-    def _with_priors(self, number: int) -> list[Batch]:
-        plan, priors = self.plan(number), self.prior_plan(number)
-        if priors and self.samples[priors[0]].shape == self.samples[plan[0]].shape:
-            return [self._drawn(plan + priors, number, "")]
-        return [self._drawn(plan, number, ""), *([self._drawn(priors, number, "prior ")] if priors else [])]
+    def _add_class_images(self, batch_number: int) -> list[Batch]:
+        subjects, class_images = self.get_subject_indices(batch_number), self.get_class_image_indices(batch_number)
+        if class_images and self.samples[class_images[0]].shape == self.samples[subjects[0]].shape:
+            return [self._sample_batch(subjects + class_images, batch_number, "")]
+        return [
+            self._sample_batch(subjects, batch_number, ""),
+            *([self._sample_batch(class_images, batch_number, "prior ")] if class_images else []),
+        ]
 
-    def _drawn(self, plan: list[int], number: int, purpose: str) -> Batch:
-        """The samples of a plan: each latent drawn anew from its distribution, each caption worded anew."""
-        chosen = [self.samples[index] for index in plan]
-        rng = generator(self.seed, number, f"{purpose}latents")
-        flips = torch.rand(len(chosen), generator=generator(self.seed, number, f"{purpose}flip")).tolist()
-        views = [int(flip * len(sample.distributions)) for flip, sample in zip(flips, chosen, strict=True)]
-        words = [generator(self.seed, number, f"{purpose}caption {place}") for place in range(len(chosen))]
-        moment = Moment(number // len(self) + 1, number, self.total)
+    def _sample_batch(self, indices: list[int], batch_number: int, purpose: str) -> Batch:
+        """The batch of these samples, with newly sampled latents, flips and captions."""
+        samples = [self.samples[index] for index in indices]
+        rng = generator(self.seed, batch_number, f"{purpose}latents")
+        flips = torch.rand(len(samples), generator=generator(self.seed, batch_number, f"{purpose}flip")).tolist()
+        views = [int(flip * len(sample.distributions)) for flip, sample in zip(flips, samples, strict=True)]
+        caption_rngs = [
+            generator(self.seed, batch_number, f"{purpose}caption {index}") for index in range(len(samples))
+        ]
+        progress = TrainingProgress(batch_number // len(self) + 1, batch_number, self.total_batches)
         return Batch(
-            latents=torch.stack([s.distributions[view].draw(rng) for s, view in zip(chosen, views, strict=True)]),
-            captions=tuple(sample.captions.draw(words, moment) for sample, words in zip(chosen, words, strict=True)),
-            weight=torch.tensor([sample.weight for sample in chosen]),
-            framing=framings(chosen),
-            mask=masks(chosen, views),
-            priors=sum(sample.prior for sample in chosen),
+            latents=torch.stack([s.distributions[view].sample(rng) for s, view in zip(samples, views, strict=True)]),
+            captions=tuple(
+                sample.captions.sample(caption_rng, progress)
+                for sample, caption_rng in zip(samples, caption_rngs, strict=True)
+            ),
+            weight=torch.tensor([sample.weight for sample in samples]),
+            micro_conditioning=_stack_micro_conditioning(samples),
+            mask=_stack_masks(samples, views),
+            class_image_count=sum(sample.is_class_image for sample in samples),
         )
 
-    def _cut(self, purpose: str, number: int, pools: list[list[int]]) -> list[int]:
-        """Cut `number` of the endless shuffled epochs of pools."""
-        epoch, place = divmod(number, self._cuts(pools))
-        if self._orders.get(purpose, (-1,))[0] != epoch:
-            self._orders[purpose] = (epoch, self._order(purpose, epoch, pools))
-        return list(self._orders[purpose][1][place])
+    def _get_indices(self, purpose: str, batch_number: int, buckets: list[list[int]]) -> list[int]:
+        """The indices of a batch in the endless sequence of shuffled epochs."""
+        epoch, index = divmod(batch_number, self._count_batches(buckets))
+        if self._shuffled_epochs.get(purpose, (-1,))[0] != epoch:
+            self._shuffled_epochs[purpose] = (epoch, self._shuffle_epoch(purpose, epoch, buckets))
+        return list(self._shuffled_epochs[purpose][1][index])
 
-    def _cuts(self, pools: list[list[int]]) -> int:
-        return sum(-(-len(pool) // self.batch_size) for pool in pools)
+    def _count_batches(self, buckets: list[list[int]]) -> int:
+        return sum(-(-len(bucket) // self.batch_size) for bucket in buckets)
 
-    def _order(self, purpose: str, epoch: int, pools: list[list[int]]) -> list[list[int]]:
-        """An epoch: each pool shuffled and cut into batches, then the batches shuffled.
+    def _shuffle_epoch(self, purpose: str, epoch: int, buckets: list[list[int]]) -> list[list[int]]:
+        """One epoch: shuffle each bucket, cut it into batches, shuffle the batches.
 
-        Each batch of priors is full, so that there are enough for any of subjects: the pool's beginning is taken twice.
+        Batches of class images are always full, so that there are enough for any subject batch: the first images of the
+        shuffled bucket are used again.
         """
         rng = generator(self.seed, epoch, purpose)
-        cut: list[list[int]] = []
-        for pool in pools:
-            shuffled = [pool[i] for i in torch.randperm(len(pool), generator=rng).tolist()]
+        batches: list[list[int]] = []
+        for bucket in buckets:
+            shuffled = [bucket[i] for i in torch.randperm(len(bucket), generator=rng).tolist()]
             parts = -(-len(shuffled) // self.batch_size)
-            if pools is self._priors:
+            if buckets is self._class_image_buckets:
                 shuffled = list(islice(cycle(shuffled), parts * self.batch_size))
             bounds = [len(shuffled) * part // parts for part in range(parts + 1)]
-            cut += [shuffled[begin:end] for begin, end in pairwise(bounds)]
-        return [cut[i] for i in torch.randperm(len(cut), generator=rng).tolist()]
+            batches += [shuffled[begin:end] for begin, end in pairwise(bounds)]
+        return [batches[i] for i in torch.randperm(len(batches), generator=rng).tolist()]
 
 
-def buckets(samples: Sequence[Sample], prior: bool = False) -> list[list[int]]:
-    """The indices of the subjects, or the priors, of each latent shape; a repeated one stands there repeatedly."""
-    found: dict[torch.Size, list[int]] = {}
+def _group_into_buckets(samples: Sequence[TrainingSample], class_images: bool = False) -> list[list[int]]:
+    """The indices of the subject or class images of each latent shape; an image with repeats appears repeatedly."""
+    groups: dict[torch.Size, list[int]] = {}
     for index, sample in enumerate(samples):
-        if sample.prior == prior:
-            found.setdefault(sample.shape, []).extend([index] * sample.repeats)
-    return list(found.values())
+        if sample.is_class_image == class_images:
+            groups.setdefault(sample.shape, []).extend([index] * sample.repeats)
+    return list(groups.values())
 
 
-def framings(samples: Sequence[Sample]) -> Tensor | None:
-    """Their framings, (B, 6), where every one has its own."""
-    known = [sample.framing for sample in samples if sample.framing is not None]
-    return torch.tensor(known, dtype=torch.float32) if len(known) == len(samples) else None
+def _stack_micro_conditioning(samples: Sequence[TrainingSample]) -> Tensor | None:
+    """The micro-conditioning of all samples, (B, 6); None if a sample has none."""
+    rows = [sample.micro_conditioning for sample in samples if sample.micro_conditioning is not None]
+    return torch.tensor(rows, dtype=torch.float32) if len(rows) == len(samples) else None
 
 
-def masks(samples: Sequence[Sample], views: Sequence[int]) -> Tensor | None:
-    """The masks of the views shown, (B, 1, h, w), ones for who has none; None where nobody has one."""
+def _stack_masks(samples: Sequence[TrainingSample], views: Sequence[int]) -> Tensor | None:
+    """The masks of the views in use, (B, 1, h, w), all ones for samples without a mask; None if no sample has one."""
     if not any(sample.masks for sample in samples):
         return None
     return torch.stack(

@@ -1,36 +1,43 @@
-"""The few sizes that pictures of any shape are brought to, so that they can share a batch."""
+"""Aspect ratio buckets: the sizes that images are resized to, so that they can share a batch."""
 
 from math import ceil, log
 
+from tetrad.data.dataset import Photo
 
-def sizes(resolution: int, step: int | None = None) -> list[tuple[int, int]]:
-    """Sizes (width, height) of about resolution² pixels and never more, in multiples of `step`, wide and tall.
 
-    Sides go from half the resolution to twice it, so shapes from 1:4 to 4:1. The square is always one of them.
+def bucket_of(photo: Photo, resolution: int) -> tuple[int, int]:
+    """The size (width, height) at which a photo is used for training; its subset may have a resolution of its own."""
+    return select_bucket(photo.width, photo.height, make_bucket_sizes(photo.subset.resolution or resolution))
+
+
+def make_bucket_sizes(resolution: int, side_multiple: int | None = None) -> list[tuple[int, int]]:
+    """Sizes (width, height) of at most resolution² pixels, with sides that are multiples of `side_multiple`.
+
+    Sides are from half to twice the resolution, so aspect ratios from 1:4 to 4:1. The square is always included.
     """
-    step = step or default_step(resolution)
-    assert resolution >= step, (resolution, step)
-    largest = 2 * resolution // step * step
-    square = resolution // step * step
-    found = {(square, square)}
-    for width in range(ceil(resolution / 2 / step) * step, largest + 1, step):
-        height = min(resolution**2 // width // step * step, largest)
+    side_multiple = side_multiple or _get_default_side_multiple(resolution)
+    assert resolution >= side_multiple, (resolution, side_multiple)
+    max_side = 2 * resolution // side_multiple * side_multiple
+    square_side = resolution // side_multiple * side_multiple
+    bucket_sizes = {(square_side, square_side)}
+    for width in range(ceil(resolution / 2 / side_multiple) * side_multiple, max_side + 1, side_multiple):
+        height = min(resolution**2 // width // side_multiple * side_multiple, max_side)
         if height >= resolution / 2:
-            found |= {(width, height), (height, width)}
-    return sorted(found)
+            bucket_sizes |= {(width, height), (height, width)}
+    return sorted(bucket_sizes)
 
 
-def nearest(width: int, height: int, sizes: list[tuple[int, int]]) -> tuple[int, int]:
-    """The size whose shape loses least of a picture, by the logarithm of width / height; of equals, the larger."""
+def select_bucket(width: int, height: int, sizes: list[tuple[int, int]]) -> tuple[int, int]:
+    """The size closest in aspect ratio, by the logarithm of width / height; of equally close ones, the larger."""
 
-    def loss(size: tuple[int, int]) -> tuple[float, int]:
-        # Rounded, since 2:1 must be the same number at 256 as at 512.
+    def aspect_distance(size: tuple[int, int]) -> tuple[float, int]:
+        # Rounded, so that 2:1 at 256 equals 2:1 at 512.
         distance = abs((log(size[0]) - log(size[1])) - (log(width) - log(height)))
         return round(distance, 9), -size[0] * size[1]
 
-    return min(sizes, key=loss)
+    return min(sizes, key=aspect_distance)
 
 
-def default_step(resolution: int) -> int:
-    """64, as Stable Diffusion's network halves an 8 times smaller latent three times; 8 where that is too coarse."""
+def _get_default_side_multiple(resolution: int) -> int:
+    """64, as the VAE divides sides by 8 and the U-Net halves them three times; 8 where 64 is too coarse."""
     return 64 if resolution >= 256 else 8

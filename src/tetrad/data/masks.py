@@ -1,66 +1,78 @@
-"""How much each place of a picture counts in the loss: its transparency, or the mask that lies beside it."""
+"""Loss masks: the weight of each latent position, from a mask file next to the image or from its transparency."""
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from tetrad.data.cache import CODE_VERSION, Cache
-from tetrad.data.folder import Photo
-from tetrad.data.images import BadImage, fit, to_grey, upright
-from tetrad.data.listing import mask_of
+from tetrad.data.dataset import Photo
+from tetrad.data.discover.image_files import get_mask_path
+from tetrad.data.latent_cache import CACHE_VERSION, LatentCache
 from tetrad.errors import TetradError
-from tetrad.formats.files import file_hash
+from tetrad.formats.weight_files import compute_file_hash
+from tetrad.images.load import BadImage, decode_upright, fit_to_size
+from tetrad.images.tensors import grey_to_tensor
+from tetrad.locales import _
 
 
-def masks(
-    photo: Photo, size: tuple[int, int], latents: tuple[int, int], cache: Cache, flip: bool = False
+def load_masks(
+    photo: Photo,
+    size: tuple[int, int],
+    latent_size: tuple[int, int],
+    cache: LatentCache,
+    flip: bool,
+    decode: Callable[[], Image.Image],
 ) -> tuple[Tensor, ...]:
-    """How much a photo counts at each place of its latents (h, w), 0…1, (1, h, w): upright and, with `flip`, mirrored.
+    """The loss mask of a photo at latent size, (1, h, w) in 0…1: upright and, with `flip`, mirrored.
 
-    Nothing where it is everywhere the same, so that neither a picture without transparency nor one that is all
-    transparent has a mask. `size` (width, height) is what the photo was fitted to. Each is made once and kept in the
-    cache. Raises E4162 for a bad mask file.
+    () if the mask has the same value everywhere: images that are opaque or transparent everywhere have no mask.
+    `size` (width, height) is the photo's bucket size, `latent_size` is (h, w); `decode` gives its upright image. Masks
+    are cached. Raises E4162 for a bad mask file.
     """
-    parts = [CODE_VERSION, photo.digest, digest(mask_of(photo.path)), size, latents]
+    parts = [CACHE_VERSION, photo.file_hash, _hash_if_present(get_mask_path(photo.path)), size, latent_size]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    found = cache.tensors("masks", key)
-    if found is None:
-        found = {"mask": fitted(photo, size, latents)}
-        cache.keep("masks", key, found)
-    upright = found["mask"]
-    return (upright, upright.flip(-1))[: 1 + flip] if upright.numel() else ()
+    tensors = cache.get_tensors("masks", key)
+    if tensors is None:
+        tensors = {"mask": _make_latent_mask(photo, size, latent_size, decode)}
+        cache.put_tensors("masks", key, tensors)
+    latent_mask = tensors["mask"]
+    return (latent_mask, latent_mask.flip(-1))[: 1 + flip] if latent_mask.numel() else ()
 
 
-def digest(path: Path) -> str:
-    """sha256 of a file, "" where there is none to read."""
+def _hash_if_present(path: Path) -> str:
+    """sha256 of a file; "" if it cannot be read."""
     try:
-        return file_hash(path)
+        return compute_file_hash(path)
     except OSError:
         return ""
 
 
-def fitted(photo: Photo, size: tuple[int, int], latents: tuple[int, int]) -> Tensor:
-    """A photo's mask at the size of its latents, (1, h, w); of no size where it says nothing."""
-    whole = mask(photo)
-    if whole is not None:
-        seen = fit(whole, size).resize(latents[::-1], Image.Resampling.BOX)
-        lowest, highest = seen.getextrema()
+def _make_latent_mask(
+    photo: Photo, size: tuple[int, int], latent_size: tuple[int, int], decode: Callable[[], Image.Image]
+) -> Tensor:
+    """The mask at latent size, (1, h, w); (1, 0, 0) if there is no mask or it is the same everywhere."""
+    full_mask = _read_mask(photo, decode)
+    if full_mask is not None:
+        small_mask = fit_to_size(full_mask, size).resize(latent_size[::-1], Image.Resampling.BOX)
+        lowest, highest = small_mask.getextrema()
         if lowest != highest:
-            return to_grey(seen)
+            return grey_to_tensor(small_mask)
     return torch.zeros(1, 0, 0)
 
 
-def mask(photo: Photo) -> Image.Image | None:
-    """OneTrainer's mask beside a photo (white counts), or else how opaque it is, in grey and the photo's size."""
-    beside = mask_of(photo.path)
-    if beside.is_file():
+def _read_mask(photo: Photo, decode: Callable[[], Image.Image]) -> Image.Image | None:
+    """OneTrainer's mask file of a photo (white counts), or else its alpha channel, in grey and at the photo's size."""
+    mask_path = get_mask_path(photo.path)
+    if mask_path.is_file():
         try:
-            return upright(beside).convert("L").resize((photo.width, photo.height))
-        except BadImage as bad:
-            raise TetradError("E4162", f"the mask {beside} cannot be used: {bad.reason}") from bad
-    image = upright(photo.path)
+            return decode_upright(mask_path).convert("L").resize((photo.width, photo.height))
+        except BadImage as error:
+            raise TetradError(
+                "E4162", _("the mask {path} cannot be used: {reason}"), path=mask_path, reason=error.reason
+            ) from error
+    image = decode()
     return image.convert("RGBA").getchannel("A") if image.has_transparency_data else None

@@ -1,4 +1,4 @@
-"""What training minimises.  Slots, each filled by one small function; the step never branches."""
+"""The training objective: noise, input noise, weight and error are small functions, so the step has no branches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,16 +8,17 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from tetrad.diffusion.noise import Noise, snr
+from tetrad.settings.loss import Loss
 
 
 def gaussian(z: Tensor, rng: Generator) -> Tensor:
-    """ε ~ N(0, 1), shaped as z and on its device; drawn on the CPU, so that a seed is the same on every device."""
+    """ε ~ N(0, 1), shaped as z and on its device; drawn on the CPU, so that a seed gives the same on every device."""
     return torch.randn(z.shape, generator=rng).to(z.device, non_blocking=True)
 
 
 @dataclass(frozen=True)
 class Offset:
-    """ε plus one number for each channel, so that overall brightness is learned too.  [Guttenberg 2023]"""
+    """Noise offset: ε plus a random constant for each channel, so that brightness is trained too.  [Guttenberg 2023]"""
 
     amount: float = 0.05
 
@@ -27,9 +28,9 @@ class Offset:
 
 @dataclass(frozen=True)
 class Pyramid:
-    """ε with coarser and coarser noise laid over it, each weaker by `discount`, at unit spread.  [Whitaker 2023]
+    """Pyramid noise: ε plus layers of coarser noise, each weaker by `discount`, at unit variance.  [Whitaker 2023]
 
-    Like an offset, but for shapes of every size: the k-th layer is 2 to 4 times coarser than the one before.
+    Like a noise offset, but at every scale: each layer is 2 to 4 times coarser than the one before.
     """
 
     layers: int = 6
@@ -48,14 +49,14 @@ class Pyramid:
         return (eps / eps.std()).to(z.device, non_blocking=True)
 
 
-def as_drawn(eps: Tensor, rng: Generator) -> Tensor:
-    """The noise that is asked for is the noise that is seen."""
+def _unperturbed(eps: Tensor, rng: Generator) -> Tensor:
+    """The input noise is the target noise."""
     return eps
 
 
 @dataclass(frozen=True)
-class Perturbed:
-    """More noise in what is seen than is asked for, so that the network forgives its own errors.  [Ning et al. 2023]"""
+class InputPerturbation:
+    """More noise in the input than in the target, so that the network tolerates its own errors.  [Ning et al. 2023]"""
 
     amount: float = 0.1
 
@@ -63,17 +64,17 @@ class Perturbed:
         return eps + self.amount * gaussian(eps, rng)
 
 
-LEAST = 1e-4  # stands for a signal-to-noise ratio of 0, at the end of a zero-terminal schedule: the limits are finite
+_SNR_FLOOR = 1e-4  # replaces an SNR of 0, at the end of a zero-terminal schedule, so that weights stay finite
 
 
 def uniform(noise: Noise, t: Tensor) -> Tensor:
-    """Every time counts the same, shape (B,)."""
+    """Weight 1 at every time, shape (B,)."""
     return torch.ones(len(t), device=t.device)
 
 
 @dataclass(frozen=True)
 class MinSnr:
-    """min(SNR, γ) of the clean latent's error, whatever the network predicts.  [Hang et al. 2023]
+    """Min-SNR weighting: min(SNR, γ) for the clean latent's error, with any prediction type.  [Hang et al. 2023]
 
     For ε that is min(SNR, γ) / SNR, for v min(SNR, γ) / (SNR + 1).
     """
@@ -81,32 +82,32 @@ class MinSnr:
     gamma: float = 5.0
 
     def __call__(self, noise: Noise, t: Tensor) -> Tensor:
-        return snr(noise, t).clamp(LEAST, self.gamma) / noise.error_scale(t).clamp(min=LEAST)
+        return snr(noise, t).clamp(_SNR_FLOOR, self.gamma) / noise.error_scale(t).clamp(min=_SNR_FLOOR)
 
 
-def debiased(noise: Noise, t: Tensor) -> Tensor:
-    """√SNR of the clean latent's error, SNR counted up to 1000.  [Yu et al. 2024]
+def debiased_weight(noise: Noise, t: Tensor) -> Tensor:
+    """Debiased estimation: √SNR for the clean latent's error, SNR at most 1000.  [Yu et al. 2024]
 
-    For ε that is 1 / √SNR, for v √SNR / (SNR + 1); kohya's trainer leaves √SNR out of the latter.
+    For ε that is 1 / √SNR, for v √SNR / (SNR + 1), where kohya's scripts have 1 / (SNR + 1).
     """
-    return snr(noise, t).clamp(LEAST, 1000).sqrt() / noise.error_scale(t).clamp(LEAST, 1000)
+    return snr(noise, t).clamp(_SNR_FLOOR, 1000).sqrt() / noise.error_scale(t).clamp(_SNR_FLOOR, 1000)
 
 
-def squared(output: Tensor, target: Tensor) -> Tensor:
+def squared_error(output: Tensor, target: Tensor) -> Tensor:
     """(output - target)², element by element, in float32."""
     return F.mse_loss(output.float(), target.float(), reduction="none")
 
 
-def absolute(output: Tensor, target: Tensor) -> Tensor:
-    """|output - target|, element by element, in float32: a few wild places count less."""
+def absolute_error(output: Tensor, target: Tensor) -> Tensor:
+    """|output - target|, element by element, in float32; outliers count less than with the squared error."""
     return F.l1_loss(output.float(), target.float(), reduction="none")
 
 
 @dataclass(frozen=True)
 class Huber:
-    """Squared where the error d is small beside c, absolute where it is large: 2c (√(d² + c²) - c).
+    """Pseudo-Huber loss 2c (√(d² + c²) - c): squared for errors d well below c, absolute well above.
 
-    `smooth` leaves the leading c out, so that far out it is twice the absolute error whatever c.  [Charbonnier 1994]
+    `smooth` omits the leading c, so that large errors count twice their absolute value for any c.  [Charbonnier 1994]
     """
 
     c: float = 0.1
@@ -114,15 +115,33 @@ class Huber:
 
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
         d2 = (output.float() - target.float()).square()
-        # d² / (√(d² + c²) + c) is √(d² + c²) - c without losing the digits of a small d.
+        # d² / (√(d² + c²) + c) is √(d² + c²) - c without cancellation for a small d.
         return (2 if self.smooth else 2 * self.c) * d2 / ((d2 + self.c**2).sqrt() + self.c)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The noise that is drawn, how it is seen, how much each time counts, and what an error costs."""
+    """The four exchangeable functions of the training step."""
 
     noise: Callable[[Tensor, Generator], Tensor] = gaussian
-    seen: Callable[[Tensor, Generator], Tensor] = as_drawn
+    input_noise: Callable[[Tensor, Generator], Tensor] = _unperturbed
     weight: Callable[[Noise, Tensor], Tensor] = uniform
-    error: Callable[[Tensor, Tensor], Tensor] = squared
+    error: Callable[[Tensor, Tensor], Tensor] = squared_error
+
+
+def build_objective(loss: Loss) -> Objective:
+    """The objective for the loss settings."""
+    error: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "l2": squared_error,
+        "l1": absolute_error,
+        "huber": Huber(loss.huber_c),
+        "smooth_l1": Huber(loss.huber_c, smooth=True),
+    }
+    noise = Pyramid(loss.pyramid_layers, loss.pyramid_discount) if loss.pyramid_layers else gaussian
+    weight = debiased_weight if loss.debiased else uniform
+    return Objective(
+        noise=Offset(loss.noise_offset) if loss.noise_offset else noise,
+        input_noise=InputPerturbation(loss.input_perturbation) if loss.input_perturbation else _unperturbed,
+        weight=MinSnr(loss.min_snr_gamma) if loss.min_snr_gamma else weight,
+        error=error[loss.type],
+    )

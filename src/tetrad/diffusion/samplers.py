@@ -1,6 +1,5 @@
-"""From noise to a latent: the sampler names people know, on diffusers' schedulers."""
+"""Samplers under A1111's names, on diffusers' schedulers."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from diffusers import (
     DPMSolverSinglestepScheduler,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     HeunDiscreteScheduler,
     KDPM2AncestralDiscreteScheduler,
     KDPM2DiscreteScheduler,
@@ -23,104 +23,152 @@ from diffusers import (
 from diffusers.schedulers import AysSchedules
 from torch import Generator, Tensor
 
-from tetrad.diffusion.noise import DDPM
+from tetrad.diffusion.flow import RectifiedFlow
+from tetrad.diffusion.noise import DDPM, MIN_ALPHA_CUMPROD, Noise
 from tetrad.errors import TetradError
+from tetrad.locales import _
+from tetrad.settings.samplers import SAMPLERS, resolve_sampler_name
 
 Predict = Callable[[Tensor, Tensor, int], Tensor]  # noisy latents (B, C, h, w), times (B,), the step from 1
 
-SDE: dict[str, object] = {"algorithm_type": "sde-dpmsolver++"}
+
+class _DPMSolver2SAncestral(KDPM2AncestralDiscreteScheduler):  # type: ignore[misc]
+    """DPM++ 2S a, which diffusers does not have: `DPM2 a` with another second half of the step.
+
+    From x at σ to σ_down, with the clean latents D₂ predicted at the middle: σ_down/σ · x + (1 - σ_down/σ) · D₂.
+    [Lu et al. 2022, DPM-Solver++, algorithm 1; k-diffusion's `sample_dpmpp_2s_ancestral`]
+    """
+
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, generator: Any = None) -> Any:
+        if self.state_in_first_order:
+            return super().step(model_output, timestep, sample, generator=generator)
+        index, start = self.step_index - 1, self.sample
+        sigma, middle, down = self.sigmas[index], self.sigmas_interpol[index], self.sigmas_down[index]
+        output = super().step(model_output, timestep, sample, generator=generator)
+        denoised = output.pred_original_sample
+        dpm2_derivative = (sample - denoised) / middle
+        output.prev_sample += ((start - denoised) / sigma - dpm2_derivative) * (down - sigma)
+        return output
+
+
+_SDE_CONFIG: dict[str, object] = {"algorithm_type": "sde-dpmsolver++"}
 # diffusers' DDIM steps back by T // steps, which is right for this spacing only.
-LEADING: dict[str, object] = {"timestep_spacing": "leading", "steps_offset": 1}
+_LEADING_CONFIG: dict[str, object] = {"timestep_spacing": "leading", "steps_offset": 1}
 SOLVERS: dict[str, tuple[Any, dict[str, object]]] = {
     "DPM++ 2M": (DPMSolverMultistepScheduler, {}),
-    "DPM++ 2M SDE": (DPMSolverMultistepScheduler, SDE),
-    "DPM++ 3M SDE": (DPMSolverMultistepScheduler, SDE | {"solver_order": 3}),
-    # A1111's calls the network twice a step and takes its noise from torchsde. diffusers' own form of it goes two
-    # steps with two calls, and takes its noise from each picture's generator.
-    "DPM++ SDE": (DPMSolverSinglestepScheduler, SDE | {"lower_order_final": True}),
+    "DPM++ 2M SDE": (DPMSolverMultistepScheduler, _SDE_CONFIG),
+    "DPM++ 3M SDE": (DPMSolverMultistepScheduler, _SDE_CONFIG | {"solver_order": 3}),
+    # A1111 calls the network twice a step and takes its noise from torchsde. diffusers calls it once a step and takes
+    # the noise from each image's generator.
+    "DPM++ SDE": (DPMSolverSinglestepScheduler, _SDE_CONFIG | {"lower_order_final": True}),
+    "DPM++ 2S a": (_DPMSolver2SAncestral, {}),
     "Euler": (EulerDiscreteScheduler, {}),
     "Euler a": (EulerAncestralDiscreteScheduler, {}),
     "Heun": (HeunDiscreteScheduler, {}),
     "DPM2": (KDPM2DiscreteScheduler, {}),
     "DPM2 a": (KDPM2AncestralDiscreteScheduler, {}),
     "UniPC": (UniPCMultistepScheduler, {}),
-    "DDIM": (DDIMScheduler, LEADING | {"clip_sample": False, "set_alpha_to_one": False}),
-    "LCM": (LCMScheduler, LEADING | {"clip_sample": False, "set_alpha_to_one": True}),
+    "DDIM": (DDIMScheduler, _LEADING_CONFIG | {"clip_sample": False, "set_alpha_to_one": False}),
+    "LCM": (LCMScheduler, _LEADING_CONFIG | {"clip_sample": False, "set_alpha_to_one": True}),
 }
-SPACINGS: dict[str, dict[str, object]] = {
+_SIGMA_SPACINGS: dict[str, dict[str, object]] = {
     "": {},
     "Karras": {"use_karras_sigmas": True},  # [Karras et al. 2022, eq. 5]
     "Exponential": {"use_exponential_sigmas": True},
-    "AYS": {"use_karras_sigmas": True},  # Align Your Steps; its own numbers go in Karras' place  [Sabour et al. 2024]
+    "AYS": {"use_karras_sigmas": True},  # Align Your Steps; its sigmas replace Karras'  [Sabour et al. 2024]
 }
-# How ComfyUI, k-diffusion and kohya say what A1111 says otherwise.
-ELSEWHERE = {"dpmpp": "dpm++", "ancestral": "a", "uni pc": "unipc", "dpm 2": "dpm2", "align your steps": "ays"}
-UNSPACED = ("DDIM", "LCM")  # they go by times and have no noise levels to place
-SAMPLERS = {
-    f"{name} {spacing}".strip(): (name, spacing)
-    for name in SOLVERS
-    for spacing in SPACINGS
-    if not spacing or name not in UNSPACED
-}
-SAMPLERS["DPM++ 3M SDE"] = ("DPM++ 3M SDE", "Exponential")  # on even times its third order diverges as steps grow
-AYS = {"sdxl": AysSchedules["StableDiffusionXLSigmas"]}  # by family; for every other one, Stable Diffusion 1's
-LAST_AYS = 0.029  # where the published levels end; diffusers has the zero that is stepped to in its place
-SMALLEST = 2.0**-24  # stands for an ᾱ of zero, whose noise level would be infinite
+_LAST_AYS_SIGMA = 0.029  # the last published sigma; diffusers' table has the final zero in its place
 
 
-def check_sampler(name: str) -> str:
-    """A sampler's name as the table spells it; `name` in any case, or as ComfyUI has it.  E3201 for an unknown one."""
-    known = {key.lower(): key for key in SAMPLERS}
-    asked = " ".join(name.lower().replace("_", " ").split())
-    for theirs, ours in ELSEWHERE.items():
-        asked = asked.replace(theirs, ours)
-    if asked not in known:
-        near = difflib.get_close_matches(asked, known, n=1)
-        meant = f"did you mean {known[near[0]]!r}? Else " if near else ""
-        raise TetradError("E3201", f"there is no sampler {name!r}; {meant}{called()}")
-    return known[asked]
+def create_scheduler(
+    name: str, noise: Noise, steps: int, device: torch.device, steps_table: str = "StableDiffusionSigmas"
+) -> Any:
+    """A diffusers scheduler for this noise with its timesteps set; `steps_table` is the table of Align Your Steps.
+
+    E3203 where the sampler cannot take this many steps, E3207 where it does not exist for such models.
+    """
+    return _SCHEDULER_FACTORIES[type(noise)](name, noise, steps, device, steps_table)
 
 
-def called() -> str:
-    """All names, in half a sentence."""
-    spaced = [name for name in SOLVERS if name not in UNSPACED]
-    spacings = ", ".join(filter(None, SPACINGS))
-    return f"there are {', '.join(spaced)}, each also with one of {spacings} behind it, and {', '.join(UNSPACED)}"
+def _create_flow_scheduler(name: str, noise: RectifiedFlow, steps: int, device: torch.device, steps_table: str) -> Any:
+    """A scheduler for rectified flow."""
+    solver, _spacing = SAMPLERS[resolve_sampler_name(name)]
+    if solver == "Euler":
+        euler = _FlowEuler(shift=noise.shift)
+        euler.set_timesteps(steps, device=device)
+        return euler
+    if solver not in _FLOW_SOLVERS:
+        raise TetradError(
+            "E3207",
+            _("the sampler {name} does not work with models that predict flow; use one of {samplers}"),
+            name=name,
+            samplers=", ".join(("Euler", *_FLOW_SOLVERS)),
+        )
+    scheduler_class, settings = SOLVERS[solver]
+    instance = scheduler_class(
+        **settings, use_flow_sigmas=True, flow_shift=noise.shift, prediction_type="flow_prediction"
+    )
+    instance.set_timesteps(steps, device=device)
+    return instance
 
 
-def scheduler(name: str, noise: DDPM, steps: int, device: torch.device, family: str = "") -> Any:
-    """A diffusers scheduler for this noise table, its steps placed.  E3203 where the sampler cannot go so many."""
-    solver, spacing = SAMPLERS[check_sampler(name)]
-    made, settings = SOLVERS[solver]
-    if made is EulerAncestralDiscreteScheduler and spacing:
-        # diffusers' own knows one spacing only, but goes by any noise levels it is given.
-        placed = scheduler(f"Euler {spacing}", noise, steps, device, family)
-        ancestral = scheduler(solver, noise, steps, device)
-        ancestral.sigmas, ancestral.timesteps = placed.sigmas, placed.timesteps
+class _FlowEuler(FlowMatchEulerDiscreteScheduler):  # type: ignore[misc]
+    """diffusers' Euler scheduler for flow, with the methods of its other schedulers."""
+
+    init_noise_sigma = 1.0
+
+    def scale_model_input(self, z: Tensor, t: Tensor) -> Tensor:
+        return z
+
+    def add_noise(self, z: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        noisy: Tensor = self.scale_noise(z, t, eps)
+        return noisy
+
+
+def _create_ddpm_scheduler(
+    name: str, noise: DDPM, steps: int, device: torch.device, steps_table: str = "StableDiffusionSigmas"
+) -> Any:
+    """A scheduler for a DDPM noise schedule.  E3203 where the sampler cannot take this many steps."""
+    solver, spacing = SAMPLERS[resolve_sampler_name(name)]
+    scheduler_class, settings = SOLVERS[solver]
+    if scheduler_class is EulerAncestralDiscreteScheduler and spacing:
+        # diffusers' Euler a has one spacing only, but works with any sigmas that are set.
+        euler = _create_ddpm_scheduler(f"Euler {spacing}", noise, steps, device, steps_table)
+        ancestral = _create_ddpm_scheduler(solver, noise, steps, device)
+        ancestral.sigmas, ancestral.timesteps = euler.sigmas, euler.timesteps
         return ancestral
-    # From the last time evenly down to the first, so that unit noise is where it belongs.
-    even = {"timestep_spacing": "trailing" if zero_terminal(noise) else "linspace"}
-    places = "timestep_spacing" in inspect.signature(made.__init__).parameters
-    if solver == "DDIM" and zero_terminal(noise):  # its first time must be the last of all, where nothing is seen yet
-        settings = settings | even
-    found = made(**(even if places else {}) | settings | SPACINGS[spacing] | table(noise))
+    # Timesteps must start at the last time, since the initial latents are pure noise.
+    even_spacing = {"timestep_spacing": "trailing" if noise.is_zero_terminal else "linspace"}
+    accepts_spacing = "timestep_spacing" in inspect.signature(scheduler_class.__init__).parameters
+    if solver == "DDIM" and noise.is_zero_terminal:  # it must start at the last time, which is pure noise
+        settings = settings | even_spacing
+    instance = scheduler_class(
+        **(even_spacing if accepts_spacing else {}) | settings | _SIGMA_SPACINGS[spacing] | _make_noise_config(noise)
+    )
     if spacing == "AYS":
-        levels = AYS.get(family, AysSchedules["StableDiffusionSigmas"])
-        found._convert_to_karras = lambda in_sigmas, num_inference_steps: between(levels, num_inference_steps)
-    if made is LCMScheduler and steps > found.config.original_inference_steps:
-        most = found.config.original_inference_steps
-        raise TetradError("E3203", f"LCM goes at most {most} steps, not {steps}; 4 to 8 are usual")
-    found.set_timesteps(steps, device=device)
-    return found
+        sigmas = AysSchedules[steps_table]
+        instance._convert_to_karras = lambda in_sigmas, num_inference_steps: _interpolate_sigmas(
+            sigmas, num_inference_steps
+        )
+    if scheduler_class is LCMScheduler and steps > instance.config.original_inference_steps:
+        max_steps = instance.config.original_inference_steps
+        raise TetradError(
+            "E3203",
+            _("the sampler LCM takes at most {highest} steps, not {steps}; 4 to 8 are typical"),
+            highest=max_steps,
+            steps=steps,
+        )
+    instance.set_timesteps(steps, device=device)
+    return instance
 
 
-def zero_terminal(noise: DDPM) -> bool:
-    return bool(noise.alphas_cumprod[-1] < 10 * SMALLEST)
+_FLOW_SOLVERS = ("DPM++ 2M", "DPM++ 2M SDE", "UniPC")
+_SCHEDULER_FACTORIES: dict[type, Any] = {DDPM: _create_ddpm_scheduler, RectifiedFlow: _create_flow_scheduler}
 
 
-def table(noise: DDPM) -> dict[str, object]:
-    """The noise table and the network's convention as diffusers' schedulers want them."""
-    a = noise.alphas_cumprod.double().clamp(min=SMALLEST)
+def _make_noise_config(noise: DDPM) -> dict[str, object]:
+    """The noise schedule and the prediction type as options of diffusers' schedulers."""
+    a = noise.alphas_cumprod.double().clamp(min=MIN_ALPHA_CUMPROD)
     betas = 1 - a / torch.cat([torch.ones(1, dtype=torch.float64), a[:-1]])
     return {
         "num_train_timesteps": len(a),
@@ -129,54 +177,53 @@ def table(noise: DDPM) -> dict[str, object]:
     }
 
 
-def between(levels: Sequence[float], steps: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Noise levels for any number of steps, on a line through the logarithms of those that were found best for ten."""
-    best = np.log([*levels[:-1], LAST_AYS])
-    return np.exp(np.interp(np.linspace(0, 1, steps + 1), np.linspace(0, 1, len(best)), best))[:-1]
+def _interpolate_sigmas(sigmas: Sequence[float], steps: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Sigmas for any number of steps, interpolated linearly in log space from the ten published ones."""
+    log_sigmas = np.log([*sigmas[:-1], _LAST_AYS_SIGMA])
+    return np.exp(np.interp(np.linspace(0, 1, steps + 1), np.linspace(0, 1, len(log_sigmas)), log_sigmas))[:-1]
 
 
 @dataclass(frozen=True)
-class Canvas:
-    """What is drawn over: clean latents (B, C, h, w), how far from them, and where, (B, 1, h, w) in 0…1."""
+class InitLatents:
+    """The start of img2img: clean latents (B, C, h, w), the number of steps, and a mask (B, 1, h, w) in 0…1."""
 
     latents: Tensor
-    strength: float
+    steps: int
     mask: Tensor | None = None
 
 
-def steps_drawn(steps: int, strength: float) -> int:
-    """How many of the steps are gone over a canvas, diffusers' way."""
+def count_img2img_steps(steps: int, strength: float) -> int:
+    """The number of steps that img2img runs, as in diffusers."""
     return min(int(steps * strength), steps)
 
 
 def sample(
-    solver: Any, predict: Predict, eps: Tensor, steps: int, rng: list[Generator], canvas: Canvas | None = None
+    solver: Any, predict: Predict, eps: Tensor, steps: int, rng: list[Generator], init: InitLatents | None = None
 ) -> Iterator[Tensor]:
-    """Latents (B, C, h, w) after each call of the network, from unit noise eps; `rng` is a generator a picture.
+    """Latents (B, C, h, w) after each call of the network, from unit noise eps; `rng` has a generator for each image.
 
-    Over a canvas the last `strength` of the steps is gone, from its latents with noise for that step; what the mask
-    leaves out is put back, with noise for the next step, after each. Strength 0 is the canvas itself.
+    With `init` only its number of steps is run, the last ones, from its latents with noise for the first of them.
+    Outside the mask the latents are replaced by those of `init`, with noise for the next step, after each call.
+    No steps give the latents of `init`.
     """
     times, z = solver.timesteps, eps * solver.init_noise_sigma
-    extra = {"generator": rng} if "generator" in inspect.signature(solver.step).parameters else {}
-    drawn = steps
-    if canvas is not None:
-        drawn = steps_drawn(steps, canvas.strength)
-    begin = (steps - drawn) * solver.order
-    if hasattr(solver, "set_begin_index"):  # looked for by its time, the first of several at one time is not found
+    step_kwargs = {"generator": rng} if "generator" in inspect.signature(solver.step).parameters else {}
+    active_steps = steps if init is None else init.steps
+    begin = (steps - active_steps) * solver.order
+    if hasattr(solver, "set_begin_index"):  # else it searches by time, and misses the first of equal times
         solver.set_begin_index(begin)
-    if canvas is not None:
+    if init is not None:
         times = times[begin:]
-        z = solver.add_noise(canvas.latents, eps, times[:1].repeat(len(eps))) if drawn else canvas.latents
+        z = solver.add_noise(init.latents, eps, times[:1].repeat(len(eps))) if active_steps else init.latents
         yield z
     for call, t in enumerate(times):
-        seen = solver.scale_model_input(z, t)
-        # Solvers of second order call the network twice a step, once on the last.
-        output = predict(seen, t.repeat(len(z)), 1 + call * drawn // len(times))
-        z = solver.step(output, t, z, **extra).prev_sample
-        if canvas is not None and canvas.mask is not None:
-            kept = canvas.latents
+        model_input = solver.scale_model_input(z, t)
+        # Second-order solvers call the network twice a step, but once in the last one.
+        output = predict(model_input, t.repeat(len(z)), 1 + call * active_steps // len(times))
+        z = solver.step(output, t, z, **step_kwargs).prev_sample
+        if init is not None and init.mask is not None:
+            unmasked = init.latents
             if call + 1 < len(times):
-                kept = solver.add_noise(kept, eps, times[call + 1 : call + 2].repeat(len(eps)))
-            z = kept + canvas.mask * (z - kept)
+                unmasked = solver.add_noise(unmasked, eps, times[call + 1 : call + 2].repeat(len(eps)))
+            z = unmasked + init.mask * (z - unmasked)
         yield z

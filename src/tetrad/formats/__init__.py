@@ -1,48 +1,37 @@
-"""How others spell weights on disk: dict → dict, no model, no network."""
+"""File formats: reads and writes weight files, and translates other tools' tensor names to canonical ones and back.
 
-from collections.abc import Iterable
+Every format is a pure function from dict to dict; no model and no network access is needed.
 
-# What a file is, by names that give it away, the most telling first: (words for people, beginnings, endings).
-KINDS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "lora": (
-        "a LoRA",
-        ("lora_", "lycoris_", "base_model.model."),
-        (
-            "lora_A.weight",
-            "lora_B.weight",
-            "lora_A.default.weight",
-            "lora.down.weight",
-            "_lora.down.weight",
-            "lora_linear_layer.down.weight",
-        ),
-    ),
-    "hypernetwork": ("a hypernetwork", ("768.0.linear", "320.0.linear"), ()),
-    "refiner": ("a Stable Diffusion XL refiner", ("conditioner.embedders.0.model.",), ()),
-    "unclip": ("a Stable unCLIP checkpoint", ("noise_augmentor.", "embedder.model.visual."), ()),
-    "upscaler": ("a Stable Diffusion upscaler", ("low_scale_model.",), ()),
-    "controlnet": ("a ControlNet", ("control_model.", "input_hint_block.", "controlnet_cond_embedding."), ()),
-    "sd3": ("a Stable Diffusion 3 checkpoint", ("model.diffusion_model.joint_blocks.", "joint_blocks."), ()),
-    "flux": ("a Flux checkpoint", ("model.diffusion_model.double_blocks.", "double_blocks."), ()),
-    "sdxl": ("a Stable Diffusion XL checkpoint", ("conditioner.embedders.", "model.diffusion_model.label_emb."), ()),
-    "sd2": ("a Stable Diffusion 2 checkpoint", ("cond_stage_model.model.",), ()),
-    "sd1": ("a Stable Diffusion 1 checkpoint", ("model.diffusion_model.input_blocks.",), ()),
-    "unet": ("a U-Net without its text encoder", ("time_embedding.linear_1.", "time_embed.0."), ()),
-    "text": ("a text encoder without its U-Net", ("text_model.", "transformer.resblocks.", "encoder.layers."), ()),
-    "checkpoint": ("a whole checkpoint", (), ()),  # of whichever family
-    "embedding": ("a Textual Inversion embedding", ("emb_params", "string_to_param", "clip_l", "clip_g"), ()),
-    "vae": ("a VAE", ("first_stage_model.", "encoder.conv_in.", "decoder.conv_in.", "encoder.down"), ()),
-}
+- `weight_files` opens and writes all weight files: safetensors, pickles, diffusers folders. `atomic_write` replaces a
+  file as a whole, `pickles` reads torch's pickles safely, and `pickle_scan` says what a pickle asks for.
+  `safetensors_header` checks the header of a safetensors file before the library reads it.
+- `ldm`, `openclip` and `diffusers` are the layouts of checkpoints: CompVis single files, OpenCLIP's text encoder in
+  them, and diffusers folders. `vae` handles VAE files in any of these layouts.
+- `embedding_images` reads embeddings that A1111 saved inside images, `bundles` those inside LoRA files.
+- `kohya` and `peft` are the two formats of LoRA files. `a1111` handles embeddings and hypernetworks.
+- `key_tables` translates names by a table of module paths. `survey` collects shapes, dtypes and bad values of a file.
+- `tensors` prepares tensors that were read, and those that are to be written.
+"""
 
+from tetrad.lazy import export
 
-def sniff(names: Iterable[str]) -> str:
-    """Which of KINDS a file's tensor names say it is; "unknown" where nothing gives it away."""
-    names = list(names)
-    for kind, (_, beginnings, endings) in KINDS.items():
-        if any(name.startswith(beginnings) or (endings and name.endswith(endings)) for name in names):
-            return kind
-    return "unknown"
-
-
-def described(kind: str) -> str:
-    """A kind in words, for a sentence: "a LoRA"."""
-    return KINDS[kind][0] if kind in KINDS else "of a kind this program does not know"
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "atomic_write": [
+            "convert_write_errors",
+            "is_temporary",
+            "make_temporary_folder",
+            "remove_all",
+            "remove_left_behind",
+            "replace_file",
+            "write_atomically",
+            "stage_replacement",
+        ],
+        "ldm": ["SingleFileLayout"],
+        "survey": ["TensorSurvey", "count_elements"],
+        "tensors": ["unshare_tensors"],
+        "vae": ["find_vae_keys"],
+        "weight_files": ["FileContent", "WeightFile", "compute_file_hash", "read_tensor_names", "read_weight_file"],
+    },
+)

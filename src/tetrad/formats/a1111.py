@@ -1,212 +1,240 @@
-"""Embeddings and hypernetworks as AUTOMATIC1111's web UI keeps them, and embeddings as kohya and diffusers do."""
+"""Embeddings in the formats of AUTOMATIC1111's web UI, kohya and diffusers; hypernetworks in the web UI's format."""
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
+from tetrad.documents import parse_json
 from tetrad.errors import TetradError
-from tetrad.formats.files import File
+from tetrad.formats.weight_files import WeightFile
+from tetrad.locales import _
+from tetrad.methods.hypernetwork.settings import TENSOR
+from tetrad.methods.textual_inversion.settings import KOHYA, WEB_UI
 from tetrad.weights import Weights
 
 Metadata = Mapping[str, str]
-Decoded = tuple[Weights, list[str]]
+_DecodeResult = tuple[Weights, list[str]]  # the weights, and the keys of the file that match nothing
 
-ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}  # of Stable Diffusion XL, as everybody calls them
-ONE = "emb_params"  # the only tensor of a safetensors file for a family with one text encoder
-VECTORS = "string_to_param."
-SIDES = ("k", "v")  # of each width, in the order in which they stand in the file
-NETWORK = re.compile(r"(\d+)\.([01])\.linear(\d*)\.(?:(\d+)\.)?(weight|bias)$")
-OPTIMIZER = ("optimizer_state_dict.", "optimizer_name")  # beside the networks, in files of some versions
-OLD_DROPOUT = 0.3  # of files that say that there is some, from before they said how much
+# The keys of Stable Diffusion XL embeddings, the same in every tool.
+_TEXT_ENCODER_PARTS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
+_KEY_AND_VALUE = ("k", "v")  # the two networks of each width, in the file's order
+_OPTIMIZER_PREFIXES = ("optimizer_state_dict.", "optimizer_name")  # some versions save these with the networks
+_LEGACY_DROPOUT = 0.3  # for old files that say dropout is used, but not how much
 
 
-def kind(names: Iterable[str]) -> str:
-    """The kind of file that tensors of these names make, where it is one of this module's; else ""."""
-    names = list(names)
-    if any(NETWORK.match(name) for name in names):
-        return "hypernetwork"
-    if any(name.startswith(VECTORS) for name in names) or set(names) in ({ONE}, ENCODERS.keys()):
-        return "embedding"
-    return "embedding" if len(names) == 1 and re.fullmatch(r"<.+>|\*|[\w-]+", names[0]) else ""
+def encode_embedding_safetensors(weights: Weights, metadata: Metadata) -> WeightFile:
+    """An embedding under kohya's names, which every tool reads; trigger word and steps are in the metadata."""
+    return WeightFile(_map_to_file_keys(weights), dict(metadata))
 
 
-def encode_safetensors(weights: Weights, metadata: Metadata) -> File:
-    """An embedding under kohya's names, which every reader knows; its word and steps are in the metadata."""
-    return File(named(weights), dict(metadata))
+def encode_embedding_pt(weights: Weights, metadata: Metadata) -> dict[str, Any]:
+    """An embedding as the web UI writes it, always in float32."""
+    tensors = {name: tensor.float() for name, tensor in _map_to_file_keys(weights).items()}
+    training_info = {"name": metadata["name"], "step": _parse_step(metadata), **_build_base_model_fields(metadata)}
+    if KOHYA not in tensors:  # for two text encoders, readers need only the vectors
+        return {**tensors, **training_info}
+    return {"string_to_token": {"*": 265}, "string_to_param": {"*": tensors[KOHYA]}, **training_info}
 
 
-def encode_embedding(weights: Weights, metadata: Metadata) -> dict[str, Any]:
-    """An embedding as the web UI writes it.  Always float32, as there."""
-    tensors = {name: tensor.float() for name, tensor in named(weights).items()}
-    about = {"name": metadata["name"], "step": step_of(metadata), **base_of(metadata)}
-    if ONE not in tensors:  # two text encoders came later, and nobody asks for more than their vectors
-        return {**tensors, **about}
-    return {"string_to_token": {"*": 265}, "string_to_param": {"*": tensors[ONE]}, **about}
-
-
-def named(weights: Weights) -> dict[str, Tensor]:
-    """An embedding's vectors by the names of their files."""
+def _map_to_file_keys(weights: Weights) -> dict[str, Tensor]:
+    """An embedding's vectors by the keys that files use."""
     if len(weights.tensors) == 1:
-        return {ONE: next(iter(weights.tensors.values()))}
-    return {theirs: weights.tensors[ours] for theirs, ours in ENCODERS.items()}
+        return {KOHYA: next(iter(weights.tensors.values()))}
+    return {file_key: weights.tensors[part] for file_key, part in _TEXT_ENCODER_PARTS.items()}
 
 
-def decode_embedding(file: File) -> Decoded:
-    """An embedding of any of the known spellings.  E5106 where it holds several words, or vectors that are none."""
-    found = {name: tensor for name, tensor in file.tensors.items() if name.startswith(VECTORS)} or file.tensors
-    if ENCODERS.keys() <= found.keys():
-        tensors, left = {ours: found[theirs] for theirs, ours in ENCODERS.items()}, found.keys() - ENCODERS.keys()
-    elif len(found) == 1:
-        tensors, left = {"text_encoder": next(iter(found.values()))}, set()
+def decode_embedding(file: WeightFile) -> _DecodeResult:
+    """An embedding in any of the known formats.  E5106 if it holds several embeddings, or no usable vectors."""
+    vectors = {name: tensor for name, tensor in file.tensors.items() if name.startswith(WEB_UI)} or file.tensors
+    if _TEXT_ENCODER_PARTS.keys() <= vectors.keys():
+        tensors, unmatched_keys = (
+            {part: vectors[file_key] for file_key, part in _TEXT_ENCODER_PARTS.items()},
+            vectors.keys() - _TEXT_ENCODER_PARTS.keys(),
+        )
+    elif len(vectors) == 1:
+        tensors, unmatched_keys = {"text_encoder": next(iter(vectors.values()))}, set()
+    elif not vectors:
+        raise TetradError("E5106", _("this file contains no embedding; give a file with one"))
     else:
-        words = ", ".join(name.removeprefix(VECTORS) for name in sorted(found)[:3])
         raise TetradError(
-            "E5106", f"this embedding holds {len(found)} words ({words or 'none'}); a file has one, so part them"
+            "E5106",
+            _("this file contains {count} embeddings ({names}); give a file with only one"),
+            count=len(vectors),
+            names=", ".join(name.removeprefix(WEB_UI) for name in sorted(vectors)[:3]),
         )
     tensors = {name: tensor if tensor.ndim > 1 else tensor[None] for name, tensor in tensors.items()}
     for tensor in tensors.values():
-        if tensor.ndim != 2 or not len(tensor) or not tensor.is_floating_point() or not tensor.isfinite().all():
+        if tensor.ndim != 2 or not tensor.numel() or not tensor.is_floating_point() or not tensor.isfinite().all():
             raise TetradError(
                 "E5106",
-                "this embedding does not hold vectors of finite numbers, as many as its word has; it is damaged",
+                _("this embedding must hold one row of finite numbers per vector; the file is damaged"),
             )
     if len({len(tensor) for tensor in tensors.values()}) > 1:
-        raise TetradError("E5106", "this embedding has more vectors for one text encoder than for the other")
-    # The name of the file is the word, whatever stands inside: who renames the file renames the word.
-    return Weights("embedding", tensors, {**file.metadata, "word": file.name}), sorted(left)
+        raise TetradError(
+            "E5106", _("this embedding has different numbers of vectors for its two text encoders; the file is damaged")
+        )
+    # The trigger word is the file's name, whatever the file contains: renaming the file renames the trigger word.
+    return Weights("embedding", tensors, {**file.metadata, "word": file.stem}), sorted(unmatched_keys)
 
 
 def encode_hypernetwork(weights: Weights, metadata: Metadata) -> dict[Any, Any]:
-    """A hypernetwork as the web UI writes it, every field of it: readers differ in what a missing one means."""
-    about = weights.metadata
-    dropout = json.loads(about["dropout"])
-    structure = [float(width) for width in json.loads(about["structure"])]
-    positions = places(about)
+    """A hypernetwork as the web UI writes it, with every field, since tools disagree on what a missing one means."""
+    settings = weights.metadata
+    dropout = parse_json(settings["dropout"])
+    structure = [float(width) for width in parse_json(settings["structure"])]
+    positions = _compute_layer_positions(settings)
     content: dict[Any, Any] = {}
     for width in sorted({int(name.split(".")[0]) for name in weights.tensors}):
         content[width] = tuple(
             {
-                f"linear.{positions[layer]}.{end}": weights.tensors[f"{width}.{side}.{layer}.{end}"].float()
-                for layer, end in layers(weights, f"{width}.{side}.")
+                f"linear.{position}.{parameter_name}": (
+                    weights.tensors[f"{width}.{target}.{layer}.{parameter_name}"].float()
+                )
+                for position, layer, parameter_name in _list_layer_parameters(weights, f"{width}.{target}.", positions)
             }
-            for side in SIDES
+            for target in _KEY_AND_VALUE
         )
     return content | {
-        "step": step_of(metadata),
+        "step": _parse_step(metadata),
         "name": metadata["name"],
         "layer_structure": structure,
-        "activation_func": about["activation"],
-        "is_layer_norm": json.loads(about["layer_norm"]),
-        "weight_initialization": about.get("initialization", "Normal"),
-        **base_of(metadata),
-        "activate_output": json.loads(about["activate_output"]),
-        "use_dropout": any(dropout),
+        "activation_func": settings["activation"],
+        "is_layer_norm": parse_json(settings["layer_norm"]),
+        "weight_initialization": settings.get("initialization", "Normal"),
+        **_build_base_model_fields(metadata),
+        "activate_output": parse_json(settings["activate_output"]),
+        # A1111 goes by the structure below; ComfyUI would drop values while it generates.
+        "use_dropout": False,
         "dropout_structure": dropout or [0.0] * len(structure),
         "last_layer_dropout": bool(dropout and dropout[-2]),
         "optional_info": None,
     }
 
 
-def layers(weights: Weights, start: str) -> Iterator[tuple[str, str]]:
-    """Each tensor of one network as its layer and its end: ("layers.0", "weight")."""
+def _list_layer_parameters(weights: Weights, prefix: str, positions: Mapping[str, int]) -> list[tuple[int, str, str]]:
+    """The position, layer and parameter name of each tensor of one network: (0, "layers.0", "weight").
+
+    They are in the order of the layers, because ComfyUI rebuilds the network from the order of the tensors in a file.
+    """
+    parameters = []
     for name in weights.tensors:
-        if name.startswith(start):
-            layer, _, end = name.removeprefix(start).rpartition(".")
-            yield layer, end
+        if name.startswith(prefix):
+            layer, _dot, parameter_name = name.removeprefix(prefix).rpartition(".")
+            parameters.append((positions[layer], layer, parameter_name))
+    return sorted(parameters, key=lambda parameter: parameter[0])
 
 
-def decode_hypernetwork(file: File) -> Decoded:
-    """A hypernetwork of the web UI, its oldest ones too, and the names that no layer of it answers to."""
-    about = told(file.metadata)
-    by_place = {place: layer for layer, place in places(about).items()}
-    tensors, left = {}, []
+def decode_hypernetwork(file: WeightFile) -> _DecodeResult:
+    """A hypernetwork of any version of the web UI, and the keys that match no layer."""
+    settings = parse_hypernetwork_metadata(file.metadata)
+    layers_by_position = {position: layer for layer, position in _compute_layer_positions(settings).items()}
+    tensors, unmatched_keys = {}, []
     for name, tensor in file.tensors.items():
-        if name.startswith(OPTIMIZER):
+        if name.startswith(_OPTIMIZER_PREFIXES):
             continue
-        found = NETWORK.match(name)
-        width, side, old, place, end = found.groups() if found else ("", "0", "", None, "")
-        # At first there were always two layers, called linear1 and linear2.
-        layer = by_place.get(int(place) if place else int(old or 0) - 1)
-        if found is None or layer is None or bool(place) == bool(old):
-            left.append(name)
+        match = TENSOR.match(name)
+        width, target, old_number, position, parameter_name = match.groups() if match else ("", "0", "", None, "")
+        # The first version always had two layers, named linear1 and linear2.
+        layer = layers_by_position.get(int(position) if position else int(old_number or 0) - 1)
+        if match is None or layer is None or bool(position) == bool(old_number):
+            unmatched_keys.append(name)
         else:
-            tensors[f"{width}.{SIDES[int(side)]}.{layer}.{end}"] = tensor
-    return Weights("hypernetwork", tensors, about), left
+            tensors[f"{width}.{_KEY_AND_VALUE[int(target)]}.{layer}.{parameter_name}"] = tensor
+    return Weights("hypernetwork", tensors, settings), unmatched_keys
 
 
-def told(metadata: Metadata) -> dict[str, str]:
-    """What a file says of its networks, by our own names; for what it leaves out, the web UI's reading of that."""
-    structure = read_list(metadata, "layer_structure") or [1.0, 2.0, 1.0]
-    dropout = read_list(metadata, "dropout_structure")
-    if len(structure) < 2 or (dropout and len(dropout) != len(structure)):
+def parse_hypernetwork_metadata(metadata: Metadata) -> dict[str, str]:
+    """A file's network settings under our own names; missing ones as the web UI assumes them."""
+    structure = _parse_number_list(metadata, "layer_structure") or [1.0, 2.0, 1.0]
+    dropout = _parse_number_list(metadata, "dropout_structure")
+    if len(structure) < 2:
         raise TetradError(
             "E5108",
-            f"this hypernetwork has layers like {structure} with dropouts like {dropout}, which do not go together",
+            _("this hypernetwork's layer_structure is {structure}, but it needs two numbers or more; it is damaged"),
+            structure=structure,
         )
-    if read_flag(metadata, "use_dropout") and not dropout:
-        dropout = [0.0, *[OLD_DROPOUT] * (len(structure) - 2), 0.0]
-        if not read_flag(metadata, "last_layer_dropout"):
+    if dropout and len(dropout) != len(structure):
+        raise TetradError(
+            "E5108",
+            _(
+                "this hypernetwork's dropout_structure {dropout} is not as long as its layer_structure {structure}; it"
+                " is damaged"
+            ),
+            dropout=dropout,
+            structure=structure,
+        )
+    if _parse_flag(metadata, "use_dropout") and not dropout:
+        dropout = [0.0, *[_LEGACY_DROPOUT] * (len(structure) - 2), 0.0]
+        if not _parse_flag(metadata, "last_layer_dropout"):
             dropout[-2] = 0.0
     activation = metadata.get("activation_func", "null").lower()
     return {
         "structure": json.dumps(structure),
         "activation": "linear" if activation in ("null", "none", "") else activation,
         "initialization": metadata.get("weight_initialization", "Normal"),
-        "layer_norm": json.dumps(read_flag(metadata, "is_layer_norm")),
-        "activate_output": json.dumps(read_flag(metadata, "activate_output", default=True)),
+        "layer_norm": json.dumps(_parse_flag(metadata, "is_layer_norm")),
+        "activate_output": json.dumps(_parse_flag(metadata, "activate_output", default=True)),
         "dropout": json.dumps(dropout if any(dropout) else []),
         **{key: metadata[key] for key in ("step", "name") if key in metadata},
     }
 
 
-def places(about: Metadata) -> dict[str, int]:
-    """Where each layer stands in the file's sequence, in which dropouts and activations count as well."""
-    found: dict[str, int] = {}
-    steps, dropout = len(json.loads(about["structure"])) - 1, json.loads(about["dropout"])
-    place = 0
-    for number in range(steps):
-        found[f"layers.{number}"] = place
-        place += 1
-        if about["activation"] != "linear" and (number < steps - 1 or json.loads(about["activate_output"])):
-            found[f"activations.{number}"] = place
-            place += 1
-        if json.loads(about["layer_norm"]):
-            found[f"norms.{number}"] = place
-            place += 1
-        place += bool(dropout and dropout[number + 1])
-    return found
+def _compute_layer_positions(settings: Metadata) -> dict[str, int]:
+    """Each layer's position in the file's nn.Sequential, where dropouts and activations count too."""
+    positions: dict[str, int] = {}
+    layer_count, dropout = len(parse_json(settings["structure"])) - 1, parse_json(settings["dropout"])
+    position = 0
+    for number in range(layer_count):
+        positions[f"layers.{number}"] = position
+        position += 1
+        if settings["activation"] != "linear" and (number < layer_count - 1 or parse_json(settings["activate_output"])):
+            positions[f"activations.{number}"] = position
+            position += 1
+        if parse_json(settings["layer_norm"]):
+            positions[f"norms.{number}"] = position
+            position += 1
+        position += bool(dropout and dropout[number + 1])
+    return positions
 
 
-def read_list(metadata: Metadata, key: str) -> list[float]:
-    """A list of numbers, empty where nothing is said; E5108 where something else is."""
-    said = metadata.get(key, "null")
+def _parse_number_list(metadata: Metadata, key: str) -> list[float]:
+    """A list of numbers, empty if the entry is missing; E5108 if it is something else."""
+    text = metadata.get(key, "null")
     try:
-        return [float(number) for number in json.loads(said) or []]
+        return [float(number) for number in parse_json(text) or []]
     except (TypeError, ValueError) as error:
         raise TetradError(
-            "E5108", f"this hypernetwork's {key} is {said[:40]}, not a list of numbers; it is damaged"
+            "E5108",
+            _("this hypernetwork's {key} is {value}, not a list of numbers; it is damaged"),
+            key=key,
+            value=text[:40],
         ) from error
 
 
-def read_flag(metadata: Metadata, key: str, default: bool = False) -> bool:
-    """True or false; E5108 where something else is said."""
-    said = metadata.get(key, "null")
-    known = {"true": True, "1": True, "false": False, "0": False, "null": default}
-    if said not in known:
-        raise TetradError("E5108", f"this hypernetwork's {key} is {said[:40]}, not true or false; it is damaged")
-    return known[said]
+def _parse_flag(metadata: Metadata, key: str, default: bool = False) -> bool:
+    """True or false; E5108 if the entry is something else."""
+    text = metadata.get(key, "null")
+    values = {"true": True, "1": True, "false": False, "0": False, "null": default}
+    if text not in values:
+        raise TetradError(
+            "E5108",
+            _("this hypernetwork's {key} is {value}, not true or false; it is damaged"),
+            key=key,
+            value=text[:40],
+        )
+    return values[text]
 
 
-def step_of(metadata: Metadata) -> int:
-    said = metadata.get("step") or metadata.get("ss_steps") or "0"
-    return int(said) if said.isdigit() else 0
+def _parse_step(metadata: Metadata) -> int:
+    text = metadata.get("step") or metadata.get("ss_steps") or "0"
+    return int(text) if text.isdigit() else 0
 
 
-def base_of(metadata: Metadata) -> dict[str, str | None]:
-    """The model that it was made with: its short hash and its name without the ending."""
+def _build_base_model_fields(metadata: Metadata) -> dict[str, str | None]:
+    """The base model it was trained on: short hash, and name without the suffix."""
     name = metadata.get("ss_sd_model_name", "")
     return {
         "sd_checkpoint": metadata.get("ss_new_sd_model_hash", "")[:10] or None,

@@ -1,4 +1,4 @@
-"""Stable Diffusion's single-file checkpoints: CompVis' names (LDM) for the U-Net, the text towers and the VAE."""
+"""Stable Diffusion's single-file checkpoints: CompVis's names (LDM) for the U-Net, the text encoders and the VAE."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -8,191 +8,230 @@ import torch
 from torch import Tensor
 
 from tetrad.errors import TetradError
-from tetrad.formats import KINDS, openclip
-from tetrad.formats.names import inverted, renamed
+from tetrad.formats import openclip
+from tetrad.formats.key_tables import invert_table, translate_names
+from tetrad.locales import _
 from tetrad.weights import Weights
 
-Table = dict[str, str]  # their module path → ours
+_KeyTable = dict[str, str]  # the file's module path → the canonical one
 
-UNET = "model.diffusion_model"
-CLIP = "cond_stage_model.transformer.text_model"
-VAE = "first_stage_model"
-# Tensors that checkpoints carry and no network reads: averages, losses, the noise table, CLIP's row numbers, the last
-# of OpenCLIP-H's 24 layers and its projection.
-IGNORED = re.compile(
+UNET_PREFIX = "model.diffusion_model"
+CLIP_PREFIX = "cond_stage_model.transformer.text_model"
+VAE_PREFIX = "first_stage_model"
+# Tensors in checkpoints that no network uses: EMA weights, losses, the noise schedule, CLIP's position ids, the last of
+# OpenCLIP-H's 24 layers and its projection.
+_IGNORED_KEYS = re.compile(
     r"^(model_ema\.|first_stage_model\.loss\.|loss\."
     r"|cond_stage_model\.(model\.)?(logit_scale|text_projection|attn_mask|transformer\.resblocks\.23\.)"
     r"|conditioner\.embedders\.\d\.(model\.|transformer\.)?(logit_scale|attn_mask)"
     r"|conditioner\.embedders\.0\.(transformer\.)?text_projection)|position_ids$"
 )
-FLAGS = ("v_pred", "ztsnr")  # empty tensors by which some checkpoints say what they predict, and over which noise
-RESNET = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1"}
-RESNET |= {"norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
-VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
+FLAG_KEYS = ("v_pred", "ztsnr")  # empty tensors that mark v-prediction and a zero-terminal noise schedule
+_RESNET_NAMES = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1"}
+_RESNET_NAMES |= {"norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
+_VAE_ATTENTION_NAMES = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 
 
 @dataclass(frozen=True)
-class Towers:
-    """Where a family's single file keeps its text encoders, under whose names."""
+class SingleFileLayout:
+    """The names under which a family's single file keeps its text encoders: prefix in the file → canonical prefix."""
 
-    clip: Table = field(default_factory=dict)
-    openclip: Table = field(default_factory=dict)
-    framed: bool = False  # whether the U-Net reads sizes and crops
+    title: str  # of the family
+    clip: _KeyTable = field(default_factory=dict)
+    openclip: _KeyTable = field(default_factory=dict)
+    has_micro_conditioning: bool = False  # whether the U-Net takes the image's size and crop
 
-
-TOWERS = {
-    "sd1": Towers(clip={CLIP: "text_encoder"}),
-    "sd2": Towers(openclip={"cond_stage_model.model": "text_encoder"}),
-    "sdxl": Towers(
-        clip={"conditioner.embedders.0.transformer.text_model": "text_encoder"},
-        openclip={"conditioner.embedders.1.model": "text_encoder_2.text_model"},
-        framed=True,
-    ),
-}
+    @property
+    def text_encoders(self) -> list[str]:
+        """Canonical names of the text encoders in the file."""
+        return [*self.clip.values(), *self.openclip.values()]
 
 
-def decode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], family: str = "sd1") -> Weights:
-    """A single file's tensors under canonical names.  E5009 where a part holds a name that has no translation.
+SD1 = SingleFileLayout("Stable Diffusion 1", clip={CLIP_PREFIX: "text_encoder"})
 
-    Flags among the tensors are told in the metadata, as `tetrad.flags`.
+
+def decode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], layout: SingleFileLayout = SD1) -> Weights:
+    """A single file's tensors under canonical names.  E5009 for a name in a known part that has no translation.
+
+    Flag tensors become the metadata entry `tetrad.flags`.
     """
-    theirs = openclip.apart({name: tensors[old] for name, old in modern(tensors).items()})
-    translated = renamed(theirs, table_of_file(theirs, family))
-    for name in theirs:
-        if name not in translated and name.startswith((UNET, "cond_stage_model.", "conditioner.", VAE)):
-            what = KINDS[family][0].removeprefix("a ").removesuffix(" checkpoint")
-            raise TetradError("E5009", f"the checkpoint holds {name}, which no {what} network has")
-    found = {ours: flat(ours, theirs[name]) for name, ours in translated.items()}
-    flags = {"tetrad.flags": " ".join(flag for flag in FLAGS if flag in tensors)}
-    return Weights("checkpoint", found, {**metadata, **(flags if flags["tetrad.flags"] else {})})
+    ldm_tensors = openclip.split_qkv(
+        {name: tensors[file_key] for name, file_key in _map_normalized_names(tensors).items()}
+    )
+    canonical_names = translate_names(ldm_tensors, _build_table_for_file(ldm_tensors, layout))
+    for name in ldm_tensors:
+        if name not in canonical_names and name.startswith(
+            (UNET_PREFIX, "cond_stage_model.", "conditioner.", VAE_PREFIX)
+        ):
+            raise TetradError(
+                "E5009",
+                _(
+                    "the checkpoint contains {tensor}, which no {family} network has; it is damaged or of another"
+                    " family"
+                ),
+                tensor=name,
+                family=layout.title,
+            )
+    canonical_tensors = {
+        canonical_name: attention_conv_to_linear(canonical_name, ldm_tensors[name])
+        for name, canonical_name in canonical_names.items()
+    }
+    flags = {"tetrad.flags": " ".join(flag for flag in FLAG_KEYS if flag in tensors)}
+    return Weights("checkpoint", canonical_tensors, {**metadata, **(flags if flags["tetrad.flags"] else {})})
 
 
-def encode(weights: Weights, family: str = "sd1") -> dict[str, Tensor]:
-    """Canonical weights under a single file's names, the inverse of `decode`."""
-    translated = renamed(weights.tensors, inverted(table_of_weights(weights.tensors, family)))
-    assert len(translated) == len(weights.tensors), "a canonical name without a spelling"
-    theirs = {name: square(name, weights.tensors[ours]) for ours, name in translated.items()}
+def encode(weights: Weights, layout: SingleFileLayout = SD1) -> dict[str, Tensor]:
+    """Canonical weights under a single file's names; the inverse of `decode`."""
+    ldm_names = translate_names(weights.tensors, invert_table(build_table_for_weights(weights.tensors, layout)))
+    assert len(ldm_names) == len(weights.tensors), "a canonical name has no LDM name"
+    ldm_tensors = {
+        name: attention_linear_to_conv(name, weights.tensors[canonical_name])
+        for canonical_name, name in ldm_names.items()
+    }
     flags = {flag: torch.zeros(0) for flag in weights.metadata.get("tetrad.flags", "").split()}
-    return openclip.fused(theirs) | flags
+    return openclip.fuse_qkv(ldm_tensors) | flags
 
 
-def modern(names: Iterable[str]) -> dict[str, str]:
-    """Names worth reading → the file's own; the oldest files leave `text_model` out of CLIP's names."""
-    old = re.compile(r"^cond_stage_model\.transformer\.(?=embeddings|encoder|final_layer_norm)")
-    return {old.sub(CLIP + ".", name): name for name in names if not IGNORED.search(name)}
+def _map_normalized_names(names: Iterable[str]) -> dict[str, str]:
+    """Normalized names of the tensors that are used → their names in the file.
+
+    The oldest files leave `text_model` out of CLIP's names.
+    """
+    old_clip_prefix = re.compile(r"^cond_stage_model\.transformer\.(?=embeddings|encoder|final_layer_norm)")
+    return {old_clip_prefix.sub(CLIP_PREFIX + ".", name): name for name in names if not _IGNORED_KEYS.search(name)}
 
 
-def flat(name: str, tensor: Tensor) -> Tensor:
-    """The VAE's attention is stored as 1×1 convolutions (C, C, 1, 1) and computed with matrices (C, C)."""
+def attention_conv_to_linear(name: str, tensor: Tensor) -> Tensor:
+    """Single files store the VAE's attention as 1×1 convolutions (C, C, 1, 1); diffusers computes with (C, C)."""
     is_matrix = name.startswith("vae.") and ".attentions." in name and name.endswith("weight") and tensor.ndim == 4
     return tensor[:, :, 0, 0] if is_matrix else tensor
 
 
-def square(name: str, tensor: Tensor) -> Tensor:
-    """The inverse of `flat`."""
-    is_convolution = name.startswith(VAE) and ".attn_1." in name and tensor.ndim == 2
+def attention_linear_to_conv(name: str, tensor: Tensor) -> Tensor:
+    """The inverse of `attention_conv_to_linear`."""
+    is_convolution = name.startswith(VAE_PREFIX) and ".attn_1." in name and tensor.ndim == 2
     return tensor[:, :, None, None] if is_convolution else tensor
 
 
-def table_of_file(names: Collection[str], family: str) -> Table:
-    """The table for a file, its depth read from the file's own names."""
-    halvings = numbers(names, rf"{UNET}\.input_blocks\.(\d+)\.0\.op\.")
-    levels, layers = len(halvings) + 1, min(halvings, default=3) - 1
-    attends = [f"{UNET}.input_blocks.{1 + level * (layers + 1)}.1.norm.weight" in names for level in range(levels)]
-    vae_levels = len(numbers(names, rf"{VAE}\.encoder\.down\.(\d+)\."))
-    towers = TOWERS[family].clip | {}
-    for theirs, ours in TOWERS[family].openclip.items():
-        depth = len(numbers(names, rf"{re.escape(theirs)}\.transformer\.resblocks\.(\d+)\."))
-        towers |= openclip.table(theirs, ours, depth)
-    return unet_table(attends, layers, TOWERS[family].framed) | towers | vae_table(vae_levels)
+def _build_table_for_file(names: Collection[str], layout: SingleFileLayout) -> _KeyTable:
+    """The name table for a file; the number of levels and layers is counted from the names in it."""
+    downsampler_indices = find_indices(names, rf"{UNET_PREFIX}\.input_blocks\.(\d+)\.0\.op\.")
+    levels, layers_per_block = len(downsampler_indices) + 1, min(downsampler_indices, default=3) - 1
+    has_attention = [
+        f"{UNET_PREFIX}.input_blocks.{1 + level * (layers_per_block + 1)}.1.norm.weight" in names
+        for level in range(levels)
+    ]
+    vae_levels = len(find_indices(names, rf"{VAE_PREFIX}\.encoder\.down\.(\d+)\."))
+    text_encoder_table = layout.clip | {}
+    for openclip_prefix, canonical_prefix in layout.openclip.items():
+        layer_count = len(find_indices(names, rf"{re.escape(openclip_prefix)}\.transformer\.resblocks\.(\d+)\."))
+        text_encoder_table |= openclip.build_table(openclip_prefix, canonical_prefix, layer_count)
+    return (
+        _build_unet_table(has_attention, layers_per_block, layout.has_micro_conditioning)
+        | text_encoder_table
+        | build_vae_table(vae_levels)
+    )
 
 
-def table_of_weights(names: Collection[str], family: str = "sd1") -> Table:
-    """The same table, its depth read from canonical names."""
-    levels = len(numbers(names, r"unet\.down_blocks\.(\d+)\."))
-    layers = len(numbers(names, r"unet\.down_blocks\.0\.resnets\.(\d+)\."))
-    attends = [
+def build_table_for_weights(names: Collection[str], layout: SingleFileLayout = SD1) -> _KeyTable:
+    """The same table, with levels and layers counted from canonical names."""
+    levels = len(find_indices(names, r"unet\.down_blocks\.(\d+)\."))
+    layers_per_block = len(find_indices(names, r"unet\.down_blocks\.0\.resnets\.(\d+)\."))
+    has_attention = [
         any(name.startswith(f"unet.down_blocks.{level}.attentions.") for name in names) for level in range(levels)
     ]
-    vae_levels = len(numbers(names, r"vae\.encoder\.down_blocks\.(\d+)\."))
-    towers = TOWERS[family].clip | {}
-    for theirs, ours in TOWERS[family].openclip.items():
-        depth = len(numbers(names, rf"{re.escape(ours)}\.encoder\.layers\.(\d+)\."))
-        towers |= openclip.table(theirs, ours, depth)
-    framed = any(name.startswith("unet.add_embedding.") for name in names)
-    return unet_table(attends, layers, framed) | towers | vae_table(vae_levels)
+    vae_levels = len(find_indices(names, r"vae\.encoder\.down_blocks\.(\d+)\."))
+    text_encoder_table = layout.clip | {}
+    for openclip_prefix, canonical_prefix in layout.openclip.items():
+        layer_count = len(find_indices(names, rf"{re.escape(canonical_prefix)}\.encoder\.layers\.(\d+)\."))
+        text_encoder_table |= openclip.build_table(openclip_prefix, canonical_prefix, layer_count)
+    has_micro_conditioning = any(name.startswith("unet.add_embedding.") for name in names)
+    return (
+        _build_unet_table(has_attention, layers_per_block, has_micro_conditioning)
+        | text_encoder_table
+        | build_vae_table(vae_levels)
+    )
 
 
-def unet_paths(layers: Collection[str]) -> Table:
+def map_unet_paths(layers: Collection[str]) -> _KeyTable:
     """Canonical paths of U-Net layers → their single-file paths without `model.diffusion_model.`.
 
-    kohya spells an SDXL LoRA by these: `unet.down_blocks.1.attentions.0.proj_in` → `input_blocks.4.1.proj_in`. The
-    model's whole list of layers is needed, since LDM counts them.
+    kohya names the layers of an SDXL LoRA by these: `unet.down_blocks.1.attentions.0.proj_in` →
+    `input_blocks.4.1.proj_in`. All layers of the model are needed, because LDM numbers them consecutively.
     """
     if not any(layer.startswith("unet.down_blocks.") for layer in layers):
         return {}
-    back = {ours: theirs for theirs, ours in table_of_weights(layers).items()}
-    found = renamed([layer for layer in layers if layer.startswith("unet.")], back)
-    return {ours: theirs.removeprefix(UNET + ".") for ours, theirs in found.items()}
+    ldm_paths = {canonical_path: ldm_path for ldm_path, canonical_path in build_table_for_weights(layers).items()}
+    full_ldm_paths = translate_names([layer for layer in layers if layer.startswith("unet.")], ldm_paths)
+    return {ours: theirs.removeprefix(UNET_PREFIX + ".") for ours, theirs in full_ldm_paths.items()}
 
 
-def numbers(names: Iterable[str], pattern: str) -> set[int]:
-    return {int(found[1]) for name in names if (found := re.match(pattern, name))}
+def find_indices(names: Iterable[str], pattern: str) -> set[int]:
+    return {int(match[1]) for name in names if (match := re.match(pattern, name))}
 
 
-def unet_table(attends: list[bool], layers: int, framed: bool) -> Table:
-    """A U-Net's modules; LDM numbers every layer and sampler of the way down and of the way up in one row."""
+def _build_unet_table(has_attention: list[bool], layers_per_block: int, has_micro_conditioning: bool) -> _KeyTable:
+    """The table of a U-Net's modules; LDM numbers all layers and samplers of each side consecutively."""
     table = {"time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2"}
-    if framed:
+    if has_micro_conditioning:
         table |= {"label_emb.0.0": "add_embedding.linear_1", "label_emb.0.2": "add_embedding.linear_2"}
     table |= {"input_blocks.0.0": "conv_in", "out.0": "conv_norm_out", "out.2": "conv_out"}
-    last = len(attends) - 1
-    for level, attention in enumerate(attends):
-        for layer in range(layers):
-            theirs, ours = f"input_blocks.{1 + level * (layers + 1) + layer}", f"down_blocks.{level}"
-            table |= resnet(f"{theirs}.0", f"{ours}.resnets.{layer}")
-            table |= {f"{theirs}.1": f"{ours}.attentions.{layer}"} if attention else {}
-        if level < last:
-            table[f"input_blocks.{(level + 1) * (layers + 1)}.0.op"] = f"down_blocks.{level}.downsamplers.0.conv"
-    table |= resnet("middle_block.0", "mid_block.resnets.0") | resnet("middle_block.2", "mid_block.resnets.1")
+    last_level = len(has_attention) - 1
+    for level, attention in enumerate(has_attention):
+        for layer in range(layers_per_block):
+            ldm_path, canonical_path = (
+                f"input_blocks.{1 + level * (layers_per_block + 1) + layer}",
+                f"down_blocks.{level}",
+            )
+            table |= _build_resnet_table(f"{ldm_path}.0", f"{canonical_path}.resnets.{layer}")
+            table |= {f"{ldm_path}.1": f"{canonical_path}.attentions.{layer}"} if attention else {}
+        if level < last_level:
+            table[f"input_blocks.{(level + 1) * (layers_per_block + 1)}.0.op"] = (
+                f"down_blocks.{level}.downsamplers.0.conv"
+            )
+    table |= _build_resnet_table("middle_block.0", "mid_block.resnets.0") | _build_resnet_table(
+        "middle_block.2", "mid_block.resnets.1"
+    )
     table["middle_block.1"] = "mid_block.attentions.0"
-    for level, attention in enumerate(reversed(attends)):
-        for layer in range(layers + 1):
-            theirs, ours = f"output_blocks.{level * (layers + 1) + layer}", f"up_blocks.{level}"
-            table |= resnet(f"{theirs}.0", f"{ours}.resnets.{layer}")
-            table |= {f"{theirs}.1": f"{ours}.attentions.{layer}"} if attention else {}
-        if level < last:  # the upsampler comes after the attention, where there is one
-            theirs = f"output_blocks.{level * (layers + 1) + layers}.{2 if attention else 1}.conv"
-            table[theirs] = f"up_blocks.{level}.upsamplers.0.conv"
-    return {f"{UNET}.{theirs}": f"unet.{ours}" for theirs, ours in table.items()}
+    for level, attention in enumerate(reversed(has_attention)):
+        for layer in range(layers_per_block + 1):
+            ldm_path, canonical_path = f"output_blocks.{level * (layers_per_block + 1) + layer}", f"up_blocks.{level}"
+            table |= _build_resnet_table(f"{ldm_path}.0", f"{canonical_path}.resnets.{layer}")
+            table |= {f"{ldm_path}.1": f"{canonical_path}.attentions.{layer}"} if attention else {}
+        if level < last_level:  # the upsampler comes after the attention, if there is one
+            ldm_path = f"output_blocks.{level * (layers_per_block + 1) + layers_per_block}.{2 if attention else 1}.conv"
+            table[ldm_path] = f"up_blocks.{level}.upsamplers.0.conv"
+    return {f"{UNET_PREFIX}.{ldm_path}": f"unet.{canonical_path}" for ldm_path, canonical_path in table.items()}
 
 
-def resnet(theirs: str, ours: str) -> Table:
-    return {f"{theirs}.{name}": f"{ours}.{path}" for path, name in RESNET.items()}
+def _build_resnet_table(ldm_path: str, canonical_path: str) -> _KeyTable:
+    return {f"{ldm_path}.{name}": f"{canonical_path}.{path}" for path, name in _RESNET_NAMES.items()}
 
 
-def vae_table(levels: int, layers: int = 2) -> Table:
-    """A VAE's modules; LDM counts the way up from the last level down."""
+def build_vae_table(levels: int, layers_per_block: int = 2) -> _KeyTable:
+    """The table of a VAE's modules; LDM numbers the decoder's levels in reverse order."""
     table = {name: name for name in ("quant_conv", "post_quant_conv")}
     for side in ("encoder", "decoder"):
         table |= {f"{side}.{name}": f"{side}.{name}" for name in ("conv_in", "conv_out")}
         table[f"{side}.norm_out"] = f"{side}.conv_norm_out"
         for number in (0, 1):
-            table |= vae_resnet(f"{side}.mid.block_{number + 1}", f"{side}.mid_block.resnets.{number}")
-        middle = f"{side}.mid_block.attentions.0"
-        table |= {f"{side}.mid.attn_1.{theirs}": f"{middle}.{ours}" for ours, theirs in VAE_ATTENTION.items()}
+            table |= _build_vae_resnet_table(f"{side}.mid.block_{number + 1}", f"{side}.mid_block.resnets.{number}")
+        mid_attention = f"{side}.mid_block.attentions.0"
+        table |= {
+            f"{side}.mid.attn_1.{theirs}": f"{mid_attention}.{ours}" for ours, theirs in _VAE_ATTENTION_NAMES.items()
+        }
     for level in range(levels):
-        theirs, ours = f"encoder.down.{level}", f"encoder.down_blocks.{level}"
-        for layer in range(layers):
-            table |= vae_resnet(f"{theirs}.block.{layer}", f"{ours}.resnets.{layer}")
-        table[f"{theirs}.downsample.conv"] = f"{ours}.downsamplers.0.conv"
-        theirs, ours = f"decoder.up.{levels - 1 - level}", f"decoder.up_blocks.{level}"
-        for layer in range(layers + 1):
-            table |= vae_resnet(f"{theirs}.block.{layer}", f"{ours}.resnets.{layer}")
-        table[f"{theirs}.upsample.conv"] = f"{ours}.upsamplers.0.conv"
-    return {f"{VAE}.{theirs}": f"vae.{ours}" for theirs, ours in table.items()}
+        ldm_path, canonical_path = f"encoder.down.{level}", f"encoder.down_blocks.{level}"
+        for layer in range(layers_per_block):
+            table |= _build_vae_resnet_table(f"{ldm_path}.block.{layer}", f"{canonical_path}.resnets.{layer}")
+        table[f"{ldm_path}.downsample.conv"] = f"{canonical_path}.downsamplers.0.conv"
+        ldm_path, canonical_path = f"decoder.up.{levels - 1 - level}", f"decoder.up_blocks.{level}"
+        for layer in range(layers_per_block + 1):
+            table |= _build_vae_resnet_table(f"{ldm_path}.block.{layer}", f"{canonical_path}.resnets.{layer}")
+        table[f"{ldm_path}.upsample.conv"] = f"{canonical_path}.upsamplers.0.conv"
+    return {f"{VAE_PREFIX}.{ldm_path}": f"vae.{canonical_path}" for ldm_path, canonical_path in table.items()}
 
 
-def vae_resnet(theirs: str, ours: str) -> Table:
-    table = {f"{theirs}.{name}": f"{ours}.{name}" for name in ("norm1", "conv1", "norm2", "conv2")}
-    return table | {f"{theirs}.nin_shortcut": f"{ours}.conv_shortcut"}
+def _build_vae_resnet_table(ldm_path: str, canonical_path: str) -> _KeyTable:
+    table = {f"{ldm_path}.{name}": f"{canonical_path}.{name}" for name in ("norm1", "conv1", "norm2", "conv2")}
+    return table | {f"{ldm_path}.nin_shortcut": f"{canonical_path}.conv_shortcut"}

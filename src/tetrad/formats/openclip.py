@@ -1,4 +1,4 @@
-"""OpenCLIP's names for a text tower, as single files of Stable Diffusion 2 and XL hold it: q, k and v in one."""
+"""OpenCLIP's text encoder names, used in single files of Stable Diffusion 2 and XL: q, k and v in one tensor."""
 
 import re
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-FUSED = re.compile(r"(.*\.attn\.)in_proj_(weight|bias)$")
-APART = re.compile(r"(.*\.attn\.)q_proj\.(weight|bias)$")
-LAYER = {
+_FUSED_QKV_KEY = re.compile(r"(.*\.attn\.)in_proj_(weight|bias)$")
+_QUERY_KEY = re.compile(r"(.*\.attn\.)q_proj\.(weight|bias)$")
+_LAYER_NAMES = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
     "attn": "self_attn",
@@ -17,41 +17,46 @@ LAYER = {
 }
 
 
-def table(theirs: str, ours: str, layers: int) -> dict[str, str]:
-    """Their paths → ours for a tower whose query, key and value are apart.  `ours` is CLIPTextModel's own root."""
-    found = {
-        f"{theirs}.positional_embedding": f"{ours}.embeddings.position_embedding.weight",
-        f"{theirs}.token_embedding": f"{ours}.embeddings.token_embedding",
-        f"{theirs}.ln_final": f"{ours}.final_layer_norm",
-        f"{theirs}.text_projection": f"{ours.removesuffix('.text_model')}.text_projection.weight",
+def build_table(openclip_prefix: str, canonical_prefix: str, layer_count: int) -> dict[str, str]:
+    """OpenCLIP's module paths → canonical ones, for an encoder whose q, k and v have been split.
+
+    `canonical_prefix` is the path of CLIPTextModel's root.
+    """
+    entries = {
+        f"{openclip_prefix}.positional_embedding": f"{canonical_prefix}.embeddings.position_embedding.weight",
+        f"{openclip_prefix}.token_embedding": f"{canonical_prefix}.embeddings.token_embedding",
+        f"{openclip_prefix}.ln_final": f"{canonical_prefix}.final_layer_norm",
+        f"{openclip_prefix}.text_projection": f"{canonical_prefix.removesuffix('.text_model')}.text_projection.weight",
     }
-    for n in range(layers):
-        root = f"{theirs}.transformer.resblocks.{n}", f"{ours}.encoder.layers.{n}"
-        found |= {f"{root[0]}.{a}": f"{root[1]}.{b}" for a, b in LAYER.items()}
-    return found
+    for n in range(layer_count):
+        prefixes = f"{openclip_prefix}.transformer.resblocks.{n}", f"{canonical_prefix}.encoder.layers.{n}"
+        entries |= {f"{prefixes[0]}.{a}": f"{prefixes[1]}.{b}" for a, b in _LAYER_NAMES.items()}
+    return entries
 
 
-def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Query, key and value under a name each, and the projection as a linear layer has it; views, no copies."""
-    found: dict[str, Tensor] = {}
+def split_qkv(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with q, k and v split and the projection transposed for nn.Linear; views, not copies."""
+    split_tensors: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if fused := FUSED.match(name):
-            found |= {f"{fused[1]}{x}_proj.{fused[2]}": part for x, part in zip("qkv", tensor.chunk(3), strict=True)}
+        if match := _FUSED_QKV_KEY.match(name):
+            split_tensors |= {
+                f"{match[1]}{x}_proj.{match[2]}": part for x, part in zip("qkv", tensor.chunk(3), strict=True)
+            }
         else:
-            found[name] = tensor.T if name.endswith(".text_projection") else tensor
-    return found
+            split_tensors[name] = tensor.T if name.endswith(".text_projection") else tensor
+    return split_tensors
 
 
-def fused(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `apart`."""
-    found: dict[str, Tensor] = {}
+def fuse_qkv(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `split_qkv`."""
+    fused_tensors: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if first := APART.match(name):
-            found[f"{first[1]}in_proj_{first[2]}"] = torch.cat(
+        if match := _QUERY_KEY.match(name):
+            fused_tensors[f"{match[1]}in_proj_{match[2]}"] = torch.cat(
                 [tensors[name.replace("q_proj", f"{x}_proj")] for x in "qkv"]
             )
         elif not name.endswith(
             (".attn.k_proj.weight", ".attn.k_proj.bias", ".attn.v_proj.weight", ".attn.v_proj.bias")
         ):
-            found[name] = tensor.T if name.endswith(".text_projection") else tensor
-    return found
+            fused_tensors[name] = tensor.T if name.endswith(".text_projection") else tensor
+    return fused_tensors

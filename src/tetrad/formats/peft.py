@@ -1,6 +1,5 @@
-"""LoRA files as diffusers and PEFT write them: `unet.<path>.lora_A.weight`; diffusers' older spellings are read too."""
+"""LoRA files of diffusers and PEFT: names like `unet.<path>.lora_A.weight`, and the older ones of diffusers."""
 
-import json
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -8,12 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tetrad.documents import parse_json
 from tetrad.errors import TetradError
+from tetrad.locales import _
 from tetrad.weights import Weights
 
-TENSORS = {"down": "lora_A.weight", "up": "lora_B.weight", "magnitude": "lora_magnitude_vector"}
-# How the tensors of a layer have been called since 2022, behind the layer's own path.
-ENDINGS = {
+_TENSOR_SUFFIXES = {"down": "lora_A.weight", "up": "lora_B.weight"}
+_ATTENTION_LAYER = re.compile(r"(unet\..*\.)(to_q|to_k|to_v|to_out)(?:\.0)?")
+# All names of a layer's tensors since 2022, after the layer's path.
+TENSOR_NAMES_BY_SUFFIX = {
     "lora_A.weight": "down",
     "lora_B.weight": "up",
     "lora_A.default.weight": "down",
@@ -27,120 +29,156 @@ ENDINGS = {
     "lora_linear_layer.up.weight": "up",
     "alpha": "alpha",
 }
-# The oldest: an attention's LoRA was part of its processor, to_q_lora for the layer to_q.
-PROCESSOR = re.compile(r"(.*\.)processor\.(to_q|to_k|to_v|to_out)_lora\.(down|up)\.weight")
-TEXT_PROCESSOR = re.compile(r"(.*\.self_attn\.)to_(q|k|v|out)_lora\.(down|up)\.weight")
-ABOUT = "lora_adapter_metadata"  # where diffusers keeps PEFT's configuration of each part, as JSON
-PLAIN = re.compile(r"[\w.\\^$-]*")  # a name, perhaps anchored, and no expression that could take for ever
+# The oldest format: a LoRA was part of the attention processor, to_q_lora for the layer to_q.
+PROCESSOR_KEY = re.compile(r"(.*\.)processor\.(to_q|to_k|to_v|to_out)_lora\.(down|up)\.weight")
+TEXT_PROCESSOR_KEY = re.compile(r"(.*\.self_attn\.)to_(q|k|v|out)_lora\.(down|up)\.weight")
+CONFIG_METADATA_KEY = "lora_adapter_metadata"  # diffusers stores PEFT's configuration of each part here, as JSON
+_SAFE_PATTERN = re.compile(r"[\w.\\^$-]*")  # a name with or without anchors; no expression that could run for ever
 
 
 def encode(weights: Weights) -> dict[str, Tensor]:
-    """A LoRA under PEFT's names, its alphas folded in.
+    """A LoRA under diffusers' names, with alphas folded into the weights.
 
-    A reader without PEFT's configuration takes alpha for the rank, and one with it can say several alphas only by
-    patterns that readers apply differently. E5133 for what these names have no word for.
+    The U-Net gets the names of 2023, which diffusers still reads: ComfyUI reads the current ones only where a layer is
+    not part of attention. Without PEFT's configuration readers assume that alpha is the rank; with it, several alphas
+    need patterns, which readers apply differently. E5133 for tensors that have no name in this format.
     """
-    encoded = {}
-    for name, tensor in folded(weights).tensors.items():
-        layer, _, kind = name.rpartition(".")
-        if kind == "alpha":
+    tensors = {}
+    for name, tensor in fold_alpha(weights).tensors.items():
+        layer, _dot, tensor_name = name.rpartition(".")
+        if tensor_name == "alpha":
             continue
-        if kind not in TENSORS:
+        if tensor_name not in _TENSOR_SUFFIXES:
             raise TetradError(
-                "E5133", f"diffusers has no name for {name}; only LoRA and DoRA can be written so, others as kohya's"
+                "E5133",
+                _("diffusers' format stores only plain LoRA, not {tensor}; save this file in kohya's format"),
+                tensor=name,
             )
-        encoded[f"{spellings(layer)[0]}.{TENSORS[kind]}"] = weighed(tensor) if kind == "magnitude" else tensor
-    return encoded
+        tensors[_name_tensor(layer, tensor_name)] = tensor
+    return tensors
 
 
-def folded(weights: Weights) -> Weights:
-    """The same change with every alpha the rank: B takes in the factor."""
+def _name_tensor(layer: str, tensor_name: str) -> str:
+    """The key of a tensor, "down" or "up": `unet.….attn1.processor.to_q_lora.up.weight`."""
+    if match := _ATTENTION_LAYER.fullmatch(layer):
+        return f"{match[1]}processor.{match[2]}_lora.{tensor_name}.weight"
+    if layer.startswith("unet."):
+        return f"{layer}.lora.{tensor_name}.weight"
+    return f"{list_layer_names(layer)[0]}.{_TENSOR_SUFFIXES[tensor_name]}"
+
+
+def fold_alpha(weights: Weights) -> Weights:
+    """The same change with alpha = rank everywhere: B is multiplied by alpha / rank."""
     tensors = dict(weights.tensors)
     for name, alpha in weights.tensors.items():
-        layer, _, kind = name.rpartition(".")
-        if kind == "alpha" and f"{layer}.down" in tensors and f"{layer}.up" in tensors:
+        layer, _dot, tensor_name = name.rpartition(".")
+        if tensor_name == "alpha" and f"{layer}.down" in tensors and f"{layer}.up" in tensors:
             rank = len(tensors[f"{layer}.down"])
             tensors[f"{layer}.up"] = tensors[f"{layer}.up"] * (float(alpha) / rank)
             tensors[name] = torch.tensor(float(rank), dtype=alpha.dtype)
     return Weights(weights.kind, tensors, weights.metadata)
 
 
-def weighed(magnitude: Tensor) -> Tensor:
-    """PEFT's shape of a magnitude: (out,), and of a convolution (1, out, 1, 1)."""
-    return magnitude.flatten() if magnitude.ndim == 2 else magnitude.transpose(0, 1)
-
-
 def decode(
     tensors: Mapping[str, Tensor], layers: Collection[str], metadata: Mapping[str, str]
 ) -> tuple[Weights, list[str]]:
-    """A LoRA for the model with these layers (canonical paths), and the keys that no layer answers to.
+    """The LoRA in a file for a model with these layers (canonical paths), and the keys that match no layer.
 
-    Alphas are the file's own or PEFT's configuration's; where neither says, the rank.
+    Alphas come from the file's tensors, else from PEFT's configuration; else alpha is the rank.
     """
-    paths = {spelling: layer for layer in layers for spelling in reversed(spellings(layer))}
-    found: dict[str, Tensor] = {}
-    unmatched = []
+    layers_by_name = {layer_name: layer for layer in layers for layer_name in reversed(list_layer_names(layer))}
+    lora_tensors: dict[str, Tensor] = {}
+    unmatched_keys = []
     for key, tensor in tensors.items():
-        path, kind = parsed(key)
-        name = f"{paths.get(path)}.{kind}"
-        if path in paths and kind and name not in found:
-            found[name] = tensor.reshape(-1, *[1] * max(1, tensor.ndim - 1)) if kind == "magnitude" else tensor
-        else:  # no layer answers to it, or another spelling of the same layer did
-            unmatched.append(key)
-    about = configuration(metadata)
-    for name, tensor in list(found.items()):
-        layer, _, kind = name.rpartition(".")
-        if kind == "down":
-            found.setdefault(f"{layer}.alpha", torch.tensor(float(alpha(about, layer, len(tensor)))))
-    return Weights("lora", found, dict(metadata)), unmatched
+        path, tensor_name = _parse_key(key)
+        name = f"{layers_by_name.get(path)}.{tensor_name}"
+        if path in layers_by_name and tensor_name and name not in lora_tensors:
+            lora_tensors[name] = (
+                tensor.reshape(-1, *[1] * max(1, tensor.ndim - 1)) if tensor_name == "magnitude" else tensor
+            )
+        else:  # no layer has this name, or the layer was already found under another of its names
+            unmatched_keys.append(key)
+    config = _read_adapter_config(metadata)
+    for name, tensor in list(lora_tensors.items()):
+        layer, _dot, tensor_name = name.rpartition(".")
+        if tensor_name == "down":
+            lora_tensors.setdefault(f"{layer}.alpha", torch.tensor(float(_read_alpha(config, layer, len(tensor)))))
+    return Weights("lora", lora_tensors, dict(metadata)), unmatched_keys
 
 
-def parsed(key: str) -> tuple[str, str]:
-    """A key's layer and tensor: ("unet.….to_q", "down"); the tensor is "" where the key is no LoRA's."""
+def _parse_key(key: str) -> tuple[str, str]:
+    """A key's layer and tensor name: ("unet.….to_q", "down"); the tensor name is "" if it is not a LoRA's key."""
     key = key.removeprefix("base_model.model.")
-    if old := PROCESSOR.fullmatch(key):
-        return f"{old[1]}{old[2]}".replace("to_out", "to_out.0"), old[3]
-    if old := TEXT_PROCESSOR.fullmatch(key):
-        return f"{old[1]}{old[2]}_proj", old[3]
-    for ending, kind in ENDINGS.items():
-        if key.endswith("." + ending):
-            return key.removesuffix("." + ending), kind
+    if match := PROCESSOR_KEY.fullmatch(key):
+        return f"{match[1]}{match[2]}".replace("to_out", "to_out.0"), match[3]
+    if match := TEXT_PROCESSOR_KEY.fullmatch(key):
+        return f"{match[1]}{match[2]}_proj", match[3]
+    for suffix, tensor_name in TENSOR_NAMES_BY_SUFFIX.items():
+        if key.endswith("." + suffix):
+            return key.removesuffix("." + suffix), tensor_name
     return key, ""
 
 
-def spellings(layer: str) -> list[str]:
-    """Every way a layer is written by diffusers, ours first: transformers once had its encoder in a `text_model`.
+def list_layer_names(layer: str) -> list[str]:
+    """Every name that diffusers or PEFT gives a layer, the one we write first.
 
-    The U-Net's part is left out by PEFT itself and by the oldest files, the text encoder's by PEFT.
+    Older releases of transformers have the encoder inside `text_model`. PEFT leaves out the part's name, and so do the
+    oldest diffusers files for the U-Net.
     """
-    part, _, path = layer.partition(".")
-    bare = path.removeprefix("text_model.")
+    part, _dot, path = layer.partition(".")
+    bare_path = path.removeprefix("text_model.")
     if part.startswith("text_encoder"):
-        return [f"{part}.text_model.{bare}", f"{part}.{bare}", *([f"text_model.{bare}"] * (part == "text_encoder"))]
+        return [
+            f"{part}.text_model.{bare_path}",
+            f"{part}.{bare_path}",
+            *([f"text_model.{bare_path}"] * (part == "text_encoder")),
+        ]
     return [layer, path]
 
 
-def configuration(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What PEFT was told, by "part.setting".  E5134 where it cannot be read."""
+def _read_adapter_config(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """PEFT's configuration by "part.setting".  E5134 if it cannot be parsed."""
     try:
-        found = json.loads(metadata.get(ABOUT, "{}"))
+        config = parse_json(metadata.get(CONFIG_METADATA_KEY, "{}"))
     except ValueError as error:
-        raise TetradError("E5134", f"{ABOUT} in the file's metadata is no JSON ({error})") from error
-    return found if isinstance(found, dict) else {}
+        raise TetradError(
+            "E5134",
+            _("the metadata entry {key} of this LoRA is not valid JSON ({error}); save the LoRA again"),
+            key=CONFIG_METADATA_KEY,
+            error=error,
+        ) from error
+    return config if isinstance(config, dict) else {}
 
 
-def alpha(about: Mapping[str, Any], layer: str, rank: int) -> float:
-    """A layer's alpha as kohya counts it, so that the change counts alpha / rank.  E5134 for an odd pattern."""
-    part, _, path = layer.partition(".")
-    value = about.get(f"{part}.lora_alpha", rank)
-    for pattern, own in (about.get(f"{part}.alpha_pattern") or {}).items():
-        if not PLAIN.fullmatch(pattern):
+def _read_alpha(config: Mapping[str, Any], layer: str, rank: int) -> float:
+    """A layer's alpha as kohya defines it: the change is scaled by alpha / rank.
+
+    E5134 for an alpha that is not a positive number, or a pattern that is more than a layer name.
+    """
+    part, _dot, path = layer.partition(".")
+    value = config.get(f"{part}.lora_alpha", rank)
+    for pattern, pattern_alpha in (config.get(f"{part}.alpha_pattern") or {}).items():
+        if not _SAFE_PATTERN.fullmatch(pattern):
             raise TetradError(
-                "E5134", f"{ABOUT} in the file's metadata has a pattern that is no name: {pattern[:60]!r}"
+                "E5134",
+                _(
+                    "the metadata entry {key} of this LoRA has the alpha pattern '{pattern}', which is not a layer"
+                    " name; save the LoRA again"
+                ),
+                key=CONFIG_METADATA_KEY,
+                pattern=pattern[:60],
             )
         if re.match(rf"(.*\.)?({pattern})$", path):
-            value = own
+            value = pattern_alpha
             break
     if not isinstance(value, int | float) or value <= 0:
-        raise TetradError("E5134", f"{ABOUT} in the file's metadata has an alpha that is no number: {str(value)[:60]}")
-    return float(value) * rank**0.5 if about.get(f"{part}.use_rslora") else float(value)
+        raise TetradError(
+            "E5134",
+            _(
+                "the metadata entry {key} of this LoRA has the alpha {value}, which is not a positive number; save the"
+                " LoRA again"
+            ),
+            key=CONFIG_METADATA_KEY,
+            value=str(value)[:60],
+        )
+    return float(value) * rank**0.5 if config.get(f"{part}.use_rslora") else float(value)

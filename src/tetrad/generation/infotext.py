@@ -1,162 +1,227 @@
-"""A picture's request as text, the way A1111 writes it into its PNGs, and back."""
+"""The text that A1111 writes into its PNGs (infotext): format a request, parse it back."""
 
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from tetrad.diffusion.samplers import SAMPLERS, check_sampler
+from tetrad import __version__
+from tetrad.documents import parse_json
 from tetrad.errors import TetradError
+from tetrad.generation.img2img import image_hash
 from tetrad.generation.request import Request
-from tetrad.generation.starts import fingerprint
+from tetrad.locales import _
+from tetrad.models.prediction import check_prediction_name
+from tetrad.settings.samplers import SAMPLERS, find_nearest_sampler, resolve_sampler_name
 
-FACT = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-NEGATIVE = "Negative prompt:"
-# Our spacings and what A1111 calls them; "Uniform" is its word for none.
-SCHEDULES = {"": "Uniform", "Karras": "Karras", "Exponential": "Exponential", "AYS": "Align Your Steps"}
-# What A1111's "Automatic" stands for; every other sampler is not spaced.
-AUTOMATIC = dict.fromkeys(("DPM++ 2M", "DPM++ SDE", "DPM++ 2M SDE", "DPM2", "DPM2 a"), "Karras") | {
-    "DPM++ 3M SDE": "Exponential"
+_PARAMETER_PATTERN = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_NEGATIVE_PREFIX = "Negative prompt:"
+# Our noise schedules and A1111's names for them; "Uniform" means none.
+SCHEDULE_TYPES = {"": "Uniform", "Karras": "Karras", "Exponential": "Exponential", "AYS": "Align Your Steps"}
+# The schedule that A1111's "Automatic" means; for all other samplers it means none.
+_AUTOMATIC_SCHEDULES = {
+    **dict.fromkeys(("DPM++ 2M", "DPM++ SDE", "DPM++ 2S a", "DPM2", "DPM2 a"), "Karras"),
+    **dict.fromkeys(("DPM++ 2M SDE", "DPM++ 3M SDE"), "Exponential"),
 }
-# A1111's keys in its order; those of a mask's hash, of bare latents and of the rescaling are ours.
-ORDER = (
-    *("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model", "VAE hash", "VAE"),
+A1111_TIMESTEP_SAMPLERS = ("DDIM", "PLMS", "UniPC")  # A1111 writes a schedule for these, but does not use it
+PREDICTION_KEY = "Prediction type"  # what a person said that the model predicts
+# A1111's keys in its order; Prediction type, Mask hash, Bare latents, CFG rescale and Step count are ours.
+_PARAMETER_ORDER = (
+    *("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model hash", "Model", PREDICTION_KEY),
+    *("VAE hash", "VAE"),
     *("Denoising strength", "Clip skip", "Init image hash", "RNG", "Mask blur", "Mask hash", "Bare latents"),
-    *("CFG rescale", "Lora hashes", "TI hashes", "Version"),
+    *("CFG rescale", "Step count", "Lora hashes", "TI hashes", "Version"),
 )
 
 
 @dataclass(frozen=True)
 class Infotext:
-    """What is written in a picture: two prompts as they were typed, and facts by A1111's names."""
+    """The text of an image: both prompts as they were typed, and the parameters under A1111's names."""
 
     prompt: str
-    negative: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
+    negative_prompt: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-def written(request: Request, facts: Mapping[str, object]) -> str:
-    """A request as A1111 writes it, with facts about the files that drew it."""
-    lines = [request.prompt, *([f"{NEGATIVE} {request.negative}"] if request.negative else [])]
-    every = {**settings(request), **facts}
-    said = [f"{key}: {quoted(every[key])}" for key in sorted(every, key=ORDER.index) if every[key] != ""]
-    return "\n".join([*lines, ", ".join(said)])
+def format_infotext(request: Request, file_parameters: Mapping[str, object]) -> str:
+    """A request in A1111's format, with parameters that name the files."""
+    lines = [request.prompt, *([f"{_NEGATIVE_PREFIX} {request.negative_prompt}"] if request.negative_prompt else [])]
+    parameters = {**_request_parameters(request), **file_parameters}
+    entries = [
+        f"{key}: {quote(parameters[key])}"
+        for key in sorted(parameters, key=_parameter_position)
+        if parameters[key] != ""
+    ]
+    return "\n".join([*lines, ", ".join(entries)])
 
 
-def settings(request: Request) -> dict[str, object]:
-    """What a request says, by A1111's keys; "" for what does not apply."""
-    sampler, spacing = SAMPLERS[check_sampler(request.sampler)]
-    spaced = f"{sampler} Karras" in SAMPLERS
-    start, mask = request.start, request.start.mask if request.start else None
+def _request_parameters(request: Request) -> dict[str, object]:
+    """A request under A1111's keys; "" where a key does not apply."""
+    sampler, schedule = SAMPLERS[resolve_sampler_name(request.sampler)]
+    has_schedule = f"{sampler} Karras" in SAMPLERS
+    init_image, mask = request.init_image, request.init_image.mask if request.init_image else None
     return {
         "Steps": request.steps,
         "Sampler": sampler,
-        "Schedule type": SCHEDULES[spacing] if spaced else "",
-        "CFG scale": number(request.cfg_scale),
+        "Schedule type": SCHEDULE_TYPES[schedule] if has_schedule else "",
+        "CFG scale": _format_number(request.cfg_scale),
         "Seed": request.seed,
         "Size": f"{request.width}x{request.height}",
-        "Denoising strength": number(request.strength) if start else "",
-        "Init image hash": fingerprint(start.picture) if start else "",
-        "Mask blur": start.mask_blur if start and mask is not None else "",
-        "Mask hash": fingerprint(mask) if mask is not None else "",
+        "Denoising strength": _format_number(request.denoising_strength) if init_image else "",
+        "Init image hash": image_hash(init_image.image) if init_image else "",
+        "Mask blur": init_image.mask_blur if init_image and mask is not None else "",
+        "Mask hash": image_hash(mask) if mask is not None else "",
         "Clip skip": request.clip_skip or "",
-        "CFG rescale": number(request.cfg_rescale) if request.cfg_rescale else "",
+        "CFG rescale": _format_number(request.cfg_rescale) if request.cfg_rescale else "",
         "RNG": "CPU",
+        "Step count": "A1111" if request.a1111_steps else "",
     }
 
 
-def of_grid(first: str, sides: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """The text of a grid's first picture, and what changes along its sides x, y, z, as A1111 says it."""
-    facts = {"Script": "X/Y/Z plot"}
-    for letter, (name, words) in zip("XYZ", sides, strict=True):
+def format_grid_infotext(first_infotext: str, sides: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """The infotext of a grid: that of its first image, and the axes x, y, z as A1111 writes them."""
+    parameters = {"Script": "X/Y/Z plot"}
+    for letter, (name, labels) in zip("XYZ", sides, strict=True):
         if name:
-            facts |= {f"{letter} Type": name, f"{letter} Values": ", ".join(words)}
-    return first + "".join(f", {key}: {quoted(value)}" for key, value in facts.items())
+            parameters |= {f"{letter} Type": name, f"{letter} Values": ", ".join(labels)}
+    return first_infotext + "".join(f", {key}: {quote(value)}" for key, value in parameters.items())
 
 
-def number(value: float) -> str:
-    """The shortest way to write a number that reads back as the same one."""
+def _format_number(value: float) -> str:
+    """The shortest text that parses back to the same number."""
     return str(int(value)) if value == int(value) else repr(float(value))
 
 
-def quoted(value: object) -> str:
+def quote(value: object) -> str:
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if set(text) & set(",\n:") else text
 
 
-def read(text: str) -> Infotext:
-    """An infotext by A1111's rules: the last line is the facts where it holds three at least."""
+def parse_infotext(text: str) -> Infotext:
+    """Parse by A1111's rules: the last line holds the parameters if it has at least three."""
     lines = text.strip().split("\n")
-    facts = {key: unquoted(value) for key, value in FACT.findall(lines[-1])}
-    if len(facts) < 3:
-        facts = {}
+    parameters = {key: _unquote(value) for key, value in _PARAMETER_PATTERN.findall(lines[-1])}
+    if len(parameters) < 3:
+        parameters = {}
     else:
         lines.pop()
-    starts = [number for number, line in enumerate(lines) if line.strip().startswith(NEGATIVE)]
-    split = starts[0] if starts else len(lines)
-    negative = "\n".join(line.strip() for line in lines[split:]).removeprefix(NEGATIVE)
-    return Infotext("\n".join(line.strip() for line in lines[:split]).strip(), negative.strip(), facts)
+    negative_starts = [number for number, line in enumerate(lines) if line.strip().startswith(_NEGATIVE_PREFIX)]
+    split = negative_starts[0] if negative_starts else len(lines)
+    negative_prompt = "\n".join(line.strip() for line in lines[split:]).removeprefix(_NEGATIVE_PREFIX)
+    return Infotext("\n".join(line.strip() for line in lines[:split]).strip(), negative_prompt.strip(), parameters)
 
 
-def unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     if len(value) > 1 and value[0] == value[-1] == '"':
         try:
-            return str(json.loads(value))
+            return str(parse_json(value))
         except ValueError:
             return value
     return value
 
 
-def request(found: Infotext, given: Mapping[str, Any] | None = None) -> Request:
-    """The request that a picture was drawn by, but for the settings that are given.
+def to_request(infotext: Infotext, overrides: Mapping[str, Any] | None = None) -> Request:
+    """The request that made an image, with `overrides` in place of its own settings.
 
-    E3205 where its text does not say enough, E3201 for its sampler.
+    E3205 where the infotext lacks a setting, E3201 for an unknown sampler.
     """
-    known = dict(given or {})
+    settings = dict(overrides or {})
     try:
-        for setting, read_from in SETTINGS.items():
-            if setting not in known:
-                known[setting] = read_from(found)
-    except (KeyError, ValueError) as error:
-        what = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error)
-        raise TetradError("E3205", f"the picture's text does not say how it was drawn: {what}") from error
-    return Request(**known)
+        for name, read_value in _SETTING_READERS.items():
+            if name not in settings:
+                settings[name] = read_value(infotext)
+    except KeyError as error:
+        raise TetradError(
+            "E3205",
+            _("the image's text has no {name}; give another image, or all settings as flags"),
+            name=error.args[0],
+        ) from error
+    except ValueError as error:
+        raise TetradError(
+            "E3205", _("the image's text has a setting that cannot be read: {reason}"), reason=error
+        ) from error
+    return Request(**settings)
 
 
-def prompt(found: Infotext) -> str:
-    """The prompt; before 2023 a hypernetwork stood among the facts."""
-    if "Hypernet" not in found.facts:
-        return found.prompt
-    name = found.facts["Hypernet"].partition("(")[0]
-    return f"{found.prompt} <hypernet:{name}:{found.facts.get('Hypernet strength', '1')}>"
+def is_from_tetrad(infotext: Infotext) -> bool:
+    return infotext.parameters.get("Version", "").startswith("tetrad")
 
 
-def side(place: int) -> Callable[[Infotext], int]:
-    return lambda found: int(found.facts["Size"].partition("x")[2 * place])
+def read_prompt(infotext: Infotext) -> str:
+    """The prompt; before 2023 A1111 wrote a hypernetwork as a parameter instead of a tag in the prompt."""
+    if "Hypernet" not in infotext.parameters:
+        return infotext.prompt
+    name = infotext.parameters["Hypernet"].partition("(")[0]
+    return f"{infotext.prompt} <hypernet:{name}:{infotext.parameters.get('Hypernet strength', '1')}>"
 
 
-def sampler(found: Infotext) -> str:
-    """The sampler with its spacing; pictures from before A1111 1.9 have both in one name."""
-    name = found.facts["Sampler"]
-    said = found.facts.get("Schedule type", "Uniform")
-    spacing = next((ours for ours, theirs in SCHEDULES.items() if theirs == said), "")
-    if said == "Automatic":
-        spacing = AUTOMATIC.get(name, "")
-    whole = f"{name} {spacing}".strip()
-    return check_sampler(whole if whole.lower() in {known.lower() for known in SAMPLERS} else name)
+def read_prediction_type(infotext: Infotext) -> str:
+    """What a person said that the image's model predicts; "" for nothing.  E3205 where it cannot be read."""
+    name = infotext.parameters.get(PREDICTION_KEY, "")
+    try:
+        check_prediction_name(name)
+    except TetradError as error:
+        template = _("the image's text has a setting that cannot be read: {reason}")
+        raise TetradError("E3205", template, reason=error.sentence) from error
+    return name
 
 
-SETTINGS: dict[str, Callable[[Infotext], Any]] = {
-    "prompt": prompt,
-    "negative": lambda found: found.negative,
-    "seed": lambda found: int(found.facts["Seed"]),
-    "steps": lambda found: int(found.facts["Steps"]),
-    "cfg_scale": lambda found: float(found.facts["CFG scale"]),
-    "sampler": sampler,
-    "width": side(0),
-    "height": side(1),
-    "clip_skip": lambda found: int(found.facts.get("Clip skip", 0)),
-    "cfg_rescale": lambda found: float(found.facts.get("CFG rescale", 0)),
-    "strength": lambda found: float(found.facts.get("Denoising strength", 1)),
+def _make_side_reader(index: int) -> Callable[[Infotext], int]:
+    return lambda infotext: int(infotext.parameters["Size"].partition("x")[2 * index])
+
+
+def read_sampler(infotext: Infotext) -> str:
+    """The sampler with its schedule; before A1111 1.9 both were one name.  E3201 where Tetrad does not have it."""
+    name = infotext.parameters["Sampler"]
+    if name in A1111_TIMESTEP_SAMPLERS and not is_from_tetrad(infotext):
+        return _resolve_image_sampler(name)
+    schedule_type = infotext.parameters.get("Schedule type", "Uniform")
+    schedule = next((ours for ours, theirs in SCHEDULE_TYPES.items() if theirs == schedule_type), "")
+    if schedule_type == "Automatic":
+        schedule = _AUTOMATIC_SCHEDULES.get(name, "")
+    full_name = f"{name} {schedule}".strip()
+    return _resolve_image_sampler(full_name if full_name.lower() in {known.lower() for known in SAMPLERS} else name)
+
+
+def _resolve_image_sampler(name: str) -> str:
+    try:
+        return resolve_sampler_name(name)
+    except TetradError as error:
+        raise TetradError(
+            "E3201",
+            _(
+                "the image was made with the sampler '{name}', which Tetrad does not have; give another one, for"
+                ' example --sampler "{nearest}"'
+            ),
+            name=name,
+            nearest=find_nearest_sampler(name),
+        ) from error
+
+
+_SETTING_READERS: dict[str, Callable[[Infotext], Any]] = {
+    "prompt": read_prompt,
+    "negative_prompt": lambda infotext: infotext.negative_prompt,
+    "seed": lambda infotext: int(infotext.parameters["Seed"]),
+    "steps": lambda infotext: int(infotext.parameters["Steps"]),
+    "cfg_scale": lambda infotext: float(infotext.parameters["CFG scale"]),
+    "sampler": read_sampler,
+    "width": _make_side_reader(0),
+    "height": _make_side_reader(1),
+    "clip_skip": lambda infotext: int(infotext.parameters.get("Clip skip", 0)),
+    "cfg_rescale": lambda infotext: float(infotext.parameters.get("CFG rescale", 0)),
+    "denoising_strength": lambda infotext: float(infotext.parameters.get("Denoising strength", 1)),
+    "a1111_steps": lambda infotext: not is_from_tetrad(infotext) or infotext.parameters.get("Step count") == "A1111",
 }
+
+
+def _parameter_position(key: str) -> int:
+    """The position of a key in the infotext; an unknown key comes before the last one (Version)."""
+    return _PARAMETER_ORDER.index(key) if key in _PARAMETER_ORDER else len(_PARAMETER_ORDER) - 2
+
+
+def format_request(request: Request, prompt: str, model_name: str) -> str:
+    """The infotext of a request with another prompt: the one that was typed, with its network tags."""
+    file_parameters = {"Model": Path(model_name).stem, "Version": f"tetrad {__version__}"}
+    return format_infotext(replace(request, prompt=prompt), file_parameters)

@@ -1,54 +1,98 @@
-"""Open or save anything by its path: the one place where files meet models."""
+"""Open or save a model, a trained file or a VAE by its path: the only package that connects files with models.
 
-from tetrad.library.baking import bake, check_out, extract, open_vae
-from tetrad.library.finding import (
-    Folders,
-    around,
-    checkpoint,
-    embeddings_in,
-    find,
-    find_lora,
-    folders,
-    saved_by,
+`folders` lists the folders of A1111, Forge and ComfyUI that are searched; `search` finds files in them by name, and
+`embeddings` those that a prompt names;
+`identification` detects what a file is; `hashes` computes the hashes by which web UIs and model sites identify files;
+`checkpoints` loads whole models; `artifacts` reads, attaches and saves what a method trained; `vae` does the same for
+VAE files.
+"""
+
+from tetrad.lazy import export
+from tetrad.library.artifacts import (
+    attach_weights,
+    detect_format,
+    formats_of,
+    prepare_weights,
+    read_weights,
+    save_weights,
 )
-from tetrad.library.hashes import file_hash, lora_hash
-from tetrad.library.models import load_model, model_hashes, rounded, save_checkpoint
-from tetrad.library.mounting import Choice, choose_vae, list_vaes, training_vae
-from tetrad.library.networks import SPELLINGS, attach, read, save
-from tetrad.library.vaes import architecture, encoder_identity, load_vae, mount, read_vae, save_vae, vae_identity
+from tetrad.library.checkpoints import cast_weights, get_model_hashes, load_model
+from tetrad.library.embeddings import find_embeddings, list_bundled_words
+from tetrad.library.folders import ModelFolders, resolve_folders_around_model, resolve_model_folders
+from tetrad.library.hashes import get_file_hash, get_lora_hash, list_file_hashes
+from tetrad.library.search import (
+    find_checkpoint,
+    find_checkpoint_by_legacy_hash,
+    find_file,
+    find_lora_name_by_hash,
+    find_named_checkpoint,
+    list_run_files,
+)
+from tetrad.library.vae.bake import bake_vae, check_output_path, extract_vae, open_checkpoint_vae
+from tetrad.library.vae.load import (
+    build_architecture_metadata,
+    hash_model_vae_encoder,
+    hash_vae_encoder,
+    load_vae,
+    mount_vae,
+    save_vae,
+)
+from tetrad.library.vae.read import read_vae
+from tetrad.library.vae.select import VaeChoice, choose_training_vae, choose_vae, list_vaes
 
+_NAMES, __getattr__ = export(
+    __name__,
+    {
+        "artifacts": ["artifact_types", "method_of"],
+        "checkpoints": ["find_network_files", "read_configuration"],
+        "embeddings": ["NamedEmbedding"],
+        "folders": ["WEIGHT_FILE_SUFFIXES", "list_files", "walk_visible_files"],
+        "hashes": ["compute_hash_after_header"],
+        "identification": ["UNKNOWN", "artifact_type", "identify", "title_of"],
+        "search": ["read_file_type"],
+        "vae.bake": ["CheckpointVae", "detect_folder_family"],
+        "vae.describe": ["VaeDescription", "describe_vae", "describe_vae_file", "hash_weights"],
+        "vae.latents": ["parse_latent_file", "read_latents", "write_latents"],
+    },
+)
 __all__ = [
-    "SPELLINGS",
-    "Choice",
-    "Folders",
-    "architecture",
-    "around",
-    "attach",
-    "bake",
-    "check_out",
-    "checkpoint",
+    "ModelFolders",
+    "VaeChoice",
+    "attach_weights",
+    "bake_vae",
+    "build_architecture_metadata",
+    "cast_weights",
+    "check_output_path",
+    "choose_training_vae",
     "choose_vae",
-    "embeddings_in",
-    "encoder_identity",
-    "extract",
-    "file_hash",
-    "find",
-    "find_lora",
-    "folders",
+    "detect_format",
+    "extract_vae",
+    "find_checkpoint",
+    "find_checkpoint_by_legacy_hash",
+    "find_embeddings",
+    "find_file",
+    "find_lora_name_by_hash",
+    "find_named_checkpoint",
+    "formats_of",
+    "get_file_hash",
+    "get_lora_hash",
+    "get_model_hashes",
+    "hash_model_vae_encoder",
+    "hash_vae_encoder",
+    "list_bundled_words",
+    "list_file_hashes",
+    "list_run_files",
     "list_vaes",
     "load_model",
     "load_vae",
-    "lora_hash",
-    "model_hashes",
-    "mount",
-    "open_vae",
-    "read",
+    "mount_vae",
+    "open_checkpoint_vae",
+    "prepare_weights",
     "read_vae",
-    "rounded",
-    "save",
-    "save_checkpoint",
+    "read_weights",
+    "resolve_folders_around_model",
+    "resolve_model_folders",
     "save_vae",
-    "saved_by",
-    "training_vae",
-    "vae_identity",
+    "save_weights",
+    *_NAMES,
 ]

@@ -1,51 +1,68 @@
-"""What web UIs and model sites call a file by."""
+"""Hashes by which web UIs and model sites identify files."""
 
 import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from tetrad.data.cache import default_folder
+from tetrad.data.cache_folder import get_cache_folder
 from tetrad.errors import TetradError
-from tetrad.formats import files
+from tetrad.formats import weight_files
+from tetrad.formats.atomic_write import write_atomically
 
-LARGE = 64 * 2**20  # bytes from which a file's hash is worth a note of it on disk
+HASH_CACHE_MIN_BYTES = 64 * 2**20  # hashes of files from this size on are cached on disk
 
 
-def file_hash(path: Path) -> str:
-    """sha256 of a whole file, in hex: the first 10 digits name a model or a VAE, the first 12 an embedding."""
-    return remembered(path, path.stat().st_mtime_ns, path.stat().st_size)
+def get_file_hash(path: Path) -> str:
+    """sha256 of a whole file in hex; its first 10 digits identify a model or a VAE, its first 12 an embedding."""
+    return get_cached_file_hash(path, path.stat().st_mtime_ns, path.stat().st_size)
 
 
 @lru_cache(maxsize=256)
-def remembered(path: Path, changed: int, size: int) -> str:
-    """The hash of a file as it was changed last; a large one's is noted in the cache, for it takes seconds."""
-    if size < LARGE:
-        return files.file_hash(path)
-    state = hashlib.sha256(f"{path.resolve()}\0{changed}\0{size}".encode(errors="surrogateescape")).hexdigest()
-    note = default_folder() / "hashes" / state
+def get_cached_file_hash(path: Path, modified_ns: int, size: int) -> str:
+    """The hash of a file in its present state; a large file's is cached on disk, because it takes seconds."""
+    if size < HASH_CACHE_MIN_BYTES:
+        return weight_files.compute_file_hash(path)
+    state_hash = hashlib.sha256(f"{path.resolve()}\0{modified_ns}\0{size}".encode(errors="surrogateescape")).hexdigest()
+    cache_file = get_cache_folder() / "hashes" / state_hash
     try:
-        return note.read_text("ascii")
+        return cache_file.read_text("ascii")
     except (OSError, ValueError):
-        found = files.file_hash(path)
+        file_hash = weight_files.compute_file_hash(path)
     try:
-        note.parent.mkdir(parents=True, exist_ok=True)
-        files.write_whole(note, found.encode())
+        cache_file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(cache_file, file_hash.encode())
     except (OSError, TetradError):
-        pass  # it is made again next time
-    return found
+        pass  # computed again next time
+    return file_hash
 
 
-def lora_hash(path: Path) -> str:
-    """12 hex digits that name a LoRA, whatever its metadata: of the bytes after a safetensors header.
+def get_lora_hash(path: Path) -> str:
+    """12 hex digits that identify a LoRA whatever its metadata: the sha256 of the bytes after the safetensors header.
 
-    The file's own `sshs_model_hash` says the same and is believed first, as A1111 does.
+    The file's own `sshs_model_hash` has the same value and is used first, as in A1111.
     """
-    said = files.metadata(path).get("sshs_model_hash", "")
-    return said[:12] if said else after_header(path)[:12]
+    stored_hash = weight_files.read_safetensors_metadata(path).get("sshs_model_hash", "")
+    return stored_hash[:12] if stored_hash else compute_hash_after_header(path)[:12]
 
 
-def after_header(path: Path) -> str:
-    with path.open("rb") as opened:
+def list_file_hashes(path: Path) -> set[str]:
+    """Every hash by which web UIs and model sites have named a file, whatever they call it.
+
+    The first 8 digits over a part of the file (AutoV1, in images before 2023), the first 10 and 12 of the whole file
+    (AutoV2, embeddings), and 8, 10 and 12 of the bytes after a safetensors header (AutoV3, the addnet hash).
+    """
+    metadata = weight_files.read_safetensors_metadata(path)
+    content_hashes = {compute_hash_after_header(path), metadata.get("sshs_model_hash", "").removeprefix("0x")}
+    whole = get_file_hash(path)
+    hashes = {metadata.get("sshs_legacy_hash", ""), whole[:10], whole[:12]}
+    if path.stat().st_size > weight_files.LEGACY_HASH_OFFSET:  # all smaller files have the same, of nothing
+        hashes.add(weight_files.compute_file_legacy_hash(path))
+    hashes |= {content_hash[:digits] for content_hash in content_hashes for digits in (8, 10, 12)}
+    return hashes - {""}
+
+
+def compute_hash_after_header(path: Path) -> str:
+    with path.open("rb") as file:
         if path.suffix.lower() == ".safetensors":
-            opened.seek(8 + int.from_bytes(opened.read(8), "little"))
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+            file.seek(8 + int.from_bytes(file.read(8), "little"))
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,104 +1,127 @@
-"""What a training method is: it attaches something that learns to a model that does not."""
+"""The interface of a method to the rest of the program: it attaches something trainable to a frozen model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Protocol, Self
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 from torch import Generator, nn
 
+from tetrad.formats.survey import TensorSurvey
+from tetrad.formats.weight_files import FileContent, WeightFile
+from tetrad.locales import Message
+from tetrad.methods.settings import MethodSettings
 from tetrad.models.base import Model
 from tetrad.weights import Weights
 
-Change = Callable[..., Any]  # change(call, *inputs) -> output, where call is the module as it was
+Metadata = Mapping[str, str]
+Strength = float | Mapping[str, float]  # one for all parts, or one for each part
+Decoded = tuple[Weights, list[str]]  # the weights of a file, and its keys that match nothing in the model
+FactsAndProblems = tuple[dict[str, Any], list[Message]]  # of a file; names and fixed values are templates of `locales`
+ForwardChange = Callable[..., Any]  # change(call, *inputs) -> output, where call is the unchanged forward
+
+
+@dataclass(frozen=True)
+class ParamGroup:
+    """Parameters that share a learning rate: that of their part, times a factor."""
+
+    part: str  # "unet", "text_encoder", or a name of the method's own
+    parameters: list[nn.Parameter]
+    lr_scale: float = 1.0
 
 
 class Adapter(Protocol):
-    """A learned change, attached to one model until `detach`."""
+    """A trainable or trained change of one model, in effect until `detach`."""
 
-    def groups(self) -> dict[str, list[nn.Parameter]]:
-        """What learns, by the part it touches, so that each part can have its own learning rate.
-
-        A group may learn faster than its part: see `paced`.
-        """
+    def groups(self) -> list[ParamGroup]:
+        """The trained parameters by part, so that each part can have its own learning rate."""
         ...
 
     def weights(self) -> Weights:
-        """What was learned, by canonical name; save it before the next update, for it may be the tensors that learn."""
+        """The trained weights by canonical name.  They may be the live tensors: save them before the next update."""
         ...
 
     def after_update(self) -> None:
-        """Bring what was learned back within its bounds, where the method has some; called after every update."""
+        """Apply the method's weight constraints, if any; called after every optimizer step."""
         ...
 
     def detach(self) -> None:
-        """The model as it was before, bit for bit."""
+        """Restore the model bit for bit."""
         ...
 
 
-class Method(Protocol):
-    """A way to fine-tune.  The fields are its settings; the verbs are all the program asks of it."""
+@dataclass(frozen=True)
+class FileFormat:
+    """A file format for one type of weights.
 
-    kind: ClassVar[str]  # what people call it: "lora"
-    writes: ClassVar[str]  # the kind of `Weights` it makes and reads: "lora"
+    `encode` gets the metadata of the weights and of the run merged, with the file's name without its extension under
+    "name". `decode` also returns the keys of the file that match nothing in the model. `prepare` gives the weights as
+    the format stores them, which is how they are read back: unchanged, unless it has another form for them; and what
+    is lost by that, for a person.
+    """
 
-    def decided(self, word: str, images: int) -> Self:
-        """The settings with what they leave open decided by the trigger word and the number of pictures.
+    suffix: str  # the file's extension, ".safetensors"; "" for a folder
+    encode: Callable[[Weights, Model, Metadata], FileContent]
+    decode: Callable[[WeightFile, Model], Decoded]
+    prepare: Callable[[Weights, Model], tuple[Weights, Message | None]] = lambda weights, model: (weights, None)
 
-        With 0 pictures, what a file that it goes on from decides stays open.
-        """
+
+class _Behavior(Protocol):
+    """What a method does with a model and with files: the functions of its module `adapter`."""
+
+    FORMATS: Mapping[str, FileFormat]  # by the values of `save.format`, the default first
+
+    def attach(self, settings: Any, model: Model, rng: Generator, start: Weights | None = None) -> Adapter:
+        """An adapter to train: new, with no effect before the first step, or continuing from `start`."""
         ...
 
-    def going_on(self, start: Weights) -> Self:
-        """The settings as what they go on from has them; an error where something else was asked for."""
+    def load(self, model: Model, weights: Weights, strength: Strength = 1.0) -> Adapter:
+        """Trained weights attached at a strength; some methods take strengths by part."""
         ...
 
-    def told(self) -> str:
-        """What a person should know of the settings before the start: "rank 16"; "" for nothing."""
+    def resume_from(self, settings: Any, start: Weights, model: Model) -> Any:
+        """The settings with those of the file to continue from; an error where they contradict each other."""
         ...
 
-    def rates(self) -> dict[str, str]:
-        """The usual learning rate of each part, in the syntax of `training.schedules`; "" is every part not named."""
+    def check_settings(self, settings: Any, model: Model) -> None:
+        """Raise an error for settings that do not fit this model, before anything slow starts."""
         ...
 
-    def steps(self, images: int) -> int:
-        """The usual number of updates for so many pictures."""
+    def describe_file(
+        self, path: Path, survey: TensorSurvey, metadata: Metadata, content_hash: str
+    ) -> FactsAndProblems:
+        """Facts and problems of a file that need no model, for `tetrad inspect`."""
         ...
 
-    def whole(self) -> tuple[str, ...]:
-        """The parts whose own numbers learn, which half precision must not round before they do."""
-        ...
-
-    def attach(self, model: Model, rng: Generator, start: Weights | None = None) -> Adapter:
-        """Something that learns: fresh, and before its first step changing nothing, or going on from `start`."""
-        ...
-
-    @classmethod
-    def load(cls, model: Model, weights: Weights, strength: float = 1.0) -> Adapter:
-        """What was learned before; strengths by part may differ, see each method."""
+    def full_precision_parts(self, settings: Any, model: Model) -> tuple[str, ...]:
+        """The parts whose own weights are trained, so they must stay in float32."""
         ...
 
 
-def paced(part: str, times: float) -> str:
-    """The name of a group that learns so many times as fast as its part: "unet ×16"."""
-    return part if times == 1 else f"{part} ×{times:g}"
+def behavior_of(method: MethodSettings | type[MethodSettings]) -> _Behavior:
+    """The method's module `adapter`, in the folder of its `settings`; a method in one file is its own."""
+    module = (method if isinstance(method, type) else type(method)).__module__
+    adapter_module = module.removesuffix("settings") + "adapter" if module.endswith(".settings") else module
+    return cast(_Behavior, import_module(adapter_module))
 
 
-def part_and_pace(group: str) -> tuple[str, float]:
-    """A group's part, and how many times as fast as the part's rate says it learns; undoes `paced`."""
-    part, _, times = group.partition(" ×")
-    return part, float(times or 1)
+def parameters_of(adapter: Adapter) -> list[nn.Parameter]:
+    """Everything an adapter trains."""
+    return [parameter for group in adapter.groups() for parameter in group.parameters]
 
 
 class Around:
-    """A module's forward with changes around it: inner ones, the first made innermost, then outer ones around them all.
+    """A module's forward wrapped in changes: inner ones, the first added innermost, then outer ones around them.
 
-    An outer change decides what the module and everything beside it reads; of several the first made reads first.
+    An outer change sets the input of the module and of all inner changes. Of several, the first added runs first.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.call = module.forward
-        self.inner: list[Change] = []
-        self.outer: list[Change] = []
+        self.inner: list[ForwardChange] = []
+        self.outer: list[ForwardChange] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         call = self.call
@@ -108,30 +131,30 @@ class Around:
 
 
 class Patches:
-    """An adapter's changes to a model whose tree, names and tensors stay as they were; undoing is exact."""
+    """An adapter's changes to forward calls.  The model's modules, names and tensors stay; undoing is exact."""
 
     def __init__(self) -> None:
-        self.made: list[tuple[nn.Module, list[Change], Change]] = []
+        self.records: list[tuple[nn.Module, list[ForwardChange], ForwardChange]] = []
 
     def after_update(self) -> None:
-        """Nothing learned this way needs bounds, unless an adapter says otherwise."""
+        """No weight constraint, unless an adapter has one."""
 
-    def around(self, module: nn.Module, change: Change, outer: bool = False) -> None:
-        """From now on `module(x)` is `change(call, x)`, where `call(x)` is what it was until now.
+    def around(self, module: nn.Module, change: ForwardChange, outer: bool = False) -> None:
+        """Make `module(x)` compute `change(call, x)`, where `call(x)` is what it computed before.
 
-        An `outer` change stays outside every change that is not, whichever was made first.
+        An `outer` change stays outside every inner one, in whatever order they are added.
         """
         if not isinstance(module.forward, Around):
             module.forward = Around(module)
         changes = module.forward.outer if outer else module.forward.inner
         changes.append(change)
-        self.made.append((module, changes, change))
+        self.records.append((module, changes, change))
 
     def detach(self) -> None:
-        for module, changes, change in self.made:
+        for module, changes, change in self.records:
             around = module.forward
             assert isinstance(around, Around)
             changes.remove(change)
             if not around.inner and not around.outer:
                 del module.forward
-        self.made.clear()
+        self.records.clear()

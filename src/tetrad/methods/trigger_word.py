@@ -1,4 +1,4 @@
-"""What makes a good trigger word: one that the model does not know, so that it can only mean what is taught."""
+"""Checks trigger words and suggests better ones: a good one is a word that the model does not know."""
 
 import hashlib
 from collections.abc import Collection, Iterator
@@ -6,100 +6,134 @@ from dataclasses import dataclass
 from itertools import islice, permutations
 
 from tetrad.errors import TetradError
-from tetrad.models.text import CHUNK, token_ids, tokenizer
+from tetrad.locales import Message, _
+from tetrad.models.clip import CHUNK_LENGTH
+from tetrad.models.tokenizer import encode_token_ids, load_tokenizer
 
-PUNCTUATION = set('()[]{}<>|:,\\"\n\t')  # what prompts use for other things
-VOWELS = set("aeiouy")
-CONSONANTS = "bcdfghjkmnpqrstvwxz"
-COMMON = 40_000  # CLIP's merges are in the order of how often a word was seen; ids past this are of rare ones
-SUGGESTED = 3
+_PROMPT_PUNCTUATION = set('()[]{}<>|:,\\"\n\t')  # what prompt syntax uses
+_VOWELS = set("aeiouy")
+_CONSONANTS = "bcdfghjkmnpqrstvwxz"
+# CLIP's merges are sorted by frequency: a token with a higher id than this is rare.
+_COMMON_TOKEN_LIMIT = 40_000
+_SUGGESTION_COUNT = 3
 
 
 @dataclass(frozen=True)
-class Advice:
-    """What to say of a word, each a code and a sentence, and words that would do better."""
+class _TriggerWordAdvice:
+    """Warnings about a trigger word, each a code and a sentence, and better words."""
 
-    warnings: tuple[tuple[str, str], ...]
+    warnings: tuple[tuple[str, Message], ...]
     suggestions: tuple[str, ...]
 
 
-def check_word(word: str, others: Collection[str] = ()) -> Advice:
-    """Whether a trigger word is fit to be one; `others` are words that are taught already, like loaded embeddings.
+def advise_on_trigger_word(trigger_word: str, other_words: Collection[str] = ()) -> _TriggerWordAdvice:
+    """Warnings where a trigger word already means something to the model or clashes with `other_words`.
 
-    Raises E3112 where no prompt could hold it.
+    Those are trained already, like loaded embeddings. Raises E3112 where no prompt can contain the word.
     """
-    check_spelling(word)
-    better = tuple(islice(suggestions(word, others), SUGGESTED))
-    would = f"a rare one like {', '.join(better[:-1])} or {better[-1]} can only mean what you teach"
-    warnings = [*(known(word, would)), *(clashes(word, others))]
-    return Advice(tuple(warnings), better if warnings else ())
+    check_trigger_word(trigger_word)
+    suggestions = tuple(islice(suggest_words(trigger_word, other_words), _SUGGESTION_COUNT))
+    warnings = (*_vocabulary_warnings(trigger_word, suggestions), *_clash_warnings(trigger_word, other_words))
+    return _TriggerWordAdvice(warnings, suggestions if warnings else ())
 
 
-def check_spelling(word: str) -> None:
-    """E3112 where a prompt cannot hold the word."""
-    if bad := PUNCTUATION & set(word):
-        raise TetradError("E3112", f"the word {word!r} has {min(bad)!r} in it, which means something else in a prompt")
-    if not word or word != word.strip() or len(token_ids(word)) > CHUNK:
-        raise TetradError("E3112", f"{word!r} is no trigger word; a few letters are best, like zkr")
+def check_trigger_word(trigger_word: str) -> None:
+    """E3112 where a prompt cannot contain the word."""
+    if forbidden := _PROMPT_PUNCTUATION & set(trigger_word):
+        raise TetradError(
+            "E3112",
+            _(
+                "the trigger word '{word}' contains '{character}', which has a special meaning in prompts; use letters"
+                " and digits, like zkr"
+            ),
+            word=trigger_word,
+            character=min(forbidden),
+        )
+    if not trigger_word or trigger_word != trigger_word.strip() or len(encode_token_ids(trigger_word)) > CHUNK_LENGTH:
+        raise TetradError(
+            "E3112", _("'{word}' cannot be a trigger word; use a few letters, like zkr"), word=trigger_word
+        )
 
 
-def known(word: str, advice: str) -> Iterator[tuple[str, str]]:
+def _vocabulary_warnings(trigger_word: str, suggestions: Collection[str]) -> Iterator[tuple[str, Message]]:
     """A warning where the word, or a part of it that means something, is in the model's vocabulary."""
-    parts = pieces(word)
-    if len(parts) == 1 and is_common(parts[0], shortest=3):
-        yield "W3111", f"{word} is an ordinary word, so every prompt that has it will show what you teach; {advice}"
+    parts = _split_into_tokens(trigger_word)
+    common_parts = [part for part in parts if _is_common(part, min_length=3 if " " in trigger_word else 4)]
+    values = {"word": trigger_word, "suggestions": ", ".join(suggestions)}
+    if len(parts) == 1 and _is_common(parts[0], min_length=3):
+        template = _(
+            "{word} is an ordinary word, so every prompt that contains it will show what you train; use a rare word"
+            " instead, like {suggestions}"
+        )
+        yield "W3111", Message(template, **values)
     elif len(parts) == 1:
-        yield "W3112", f"{word} is one of the model's own tokens, so it means something to it already; {advice}"
-    elif meaningful := [part for part in parts if is_common(part, shortest=3 if " " in word else 4)]:
-        yield "W3113", f"the model reads {word} as {' + '.join(parts)} and knows {meaningful[0]}; {advice}"
+        template = _(
+            "{word} is a token of the model's own, so it already means something to the model; use a rare word"
+            " instead, like {suggestions}"
+        )
+        yield "W3112", Message(template, **values)
+    elif common_parts:
+        template = _(
+            "the model splits '{word}' into {parts}, and it knows '{known}'; use a rare word instead, like"
+            " {suggestions}"
+        )
+        yield "W3113", Message(template, **values, parts=" + ".join(map(repr, parts)), known=common_parts[0])
 
 
-def clashes(word: str, others: Collection[str]) -> Iterator[tuple[str, str]]:
-    """A warning for each other word that has the same tokens, or is a part of this one, or has it as a part."""
-    for other in others:
-        if other.lower() == word.lower() or token_ids(other) == token_ids(word):
-            yield (
-                "W3114",
-                f"{word} is read just like {other}, which is taught already; give one of the two another name",
+def _clash_warnings(trigger_word: str, other_words: Collection[str]) -> Iterator[tuple[str, Message]]:
+    """A warning for each other word that has the same tokens, is a part of this one, or contains it."""
+    for other in other_words:
+        if other.lower() == trigger_word.lower() or encode_token_ids(other) == encode_token_ids(trigger_word):
+            template = _(
+                "{word} has the same tokens as {other}, which is trained already; give one of the two another name"
             )
-        elif within(token_ids(other), token_ids(word)):
-            yield "W3115", f"{word} has {other} in it, which is taught already; a prompt with {word} may show both"
-        elif within(token_ids(word), token_ids(other)):
-            yield "W3115", f"{word} is a part of {other}, which is taught already; a prompt with {other} may show both"
+            yield "W3114", Message(template, word=trigger_word, other=other)
+        elif _is_part_of(encode_token_ids(other), encode_token_ids(trigger_word)):
+            template = _(
+                "{word} contains {other}, which is trained already; a prompt with {word} may show both; give one of the"
+                " two another name"
+            )
+            yield "W3115", Message(template, word=trigger_word, other=other)
+        elif _is_part_of(encode_token_ids(trigger_word), encode_token_ids(other)):
+            template = _(
+                "{word} is a part of {other}, which is trained already; a prompt with {other} may show both; give one"
+                " of the two another name"
+            )
+            yield "W3115", Message(template, word=trigger_word, other=other)
 
 
-def within(part: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+def _is_part_of(part: tuple[int, ...], whole: tuple[int, ...]) -> bool:
     return any(whole[start : start + len(part)] == part for start in range(len(whole) - len(part) + 1))
 
 
-def pieces(word: str) -> list[str]:
-    """The word as the model's tokenizer cuts it up."""
-    found = tokenizer().convert_ids_to_tokens(list(token_ids(word)))
-    return [piece.removesuffix("</w>") for piece in found]
+def _split_into_tokens(word: str) -> list[str]:
+    """The word's tokens as text."""
+    tokens = load_tokenizer().convert_ids_to_tokens(list(encode_token_ids(word)))
+    return [piece.removesuffix("</w>") for piece in tokens]
 
 
-def is_common(piece: str, shortest: int) -> bool:
-    """Whether a piece that the tokenizer knows is as long as a word, can be spoken and is seen often."""
-    number = tokenizer().convert_tokens_to_ids(piece + "</w>")
-    whole = number != tokenizer().unk_token_id and number < COMMON
-    return whole and len(piece) >= shortest and piece.isalpha() and bool(VOWELS & set(piece))
+def _is_common(token: str, min_length: int) -> bool:
+    """Whether a token is long enough to be a word, has a vowel and is frequent."""
+    token_id = load_tokenizer().convert_tokens_to_ids(token + "</w>")
+    is_frequent = token_id != load_tokenizer().unk_token_id and token_id < _COMMON_TOKEN_LIMIT
+    return is_frequent and len(token) >= min_length and token.isalpha() and bool(_VOWELS & set(token))
 
 
 def is_rare(word: str) -> bool:
-    """Whether the model has to spell the word, in pieces of one or two letters that mean nothing."""
-    parts = pieces(word)
+    """Whether the word is split into several tokens of one or two letters, which mean nothing."""
+    parts = _split_into_tokens(word)
     return len(parts) > 1 and all(len(part) <= 2 for part in parts)
 
 
-def suggestions(word: str, others: Collection[str] = ()) -> Iterator[str]:
-    """Rare words that begin as this one does, always in the same order; each is checked to be rare."""
-    first = next((letter for letter in word.lower() if letter in CONSONANTS), "z")
-    spellings = (first + second + third for second, third in permutations(CONSONANTS.replace(first, ""), 2))
-    taken = {token_ids(other) for other in (*others, word)}
+def suggest_words(word: str, other_words: Collection[str] = ()) -> Iterator[str]:
+    """Rare words with the same first consonant, always in the same order."""
+    first = next((letter for letter in word.lower() if letter in _CONSONANTS), "z")
+    spellings = (first + second + third for second, third in permutations(_CONSONANTS.replace(first, ""), 2))
+    used_token_ids = {encode_token_ids(other) for other in (*other_words, word)}
 
-    def order(spelling: str) -> str:
+    def sort_key(spelling: str) -> str:
         return hashlib.sha256(f"{word.lower()} {spelling}".encode()).hexdigest()
 
-    for spelling in sorted(spellings, key=order):
-        if is_rare(spelling) and token_ids(spelling) not in taken:
+    for spelling in sorted(spellings, key=sort_key):
+        if is_rare(spelling) and encode_token_ids(spelling) not in used_token_ids:
             yield spelling

@@ -1,9 +1,58 @@
-"""The model families this program knows.  A new one is a file and a line here."""
+"""The model families: how each is built from weights, encodes prompts and predicts.
 
-from tetrad.models.base import Model
-from tetrad.models.sd import StableDiffusion1, StableDiffusion2
-from tetrad.models.sdxl import StableDiffusionXL
+A new family is one file and one line in FAMILIES, which is in `families`.
 
-FAMILIES: dict[str, type[Model]] = {
-    family.family: family for family in (StableDiffusion1, StableDiffusion2, StableDiffusionXL)
-}
+- `base` is the protocol that every family implements, with the conditioning and layer patterns it uses.
+- `sd` is Stable Diffusion 1 and 2, `sdxl` is Stable Diffusion XL.
+- `tokenizer` cleans and tokenizes prompts, with the vocabulary file in `clip_vocab`; `clip` encodes the tokens.
+- `vae` encodes images and decodes latents; `vae_slicing` does it strip by strip, in less memory. `latent_space` detects
+  the family of a VAE.
+- `infer_config` works out network configurations from tensor shapes; `prediction` finds out whether a checkpoint
+  predicts ε or v; `checks` reads its metadata and refuses models of another purpose.
+- `device` chooses device and dtype. `diffusers_folder` writes a model as a diffusers folder.
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "prediction": ["CONFIG_NAME_KEY", "CONFIG_PREDICTION_KEY", "check_prediction_name"],
+        "base": [
+            "Conditioning",
+            "Model",
+            "autocast_to_model_dtype",
+            "denoiser_of",
+            "freeze",
+            "get_model_device",
+            "move_networks",
+            "without_autocast",
+        ],
+        "clip": [
+            "CHUNK_LENGTH",
+            "PromptSpan",
+            "Text",
+            "TextEncoder",
+            "TextEncoding",
+            "compile_whole_word_pattern",
+            "count_truncated_tokens",
+            "find_truncated_words",
+            "split_into_spans",
+        ],
+        "device": [
+            "DeviceSpec",
+            "describe_device",
+            "dtype_of",
+            "get_free_memory",
+            "is_memory_error",
+            "move_to",
+            "select_device",
+            "select_generation_device",
+        ],
+        "diffusers_folder": ["build_folder"],
+        "families": ["FAMILIES", "family_of"],
+        "checks": ["PURPOSES"],
+        "tokenizer": ["CONTEXT_LENGTH", "clean_text", "encode_token_ids", "load_tokenizer"],
+        "vae": ["Reload", "Vae", "render_raw_latents"],
+    },
+)

@@ -1,7 +1,7 @@
-"""What a checkpoint's U-Net predicts, and how we know."""
+"""Detects whether a checkpoint's U-Net predicts ε or v."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -9,62 +9,103 @@ from torch import Tensor
 from tetrad.diffusion.noise import Prediction
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
+from tetrad.locales import Message, _
 from tetrad.models.base import Model
 
-SPELLINGS: dict[str, Prediction] = {
+PREDICTION_NAMES: dict[str, Prediction] = {
     "epsilon": "epsilon",
     "eps": "epsilon",
     "v": "v",
     "v_prediction": "v",
     "v-pred": "v",
 }
-ARCHITECTURES: dict[str, Prediction] = {"stable-diffusion-v2-512": "epsilon", "stable-diffusion-v2-768-v": "v"}
+# Metadata entries of a configuration beside the file (`<stem>.yaml`): what it says, and its name.
+CONFIG_PREDICTION_KEY, CONFIG_NAME_KEY = "tetrad.config.prediction", "tetrad.config.name"
+_ARCHITECTURE_PREDICTIONS: dict[str, Prediction] = {
+    "stable-diffusion-v2-512": "epsilon",
+    "stable-diffusion-v2-768-v": "v",
+}
 
 
 @dataclass(frozen=True)
-class Told:
-    """What is predicted, and the reason as the end of a sentence: "it predicts v: its metadata say so"."""
+class PredictionInfo:
+    """What a model predicts, and how we know, as a clause: "it predicts v: its metadata says so"."""
 
     prediction: Prediction
-    why: str
-    zero_terminal: bool = False  # its noise table ends in nothing but noise
+    reason: Message
+    zero_terminal_snr: bool = False  # its noise schedule ends in pure noise
+    is_wish: bool = False  # a person said so, in a flag or in a file beside the checkpoint
+    doubt: Message | None = None  # what a measurement says against that
 
-    def flags(self, usual: Prediction | None) -> str:
-        """What a single file carries for readers that would take it for the usual kind."""
-        unusual = usual is not None and self.prediction != usual
-        return " ".join(["v_pred"] * unusual + ["ztsnr"] * self.zero_terminal)
+    def format_flags(self, default_prediction: Prediction | None) -> str:
+        """The flags that a single file needs so that readers do not assume the default."""
+        is_unusual = default_prediction is not None and self.prediction != default_prediction
+        return " ".join(["v_pred"] * is_unusual + ["ztsnr"] * self.zero_terminal_snr)
 
 
-def told(asked: str, metadata: Mapping[str, str], usual: Prediction | None) -> Told | None:
-    """By what was asked for, else the metadata, else the flags, else what is usual; E5013 for a word we do not know."""
+def check_prediction_name(requested: str) -> None:
+    """E5013 for an unknown name of a prediction; "" is none."""
+    if requested and requested not in PREDICTION_NAMES:
+        raise TetradError(
+            "E5013", _("the prediction must be 'epsilon' or 'v', not '{prediction}'"), prediction=requested
+        )
+
+
+def detect_prediction(requested: str, metadata: Mapping[str, str]) -> PredictionInfo | None:
+    """The prediction that was requested, else that of the yaml, the metadata, the flags; None if it must be measured.
+
+    E5013 for an unknown name.
+    """
     flags = metadata.get("tetrad.flags", "").split()
-    if asked and asked not in SPELLINGS:
-        raise TetradError("E5013", f"nothing predicts {asked!r}; a model predicts epsilon or v")
-    said = metadata.get("modelspec.prediction_type", "").lower()
+    check_prediction_name(requested)
+    metadata_prediction = metadata.get("modelspec.prediction_type", "").lower()
     architecture = metadata.get("modelspec.architecture", "")
-    reasons: list[tuple[Prediction | None, str]] = [
-        (SPELLINGS.get(asked), "it was asked for"),
-        (SPELLINGS.get(said), "its metadata say so"),
-        (ARCHITECTURES.get(architecture), f"its metadata call it {architecture}"),
-        ("v" if "v_pred" in flags else None, "it carries the flag v_pred"),
-        (usual, "nothing says otherwise"),
+    architecture_reason = Message(_("its metadata names the architecture {architecture}"), architecture=architecture)
+    config_reason = Message(_("{file} beside it says so"), file=metadata.get(CONFIG_NAME_KEY, ""))
+    wishes: list[tuple[Prediction | None, Message]] = [
+        (PREDICTION_NAMES.get(requested), Message(_("it was requested"))),
+        (PREDICTION_NAMES.get(metadata.get(CONFIG_PREDICTION_KEY, "")), config_reason),
     ]
-    for prediction, why in reasons:
-        if prediction is not None:
-            return Told(prediction, why, "ztsnr" in flags and prediction == "v")
+    proofs: list[tuple[Prediction | None, Message]] = [
+        (PREDICTION_NAMES.get(metadata_prediction), Message(_("its metadata says so"))),
+        (_ARCHITECTURE_PREDICTIONS.get(architecture), architecture_reason),
+        ("v" if "v_pred" in flags else None, Message(_("it has the flag v_pred"))),
+    ]
+    for is_wish, reasons in ((True, wishes), (False, proofs)):
+        for prediction, reason in reasons:
+            if prediction is not None:
+                return PredictionInfo(prediction, reason, "ztsnr" in flags and prediction == "v", is_wish)
     return None
 
 
-@torch.no_grad()
-def measured(model: Model) -> Told:
-    """By what the network says of pure noise at the last time: one that predicts ε answers with its input.
+def doubt_wish(wish: PredictionInfo, measured: PredictionInfo, model_name: str) -> PredictionInfo:
+    """The wish, with a doubt where the measurement says something else."""
+    if wish.prediction == measured.prediction:
+        return wish
+    template = _(
+        "{model} is used as a model that predicts {prediction} ({reason}), but it seems to predict {measured}"
+        " ({measurement}); a model with the wrong prediction type generates noise and cannot be trained"
+    )
+    doubt = Message(
+        template,
+        model=model_name,
+        prediction=wish.prediction,
+        reason=wish.reason,
+        measured=measured.prediction,
+        measurement=measured.reason,
+    )
+    return replace(wish, doubt=doubt)
 
-    There z_t = 0.07 z + 0.998 ε, so that ε is nearly z_t, while v = 0.07 ε - 0.998 z is hardly like it.
+
+@torch.no_grad()
+def measure_prediction(model: Model) -> PredictionInfo:
+    """The prediction, measured by the network's output for pure noise at the last time step.
+
+    There z_t = 0.07 z + 0.998 ε, so ε is almost z_t, while v = 0.07 ε - 0.998 z is almost uncorrelated with it.
     """
-    z_t = torch.randn(1, 4, 32, 32, generator=generator(0, 0, "prediction"))
-    t = torch.tensor([len(model.noise.alphas_cumprod) - 1])
+    z_t = torch.randn(1, model.latent_channels, 32, 32, generator=generator(0, 0, "prediction"))
+    t = torch.tensor([int(model.noise.last_time)])
     output: Tensor = model.predict(z_t, t, model.condition([""]))
-    likeness = float((output * z_t).mean() / z_t.square().mean())
-    if likeness > 0.5:
-        return Told("epsilon", f"given noise, it answers with that noise (likeness {likeness:.2f})")
-    return Told("v", f"given noise, it answers with something else (likeness {likeness:.2f})")
+    correlation = float((output * z_t).mean() / z_t.square().mean())
+    template = _("measured: for pure noise its output has a correlation of {correlation:.2f} with that noise")
+    return PredictionInfo("epsilon" if correlation > 0.5 else "v", Message(template, correlation=correlation))

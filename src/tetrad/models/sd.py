@@ -1,6 +1,7 @@
-"""Stable Diffusion 1 and 2, and what XL shares with them: one U-Net, CLIP, four latent channels."""
+"""Stable Diffusion 1 and 2, and the class they share with XL: a U-Net, CLIP text encoders, four latent channels."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -10,172 +11,267 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from tetrad.diffusion.noise import DDPM, Prediction, scaled_linear, zero_terminal
+from tetrad.diffusion.noise import DDPM, Noise, Prediction, rescale_zero_terminal_snr, scaled_linear
 from tetrad.errors import TetradError
-from tetrad.models import shapes
-from tetrad.models.base import Conditioning, read
-from tetrad.models.prediction import Told, measured, told
-from tetrad.models.text import END, WINDOW, Reading, Text, TextEncoder
+from tetrad.formats import ldm
+from tetrad.formats.ldm import SingleFileLayout
+from tetrad.locales import Message, _
+from tetrad.models import infer_config
+from tetrad.models.base import Conditioning, LayerPatterns, encode_texts
+from tetrad.models.checks import check_channels, read_architecture, read_resolution
+from tetrad.models.clip import END_TOKEN_ID, Text, TextEncoder, TextEncoding
+from tetrad.models.prediction import PredictionInfo, detect_prediction, doubt_wish, measure_prediction
+from tetrad.models.tokenizer import CONTEXT_LENGTH
 from tetrad.models.vae import Vae
 from tetrad.weights import Weights
 
+_BLOCK_PATH = re.compile(r"unet\.(down|up)_blocks\.(\d+)\.(?:(?:resnets|attentions)\.(\d+)\.)?")
+
+
+def unet_blocks(path: str) -> list[str]:
+    """The names of the blocks that contain a layer, the smallest first.
+
+    `unet.down_blocks.1.attentions.0.proj_in` → down_1_0, down_1, down, unet.  kohya numbers the same blocks
+    consecutively: down_1_0 of Stable Diffusion 1 is number 4, after the first convolution and the three of down_0.
+    """
+    if match := _BLOCK_PATH.match(path):
+        side, level, layer = match.groups()
+        layers = [] if layer is None else [f"{side}_{level}_{layer}"]
+        return [*layers, f"{side}_{level}", side, "unet"]
+    return ["mid", "unet"] if path.startswith("unet.mid_block.") else [path.partition(".")[0]]
+
 
 @dataclass(frozen=True)
-class Tower:
-    """What the tensors of a text encoder do not tell; `TextEncoder` says what the last four are."""
+class TextEncoderSpec:
+    """Settings of a text encoder that tensor shapes cannot show; `TextEncoder` describes the last four."""
 
     name: str
     activation: str
-    network: type[nn.Module] = CLIPTextModel
-    pad: int = END
-    skip: int = 1
-    last: int = 1
-    normed: bool = True
+    network_class: type[nn.Module] = CLIPTextModel
+    pad_token_id: int = END_TOKEN_ID
+    default_clip_skip: int = 1
+    last_layer: int = 1
+    applies_final_norm: bool = True
 
-    def encoder(self, network: Any) -> TextEncoder:
-        return TextEncoder(self.name, network, pad=self.pad, skip=self.skip, last=self.last, normed=self.normed)
+    def build_text_encoder(self, network: Any) -> TextEncoder:
+        return TextEncoder(
+            self.name,
+            network,
+            pad_token_id=self.pad_token_id,
+            default_clip_skip=self.default_clip_skip,
+            last_layer=self.last_layer,
+            applies_final_norm=self.applies_final_norm,
+        )
 
 
 @dataclass(frozen=True)
-class Published:
-    """The published models of a family that predict one thing: their resolution, kohya's name for them, modelspec's."""
+class ReleasedVariant:
+    """The released models of a family with one prediction type: resolution, kohya's and modelspec's names for them."""
 
-    side: int
-    version: str
-    architecture: str
+    resolution: int
+    kohya_version: str
+    modelspec_architecture: str
 
 
 class StableDiffusion:
-    """The family's facts are class variables; everything else is read off the tensors."""
+    """The family's facts are class variables; everything else is inferred from the tensors."""
 
     family: ClassVar[str]
-    title: ClassVar[str]
-    towers: ClassVar[tuple[Tower, ...]]
-    usual: ClassVar[Prediction | None]  # what a file predicts that says nothing of it; None: it is measured
-    epsilon: ClassVar[Published]
-    v: ClassVar[Published]
-    scale: ClassVar[float] = 0.18215
-    # What the shapes of the tensors do not tell. A file may say otherwise in its `tetrad.architecture` metadata.
-    architecture: ClassVar[dict[str, Any]] = {"unet.norm_num_groups": 32, "vae.norm_num_groups": 32}
-    empty_is_zero: ClassVar[bool] = False  # an empty negative prompt is zeros, not what the encoders say of no words
+    family_title: ClassVar[str]
+    text_encoder_specs: ClassVar[tuple[TextEncoderSpec, ...]]
+    default_prediction: ClassVar[Prediction | None]  # that other programs assume; None: they assume none
+    kohya_prefix: ClassVar[str]
+    epsilon_variant: ClassVar[ReleasedVariant]
+    v_variant: ClassVar[ReleasedVariant]
+    scaling_factor: ClassVar[float] = 0.18215
+    signature: ClassVar[tuple[str, ...]]
+    single_file: ClassVar[SingleFileLayout]
+    layers: ClassVar[LayerPatterns] = LayerPatterns(
+        attention=re.compile(
+            r"unet\..*attentions\.\d+\.(proj_in|proj_out|.*\.(to_q|to_k|to_v|to_out\.0)|.*\.ff\.net\.(0\.proj|2))"
+        ),
+        convolutions=re.compile(r"unet\..*(resnets\.\d+\.(conv1|conv2|conv_shortcut|time_emb_proj)|samplers\.0\.conv)"),
+        text=re.compile(r"text_encoder(_2)?\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"),
+        keys_and_values=re.compile(r"unet\..*\.to_([kv])"),
+        text_keys=re.compile(r"unet\..*\.attn2\.to_k"),
+        blocks=unet_blocks,
+    )
+    denoiser: ClassVar[str] = "unet"
+    channels: ClassVar[int] = 4
+    text_width: ClassVar[int]
+    steps_table: ClassVar[str] = "StableDiffusionSigmas"
+    # Settings that tensor shapes cannot show. A file's `tetrad.architecture` metadata may override them.
+    default_config: ClassVar[dict[str, Any]] = {"unet.norm_num_groups": 32, "vae.norm_num_groups": 32}
+    zeros_for_empty_prompt: ClassVar[bool] = False
     dtype: torch.dtype = torch.float32
 
-    def __init__(self, name: str, networks: Mapping[str, Any], told: Told, resolution: int, about: Mapping[str, Any]):
+    def __init__(
+        self,
+        name: str,
+        networks: Mapping[str, Any],
+        prediction_info: PredictionInfo,
+        resolution: int,
+        extra_config: Mapping[str, Any],
+    ):
         self.name = name
-        self.told = told
-        self.about = about
+        self.prediction_info = prediction_info
+        self.extra_config = extra_config
         self.unet = networks["unet"]
-        self.vae = Vae(networks.get("vae"), self.scale)
-        self.vae.owner = name
-        self.texts: Sequence[TextEncoder] = tuple(tower.encoder(networks[tower.name]) for tower in self.towers)
-        self.reading = Reading()
-        published = self.epsilon if told.prediction == "epsilon" else self.v
-        self.resolution = resolution or published.side
-        self.noise = DDPM(zero_terminal(scaled_linear()) if told.zero_terminal else scaled_linear(), told.prediction)
+        self.vae = Vae(networks.get("vae"), self.scaling_factor, channels=self.latent_channels)
+        self.vae.source = name
+        self.text_encoders: Sequence[TextEncoder] = tuple(
+            spec.build_text_encoder(networks[spec.name]) for spec in self.text_encoder_specs
+        )
+        self.text_encoding = TextEncoding()
+        variant = self.epsilon_variant if prediction_info.prediction == "epsilon" else self.v_variant
+        self.resolution = resolution or variant.resolution
+        self.noise: Noise = DDPM(
+            rescale_zero_terminal_snr(scaled_linear()) if prediction_info.zero_terminal_snr else scaled_linear(),
+            prediction_info.prediction,
+        )
         self.metadata = {
-            "ss_base_model_version": published.version,
-            "ss_v2": str(published.version.startswith("sd_v2")),
-            "modelspec.architecture": published.architecture,
-            "modelspec.prediction_type": told.prediction,
+            "ss_base_model_version": variant.kohya_version,
+            "ss_v2": str(variant.kohya_version.startswith("sd_v2")),
+            "modelspec.architecture": variant.modelspec_architecture,
+            "modelspec.prediction_type": prediction_info.prediction,
         }
 
     @classmethod
-    def predicts(cls, metadata: Mapping[str, str], prediction: str = "") -> Told | None:
-        """What a file of such metadata predicts, and how we know; E5013 for a prediction nobody knows."""
-        return told(prediction, metadata, cls.usual)
+    def resolve_prediction(cls, metadata: Mapping[str, str], prediction: str = "") -> PredictionInfo | None:
+        """What a file with this metadata predicts, and how we know; E5013 for an unknown name."""
+        return detect_prediction(prediction, metadata)
 
     @classmethod
     def build(cls, weights: Weights, name: str, prediction: str = "", vae: Weights | None = None) -> Self:
-        """The networks, shaped by the tensors and filled with them, in float32; the VAE another one where it is given.
+        """The model with networks built from the tensors' shapes and filled with them, in float32.
 
-        `prediction` is for who knows better than the file. Raises E5009 where tensors are missing or left over, E5008
-        for an inpainting model, E5013 for a prediction nobody knows.
+        `prediction` and `vae` replace the checkpoint's own. Raises E5009 if tensors are missing or left over, E5008 for
+        an inpainting model, E5013 for an unknown prediction.
         """
-        about = cls.architecture | json.loads(weights.metadata.get("tetrad.architecture", "{}"))
-        tensors = {part: weights.part(part) for part in ("unet", *(tower.name for tower in cls.towers))}
-        for part, found in tensors.items():
-            if not found:
-                raise TetradError("E5009", f"{name} has no {part} inside; a whole checkpoint is needed")
-        if found := (vae or weights).part("vae"):  # without one, pictures fail with a sentence when one is asked for
-            tensors["vae"] = found
-        if "conv_in.weight" in tensors["unet"] and tensors["unet"]["conv_in.weight"].shape[1:2] == (9,):
-            raise TetradError("E5008", f"{name} is an inpainting model; give the ordinary {cls.title} one")
+        extra_config = cls.default_config | read_architecture(weights.metadata, name)
+        tensors = {part: weights.part(part) for part in ("unet", *(spec.name for spec in cls.text_encoder_specs))}
+        for part, part_tensors in tensors.items():
+            if not part_tensors:
+                raise TetradError(
+                    "E5009", _("{model} contains no {part}; give a complete checkpoint"), model=name, part=part
+                )
+        if part_tensors := (vae or weights).part("vae"):  # without one, E5201 is raised when the VAE is first used
+            tensors["vae"] = part_tensors
+        check_channels(tensors["unet"], cls.channels, name, cls.family_title)
         try:
             with torch.device("meta"):
-                networks = cls.networks(tensors, about)
-        except (LookupError, ValueError) as error:  # a tensor that tells the shape is missing, or tells an odd one
-            what = f"{name} does not have the layers of {cls.title} ({error})"
-            raise TetradError("E5009", f"{what}; the file is damaged or of another family") from error
+                networks = cls.build_networks(tensors, extra_config)
+        except (LookupError, ValueError) as error:  # a tensor that determines the shape is missing or has an odd shape
+            raise TetradError(
+                "E5009",
+                _("{model} does not have the layers of {family} ({error}); the file is damaged or of another family"),
+                model=name,
+                family=cls.family_title,
+                error=error,
+            ) from error
         for part, network in networks.items():
-            shapes.fill(network, tensors[part], f"the {part} of {name}")
-        known = cls.predicts(weights.metadata, prediction)
-        resolution = int(weights.metadata.get("modelspec.resolution", "0").partition("x")[0])
-        model = cls(name, networks, known or Told("epsilon", ""), resolution, about)
-        return model if known else cls(name, networks, measured(model), resolution, about)
+            infer_config.load_state_dict(
+                network, tensors[part], Message(_("the {part} of {model}"), part=part, model=name)
+            )
+        prediction_info = cls.resolve_prediction(weights.metadata, prediction)
+        resolution = read_resolution(weights.metadata)
+        model = cls(name, networks, prediction_info or PredictionInfo("epsilon", Message("")), resolution, extra_config)
+        if prediction_info is None:
+            return cls(name, networks, measure_prediction(model), resolution, extra_config)
+        if prediction_info.is_wish:
+            model.prediction_info = doubt_wish(prediction_info, measure_prediction(model), name)
+        return model
 
     @classmethod
-    def networks(cls, tensors: Mapping[str, shapes.Tensors], about: shapes.About) -> dict[str, nn.Module]:
-        """Networks with the tensors' shapes, made on the device that is the default."""
-        built: dict[str, nn.Module] = {}
-        pooled = 0
-        for tower in cls.towers:
-            width = about.get(f"{tower.name}.head_width", 64)
-            activation = about.get(f"{tower.name}.hidden_act", tower.activation)
-            configuration = shapes.text(tensors[tower.name], width, activation)
-            built[tower.name] = text_network(tower.network, configuration)
-            pooled = configuration.projection_dim
-        built["unet"] = UNet2DConditionModel(**shapes.unet(tensors["unet"], about, pooled))
+    def build_networks(
+        cls, tensors: Mapping[str, infer_config.Tensors], extra_config: infer_config.ExtraConfig
+    ) -> dict[str, nn.Module]:
+        """Networks with the tensors' shapes, on torch's current default device."""
+        networks: dict[str, nn.Module] = {}
+        pooled_width = 0
+        for spec in cls.text_encoder_specs:
+            head_width = extra_config.get(f"{spec.name}.head_width", 64)
+            activation = extra_config.get(f"{spec.name}.hidden_act", spec.activation)
+            configuration = infer_config.infer_text_encoder_config(tensors[spec.name], head_width, activation)
+            networks[spec.name] = _build_text_network(spec.network_class, configuration)
+            pooled_width = configuration.projection_dim
+        networks["unet"] = UNet2DConditionModel(
+            **infer_config.infer_unet_config(tensors["unet"], extra_config, pooled_width)
+        )
         if "vae" in tensors:
-            built["vae"] = AutoencoderKL(**shapes.vae(tensors["vae"], about, cls.scale))
-        return built
+            networks["vae"] = AutoencoderKL(
+                **infer_config.infer_vae_config(tensors["vae"], extra_config, cls.scaling_factor)
+            )
+        return networks
+
+    @property
+    def latent_channels(self) -> int:
+        channels: int = self.unet.config.in_channels
+        return channels
+
+    @property
+    def width(self) -> int:
+        width: int = self.unet.config.block_out_channels[0]
+        return width
 
     def parts(self) -> dict[str, nn.Module]:
-        return {"unet": self.unet} | {text.name: text.network for text in self.texts}
+        return {"unet": self.unet} | {encoder.name: encoder.network for encoder in self.text_encoders}
 
-    def condition(self, texts: Sequence[Text], framing: Tensor | None = None) -> Conditioning:
-        return read(self.texts, texts, self.reading, framing)
+    def condition(self, texts: Sequence[Text], micro_conditioning: Tensor | None = None) -> Conditioning:
+        return encode_texts(self.text_encoders, texts, self.text_encoding, micro_conditioning)
 
     def predict(self, z_t: Tensor, t: Tensor, c: Conditioning) -> Tensor:
-        output: Tensor = self.unet(z_t, t, c.tokens, return_dict=False)[0]
+        output: Tensor = self.unet(z_t, t, c.hidden_states, return_dict=False)[0]
         return output
 
     def weights(self) -> Weights:
-        """Every tensor, and what a file must say so that the same model comes back from it."""
+        """All tensors, and the metadata from which the same model can be built again."""
         parts = self.parts() | dict(zip(("vae",), self.vae.networks, strict=False))
         tensors = {f"{part}.{key}": value for part, net in parts.items() for key, value in net.state_dict().items()}
         metadata: dict[str, str] = {"modelspec.prediction_type": self.noise.prediction}
         metadata["modelspec.resolution"] = f"{self.resolution}x{self.resolution}"
-        if odd := {name: value for name, value in self.about.items() if self.architecture.get(name) != value}:
-            metadata["tetrad.architecture"] = json.dumps(odd)
-        if flags := self.told.flags(self.usual):
+        if unusual_config := {
+            name: value for name, value in self.extra_config.items() if self.default_config.get(name) != value
+        }:
+            metadata["tetrad.architecture"] = json.dumps(unusual_config)
+        if flags := self.prediction_info.format_flags(self.default_prediction):
             metadata["tetrad.flags"] = flags
         return Weights("checkpoint", tensors, metadata)
 
 
-def text_network(kind: type[nn.Module], configuration: CLIPTextConfig) -> nn.Module:
-    network = kind(configuration)
-    inner: Any = getattr(network, "text_model", network)
-    inner.embeddings.position_ids = torch.arange(WINDOW, device="cpu")[None]  # a buffer that no file carries
+def _build_text_network(network_class: type[nn.Module], configuration: CLIPTextConfig) -> nn.Module:
+    network = network_class(configuration)
+    text_model: Any = getattr(network, "text_model", network)
+    # A buffer that is in no file.
+    text_model.embeddings.position_ids = torch.arange(CONTEXT_LENGTH, device="cpu")[None]
     return network
 
 
 class StableDiffusion1(StableDiffusion):
     family = "sd1"
-    title = "Stable Diffusion 1"
-    towers = (Tower("text_encoder", "quick_gelu"),)
-    usual = "epsilon"
-    epsilon = Published(512, "sd_v1", "stable-diffusion-v1")
-    v = Published(512, "sd_v1_v", "stable-diffusion-v1")
-    architecture: ClassVar[dict[str, Any]] = StableDiffusion.architecture | {"unet.attention_head_dim": 8}
+    family_title = "Stable Diffusion 1"
+    signature: ClassVar[tuple[str, ...]] = ("model.diffusion_model.input_blocks.",)
+    single_file = ldm.SD1
+    text_width = 768
+    text_encoder_specs = (TextEncoderSpec("text_encoder", "quick_gelu"),)
+    default_prediction = "epsilon"
+    kohya_prefix = "sd_v1"
+    epsilon_variant = ReleasedVariant(512, "sd_v1", "stable-diffusion-v1")
+    v_variant = ReleasedVariant(512, "sd_v1_v", "stable-diffusion-v1")
+    default_config: ClassVar[dict[str, Any]] = StableDiffusion.default_config | {"unet.attention_head_dim": 8}
 
 
 class StableDiffusion2(StableDiffusion):
-    """OpenCLIP-H reads the words, without the last of its 24 layers.  The published 512 models predict ε, the 768 v."""
+    """OpenCLIP-H without the last of its 24 layers.  The released 512-pixel models predict ε, the 768-pixel ones v."""
 
     family = "sd2"
-    title = "Stable Diffusion 2"
-    towers = (Tower("text_encoder", "gelu", pad=0, skip=2, last=2),)
-    usual = None
-    epsilon = Published(512, "sd_v2", "stable-diffusion-v2-512")
-    v = Published(768, "sd_v2_v", "stable-diffusion-v2-768-v")
-    architecture: ClassVar[dict[str, Any]] = StableDiffusion.architecture | {"unet.head_width": 64}
+    family_title = "Stable Diffusion 2"
+    signature: ClassVar[tuple[str, ...]] = ("cond_stage_model.model.",)
+    single_file = SingleFileLayout("Stable Diffusion 2", openclip={"cond_stage_model.model": "text_encoder"})
+    text_width = 1024
+    text_encoder_specs = (TextEncoderSpec("text_encoder", "gelu", pad_token_id=0, default_clip_skip=2, last_layer=2),)
+    default_prediction = None
+    kohya_prefix = "sd_v2"
+    epsilon_variant = ReleasedVariant(512, "sd_v2", "stable-diffusion-v2-512")
+    v_variant = ReleasedVariant(768, "sd_v2_v", "stable-diffusion-v2-768-v")
+    default_config: ClassVar[dict[str, Any]] = StableDiffusion.default_config | {"unet.head_width": 64}

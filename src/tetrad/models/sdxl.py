@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: two text encoders side by side, a pooled text, the picture's size and crop."""
+"""Stable Diffusion XL: two text encoders, a pooled text embedding, and micro-conditioning on image size and crop."""
 
 from typing import Any, ClassVar
 
@@ -6,33 +6,55 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection
 
+from tetrad.formats.ldm import SingleFileLayout
 from tetrad.models.base import Conditioning
-from tetrad.models.sd import Published, StableDiffusion, Tower
+from tetrad.models.sd import ReleasedVariant, StableDiffusion, TextEncoderSpec
 
 
 class StableDiffusionXL(StableDiffusion):
-    """CLIP-L and OpenCLIP-bigG are read one layer before their last, without its norm.  [Podell et al. 2023]"""
+    """CLIP-L and OpenCLIP-bigG, from the layer before the last, without final norm.  [Podell et al. 2023]"""
 
     family = "sdxl"
-    title = "Stable Diffusion XL"
-    towers = (
-        Tower("text_encoder", "quick_gelu", skip=2, normed=False),
-        Tower("text_encoder_2", "gelu", CLIPTextModelWithProjection, pad=0, skip=2, normed=False),
+    family_title = "Stable Diffusion XL"
+    signature: ClassVar[tuple[str, ...]] = ("conditioner.embedders.", "model.diffusion_model.label_emb.")
+    single_file = SingleFileLayout(
+        "Stable Diffusion XL",
+        clip={"conditioner.embedders.0.transformer.text_model": "text_encoder"},
+        openclip={"conditioner.embedders.1.model": "text_encoder_2.text_model"},
+        has_micro_conditioning=True,
     )
-    usual = "epsilon"
-    epsilon = v = Published(1024, "sdxl_base_v1-0", "stable-diffusion-xl-v1-base")
-    scale = 0.13025
-    architecture: ClassVar[dict[str, Any]] = StableDiffusion.architecture | {"unet.head_width": 64}
-    empty_is_zero = True
+    text_width = 2048
+    steps_table = "StableDiffusionXLSigmas"
+    text_encoder_specs = (
+        TextEncoderSpec("text_encoder", "quick_gelu", default_clip_skip=2, applies_final_norm=False),
+        TextEncoderSpec(
+            "text_encoder_2",
+            "gelu",
+            CLIPTextModelWithProjection,
+            pad_token_id=0,
+            default_clip_skip=2,
+            applies_final_norm=False,
+        ),
+    )
+    default_prediction = "epsilon"
+    kohya_prefix = "sdxl"
+    epsilon_variant = v_variant = ReleasedVariant(1024, "sdxl_base_v1-0", "stable-diffusion-xl-v1-base")
+    scaling_factor = 0.13025
+    default_config: ClassVar[dict[str, Any]] = StableDiffusion.default_config | {"unet.head_width": 64}
+    zeros_for_empty_prompt = True
 
     def predict(self, z_t: Tensor, t: Tensor, c: Conditioning) -> Tensor:
-        framing = self.uncropped(z_t) if c.framing is None else c.framing.to(z_t.device)
-        added = {"text_embeds": c.pooled, "time_ids": framing}
-        output: Tensor = self.unet(z_t, t, c.tokens, added_cond_kwargs=added, return_dict=False)[0]
+        micro_conditioning = (
+            self.make_uncropped_conditioning(z_t)
+            if c.micro_conditioning is None
+            else c.micro_conditioning.to(z_t.device)
+        )
+        added_conditions = {"text_embeds": c.pooled, "time_ids": micro_conditioning}
+        output: Tensor = self.unet(z_t, t, c.hidden_states, added_cond_kwargs=added_conditions, return_dict=False)[0]
         return output
 
-    def uncropped(self, z_t: Tensor) -> Tensor:
-        """The framing (B, 6) of whole pictures of the latents' own size."""
-        height, width = (side * self.vae.factor for side in z_t.shape[-2:])
-        framing = torch.tensor([height, width, 0, 0, height, width], device=z_t.device, dtype=torch.float32)
-        return framing.expand(len(z_t), 6)
+    def make_uncropped_conditioning(self, z_t: Tensor) -> Tensor:
+        """Micro-conditioning (B, 6) for uncropped images of the latents' own size."""
+        height, width = (side * self.vae.downsampling_factor for side in z_t.shape[-2:])
+        micro_conditioning = torch.tensor([height, width, 0, 0, height, width], device=z_t.device, dtype=torch.float32)
+        return micro_conditioning.expand(len(z_t), 6)

@@ -1,4 +1,4 @@
-"""The autoencoder between pictures and latents."""
+"""The VAE: encodes images and decodes latents, with fallbacks for overflow and for little memory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,151 +9,168 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from tetrad.errors import TetradError
-from tetrad.models import strips
+from tetrad.locales import Message, _
+from tetrad.models import vae_slicing
 
 Reload = Callable[[], AutoencoderKL]
-LARGE = 24_576  # latents of a picture above which it goes through in strips: 128 × 192 are 1024 × 1536 pixels
-FACTOR = 8  # pixels per latent of every VAE of Stable Diffusion, for a model whose own is not there
-NONE = (
-    "no VAE is inside {}, and without one neither do pictures become latents nor latents pictures; put a VAE file "
-    "beside it under the checkpoint's name with .vae.safetensors behind it, or one into the VAE folder, or name one "
-    "with --vae (--no-vae shows the bare latents)"
+SLICING_MIN_LATENTS = 24_576  # larger images are processed in strips: 128 × 192 latents are 1024 × 1536 pixels
+_DOWNSAMPLING_FACTOR = 8  # pixels per latent in every VAE of Stable Diffusion, for a model without a VAE
+_MISSING_VAE_MESSAGE = _(
+    "{model} has no VAE, which is needed to encode images and to decode latents; save a VAE file next to it under the "
+    "same name with the ending .vae.safetensors, or put one into the VAE folder, or give one with --vae: "
+    "vae-ft-mse-840000 for photos or kl-f8-anime2 for anime with Stable Diffusion 1 and 2, sdxl_vae with XL (--no-vae "
+    "shows the raw latents)"
 )
+ENCODE_OVERFLOW = _(
+    "the VAE could not encode in {dtype} because its values overflowed; it was run again in float32, which is used from"
+    " now on"
+)
+DECODE_OVERFLOW = _(
+    "the VAE could not decode in {dtype} because its values overflowed; it was run again in float32, which is used from"
+    " now on"
+)
+NAN_LATENTS = _("the latents contain NaN or Inf; the model, or a network that is used with it, is damaged")
+_NAN_IMAGES = _("the VAE decodes valid latents to NaN or Inf; its file is damaged, so use another VAE")
 
 
 class Vae:
-    """diffusers' AutoencoderKL with the scale that makes its latents about unit size.
+    """diffusers' AutoencoderKL with the factor that scales its latents to about unit variance.
 
-    Its weights are float32. What it computes in is `dtype`: in half precision some VAEs overflow, which is noticed,
-    said in `warnings` and done again in float32. Large pictures go through in strips.
+    Its weights are float32, and it computes in `dtype`. Some VAEs overflow in half precision; then the step is repeated
+    in float32, with a message in `warnings`. Large images are processed in strips.
     """
 
-    def __init__(self, network: AutoencoderKL | None, scale: float, reload: Reload | None = None) -> None:
-        """`network` is None where a model came without a VAE; `reload` gives the network again from its file."""
-        self.scale = scale
-        self.owner = "this checkpoint"  # the file it is from, for messages
-        self.mounted = False  # whether it is in the place of a model's own
+    def __init__(
+        self, network: AutoencoderKL | None, scaling_factor: float, reload: Reload | None = None, channels: int = 0
+    ) -> None:
+        """`network` is None for a model without a VAE; `channels` are the channels of its latents.
+
+        `reload` loads the network again from its file.
+        """
+        self.scaling_factor = scaling_factor
+        self.channels: int = channels if network is None else network.config["latent_channels"]
+        self.source: str | Message = Message(_("this checkpoint"))  # the file it is from, for messages
+        self.is_mounted = False  # whether it replaces a model's own VAE
         self.reload = reload
         self.dtype = torch.float32
-        self.warnings: list[str] = []
-        self.missing = network is None
-        self.factor = 2 ** (len(network.config["block_out_channels"]) - 1) if network is not None else FACTOR
+        self.warnings: list[Message] = []
+        self.is_missing = network is None
+        self.downsampling_factor = (
+            2 ** (len(network.config["block_out_channels"]) - 1) if network is not None else _DOWNSAMPLING_FACTOR
+        )
         self._network = network
-        self._home: torch.device | None = None  # where it wakes, while it rests
+        self._offloaded_from: torch.device | None = None  # the device it returns to when it is used again
 
     @property
     def network(self) -> AutoencoderKL:
-        """diffusers' module, awake.  E5201 where the model came without a VAE."""
-        self.check_there()
+        """diffusers' module, back on its device.  E5201 for a model without a VAE."""
+        self.require_network()
         if self._network is None:
-            assert self.reload is not None, "rest keeps a network that it cannot have again"
+            assert self.reload is not None, "offload() drops a network only if it can be reloaded"
             self._network = self.reload().requires_grad_(False).eval()
-        if self._home is not None:
-            self._network.to(self._home)
-            self._home = None
+        if self._offloaded_from is not None:
+            self._network.to(self._offloaded_from)
+            self._offloaded_from = None
         return self._network
 
-    def check_there(self) -> None:
-        """E5201 where the model came without a VAE, so that nothing is drawn that could not be shown."""
-        if self.missing:
-            raise TetradError("E5201", NONE.format(self.owner))
+    def require_network(self) -> None:
+        """E5201 for a model without a VAE; called before generation starts, not only when an image is decoded."""
+        if self.is_missing:
+            raise TetradError("E5201", _MISSING_VAE_MESSAGE, model=self.source)
 
     @property
     def networks(self) -> tuple[AutoencoderKL, ...]:
-        """The network, or nothing where the model came without one."""
-        return () if self.missing else (self.network,)
+        """The network, or nothing for a model without a VAE."""
+        return () if self.is_missing else (self.network,)
 
-    def rest(self) -> None:
-        """Free the memory it takes, until it is asked for something: an accelerator's, or where that can be, all."""
-        if self._network is None or self._home is not None:
+    def offload(self) -> None:
+        """Free its GPU memory, or on a CPU its memory if it can be reloaded, until it is used again."""
+        if self._network is None or self._offloaded_from is not None:
             return
-        home = self._network.device
-        if home.type != "cpu":
-            self._home = home
+        device = self._network.device
+        if device.type != "cpu":
+            self._offloaded_from = device
             self._network.to("cpu")
         elif self.reload is not None:
             self._network = None
 
-    def encode(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and std of the scaled latents (B, 4, h, w) of pictures (B, 3, 8h, 8w) in 0…1."""
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and std of the scaled latents (B, 4, h, w) of images (B, 3, 8h, 8w) in 0…1."""
         network = self.network
 
-        def whole(pixels: Tensor) -> Tensor:
+        def encode_whole(pixels: Tensor) -> Tensor:
             posterior = network.encode(pixels).latent_dist
             return torch.cat([posterior.mean, posterior.std], dim=1)
 
-        def in_strips(pixels: Tensor, hold: torch.device) -> Tensor:
-            posterior = DiagonalGaussianDistribution(strips.encoded(network, pixels, hold))
+        def encode_in_strips(pixels: Tensor, storage_device: torch.device) -> Tensor:
+            posterior = DiagonalGaussianDistribution(vae_slicing.encode_in_strips(network, pixels, storage_device))
             return torch.cat([posterior.mean, posterior.std], dim=1)
 
-        pixels = 2 * pictures.to(network.device) - 1
-        large = pixels[0, 0].numel() > LARGE * self.factor**2
-        mean, std = self._computed(Ways(whole, in_strips), pixels, large, "encode").chunk(2, dim=1)
-        return self.scale * mean, self.scale * std
+        pixels = 2 * images.to(network.device) - 1
+        is_large = pixels[0, 0].numel() > SLICING_MIN_LATENTS * self.downsampling_factor**2
+        mean, std = self._run_with_float32_fallback(
+            _SlicingFallback(encode_whole, encode_in_strips), pixels, is_large, ENCODE_OVERFLOW
+        ).chunk(2, dim=1)
+        return self.scaling_factor * mean, self.scaling_factor * std
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures (B, 3, 8h, 8w) in 0…1 of scaled latents (B, 4, h, w).  E5202 where they are no numbers."""
+        """Images (B, 3, 8h, 8w) in 0…1 from scaled latents (B, 4, h, w).  E5202 if they contain NaN or Inf."""
         network = self.network
 
-        def whole(z: Tensor) -> Tensor:
-            pictures: Tensor = network.decode(z).sample
-            return pictures
+        def decode_whole(z: Tensor) -> Tensor:
+            images: Tensor = network.decode(z).sample
+            return images
 
-        def in_strips(z: Tensor, hold: torch.device) -> Tensor:
-            return strips.decoded(network, z, hold)
+        def decode_in_strips(z: Tensor, storage_device: torch.device) -> Tensor:
+            return vae_slicing.decode_in_strips(network, z, storage_device)
 
-        z = latents.to(network.device).float() / self.scale
-        pictures = self._computed(Ways(whole, in_strips), z, z[0, 0].numel() > LARGE, "decode")
-        if not pictures.isfinite().all():
-            blame = (
-                "the VAE makes pictures of them that are not numbers; its file is damaged, so use another VAE"
-                if latents.isfinite().all()
-                else "the latents themselves are not numbers; the model or what was trained on it is broken"
-            )
-            raise TetradError("E5202", f"there is no picture: {blame}")
-        return (pictures / 2 + 0.5).clamp(0, 1)
+        z = latents.to(network.device).float() / self.scaling_factor
+        images = self._run_with_float32_fallback(
+            _SlicingFallback(decode_whole, decode_in_strips), z, z[0, 0].numel() > SLICING_MIN_LATENTS, DECODE_OVERFLOW
+        )
+        if not images.isfinite().all():
+            raise TetradError("E5202", _NAN_IMAGES if latents.isfinite().all() else NAN_LATENTS)
+        return (images / 2 + 0.5).clamp(0, 1)
 
     @torch.no_grad()
-    def _computed(self, ways: "Ways", x: Tensor, large: bool, verb: str) -> Tensor:
-        """What the network makes of x in `dtype`; where that gives no numbers, in float32 from then on."""
+    def _run_with_float32_fallback(
+        self, compute: "_SlicingFallback", x: Tensor, is_large: bool, warning: str
+    ) -> Tensor:
+        """The network's output for x in `dtype`; if that has NaN or Inf, in float32, which is used from then on."""
         if self.dtype != torch.float32:
             with torch.autocast(x.device.type, self.dtype):
-                result = ways(x, large).float()
+                result = compute(x, is_large).float()
             if result.isfinite().all() or not x.isfinite().all():
                 return result
-            name = str(self.dtype).removeprefix("torch.")
-            self.warnings.append(
-                f"the VAE could not {verb} in {name}: the numbers grew too large for it; it was done again in float32, "
-                "and so will the rest be"
-            )
+            self.warnings.append(Message(warning, dtype=str(self.dtype).removeprefix("torch.")))
             self.dtype = torch.float32
         with torch.autocast(x.device.type, enabled=False):
-            return ways(x, large)
+            return compute(x, is_large)
 
 
 @dataclass(frozen=True)
-class Ways:
-    """Two ways to the same numbers: quick, or in little memory with what lies between layers on a device."""
+class _SlicingFallback:
+    """Two functions with the same result: a fast one, and one in strips that stores activations on a given device."""
 
-    whole: Callable[[Tensor], Tensor]
-    in_strips: Callable[[Tensor, torch.device], Tensor]
+    run_whole: Callable[[Tensor], Tensor]
+    run_in_strips: Callable[[Tensor, torch.device], Tensor]
 
-    def __call__(self, x: Tensor, large: bool) -> Tensor:
-        """Whole unless x is large; where an accelerator's memory is full, in less and then in the least."""
-        tries = [] if large else [self.whole]
-        tries.append(lambda x: self.in_strips(x, x.device))
-        for attempt in tries:
+    def __call__(self, x: Tensor, is_large: bool) -> Tensor:
+        """Run on the whole x unless it is large; if GPU memory is full, in strips, then with activations on the CPU."""
+        attempts = [] if is_large else [self.run_whole]
+        attempts.append(lambda x: self.run_in_strips(x, x.device))
+        for attempt in attempts:
             try:
                 return attempt(x)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
-        return self.in_strips(x, torch.device("cpu"))
+        return self.run_in_strips(x, torch.device("cpu"))
 
 
-def raw_picture(latents: Tensor, factor: int = FACTOR) -> Tensor:
-    """What latents (B, 4, h, w) look like without a VAE: their first three channels as colours, (B, 3, 8h, 8w) in 0…1.
+def render_raw_latents(latents: Tensor, downsampling_factor: int = _DOWNSAMPLING_FACTOR) -> Tensor:
+    """Latents (B, 4, h, w) shown without a VAE: the first three channels as RGB images (B, 3, 8h, 8w) in 0…1.
 
-    The coloured noise with a shadow of the picture in it that people see where a VAE is missing.
+    This is the coloured noise with a faint image in it that people see when a VAE is missing.
     """
     colours = (latents[:, :3].float() / 4 + 0.5).clamp(0, 1)
-    return colours.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
+    return colours.repeat_interleave(downsampling_factor, dim=2).repeat_interleave(downsampling_factor, dim=3)

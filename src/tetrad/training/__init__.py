@@ -1,1 +1,25 @@
-"""Making it learn: the step, the loop, what drives the numbers."""
+"""The training loop and everything inside one update, for models and for VAE decoders.
+
+`step` is the denoising loss of a batch; `loop` accumulates gradients, updates, and yields after every update.
+`optimizers` creates the optimizer by its name, `fused_adamw` is the default one, and `lr_schedules` gives its learning
+rates. An update is made by `update` after the backward pass, or by `fused_backward` during it. `caption_cache` keeps
+the encodings of captions while no text encoder is trained, `ema` averages weights over the steps, `state` is what a run
+keeps in order to continue exactly, and `vae_decoder` trains a VAE's decoder.
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "caption_cache": ["CaptionCache"],
+        "ema": ["Ema"],
+        "loop": ["Step", "loss_is_nan", "make_loss_scaler", "training_steps"],
+        "lr_schedules": ["Decay", "Schedule", "make_schedule"],
+        "optimizers": ["create_optimizer", "require_optimizer_package"],
+        "state": ["TrainingState", "capture_state", "restore_state"],
+        "step": ["Condition"],
+        "update": ["HalfUpdate", "LossScaler"],
+        "vae_decoder": ["create_decoder_optimizer", "decoder_training_steps"],
+    },
+)

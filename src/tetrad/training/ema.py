@@ -1,4 +1,4 @@
-"""An average of the weights over the last steps, steadier than the weights themselves."""
+"""EMA: an exponential moving average of the trained weights."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Ema:
-    """w̄ ← w̄ + (1 - d)(w - w̄), with d = min(decay, (1 + n) / (10 + n)) at step n: the start is soon forgotten."""
+    """w̄ ← w̄ + (1 - d)(w - w̄), with d = min(decay, (1 + n) / (10 + n)) at step n, so the first weights count little."""
 
     def __init__(self, parameters: Iterable[Tensor], decay: float = 0.999) -> None:
         self.decay = decay
@@ -17,22 +17,22 @@ class Ema:
 
     @torch.no_grad()
     def update(self, parameters: Iterable[Tensor]) -> None:
-        """Take in the weights after a step; the same parameters in the same order as at the start."""
+        """Add the weights after a step; the parameters are those of the start, in the same order."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(self.average, list(parameters), 1 - decay)
 
     @torch.no_grad()
     def swap(self, parameters: Iterable[Tensor]) -> None:
-        """Exchange weights and average; twice is as before."""
+        """Exchange weights and average; a second call restores both."""
         for average, parameter in zip(self.average, parameters, strict=True):
-            held = parameter.detach().clone()
+            weights = parameter.detach().clone()
             parameter.copy_(average)
-            average.copy_(held)
+            average.copy_(weights)
 
     @contextmanager
-    def applied(self, parameters: Sequence[Tensor]) -> Iterator[None]:
-        """Within this the weights are their average: for saving and for previews."""
+    def use_average(self, parameters: Sequence[Tensor]) -> Iterator[None]:
+        """Inside this context the weights are their average, for saving and for previews."""
         self.swap(parameters)
         try:
             yield

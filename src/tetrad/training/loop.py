@@ -1,6 +1,6 @@
-"""The loop: a generator that yields after every update.  Whoever drives it decides what to log, save or stop."""
+"""The training loop: a generator that yields after every update.  Its caller decides what to log, save or stop."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,34 +9,44 @@ from torch.optim import Optimizer
 
 from tetrad.data.batches import Batch
 from tetrad.diffusion.objective import Objective
-from tetrad.diffusion.randomness import generator, number, stratified
+from tetrad.diffusion.randomness import derive_seed, generator, stratified_quantiles
 from tetrad.errors import TetradError
-from tetrad.models.base import Model, device_of, precision
-from tetrad.training.in_backward import InBackward
-from tetrad.training.remember import settled
-from tetrad.training.schedules import Schedule
-from tetrad.training.step import Condition, denoising_loss
-from tetrad.training.update import AtOnce, Scaling
+from tetrad.locales import _
+from tetrad.models.base import Model, autocast_to_model_dtype, get_model_device
+from tetrad.training.caption_cache import maybe_cache
+from tetrad.training.fused_backward import FusedBackwardUpdate
+from tetrad.training.lr_schedules import Schedule
+from tetrad.training.step import Condition, add_noise, denoising_loss
+from tetrad.training.update import HalfUpdate, LossScaler, StandardUpdate, create_state
 
 
 @dataclass(frozen=True)
 class Step:
-    """One update done.  Reading its loss or its gradient's norm waits for the device; nothing else does."""
+    """One finished update.  Only reading what is on the device waits for it."""
 
     number: int  # from 1
-    learning_rate: float  # of the first group
+    learning_rates: tuple[float, ...]  # one for each of the optimizer's groups
     loss_on_device: Tensor
     norm_on_device: Tensor
+    diverged_on_device: Tensor
 
     @property
     def loss(self) -> float:
-        """The sum of its samples' weighted losses over the number of those that are of the subject."""
+        """The sum of the samples' weighted losses, divided by the number of samples that are not class images."""
         return self.loss_on_device.item()
 
     @property
     def grad_norm(self) -> float:
-        """Before clipping."""
+        """The norm of all gradients before clipping."""
         return self.norm_on_device.item()
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the loss or a gradient was NaN or Inf, so that this step changed nothing.
+
+        float16's usual overflows do not count; they are skipped without a word.
+        """
+        return bool(self.diverged_on_device.item())
 
 
 def training_steps(
@@ -47,76 +57,102 @@ def training_steps(
     optimizer: Optimizer,
     *,
     seed: int,
-    rates: Mapping[str, Schedule] | None = None,
-    first: int = 0,
+    schedules: Sequence[Schedule] = (),
+    updates_before: int = 0,
     samples_before: int = 0,
     max_grad_norm: float = 1.0,
-    in_backward: bool = False,
+    fused_backward: bool = False,
+    samples_at_once: int = 0,
+    loss_scaler: LossScaler | None = None,
     after_update: Callable[[], None] | None = None,
 ) -> Iterator[Step]:
     """An update for each item of `updates`, whose batches are accumulated as if they were one.
 
-    `first` updates and `samples_before` samples were learned from before. A group of the optimizer follows the
-    schedule of its name in `rates` or else keeps its rate; once its schedule rests its gradients are no longer
-    computed. With `in_backward` each parameter is updated and its gradient freed as soon as there is one, for which
-    there may be no clipping; the batches of an update then wait for each other. Raises E7001 where a gradient is
-    not a number: at once on a CPU, after at most `LOOK` updates on an accelerator. No such gradient is ever
-    applied, so what was learned stays good.
+    `updates_before` and `samples_before` count what was trained before this call. Each of the optimizer's groups
+    follows its schedule, or keeps its learning rate without schedules; once a schedule is finished, the group's
+    gradients are not computed any more. With `fused_backward` each parameter is updated, and its gradient freed, during
+    the backward pass; this needs `max_grad_norm` 0 and keeps the activations of all batches of an update at once.
+    For a float16 model a loss scaler is made unless one is given. `samples_at_once` limits the samples of a forward
+    pass, 0 for no limit: a larger batch is computed in parts, with the same noise and times, and the same loss but for
+    rounding and for dropout inside the network.
+    A step whose loss or gradient is NaN or Inf changes nothing, and `after_update` is not called; to know that, the
+    host waits for the device where there is an `after_update`. Raises HalfUpdate where an update fails in the middle;
+    any other error leaves the weights as they were before the step.
     """
-    scaling = Scaling(device_of(model)) if model.dtype == torch.float16 else None
-    updater = (InBackward if in_backward else AtOnce)(optimizer, max_grad_norm, scaling)
-    watch = Watch(1 if device_of(model).type == "cpu" else LOOK)
-    drawn = samples_before
+    loss_scaler = loss_scaler or make_loss_scaler(model)
+    updater = (FusedBackwardUpdate if fused_backward else StandardUpdate)(optimizer, max_grad_norm, loss_scaler)
+    samples_seen = samples_before
     try:
-        for step, batches in enumerate(updates, start=first + 1):
-            if set_rates(optimizer, rates or {}, step):
-                condition = settled(model, condition)
-            losses = batch_losses(model, condition, objective, batches, Draws(seed, step, drawn))
-            total = accumulated(losses, updater, device_of(model))
-            drawn += sum(len(batch.weight) for batch in batches)
-            norm, bad = updater.finish()
-            watch.see(step, bad)
-            if after_update:
+        for step, batches in enumerate(updates, start=updates_before + 1):
+            if set_learning_rates(optimizer, schedules, step):
+                condition = maybe_cache(model, condition)
+            if step == updates_before + 1:
+                create_state(optimizer)
+            randomness = _StepRandomness(seed, step, samples_seen)
+            losses = _batch_losses(model, condition, objective, batches, randomness, samples_at_once)
+            total = _accumulate_gradients(losses, updater, get_model_device(model))
+            samples_seen += sum(len(batch.weight) for batch in batches)
+            norm, diverged, skipped = updater.finish()
+            if after_update and not skipped:
                 after_update()
-            yield Step(step, optimizer.param_groups[0]["lr"], total, norm)
-        watch.look()
+            updater.has_begun = False
+            yield Step(step, tuple(group["lr"] for group in optimizer.param_groups), total, norm, diverged)
+    except Exception as error:
+        if updater.has_begun:
+            raise HalfUpdate from error
+        raise
     finally:
         updater.close()
 
 
+def make_loss_scaler(model: Model) -> LossScaler | None:
+    """The loss scaling that a model's dtype needs: none, unless it is float16."""
+    return LossScaler(get_model_device(model)) if model.dtype == torch.float16 else None
+
+
 @dataclass(frozen=True)
-class Draws:
-    """Which random numbers are a step's own."""
+class _StepRandomness:
+    """What the random numbers of a step are derived from."""
 
     seed: int
     step: int
-    first: int  # samples drawn before it
+    first_sample: int  # samples used before this step
 
 
-def batch_losses(
-    model: Model, condition: Condition, objective: Objective, batches: Sequence[Batch], draws: Draws
+def _batch_losses(
+    model: Model,
+    condition: Condition,
+    objective: Objective,
+    batches: Sequence[Batch],
+    randomness: _StepRandomness,
+    samples_at_once: int,
 ) -> Iterator[Tensor]:
-    """Each batch's share of an update's loss: their sum is that of the weighted losses, a subject."""
-    subjects = max(1, sum(batch.subjects for batch in batches))
-    first = draws.first
+    """The share of each part in an update's loss; the sum is Σ weight · loss / the number of subject samples."""
+    subject_count = max(1, sum(batch.subject_count for batch in batches))
+    first_sample = randomness.first_sample
     for micro, batch in enumerate(batches):
-        u = stratified(draws.seed, first, len(batch.weight))
-        first += len(batch.weight)
-        noise = generator(draws.seed, draws.step, f"noise {micro}")
-        torch.manual_seed(number(draws.seed, draws.step, f"dropout {micro}"))
-        with precision(model):
-            losses = denoising_loss(model, condition, objective, batch, u, noise)
-            loss = (batch.weight * losses).sum() / subjects
-        yield loss
+        u = stratified_quantiles(randomness.seed, first_sample, len(batch.weight))
+        first_sample += len(batch.weight)
+        noise = generator(randomness.seed, randomness.step, f"noise {micro}")
+        torch.manual_seed(derive_seed(randomness.seed, randomness.step, f"dropout {micro}"))
+        with autocast_to_model_dtype(model):
+            noisy = add_noise(model, objective, batch, u, noise)
+        for part in noisy.split(samples_at_once):
+            with autocast_to_model_dtype(model):
+                losses = denoising_loss(model, condition, objective, part)
+                loss = (part.batch.weight * losses).sum() / subject_count
+            yield loss
 
 
-def accumulated(losses: Iterable[Tensor], updater: AtOnce | InBackward, device: torch.device) -> Tensor:
-    """Gradients of all of them added up; the sum of the losses.
+def _accumulate_gradients(
+    losses: Iterable[Tensor], updater: StandardUpdate | FusedBackwardUpdate, device: torch.device
+) -> Tensor:
+    """Add up the gradients of all losses; returns the sum of the losses.
 
-    Updates during the backward can only be right in one for all: the activations of every batch wait for it.
+    A fused backward updates the weights, so it must run once for all batches, whose activations are kept until then.
     """
     total = torch.zeros((), device=device)
-    if isinstance(updater, InBackward):
+    if isinstance(updater, FusedBackwardUpdate):
         total = sum(losses, total)
         updater.backward(total)
         return total.detach()
@@ -126,41 +162,22 @@ def accumulated(losses: Iterable[Tensor], updater: AtOnce | InBackward, device: 
     return total
 
 
-LOOK = 16
+def loss_is_nan(step: int) -> TetradError:
+    """E7001, for a loss or a gradient that is NaN or Inf."""
+    template = _(
+        "the loss or its gradient is NaN or Inf at step {step}; lower the learning rate, for example to a third"
+    )
+    return TetradError("E7001", template, step=step)
 
 
-class Watch:
-    """Looks at the device's verdicts now and then, since every look waits for the device."""
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-        self.seen: list[tuple[int, Tensor]] = []
-
-    def see(self, step: int, bad: Tensor) -> None:
-        self.seen.append((step, bad))
-        if len(self.seen) >= self.every:
-            self.look()
-
-    def look(self) -> None:
-        """E7001 with the first step that went wrong since the last look."""
-        seen, self.seen = self.seen, []
-        verdicts = torch.stack([bad for _, bad in seen]).tolist() if seen else []
-        for (step, _), bad in zip(seen, verdicts, strict=True):
-            if bad:
-                advice = "lower the learning rate, by three to begin with"
-                raise TetradError("E7001", f"the loss is no longer a number at step {step}; {advice}")
-
-
-def set_rates(optimizer: Optimizer, rates: Mapping[str, Schedule], step: int) -> bool:
-    """Each group's rate at a step; whether a group has come to rest, whose gradients are not computed from now on."""
-    rested = False
-    for group in optimizer.param_groups:
-        if (schedule := rates.get(group.get("name", ""))) is None:
-            continue
+def set_learning_rates(optimizer: Optimizer, schedules: Sequence[Schedule], step: int) -> bool:
+    """Set each group's learning rate for a step; returns whether a group is finished and was frozen by this call."""
+    any_frozen = False
+    for group, schedule in zip(optimizer.param_groups, schedules, strict=False):
         group["lr"] = schedule(step)
-        if schedule.rests(step) and any(parameter.requires_grad for parameter in group["params"]):
-            rested = True
+        if schedule.is_finished(step) and any(parameter.requires_grad for parameter in group["params"]):
+            any_frozen = True
             for parameter in group["params"]:
                 parameter.requires_grad_(False)
                 parameter.grad = None
-    return rested
+    return any_frozen

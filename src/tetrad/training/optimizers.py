@@ -1,75 +1,81 @@
-"""What turns gradients into updates: a table of names people know."""
+"""Optimizers, by the names that trainers use."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
-from typing import Any, Literal
+from typing import Any
 
-from torch import nn
 from torch.optim import Optimizer
 
 from tetrad.errors import TetradError
-from tetrad.training.adamw import FusedAdamW
+from tetrad.locales import _
+from tetrad.methods.base import ParamGroup
+from tetrad.settings.train import Optimizer as OptimizerName
+from tetrad.training.fused_adamw import FusedAdamW
 
-Name = Literal["adamw", "adamw8bit", "adafactor"]
-Groups = Mapping[str, list[nn.Parameter]]
-UNSCHEDULED = 1e-4  # the rate of a group for which the loop has no schedule
+DEFAULT_LEARNING_RATE = 1e-4  # the rate of groups for which the loop has no schedules
 
 
-def made(name: Name, groups: Groups, weight_decay: float = 0.01) -> Optimizer:
+def create_optimizer(name: OptimizerName, groups: Sequence[ParamGroup], weight_decay: float = 0.01) -> Optimizer:
     """The optimizer called `name` over an adapter's groups.  E3134 where a package is missing."""
-    return OPTIMIZERS[name](named(groups), weight_decay)
+    return OPTIMIZERS[name](_make_param_groups(groups), weight_decay)
 
 
-def check_there(name: Name) -> None:
-    """E3134 where an optimizer's package is missing: before a long preparation, not after it."""
+def require_optimizer_package(name: OptimizerName) -> None:
+    """E3134 where an optimizer's package is missing; called before the long preparation of a run."""
     if name == "adamw8bit":
-        eight_bit()
+        _import_adamw_8bit()
 
 
-def adamw(groups: Groups, rates: Mapping[str, float] | None = None, weight_decay: float = 0.01) -> Optimizer:
-    """AdamW with a group for each part, which keeps its rate where the loop has no schedule for it."""
-    return FusedAdamW(named(groups, rates), weight_decay)
+def create_adamw(
+    groups: Sequence[ParamGroup], learning_rate: float = DEFAULT_LEARNING_RATE, weight_decay: float = 0.01
+) -> Optimizer:
+    """AdamW over an adapter's groups, at one learning rate where the loop has no schedules."""
+    return FusedAdamW(_make_param_groups(groups, learning_rate), weight_decay)
 
 
-def named(groups: Groups, rates: Mapping[str, float] | None = None) -> list[dict[str, Any]]:
-    """Torch's parameter groups, each with the name that its schedule has too."""
-    own = rates or {}
-    return [
-        {"params": parameters, "lr": own.get(name, UNSCHEDULED), "name": name} for name, parameters in groups.items()
-    ]
+def _make_param_groups(
+    groups: Sequence[ParamGroup], learning_rate: float = DEFAULT_LEARNING_RATE
+) -> list[dict[str, Any]]:
+    """The groups in the form that torch's optimizers take, in the same order."""
+    return [{"params": group.parameters, "lr": learning_rate * group.lr_scale} for group in groups]
 
 
-def adamw_8bit(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
-    """AdamW whose two averages take one byte a number instead of four.  [Dettmers et al. 2022]"""
-    optimizer: Optimizer = eight_bit()(groups, weight_decay=weight_decay)
+def _create_adamw_8bit(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
+    """AdamW whose two moments take one byte per parameter instead of four.  [Dettmers et al. 2022]"""
+    optimizer: Optimizer = _import_adamw_8bit()(groups, weight_decay=weight_decay)
     return optimizer
 
 
-def eight_bit() -> Any:
+def _import_adamw_8bit() -> Any:
     try:
-        with silence():
+        with _silence_output():
             from bitsandbytes.optim import AdamW8bit
     except (ImportError, OSError, RuntimeError) as error:
         raise TetradError(
-            "E3134", "adamw8bit needs the package bitsandbytes; pip install 'tetrad[bnb]', or choose adafactor"
+            "E3134",
+            _(
+                "adamw8bit needs the package bitsandbytes; run {command} in Tetrad's folder, or use"
+                " train.optimizer=adafactor"
+            ),
+            command='python -m pip install -c constraints.txt -e ".[bnb]"',
         ) from error
     return AdamW8bit
 
 
 @contextmanager
-def silence() -> Iterator[None]:
-    """Nothing that is imported inside can speak: bitsandbytes tells of itself, and of what it did not find."""
+def _silence_output() -> Iterator[None]:
+    """Hide what is printed while importing: bitsandbytes prints a banner and what it did not find."""
     with redirect_stdout(StringIO()), redirect_stderr(StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
-def adafactor(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
-    """AdamW's second average as a row and a column, and no first: hardly any memory.  [Shazeer & Stern 2018]
+def _create_adafactor(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
+    """AdamW's second moment as a row and a column, and no first moment: hardly any memory.  [Shazeer & Stern 2018]
 
-    At the given rates; the paper's own rates by step and by size are left out, as every trainer leaves them out.
+    It uses the given learning rates; the paper's own rates by step and parameter size are off, as in other trainers.
     """
     from transformers.optimization import Adafactor
 
@@ -79,8 +85,8 @@ def adafactor(groups: list[dict[str, Any]], weight_decay: float) -> Optimizer:
     return optimizer
 
 
-OPTIMIZERS: dict[Name, Callable[[list[dict[str, Any]], float], Optimizer]] = {
+OPTIMIZERS: dict[OptimizerName, Callable[[list[dict[str, Any]], float], Optimizer]] = {
     "adamw": FusedAdamW,
-    "adamw8bit": adamw_8bit,
-    "adafactor": adafactor,
+    "adamw8bit": _create_adamw_8bit,
+    "adafactor": _create_adafactor,
 }

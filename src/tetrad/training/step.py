@@ -1,6 +1,7 @@
-"""One page of the paper."""
+"""The denoising loss of a training step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from torch import Generator, Tensor
 
@@ -12,25 +13,45 @@ from tetrad.models.base import Conditioning, Model
 Condition = Callable[[Sequence[str], Tensor | None], Conditioning]
 
 
-def denoising_loss(
-    model: Model, condition: Condition, objective: Objective, batch: Batch, u: Tensor, rng: Generator
-) -> Tensor:
-    """w(t) · ‖ f(z_t, t, c) - target ‖² of each sample, shape (B,).  [Ho et al. 2020, Algorithm 1]
+@dataclass(frozen=True)
+class NoisyBatch:
+    """A batch with everything that is random in its loss, so that it can be computed in parts with the same result."""
 
-    z are the clean latents, t the times at quantiles u (B,), ε the noise, z_t the noisy latents, c what captions say.
-    """
+    batch: Batch
+    t: Tensor  # times (B,)
+    eps: Tensor  # ε: noise, shaped as the latents
+    z_t: Tensor  # noisy latents
+
+    def split(self, samples_at_once: int) -> Iterator["NoisyBatch"]:
+        """Parts of at most so many samples, in order; 0 is the whole batch."""
+        count = len(self.t)
+        for begin in range(0, count, samples_at_once or count):
+            part = slice(begin, begin + (samples_at_once or count))
+            yield NoisyBatch(self.batch.take(part), self.t[part], self.eps[part], self.z_t[part])
+
+
+def add_noise(model: Model, objective: Objective, batch: Batch, u: Tensor, rng: Generator) -> NoisyBatch:
+    """z: clean latents, t: times at the quantiles u (B,), ε: noise, z_t: noisy latents."""
     z = batch.latents
     t = model.noise.times(u).to(z.device, non_blocking=True)
     eps = objective.noise(z, rng)
-    z_t = corrupt(model.noise, z, objective.seen(eps, rng), t)
-    c = condition(batch.captions, batch.framing)
+    return NoisyBatch(batch, t, eps, corrupt(model.noise, z, objective.input_noise(eps, rng), t))
 
-    error = objective.error(model.predict(z_t, t, c), model.noise.target(z, eps, t))
+
+def denoising_loss(model: Model, condition: Condition, objective: Objective, noisy: NoisyBatch) -> Tensor:
+    """w(t) · ‖ f(z_t, t, c) - target ‖² of each sample, shape (B,).  [Ho et al. 2020, Algorithm 1]
+
+    c: conditioning by the captions.
+    """
+    batch, t = noisy.batch, noisy.t
+    c = condition(batch.captions, batch.micro_conditioning)
+
+    error = objective.error(model.predict(noisy.z_t, t, c), model.noise.target(batch.latents, noisy.eps, t))
     return objective.weight(model.noise, t) * masked_mean(error, batch.mask)
 
 
 def masked_mean(error: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over everything but the batch, of the masked-in places only: (B, C, h, w) → (B,)."""
+    """Mean over everything but the batch, weighted by the mask where there is one: (B, C, h, w) → (B,)."""
     if mask is None:
         return error.flatten(1).mean(1)
     return (error * mask).flatten(1).sum(1) / mask.expand_as(error).flatten(1).sum(1)

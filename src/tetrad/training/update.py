@@ -1,89 +1,122 @@
-"""From gradients to weights: clipped, and never from a gradient that is not a number.
+"""The update of the weights: gradient clipping, float16 loss scaling, and no update from a gradient that is NaN or Inf.
 
-Nothing here makes the host wait for the device, as long as the optimizer takes a divisor and a veto into its own
-kernel, as torch's fused ones do.
+Nothing here makes the host wait for the device, if the optimizer takes `grad_scale` and `found_inf` into its own
+kernel, as torch's fused optimizers do.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
-class Scaling:
-    """What keeps small float16 gradients from vanishing: the loss is multiplied, the gradients are divided again.
+class HalfUpdate(Exception):
+    """An error in the middle of an update: a part of the weights is of the step before.  Its cause is the error."""
 
-    Halved after a gradient that overflowed, doubled after two thousand good ones.  [Micikevicius et al. 2018]
+
+class Update(NamedTuple):
+    """What came of an update, as scalars on the device: 0 or 1, but for the norm."""
+
+    norm: Tensor  # of all gradients, before clipping
+    diverged: Tensor  # the loss or its gradient was NaN or Inf, and not from one of float16's usual overflows
+    skipped: Tensor  # the update was not made
+
+
+class LossScaler:
+    """Loss scaling for float16: the loss is multiplied, so that small gradients do not vanish; gradients are divided.
+
+    The scale is halved after an overflow and doubled after 2000 updates without one.  [Micikevicius et al. 2018]
     """
 
     def __init__(self, device: torch.device) -> None:
         self.scale = torch.full((), 2.0**16, device=device)
-        self.good = torch.zeros((), dtype=torch.int32, device=device)
+        self.good_steps = torch.zeros((), dtype=torch.int32, device=device)
 
-    def move(self, bad: Tensor) -> None:
-        torch._amp_update_scale_(self.scale, self.good, bad, 2.0, 0.5, 2000)
+    def update(self, found_inf: Tensor) -> None:
+        torch._amp_update_scale_(self.scale, self.good_steps, found_inf, 2.0, 0.5, 2000)
 
 
-class AtOnce:
-    """An optimizer's update of everything, after the backward."""
+class StandardUpdate:
+    """An optimizer's update of all parameters, after the backward pass."""
 
-    def __init__(self, optimizer: Optimizer, max_grad_norm: float, scaling: Scaling | None = None) -> None:
+    def __init__(self, optimizer: Optimizer, max_grad_norm: float, loss_scaler: LossScaler | None = None) -> None:
         self.optimizer = optimizer
-        self.parameters = list(parameters(optimizer))
+        self.parameters = list(iterate_parameters(optimizer))
         self.max_grad_norm = max_grad_norm
-        self.scaling = scaling
+        self.loss_scaler = loss_scaler
+        self.has_begun = False  # the loop sets it back when the step is done
+        self.bad_loss = torch.zeros((), device=self.parameters[0].device)
 
     def backward(self, loss: Tensor) -> None:
-        (loss if self.scaling is None else loss * self.scaling.scale).backward()  # type: ignore[no-untyped-call]
+        self.bad_loss = self.bad_loss.maximum(is_not_finite(loss))
+        (loss if self.loss_scaler is None else loss * self.loss_scaler.scale).backward()  # type: ignore[no-untyped-call]
 
-    def finish(self) -> tuple[Tensor, Tensor]:
-        """Update and forget the gradients; their norm before clipping, and whether the training has diverged."""
+    def finish(self) -> Update:
+        """Update, unless the loss or a gradient is NaN or Inf; then clear the gradients."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        scale = torch.ones((), device=self.parameters[0].device) if self.scaling is None else self.scaling.scale
-        norm = length(gradients, like=scale) / scale
-        bad = norm.isfinite().logical_not().float()
-        divisor = scale * shortening(norm, self.max_grad_norm)
-        guarded(self.optimizer, gradients, divisor, bad)
+        scale = torch.ones((), device=self.parameters[0].device) if self.loss_scaler is None else self.loss_scaler.scale
+        norm = _gradient_norm(gradients, like=scale) / scale
+        found_inf, bad_loss = is_not_finite(norm).maximum(self.bad_loss), self.bad_loss
+        divisor = scale * _clip_divisor(norm, self.max_grad_norm)
+        self.has_begun = True
+        step_if_finite(self.optimizer, gradients, divisor, found_inf)
         self.optimizer.zero_grad()
-        return norm, diverged(bad, self.scaling)
+        self.bad_loss = torch.zeros_like(bad_loss)
+        return Update(norm, has_diverged(found_inf, bad_loss, self.loss_scaler), found_inf)
 
     def close(self) -> None:
-        """Nothing was changed that would have to be changed back."""
+        """Discard the gradients of a step that has failed."""
+        self.optimizer.zero_grad()
 
 
-def length(gradients: list[Tensor], like: Tensor) -> Tensor:
-    """The norm of all of them together, a scalar."""
+def _gradient_norm(gradients: list[Tensor], like: Tensor) -> Tensor:
+    """The norm over all gradients, a scalar."""
     if not gradients:
         return torch.zeros_like(like)
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
     return norm
 
 
-def shortening(norm: Tensor, max_grad_norm: float) -> Tensor:
-    """What to divide gradients by to have them no longer than `max_grad_norm`, as clip_grad_norm_ does; 0 is off."""
+def _clip_divisor(norm: Tensor, max_grad_norm: float) -> Tensor:
+    """What to divide gradients by so that their norm is at most `max_grad_norm`, as clip_grad_norm_ does; 0 is off."""
     return ((norm + 1e-6) / max_grad_norm).clamp(min=1) if max_grad_norm else torch.ones_like(norm)
 
 
-def guarded(optimizer: Optimizer, gradients: list[Tensor], divisor: Tensor, bad: Tensor) -> None:
-    """A step on divided gradients, or none where `bad` is 1."""
+def step_if_finite(optimizer: Optimizer, gradients: list[Tensor], divisor: Tensor, found_inf: Tensor) -> None:
+    """An optimizer step with divided gradients, or none where `found_inf` is 1."""
     if getattr(optimizer, "_step_supports_amp_scaling", False):
-        optimizer.grad_scale, optimizer.found_inf = divisor, bad  # type: ignore[attr-defined]
+        optimizer.grad_scale, optimizer.found_inf = divisor, found_inf  # type: ignore[attr-defined]
         optimizer.step()
         optimizer.grad_scale = optimizer.found_inf = None  # type: ignore[attr-defined]
-    elif not bad:  # an optimizer without a veto: the host has to wait and see
+    elif not found_inf:  # this optimizer does not take found_inf, so the host waits for the value
         torch._foreach_div_(gradients, divisor)
         optimizer.step()
 
 
-def diverged(bad: Tensor, scaling: Scaling | None) -> Tensor:
-    """Whether there is no going on: float16 may overflow now and then, but not with nothing left to halve."""
-    if scaling is None:
-        return bad
-    scaling.move(bad)
-    return (scaling.scale < 1).float()
+def is_not_finite(tensor: Tensor) -> Tensor:
+    """1 where a scalar is NaN or Inf, else 0."""
+    return tensor.detach().isfinite().logical_not().float()
 
 
-def parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
+def has_diverged(found_inf: Tensor, bad_loss: Tensor, loss_scaler: LossScaler | None) -> Tensor:
+    """Whether training has diverged.
+
+    In float16 gradients that overflow are normal until the loss scale falls below 1; a loss that is NaN or Inf is not.
+    """
+    if loss_scaler is None:
+        return found_inf
+    loss_scaler.update(found_inf)
+    return (loss_scaler.scale < 1).float().maximum(bad_loss)
+
+
+def create_state(optimizer: Optimizer) -> None:
+    """Create the state of what is trained before the first update, if the optimizer can do that by itself."""
+    if create := getattr(optimizer, "create_state", None):
+        create()
+
+
+def iterate_parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
     for group in optimizer.param_groups:
         yield from group["params"]

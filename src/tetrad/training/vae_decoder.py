@@ -1,89 +1,94 @@
-"""A VAE's decoder learns to draw what its encoder saw; the encoder, and so every latent, stays as it is.
+"""Training of a VAE's decoder to reconstruct images; the encoder is frozen, so latents stay the same.
 
-So vae-ft-mse was made of Stable Diffusion's first VAE. Any model of the family then draws through the new decoder.
+vae-ft-mse was made this way from Stable Diffusion's first VAE. Every model of the family can use the new decoder.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.optim import Optimizer
 
 from tetrad.diffusion.randomness import generator
-from tetrad.errors import TetradError
+from tetrad.methods.base import ParamGroup
 from tetrad.models.vae import Vae
+from tetrad.settings.vae_decoder import DecoderTrain
 from tetrad.training.ema import Ema
-from tetrad.training.optimizers import adamw
+from tetrad.training.loop import Step
+from tetrad.training.optimizers import create_adamw
+from tetrad.training.update import HalfUpdate, StandardUpdate, create_state
 
-LEVELS = 3  # of detail: 1, 2 and 4 pixels
-
-
-@dataclass(frozen=True)
-class DecoderTraining:
-    """How long, on what, how fast."""
-
-    steps: int = 1000  # updates
-    batch_size: int = 4  # crops in a batch
-    crop: int = 256  # side of the crops in pixels, a multiple of 8
-    learning_rate: float = 3e-5  # of the decoder
-    detail: float = 0.1  # how much fine detail counts beside the squared error
-    ema_decay: float = 0.999  # of the average that is saved; 0: the last weights
-    seed: int = 0  # all randomness comes from it
-
-    def __post_init__(self) -> None:
-        for name, good, what in (
-            ("steps", 1 <= self.steps <= 1_000_000, "from 1 to 1000000; 1000 is usual"),
-            ("batch_size", 1 <= self.batch_size <= 256, "from 1 to 256; 4 is usual"),
-            ("crop", self.crop % 8 == 0 and 64 <= self.crop <= 1024, "a multiple of 8 from 64 to 1024; 256 is usual"),
-            ("learning_rate", 0 < self.learning_rate <= 0.01, "above 0 and at most 0.01; 3e-5 is usual"),
-            ("detail", 0 <= self.detail <= 10, "from 0 to 10; 0.1 is usual"),
-            ("ema_decay", 0 <= self.ema_decay < 1, "from 0 to below 1; 0.999 is usual"),
-        ):
-            if not good:
-                raise TetradError("E5211", f"{name.replace('_', '-')} must be {what}, not {getattr(self, name)}")
+_PYRAMID_LEVELS = 3  # detail of 1, 2 and 4 pixels
+_MAX_GRAD_NORM = 1.0
 
 
-@dataclass(frozen=True)
-class Update:
-    """One update done: its number from 1, its loss, the gradient's norm before clipping."""
-
-    number: int
-    loss: float
-    grad_norm: float
+def create_decoder_optimizer(vae: Vae, settings: DecoderTrain) -> Optimizer:
+    """AdamW without weight decay over the decoder's weights."""
+    return create_adamw([ParamGroup("decoder", list(vae.network.decoder.parameters()))], settings.learning_rate, 0.0)
 
 
-def decoder_steps(vae: Vae, crops: Callable[[int], Tensor], settings: DecoderTraining, ema: Ema) -> Iterator[Update]:
-    """An update for each of `crops(step)`, pictures (B, 3, H, W) in 0…1; `ema` follows the decoder's weights.
+def decoder_training_steps(
+    vae: Vae,
+    crops: Callable[[int], Tensor],
+    optimizer: Optimizer,
+    settings: DecoderTrain,
+    ema: Ema | None = None,
+    updates_before: int = 0,
+    samples_at_once: int = 0,
+) -> Iterator[Step]:
+    """An update for each of `crops(step)`, images (B, 3, H, W) in 0…1; `ema` averages the decoder's weights.
 
-    Latents are drawn as training draws them, so that the decoder knows the encoder's doubt. Raises E7001 before an
-    update where the loss is not a number.
+    Latents are sampled from the encoder's distribution, as when a model is trained, so that the decoder sees their
+    variance. `samples_at_once` limits the images that are decoded together, 0 for no limit. A step whose loss or
+    gradient is NaN or Inf changes nothing. Raises HalfUpdate where an update fails in the middle.
     """
-    learning = list(vae.network.decoder.parameters())
-    optimizer = adamw({"decoder": learning}, {"decoder": settings.learning_rate}, 0.0)
-    for number in range(1, settings.steps + 1):
-        wanted = crops(number).to(vae.network.device)
-        mean, std = vae.encode(wanted)
-        noise = torch.randn(mean.shape, generator=generator(settings.seed, number, "decoder"))
-        z = (mean + std * noise.to(mean.device)) / vae.scale
-        loss = reconstruction(vae.network.decode(z).sample / 2 + 0.5, wanted, settings.detail)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(learning, 1.0)
-        if not norm.isfinite():
-            raise TetradError("E7001", f"the loss is no longer a number at step {number}; lower the learning rate")
-        optimizer.step()
-        ema.update(learning)
-        yield Update(number, loss.item(), norm.item())
+    parameters = list(vae.network.decoder.parameters())
+    updater = StandardUpdate(optimizer, _MAX_GRAD_NORM)
+    create_state(optimizer)
+    try:
+        for number in range(updates_before + 1, settings.steps + 1):
+            images = crops(number).to(vae.network.device)
+            noise = torch.randn(_latent_shape(vae, images), generator=generator(settings.seed, number, "decoder"))
+            total = torch.zeros((), device=images.device)
+            size = samples_at_once or len(images)
+            for first in range(0, len(images), size):
+                part, part_noise = images[first : first + size], noise[first : first + size]
+                loss = _part_loss(vae, part, part_noise, settings.detail) * (len(part) / len(images))
+                updater.backward(loss)
+                total += loss.detach()
+            norm, diverged, skipped = updater.finish()
+            if ema is not None and not skipped:
+                ema.update(parameters)
+            updater.has_begun = False
+            yield Step(number, (settings.learning_rate,), total, norm, diverged)
+    except Exception as error:
+        if updater.has_begun:
+            raise HalfUpdate from error
+        raise
+    finally:
+        updater.close()
 
 
-def reconstruction(found: Tensor, wanted: Tensor, detail: float) -> Tensor:
-    """Mean square of the error, and `detail` times the mean size of what each scale of a pyramid holds of it."""
-    error = found - wanted
-    bands = error.new_zeros(())
-    coarse = error
-    for _ in range(LEVELS):
-        smaller = F.avg_pool2d(coarse, 2)
-        bands = bands + (coarse - F.interpolate(smaller, scale_factor=2.0, mode="nearest")).abs().mean()
-        coarse = smaller
-    return error.square().mean() + detail / LEVELS * bands
+def _latent_shape(vae: Vae, images: Tensor) -> tuple[int, ...]:
+    height, width = (side // vae.downsampling_factor for side in images.shape[-2:])
+    return len(images), vae.channels, height, width
+
+
+def _part_loss(vae: Vae, images: Tensor, noise: Tensor, detail_weight: float) -> Tensor:
+    """The loss of reconstructing images from latents with this noise."""
+    mean, std = vae.encode(images)
+    z = (mean + std * noise.to(mean.device)) / vae.scaling_factor
+    return reconstruction_loss(vae.network.decode(z).sample / 2 + 0.5, images, detail_weight)
+
+
+def reconstruction_loss(output: Tensor, target: Tensor, detail_weight: float) -> Tensor:
+    """Mean squared error, plus `detail_weight` times the mean absolute error of each level of a Laplacian pyramid."""
+    error = output - target
+    detail_error = error.new_zeros(())
+    residual = error
+    for _ in range(_PYRAMID_LEVELS):
+        smaller = F.avg_pool2d(residual, 2)
+        detail_error = detail_error + (residual - F.interpolate(smaller, scale_factor=2.0, mode="nearest")).abs().mean()
+        residual = smaller
+    return error.square().mean() + detail_weight / _PYRAMID_LEVELS * detail_error

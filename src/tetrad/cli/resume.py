@@ -1,0 +1,47 @@
+"""`tetrad resume`: go on with an interrupted run."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tetrad.cli.runs import AsJson, StopRequest, follow
+from tetrad.cli.terminal import announce_loading, print_note
+from tetrad.errors import TetradError
+from tetrad.locales import _
+from tetrad.run.resume.start import read_working_folder
+from tetrad.run.status import find_run, list_runs
+
+HELP = _("Go on with an interrupted run: the result is the same as without the interruption.")
+RunsFolder = Annotated[Path, typer.Option("--out", help=_("Folder for runs; each run creates its own folder in it"))]
+
+
+def resume(
+    run: Annotated[
+        str, typer.Argument(help=_("Folder of the run, or its name; not given: the newest unfinished run"))
+    ] = "",
+    out: RunsFolder = Path("runs"),
+    accept_changes: Annotated[
+        bool,
+        typer.Option("--accept-changes", help=_("Go on although images, captions, settings or files have changed")),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    folder = (find_run(run, out) if run else find_newest_unfinished(out)).absolute()
+    if (working_folder := read_working_folder(folder)).is_dir():
+        os.chdir(working_folder)  # relative paths of its recipe start there
+    announce_loading()
+    from tetrad.run.resume.resume import resume as resume_run
+
+    follow(resume_run(folder, StopRequest(), accept_changes), as_json)
+
+
+def find_newest_unfinished(out: Path) -> Path:
+    """The newest run that was interrupted or failed.  E5162 where there is none."""
+    for status in list_runs(out):
+        if status.state in ("interrupted", "failed"):
+            template = _("the newest unfinished run is {folder}: step {step} of {steps}")
+            print_note(template, folder=status.path, step=status.step, steps=status.steps)
+            return status.path
+    raise TetradError("E5162", _("{folder} has no unfinished run; name the run to resume"), folder=out)

@@ -1,0 +1,37 @@
+"""Read captions of any encoding, and make the caption of each use of an image.
+
+- `caption_files`: read caption files and make captions from file names
+- `metadata_files`: captions of a whole folder in one file (metadata.jsonl, metadata.csv, kohya's .json)
+- `encodings`: decode text files, and guess the encoding of those that are not UTF-8
+- `templates`: caption templates with [name] and [filewords]
+- `captions`: fill templates, shuffle and drop tags
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "caption_files": [
+            "BadCaption",
+            "CAPTION_SUFFIXES",
+            "RawCaption",
+            "detect_folder_encoding",
+            "make_caption_from_name",
+            "read_caption",
+            "read_caption_file",
+            "read_text",
+        ],
+        "captions": ["Captions", "TrainingProgress", "contains_word", "split_tags", "find_placeholder"],
+        "encodings": ["ENCODING_NAMES", "decode_text"],
+        "metadata_files": ["METADATA_FILE_NAMES", "read_metadata"],
+        "templates": [
+            "CaptionTemplate",
+            "SUBJECT_TEMPLATES",
+            "check_template_has_name",
+            "find_line_without_name",
+            "load_template",
+            "find_unknown_text",
+        ],
+    },
+)

@@ -1,0 +1,244 @@
+"""Decode the images of a data set once, and report those that cannot be used, duplicates and guessed encodings."""
+
+import functools
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tetrad.data.cache_folder import CacheFolder
+from tetrad.data.captions.caption_files import detect_folder_encoding
+from tetrad.data.captions.captions import Captions
+from tetrad.data.captions.encodings import ENCODING_NAMES
+from tetrad.data.discover.image_files import FileProblem, join_phrases, list_names
+from tetrad.data.discover.layouts import ImageEntry, Listing
+from tetrad.data.discover.list_dataset import list_dataset
+from tetrad.data.discover.subsets import Subset, get_caption_suffixes
+from tetrad.data.parallel import map_ahead
+from tetrad.errors import TetradError
+from tetrad.images.examine import ImageInfo, examine_image
+from tetrad.images.load import BadImage
+from tetrad.images.near_duplicates import group_near_duplicates
+from tetrad.locales import Message, _, ngettext
+
+# How a caption source is called in a sentence; others, such as ".txt", have no other name.
+_CAPTION_SOURCE_NAMES = {
+    "file name": _("the file name"),
+    "folder name": _("the folder name"),
+    "template": _("the template"),
+    "trigger word": _("the trigger word"),
+    "class word": _("the class word"),
+    "class prompt": _("the class prompt"),
+}
+
+# Where a caption comes from if the image has no text of its own, in a file beside it or in a metadata file.
+_MADE_SOURCES = (
+    "file name",
+    "folder name",
+    "class_tokens",
+    "template",
+    "trigger word",
+    "class word",
+    "class prompt",
+    "",
+)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An image file that was decoded completely; sizes are after EXIF orientation."""
+
+    path: Path
+    file_hash: str  # sha256 of the file's bytes, in hex
+    captions: Captions
+    caption_source: str  # ".txt", "metadata.jsonl", "trigger word", "file name" …
+    subset: Subset
+    info: ImageInfo
+    guessed_encoding: str = ""  # the encoding of its caption file, if guessed
+
+    @property
+    def width(self) -> int:
+        return self.info.width
+
+    @property
+    def height(self) -> int:
+        return self.info.height
+
+    @property
+    def caption(self) -> str:
+        """The caption without randomness."""
+        return self.captions.default_caption
+
+
+def load_dataset(
+    path: Path, trigger_word: str = "", class_word: str = "", cache: CacheFolder | None = None
+) -> tuple[list[Photo], list[FileProblem]]:
+    """The photos of a data set sorted by name, and the problems with its files.
+
+    `path` may also be a single image or a dataset configuration. Raises E4001 if it does not exist, E4002 if it has no
+    images, E4003 if none of its images can be used.
+    """
+    listing = list_dataset(path, Subset(trigger_word=trigger_word, class_word=class_word))
+    return collect_photos(listing, inspect_photos(listing, cache))
+
+
+def inspect_photos(
+    listing: Listing, cache: CacheFolder | None = None
+) -> Iterator[tuple[Photo | None, tuple[FileProblem, ...]]]:
+    """For each file of a listing: the photo, or None if it cannot be used, and the problems.
+
+    Images that are not in the cache are decoded, in several threads, so the first run on a large folder takes a while.
+    """
+    detect_encoding = functools.cache(detect_folder_encoding)
+    entries = (
+        (entry, detect_encoding(entry.path.parent, get_caption_suffixes(entry.subset.caption_settings.extension)))
+        for entry in listing.entries
+    )
+    return map_ahead(lambda pair: _inspect_entry(pair[0], pair[1], cache), entries)
+
+
+def collect_photos(
+    listing: Listing, results: Iterable[tuple[Photo | None, tuple[FileProblem, ...]]]
+) -> tuple[list[Photo], list[FileProblem]]:
+    """All photos, and all problems sorted by path.  E4003 if no image is left to train on."""
+    photos, problems = [], list(listing.problems)
+    for photo, photo_problems in results:
+        photos += [photo] if photo else []
+        problems += photo_problems
+    problems += [*_report_duplicates(photos), *_report_near_duplicates(photos), *report_guessed_encodings(photos)]
+    problems.sort(key=lambda s: s.path.as_posix())
+    if not photos or (
+        not exclude_class_images(photos) and not all(entry.subset.is_class_images for entry in listing.entries)
+    ):
+        raise no_usable_image_error(listing.root, [problem for problem in problems if problem.is_skipped_image])
+    return photos, problems
+
+
+def no_usable_image_error(folder: Path, skipped_images: Sequence[FileProblem]) -> TetradError:
+    """E4003, with the first file and its problem."""
+    if not skipped_images:
+        return TetradError("E4003", _("no image in {folder} can be used for training"), folder=folder)
+    template = ngettext(
+        "no image in {folder} can be used for training; {file}: {reason} ({code})",
+        "no image in {folder} can be used for training, {count} are left out; the first is {file}: {reason} ({code})",
+        len(skipped_images),
+    )
+    first = skipped_images[0]
+    values = {"folder": folder, "file": first.path.name, "reason": first.reason, "code": first.code}
+    return TetradError("E4003", template, **values)
+
+
+def _report_duplicates(photos: Iterable[Photo]) -> Iterator[FileProblem]:
+    """Warn about each file with the same bytes as another; a folder that a data set names twice is no duplicate."""
+    for first, *copies in group_copies(photos):
+        for copy in copies:
+            template = _(
+                "it is the same image as {file}, so this image is used more often than others; delete one copy"
+            )
+            yield FileProblem(copy.path, "W4155", Message(template, file=first.path.name))
+
+
+def group_copies(photos: Iterable[Photo]) -> list[list[Photo]]:
+    """The photos of each group of files with the same bytes."""
+    groups: dict[str, dict[Path, Photo]] = {}
+    for photo in photos:
+        groups.setdefault(photo.file_hash, {}).setdefault(photo.path, photo)
+    return [list(group.values()) for group in groups.values() if len(group) > 1]
+
+
+def _report_near_duplicates(photos: Iterable[Photo]) -> Iterator[FileProblem]:
+    """Warn once about each group of files with nearly the same image; files with the same bytes count as one."""
+    for group in group_similar(photos):
+        first, *others = (photo.path for photo in group)
+        template = ngettext(
+            "{files} is nearly the same image, so this image counts twice",
+            "{count} other files are nearly the same image ({files}), so this image counts {total} times",
+            len(others),
+        )
+        names = list_names([path.name for path in others])
+        yield FileProblem(first, "W4156", Message(template, files=names, total=len(group)))
+
+
+def group_similar(photos: Iterable[Photo]) -> list[list[Photo]]:
+    """The photos of each group of nearly the same images; of files with the same bytes only the first counts."""
+    unique = list({photo.file_hash: photo for photo in reversed(list(photos))}.values())[::-1]
+    groups = group_near_duplicates([photo.info.thumbnail for photo in unique])
+    return [[unique[index] for index in group] for group in groups]
+
+
+def report_guessed_encodings(photos: Iterable[Photo]) -> Iterator[FileProblem]:
+    """Warn once per folder about captions that are not UTF-8, and quote one so that the guess can be checked."""
+    groups: dict[tuple[Path, str], list[Photo]] = {}
+    for photo in photos:
+        if photo.guessed_encoding:
+            groups.setdefault((photo.path.parent, photo.guessed_encoding), []).append(photo)
+    for (_folder, encoding), group in groups.items():
+        template = ngettext(
+            "its caption is not in UTF-8 and was read as {encoding}: '{caption}'; if that is wrong, save it as UTF-8",
+            "its caption and others of this folder ({count} in all) are not in UTF-8 and were read as {encoding}: "
+            "'{caption}'; if that is wrong, save them as UTF-8",
+            len(group),
+        )
+        first, name = group[0], Message(ENCODING_NAMES[encoding])
+        quote = first.captions.raw_text[:40]
+        yield FileProblem(first.path, "W4157", Message(template, encoding=name, caption=quote))
+
+
+def _inspect_entry(
+    entry: ImageEntry, folder_encoding: str, cache: CacheFolder | None
+) -> tuple[Photo | None, tuple[FileProblem, ...]]:
+    try:
+        return _inspect_photo(entry, folder_encoding, cache)
+    except BadImage as error:
+        return None, (FileProblem(entry.path, error.code, error.reason),)
+
+
+def _inspect_photo(
+    entry: ImageEntry, folder_encoding: str, cache: CacheFolder | None
+) -> tuple[Photo, tuple[FileProblem, ...]]:
+    """Decode one image, and report its caption file if that cannot be used.  Raises BadImage."""
+    path = entry.path
+    if not path.is_file():
+        raise BadImage("E4120", _("it is not a file, or it is a broken link; replace it with the image"))
+    try:
+        with path.open("rb") as file:
+            file_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BadImage(
+            "E4120", _("it cannot be read ({reason}); check its permissions"), reason=error.strerror
+        ) from error
+    info = cache.get_image_info(file_hash) if cache else None
+    if info is None:
+        info = examine_image(path)
+        if cache:
+            cache.put_image_info(file_hash, info)
+    captions, raw_caption = entry.subset.make_captions(path, entry.raw_caption, folder_encoding)
+    problems = (
+        (FileProblem(raw_caption.problem.path, raw_caption.problem.code, raw_caption.problem.skip_message),)
+        if raw_caption.problem
+        else ()
+    )
+    photo = Photo(path, file_hash, captions, raw_caption.source, entry.subset, info, raw_caption.guessed_encoding)
+    return photo, problems
+
+
+def exclude_class_images(photos: Iterable[Photo]) -> list[Photo]:
+    """The photos of the subject, without the class images."""
+    return [photo for photo in photos if not photo.subset.is_class_images]
+
+
+def has_own_text(photo: Photo) -> bool:
+    """Whether the caption of an image is from a caption file or a metadata file."""
+    return photo.caption_source not in _MADE_SOURCES
+
+
+def describe_caption_sources(photos: Iterable[Photo]) -> Message:
+    """How many captions come from each source, the most frequent first."""
+    counts = Counter(photo.caption_source for photo in photos).most_common()
+    phrases = []
+    for source, number in counts:
+        template = ngettext("{count} caption from {source}", "{count} captions from {source}", number)
+        name = _CAPTION_SOURCE_NAMES.get(source)
+        phrases.append(Message(template, source=Message(name) if name else source))
+    return join_phrases(phrases)

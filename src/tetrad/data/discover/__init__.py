@@ -1,0 +1,32 @@
+"""Find the image files of a data set, and what belongs to each.
+
+- `list_dataset`: the entry point; decides what kind of data set a path is
+- `layouts`: plain folders, folders with a metadata file, kohya's numbered folders
+- `dataset_config`: kohya's dataset_config.toml or .json
+- `zip_archives`: unpack an archive into the cache, with limits
+- `subsets`: settings of a group of images, and the captions they give to one image
+- `image_files`: list files, select images by name, describe files that are left out
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "image_files": [
+            "FileProblem",
+            "IMAGE_SUFFIXES",
+            "exclude_masks",
+            "get_mask_path",
+            "join_phrases",
+            "list_files",
+            "is_hidden",
+            "is_image_name",
+            "list_names",
+            "select_images",
+        ],
+        "layouts": ["ImageEntry", "Listing", "list_folder"],
+        "subsets": ["Subset", "get_caption_suffixes"],
+        "zip_archives": ["decode_member_name"],
+    },
+)

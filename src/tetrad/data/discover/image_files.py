@@ -1,0 +1,123 @@
+"""List the files of a folder and select the images by their file names, without opening them."""
+
+import functools
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from tetrad.images.decoders import list_formats
+from tetrad.images.load import DOCUMENT_ERROR, HEIC_ERROR, JPEG_XL_ERROR, PLUGIN_FORMATS, RAW_ERROR
+from tetrad.locales import Message, _, ngettext
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
+_UNSUPPORTED_SUFFIX_ERRORS = {
+    **dict.fromkeys((".heic", ".heif"), HEIC_ERROR),
+    ".jxl": JPEG_XL_ERROR,
+    **dict.fromkeys((".svg", ".psd", ".pdf", ".eps"), DOCUMENT_ERROR),
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".fits", ".dds"), RAW_ERROR),
+}
+_FOLDER_LINK_ERROR = (
+    "E4121",
+    Message(
+        _("it is a link to a folder, and such links are not followed; copy its images, or give that folder itself")
+    ),
+)
+
+
+@dataclass(frozen=True)
+class FileProblem:
+    """A file that is left out (images: E410x to E412x), or a warning about a file that is still used."""
+
+    path: Path
+    code: str
+    reason: Message
+
+    @property
+    def is_skipped_image(self) -> bool:
+        return self.code[:4] in ("E410", "E411", "E412")
+
+
+def list_files(folder: Path, recursive: bool = True) -> tuple[list[Path], list[FileProblem]]:
+    """The visible files of a folder, sorted, and the folders that cannot be opened; a file gives itself."""
+    if folder.is_file():
+        return [folder], []
+    paths, problems = _walk_folder(folder, recursive)
+    return sorted(paths, key=lambda path: path.as_posix()), problems
+
+
+def _walk_folder(folder: Path, recursive: bool) -> tuple[list[Path], list[FileProblem]]:
+    errors: list[OSError] = []
+    paths, problems = [], []
+    for parent, folders, names in os.walk(folder, onerror=errors.append):
+        folders[:] = [name for name in folders if recursive and not is_hidden(name)]
+        # A link may lead back here, or to a whole disk, so os.walk does not follow it.
+        links = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+        problems += [FileProblem(link, *_FOLDER_LINK_ERROR) for link in links]
+        paths += [Path(parent, name) for name in names if not is_hidden(name)]
+    problems += [
+        FileProblem(
+            Path(error.filename), "E4120", Message(_("the folder cannot be opened ({reason})"), reason=error.strerror)
+        )
+        for error in errors
+    ]
+    return paths, problems
+
+
+def select_images(paths: list[Path]) -> tuple[list[Path], list[FileProblem]]:
+    """The images among the files, and the image files of unsupported formats."""
+    images, problems = [], []
+    for path in paths:
+        suffix = path.suffix.lower()
+        error = _UNSUPPORTED_SUFFIX_ERRORS.get(suffix)
+        if suffix in IMAGE_SUFFIXES or (error and PLUGIN_FORMATS.get(error[0]) in list_formats()):
+            images.append(path)
+        elif error:
+            problems.append(FileProblem(path, *error))
+    return images, problems
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is an image, of a supported format or of another one."""
+    suffix = PurePath(name).suffix.lower()
+    return suffix in IMAGE_SUFFIXES or suffix in _UNSUPPORTED_SUFFIX_ERRORS
+
+
+def exclude_masks(paths: list[Path]) -> list[Path]:
+    """Drop the files that are OneTrainer's masks of other images in the list."""
+    masks = {get_mask_path(path) for path in paths}
+    return [path for path in paths if path not in masks]
+
+
+def get_mask_path(path: Path) -> Path:
+    """The path of OneTrainer's mask file of an image."""
+    return path.with_name(f"{path.stem}-masklabel.png")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is none of the user's own."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def describe_file_types(paths: Sequence[Path]) -> Message:
+    """How many files of each type there are, the four most frequent types: '2 .txt, 1 .zip'."""
+    phrases = [
+        (
+            Message(_("{count} {suffix}"), count=count, suffix=suffix)
+            if suffix
+            else Message(ngettext("{count} file without an extension", "{count} files without an extension", count))
+        )
+        for suffix, count in Counter(path.suffix.lower() for path in paths).most_common(4)
+    ]
+    return join_phrases(phrases)
+
+
+def join_phrases(phrases: Sequence[Message]) -> Message:
+    """Phrases in one sentence, with commas between them."""
+    return functools.reduce(lambda first, rest: Message(_("{first}, {rest}"), first=first, rest=rest), phrases)
+
+
+def list_names(names: Sequence[str], limit: int = 3) -> str:
+    """The first names and an ellipsis for the others: 'a.png, b.png, c.png, …'."""
+    return ", ".join([*names[:limit], *(["…"] if len(names) > limit else [])])

@@ -1,0 +1,107 @@
+"""The one door for JSON and TOML that people and other programs write: size, depth, digits and letters are checked."""
+
+import errno
+import json
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tetrad.locales import Message, _
+
+MAX_DOCUMENT_BYTES = 10_000_000
+_MAX_DEPTH = 64
+_MAX_INTEGER = 2**63  # of TOML, and of any program that is not Python
+# A key of many parts costs tomllib memory that grows with the square of their number. Keys stand at these places.
+_KEY_PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+"""
+_ENDLESS_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+(?:{_KEY_PART}\.[ \t]*+){{{_MAX_DEPTH}}}", re.MULTILINE)
+_TOO_LONG_NUMBER = Message(_("it has a number of more than 18 digits"))
+_TOO_DEEP = Message(_("it is nested more than {limit} levels deep"), limit=_MAX_DEPTH)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading.  OSError for anything else of this name, such as a pipe, which might never end."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+def read_stored_values(path: Path) -> dict[str, Any]:
+    """The values of a JSON or TOML file that a program keeps; empty where there is none, or it is damaged."""
+    try:
+        with open_regular(path) as file:
+            text = _read_text(file, MAX_DOCUMENT_BYTES)
+        values = (parse_toml if path.suffix == ".toml" else parse_json)(text)
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def read_text_file(path: Path, max_bytes: int = MAX_DOCUMENT_BYTES) -> str:
+    """A text file in UTF-8, with or without a byte order mark.  OSError, or ValueError if it is too large."""
+    with path.open("rb") as file:
+        return _read_text(file, max_bytes)
+
+
+def _read_text(file: BinaryIO, max_bytes: int) -> str:
+    content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(Message(_("it has more than {limit:,} bytes"), limit=max_bytes))
+    return content.decode("utf-8-sig")
+
+
+def parse_json(text: str, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """The value of a JSON text.  ValueError for text that is no JSON, too deep, or has a number of too many digits."""
+    try:
+        value = json.loads(text, object_pairs_hook=object_pairs_hook, parse_int=_parse_integer)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    return _tidy(value, 0)
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The values of a TOML text.  ValueError for text that is no TOML, too deep, or has a number of too many digits."""
+    if _ENDLESS_KEY.search(text):
+        raise ValueError(Message(_("it has a key of more than {limit} parts"), limit=_MAX_DEPTH))
+    try:
+        value = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError as error:  # Python's own limit for the digits of a whole number
+        raise ValueError(_TOO_LONG_NUMBER) from error
+    tidy: dict[str, Any] = _tidy(value, 0)
+    return tidy
+
+
+def writable(text: str) -> str:
+    """The text with U+FFFD for half characters (surrogates), which no file can hold."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _parse_integer(digits: str) -> int:
+    try:
+        return int(digits)
+    except ValueError as error:  # Python's own limit for the digits of a whole number
+        raise ValueError(_TOO_LONG_NUMBER) from error
+
+
+def _tidy(value: Any, depth: int) -> Any:
+    """The same value with writable texts; ValueError where it is too deep or a whole number is too large."""
+    if isinstance(value, str):
+        return writable(value)
+    if isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER:
+        raise ValueError(_TOO_LONG_NUMBER)
+    if not isinstance(value, dict | list):
+        return value
+    if depth == _MAX_DEPTH:
+        raise ValueError(_TOO_DEEP)
+    if isinstance(value, list):
+        return [_tidy(item, depth + 1) for item in value]
+    return {writable(key): _tidy(item, depth + 1) for key, item in value.items()}

@@ -1,0 +1,19 @@
+"""Estimates of memory and time before a run starts, and which method suits.
+
+`step_cost` counts what a training step keeps in memory and computes, on torch's meta device; `memory` turns that into
+bytes and `speed` into seconds; `forecast` compares a run's memory with what is free; `recommend` compares the methods
+for `tetrad recommend`.
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "forecast": ["MemoryForecast", "forecast_memory"],
+        "memory": ["FLOAT32_BYTES", "as_memory_error", "count_optimizer_bytes", "estimate_memory", "format_bytes"],
+        "recommend": ["MethodEstimate"],
+        "speed": ["SMALL_RESOLUTION", "DeviceSpeed", "estimate_step_seconds", "measure_device_speed"],
+        "step_cost": ["StepCost", "attach_without_memory", "copy_to_meta", "measure_step_cost"],
+    },
+)

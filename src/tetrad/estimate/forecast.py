@@ -1,0 +1,44 @@
+"""The estimated memory of a run, with and without gradient checkpointing, and the free memory."""
+
+from dataclasses import dataclass
+
+from tetrad.estimate.memory import FLOAT32_BYTES, MemoryOptions, choose_memory_options, estimate_memory
+from tetrad.estimate.step_cost import measure_step_cost
+from tetrad.methods.settings import MethodSettings
+from tetrad.models import device as devices
+from tetrad.models.base import Model
+from tetrad.models.device import DeviceSpec
+from tetrad.settings import Train
+
+
+@dataclass(frozen=True)
+class MemoryForecast:
+    """Bytes that a step needs (estimated), and free bytes, 0 where they are unknown."""
+
+    needed_bytes: int
+    checkpointed_bytes: int
+    free_bytes: int
+    cheapest_options: tuple[MemoryOptions, int]  # the first options that fit, else the most frugal; and their bytes
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the run does not fit without gradient checkpointing."""
+        return 0 < self.free_bytes < self.needed_bytes
+
+
+def forecast_memory(
+    model: Model, method: MethodSettings, train: Train, resolution: int, batch_size: int, device: DeviceSpec
+) -> MemoryForecast | None:
+    """The memory that a step of a run needs; None for a small model, where an estimate is not worth its time."""
+    if devices.count_unet_parameters(model) < devices.SINGLE_THREAD_MAX_PARAMETERS:
+        return None
+    step = measure_step_cost(model, method, resolution, resolution, batch_size)
+    free_bytes = devices.get_free_memory(device.device)
+    ema_bytes = FLOAT32_BYTES * sum(shape.numel() for shape in step.trainable_shapes) if train.ema else 0
+
+    def count_needed(checkpointed: bool) -> int:
+        settings = {"fused_backward": train.fused_backward, "gradient_checkpointing": checkpointed}
+        return estimate_memory(step, device.device, device.dtype, train.optimizer, **settings).total + ema_bytes
+
+    options, least_bytes = choose_memory_options(step, device.device, device.dtype, max(1, free_bytes - ema_bytes))
+    return MemoryForecast(count_needed(False), count_needed(True), free_bytes, (options, least_bytes))

@@ -1,0 +1,157 @@
+"""The memory that training needs, estimated from the counts of `step_cost`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+from tetrad.errors import TetradError
+from tetrad.estimate.step_cost import StepCost
+from tetrad.locales import _
+from tetrad.models.device import is_memory_error
+from tetrad.settings.train import Optimizer
+
+GIB = 1 << 30
+FLOAT32_BYTES = 4
+# Share of the activations kept with gradient checkpointing: measured on Stable Diffusion 1 at 512 and 768 pixels.
+_CHECKPOINTING_SHARE = 0.25
+_PROCESS_BYTES = GIB // 2  # Python and its libraries, measured
+_GPU_DRIVER_BYTES = 3 * GIB // 4  # a GPU's context and the workspaces of its kernels, assumed
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Estimated memory by use, in bytes."""
+
+    frozen: int  # weights that are not trained
+    trainable: int
+    gradients: int
+    optimizer: int
+    activations: int
+    other: int
+
+    @property
+    def total(self) -> int:
+        """The peak.  Gradients grow while activations are freed, so only the larger of the two counts."""
+        constant = self.frozen + self.trainable + self.optimizer + self.other
+        return constant + max(self.gradients, self.activations)
+
+
+def estimate_memory(
+    step: StepCost,
+    device: torch.device,
+    dtype: torch.dtype,
+    optimizer: Optimizer = "adamw",
+    *,
+    fused_backward: bool = False,
+    gradient_checkpointing: bool = False,
+    offload_text_encoders: bool = True,
+) -> MemoryEstimate:
+    """The memory of training on a device: frozen weights in `dtype`, trainable ones in float32.
+
+    The VAE is offloaded. So are text encoders once captions are cached, unless they are trained or
+    `offload_text_encoders` is false. On a CPU nothing can be offloaded.
+    """
+    offloaded = step.offloadable_parameters if offload_text_encoders and device.type != "cpu" else 0
+    sizes = [shape.numel() for shape in step.trainable_shapes]
+    is_half = dtype != torch.float32
+    saved_bytes = dtype.itemsize * step.saved_elements + (FLOAT32_BYTES - dtype.itemsize) * step.saved_float32_elements
+    return MemoryEstimate(
+        frozen=dtype.itemsize * (step.frozen_parameters - offloaded),
+        trainable=FLOAT32_BYTES * sum(sizes),
+        gradients=FLOAT32_BYTES * (max(sizes, default=0) if fused_backward else sum(sizes)),
+        optimizer=count_optimizer_bytes(step.trainable_shapes, optimizer),
+        # Autocast keeps a half-precision copy of the trainable weights from the forward on.
+        activations=round(saved_bytes * (_CHECKPOINTING_SHARE if gradient_checkpointing else 1))
+        + (dtype.itemsize * sum(sizes) if is_half else 0),
+        other=_PROCESS_BYTES if device.type == "cpu" else _GPU_DRIVER_BYTES,
+    )
+
+
+@dataclass(frozen=True)
+class MemoryOptions:
+    """Settings that reduce memory."""
+
+    gradient_checkpointing: bool = False
+    fused_backward: bool = False
+    optimizer: Optimizer = "adamw"
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The command-line options for these settings, where they differ from the defaults."""
+        is_enabled = {
+            "train.gradient_checkpointing=true": self.gradient_checkpointing,
+            "train.fused_backward=true": self.fused_backward,
+            f"train.optimizer={self.optimizer}": self.optimizer != "adamw",
+        }
+        return tuple(f"--set {key}" for key, enabled in is_enabled.items() if enabled)
+
+
+_MEMORY_LADDER = (  # from no change to the least memory
+    MemoryOptions(),
+    MemoryOptions(True),
+    MemoryOptions(True, True),
+    MemoryOptions(True, True, "adafactor"),
+)
+
+
+def choose_memory_options(
+    step: StepCost, device: torch.device, dtype: torch.dtype, memory_limit: int
+) -> tuple[MemoryOptions, int]:
+    """The first of MEMORY_LADDER that fits `memory_limit` bytes (0: no limit), else the last; and its bytes."""
+    for options in _MEMORY_LADDER:
+        needed_bytes = estimate_memory(
+            step,
+            device,
+            dtype,
+            options.optimizer,
+            fused_backward=options.fused_backward,
+            gradient_checkpointing=options.gradient_checkpointing,
+        ).total
+        if not memory_limit or needed_bytes <= memory_limit:
+            break
+    return options, needed_bytes
+
+
+def count_optimizer_bytes(shapes: Iterable[torch.Size], optimizer: Optimizer) -> int:
+    """Bytes of an optimizer's state for parameters of these shapes."""
+    counters = {"adamw": _count_adamw_bytes, "adamw8bit": _count_adamw_8bit_bytes, "adafactor": _count_adafactor_bytes}
+    return sum(counters[optimizer](shape) for shape in shapes)
+
+
+def _count_adamw_bytes(shape: torch.Size) -> int:
+    return 2 * FLOAT32_BYTES * shape.numel()
+
+
+def _count_adamw_8bit_bytes(shape: torch.Size) -> int:
+    """For each of two moments a byte per parameter and a float32 per block of 256; small tensors stay in float32."""
+    elements = shape.numel()
+    return 2 * (elements + FLOAT32_BYTES * -(-elements // 256)) if elements >= 4096 else _count_adamw_bytes(shape)
+
+
+def _count_adafactor_bytes(shape: torch.Size) -> int:
+    if len(shape) < 2:
+        return FLOAT32_BYTES * shape.numel()
+    return FLOAT32_BYTES * prod(shape[:-2]) * (shape[-2] + shape[-1])
+
+
+def format_bytes(size: int) -> str:
+    """A size for people: 1.5 GB."""
+    for unit, bytes_ in (("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)):
+        if size >= bytes_:
+            return f"{size / bytes_:.1f} {unit}"
+    return f"{size} B"
+
+
+def as_memory_error(error: Exception) -> Exception:
+    """E6001 for an out-of-memory error, any other error unchanged."""
+    if isinstance(error, TetradError) or not is_memory_error(error):
+        return error
+    return TetradError(
+        "E6001",
+        _(
+            "there is not enough memory for a training step; use --batch-size 1, --set"
+            " train.gradient_checkpointing=true or a smaller data.resolution"
+        ),
+    )

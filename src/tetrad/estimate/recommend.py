@@ -1,0 +1,169 @@
+"""Compares the methods for a set of images, a goal and a machine: time, memory, file size, and the best choice."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from shlex import quote
+
+from tetrad.data.captions.caption_files import read_caption
+from tetrad.data.discover.layouts import Listing
+from tetrad.estimate.memory import MemoryOptions, choose_memory_options
+from tetrad.estimate.speed import SMALL_RESOLUTION, DeviceSpeed, estimate_step_seconds, measure_device_speed
+from tetrad.estimate.step_cost import StepCost, measure_step_cost
+from tetrad.locales import Message, _
+from tetrad.methods import METHODS
+from tetrad.methods.advice import parse_goal
+from tetrad.methods.settings import MethodSettings
+from tetrad.methods.trigger_word import is_rare, suggest_words
+from tetrad.models.base import Model
+from tetrad.models.device import DeviceSpec
+
+_PRECISION_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
+
+
+@dataclass(frozen=True)
+class MethodEstimate:
+    """The estimated costs of one method for one data set."""
+
+    method: str
+    steps: int
+    steps_per_image: float
+    learning_rate: str | Message
+    settings: Message | None  # the method's most important settings
+    seconds: float
+    memory_bytes: int
+    file_bytes: int
+    fits: bool
+    memory_options: MemoryOptions
+    good_at: str
+    bad_at: str
+
+
+def estimate_methods(
+    model: Model,
+    image_count: int,
+    goal: str,
+    device_spec: DeviceSpec,
+    memory_limit: int = 0,
+    device_speed: DeviceSpeed | None = None,
+    trigger_word: str = "zkr",
+    class_word: str = "",
+) -> Iterator[MethodEstimate]:
+    """An estimate for every method, in METHODS' order; `memory_limit` in bytes, 0 for none."""
+    resolution = model.resolution
+    batch_size = 4 if resolution <= SMALL_RESOLUTION else 1
+    device_speed = device_speed or measure_device_speed(
+        device_spec.device, device_spec.dtype, model.width, resolution // model.vae.downsampling_factor, batch_size
+    )
+    for name, method in make_methods(image_count, goal, trigger_word, class_word).items():
+        step = measure_step_cost(model, method, resolution, resolution, batch_size)
+        memory_options, memory_bytes = choose_memory_options(step, device_spec.device, device_spec.dtype, memory_limit)
+        steps = method.default_steps(image_count)
+        yield MethodEstimate(
+            name,
+            steps,
+            steps / max(1, image_count),
+            _format_learning_rates(method),
+            method.describe(),
+            steps * estimate_step_seconds(step, device_speed, memory_options.gradient_checkpointing),
+            memory_bytes,
+            _estimate_file_bytes(model, method, step),
+            not memory_limit or memory_bytes <= memory_limit,
+            memory_options,
+            method.advice.good_at,
+            method.advice.bad_at,
+        )
+
+
+def _format_learning_rates(method: MethodSettings) -> str | Message:
+    """The default learning rate, and that of the text encoders where they are trained."""
+    rates = method.learning_rates()
+    text_rate = rates.get("text_encoder") if getattr(method, "text_encoder", False) else None
+    if not text_rate:
+        return str(rates[""])
+    return Message(_("{rate}, text encoder {text_rate}"), rate=rates[""], text_rate=text_rate)
+
+
+def make_methods(
+    image_count: int, goal: str, trigger_word: str = "zkr", class_word: str = ""
+) -> dict[str, MethodSettings]:
+    """Each method with the settings for this goal.  E3155 for an unknown goal."""
+    parsed = parse_goal(goal)
+    methods = {kind: method(**method.advice.settings_for(parsed)) for kind, method in METHODS.items()}
+    return {kind: method.with_defaults(trigger_word, image_count, class_word) for kind, method in methods.items()}
+
+
+def _estimate_file_bytes(model: Model, method: MethodSettings, step: StepCost) -> int:
+    """Bytes of the trained file's tensors."""
+    artifact = method.artifact
+    parameter_count = sum(shape.numel() for shape in step.trainable_shapes)
+    if artifact.is_full_model:
+        networks = [*model.parts().values(), *model.vae.networks]
+        parameter_count = sum(parameter.numel() for network in networks for parameter in network.parameters())
+    return parameter_count * _PRECISION_BYTES[artifact.precision]
+
+
+def choose_method(estimates: Mapping[str, MethodEstimate], goal: str) -> tuple[MethodEstimate, Message]:
+    """The best suited method that fits into memory, and the reason for the choice."""
+    aim = parse_goal(goal).kind
+    order = sorted(METHODS, key=lambda kind: METHODS[kind].advice.suits[aim])
+    fitting = [kind for kind in order if estimates[kind].fits]
+    if not fitting:
+        smallest = min(estimates.values(), key=lambda estimate: estimate.memory_bytes)
+        return smallest, Message(_("no method fits into this memory; this one needs the least"))
+    best = fitting[0]
+    if best == order[0]:
+        return estimates[best], Message(METHODS[best].advice.because.get(aim) or _("it suits this goal best"))
+    template = _("{best} would suit better, but does not fit into this memory; {next} is the next best that fits")
+    return estimates[best], Message(template, best=order[0], next=best)
+
+
+def build_probe_command(goal: str, model: str, class_word: str = "", prediction: str = "") -> str:
+    """The command that shows what the model can generate of this goal without any training."""
+    subject = class_word or next(part for part in (*parse_goal(goal).parts, "") if part != "style") or "house"
+    prompt = f"a photo of {'an' if subject[:1].lower() in 'aeiou' else 'a'} {subject}"
+    if "style" in parse_goal(goal).parts:
+        prompt = prompt.replace("a photo", "a painting", 1)
+    return " ".join(["tetrad", "probe", *map(quote, [prompt, *_build_model_flags(model, prediction)])])
+
+
+def _build_model_flags(model: str, prediction: str) -> list[str]:
+    flags = ["--model", model] if model != "builtin" else []
+    return [*flags, *(["--prediction-type", prediction] if prediction else [])]
+
+
+def suggest_trigger_word(listing: Listing, trigger_word: str = "") -> str:
+    """The trigger word: the given one, the data set's own, a rare word in every caption, or a suggestion."""
+    if trigger_word:
+        return trigger_word
+    dataset_words = {entry.subset.trigger_word for entry in listing.entries if not entry.subset.is_class_images}
+    caption_words = [set(re.findall(r"[^\W_]+", text.lower())) for text in read_captions(listing)]
+    shared_words = sorted(set.intersection(*caption_words)) if caption_words else []
+    rare_words = [word for word in shared_words if is_rare(word)]
+    candidates = [*(dataset_words if len(dataset_words) == 1 else ()), *rare_words]
+    return next((word for word in candidates if word), next(suggest_words("zkr")))
+
+
+def read_captions(listing: Listing) -> list[str]:
+    """The caption of each image, "" where it has none; class images are left out."""
+    entries = [entry for entry in listing.entries if not entry.subset.is_class_images]
+    return [entry.raw_caption.text or read_caption(entry.path).text for entry in entries]
+
+
+def build_train_command(
+    estimate: MethodEstimate,
+    goal: str,
+    images: str,
+    model: str,
+    trigger_word: str,
+    class_word: str = "",
+    has_captions: bool = True,
+    prediction: str = "",
+) -> str:
+    """The command that starts the recommended training.  Images of a style without captions get the style template."""
+    aim = parse_goal(goal)
+    options = [f"--{key} {value}" for key, value in METHODS[estimate.method].advice.settings_for(aim).items()]
+    options += ["--template style"] * (aim.parts == ("style",) and not has_captions)
+    arguments = ["tetrad", "train", estimate.method, images, *_build_model_flags(model, prediction)]
+    arguments += ["--trigger-word", trigger_word, *(["--class-word", class_word] if class_word else [])]
+    return " ".join([*map(quote, arguments), *options, *estimate.memory_options.flags])

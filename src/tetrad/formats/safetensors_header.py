@@ -1,0 +1,89 @@
+"""Check the header of a safetensors file before the library or anything else reads it.
+
+The format: 8 bytes with the length of a JSON header, the header, and the bytes of all tensors without a gap.
+[https://github.com/huggingface/safetensors#format]
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from tetrad.documents import parse_json
+from tetrad.locales import Message, _
+
+MAX_HEADER_BYTES = 16_000_000  # real ones have up to some megabytes, with the tags of many images
+_MAX_TENSORS = 200_000
+_MAX_NAME_LENGTH = 1000
+_PATH = re.compile(r"(^|[/\\])\.\.($|[/\\])|^[/\\]|^[A-Za-z]:[/\\]")
+_BITS = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
+    **dict.fromkeys(("F32", "I32", "U32"), 32),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
+    **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **{"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4},
+}
+
+
+def read_header(path: Path, length: int) -> dict[str, Any]:
+    """The header of a file.  ValueError where it is not valid JSON or has a name twice."""
+    with path.open("rb") as file:
+        file.seek(8)
+        header = parse_json(file.read(length).decode("utf-8"), object_pairs_hook=_reject_duplicate_names)
+    if not isinstance(header, dict):
+        raise ValueError(Message(_("it is not a JSON object")))
+    return header
+
+
+def check_header(header: dict[str, Any]) -> int:
+    """The number of bytes that the tensors take.
+
+    ValueError for anything that the format does not allow, and for names that are paths.
+    """
+    _check_metadata(header.get("__metadata__", {}))
+    entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    if len(entries) > _MAX_TENSORS:
+        raise ValueError(Message(_("it has more than {limit:,} tensors"), limit=_MAX_TENSORS))
+    end = 0
+    for start, stop, name in sorted((*_read_entry(name, entry), name) for name, entry in entries.items()):
+        if start != end:
+            template = (
+                _("the tensor {name} overlaps another") if start < end else _("there is a gap before the tensor {name}")
+            )
+            raise ValueError(Message(template, name=name))
+        end = stop
+    return end
+
+
+def _check_metadata(metadata: Any) -> None:
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError(Message(_("its metadata is not text")))
+
+
+def _read_entry(name: str, entry: Any) -> tuple[int, int]:
+    """Where a tensor begins and ends.  ValueError where its entry contradicts itself."""
+    if not name or len(name) > _MAX_NAME_LENGTH or _PATH.search(name):
+        raise ValueError(Message(_("a tensor is called {name}, which is no name but a path"), name=name[:100] or '""'))
+    keys = ("dtype", "shape", "data_offsets")
+    dtype, shape, offsets = (entry.get(key) if isinstance(entry, dict) else None for key in keys)
+    if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
+        raise ValueError(Message(_("the shape or the place of the tensor {name} cannot be read"), name=name))
+    if not isinstance(dtype, str) or dtype not in _BITS:
+        raise ValueError(Message(_("the tensor {name} is of the unknown type {type}"), name=name, type=str(dtype)[:40]))
+    start, stop = offsets
+    if math.prod(shape) * _BITS[dtype] != (stop - start) * 8:
+        raise ValueError(Message(_("the shape of the tensor {name} does not fit its bytes"), name=name))
+    return start, stop
+
+
+def _are_counts(values: Any) -> TypeGuard[list[int]]:
+    """Whether it is a list of whole numbers from 0; True and False are none."""
+    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+
+
+def _reject_duplicate_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object without duplicate names, which could show different tensors to different readers."""
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        raise ValueError(Message(_("a name appears twice in it")))
+    return entries

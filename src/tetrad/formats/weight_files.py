@@ -1,0 +1,287 @@
+"""Opens and writes weight files (safetensors, safe pickles, diffusers folders); nothing else in the program does."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save, save_file
+from torch import Tensor
+
+from tetrad.documents import parse_json, read_text_file
+from tetrad.errors import TetradError
+from tetrad.formats import diffusers, embedding_images, pickles, safetensors_header
+from tetrad.formats.atomic_write import convert_write_errors, make_temporary_folder, stage_replacement, write_atomically
+from tetrad.formats.tensors import unshare_tensors, widen_float8
+from tetrad.given_paths import missing_file_error
+from tetrad.locales import _
+
+PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
+LEGACY_HASH_OFFSET = 0x100000  # first byte of the part of a file that the oldest hash is computed from
+_CUT_OFF = _("{path} is cut off: it should have {expected:,} bytes or more, but has {size:,}; download it again")
+_TOO_LONG = _("{path} is damaged: its header describes {expected:,} bytes, but it has {size:,}; download it again")
+_WEB_PAGE = _("{path} is a web page, not a model; download the file itself")
+_LFS_POINTER = _("{path} is a Git LFS pointer, not a model; run `git lfs pull` in the repository it comes from")
+# The first bytes of files that are not models, and what to tell the person.
+_NON_MODEL_SIGNATURES = {b"<!doc": _WEB_PAGE, b"<html": _WEB_PAGE, b"version https://git-lfs": _LFS_POINTER}
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A weight file's content: tensors by the file's own names, and its metadata as strings."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+    stem: str = ""  # the file's name without its suffix; of an embedding in an image, its trigger word
+
+
+def read_weight_file(
+    path: Path, is_wanted: Callable[[str], bool] = lambda name: True, keep_float8: bool = False
+) -> WeightFile:
+    """The content of a weight file, on the CPU; of a safetensors file only the tensors that `is_wanted` accepts.
+
+    Tensors in float8, which can hardly be computed with, get the same values in float16 unless they are kept.
+    Raises E5001 if there is no file, E5002 if it is cut off or damaged, E5003 if it is something else than a model,
+    E5010 if it is a pickle that asks for more than tensors, E5106 if it is an image without an embedding.
+    """
+    first_bytes = _read_first_bytes(path)
+    if read_whole := _get_reader(path, first_bytes):
+        tensors, metadata = read_whole(path)
+    else:
+        with _open_safetensors(path, first_bytes) as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys() if is_wanted(name)}
+    if not keep_float8:
+        tensors = {name: widen_float8(tensor) for name, tensor in tensors.items()}
+    return WeightFile(tensors, metadata, get_stem(path))
+
+
+def get_stem(path: Path) -> str:
+    """A file's name without its suffix; for an embedding in an image, its trigger word."""
+    return embedding_images.read_word(path) if embedding_images.is_image(path) else path.stem
+
+
+def iterate_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a weight file; those of a safetensors file are read one at a time, to save memory.
+
+    Raises what `read_weight_file` raises.
+    """
+    first_bytes = _read_first_bytes(path)
+    if read_whole := _get_reader(path, first_bytes):
+        yield from read_whole(path)[0].items()
+        return
+    with _open_safetensors(path, first_bytes) as file:
+        for name in file.keys():
+            yield name, file.get_tensor(name)
+
+
+@contextmanager
+def _open_safetensors(path: Path, first_bytes: bytes) -> Iterator[Any]:
+    """A safetensors file that was checked and is open.  E5001 if it cannot be read, E5002 if it is damaged."""
+    try:
+        _check_safetensors(path, first_bytes)
+        with safe_open(str(path), framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        template = _("{path} is damaged ({error}); download or copy it again")
+        raise TetradError("E5002", template, path=path, error=error) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_safetensors_metadata(path: Path) -> dict[str, str]:
+    """A safetensors file's metadata, without its tensors; empty if the file cannot be read."""
+    try:
+        with _open_safetensors(path, _read_first_bytes(path)) as file:
+            return dict(file.metadata() or {})
+    except (TetradError, OSError):
+        return {}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a weight file.  For one that is not safetensors it raises what `read_weight_file` raises."""
+    may_be_safetensors = path.suffix.lower() not in PICKLE_SUFFIXES and not embedding_images.is_image(path)
+    read_whole = None if may_be_safetensors else _get_reader(path, _read_first_bytes(path))
+    return read_whole(path)[1] if read_whole else read_safetensors_metadata(path)
+
+
+def read_tensor_names(path: Path) -> list[str]:
+    """The tensor names of a safetensors file, without reading tensors; empty if the file cannot be read."""
+    try:
+        with _open_safetensors(path, _read_first_bytes(path)) as file:
+            return list(file.keys())
+    except (TetradError, OSError):
+        return []
+
+
+def read_tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes in a safetensors file by name, without reading tensors; empty if the file cannot be read."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    except (SafetensorError, OSError):
+        return {}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, empty if there is no file; E5002 if the file holds something else."""
+    if not path.is_file():
+        return {}
+    try:
+        content = parse_json(read_text_file(path))
+    except ValueError as error:
+        template = _("{path} is not valid JSON ({error}); copy the folder again")
+        raise TetradError("E5002", template, path=path, error=error) from error
+    if not isinstance(content, dict):
+        raise TetradError(
+            "E5002",
+            _("{path} must hold a JSON object, not {value}; copy the folder again"),
+            path=path,
+            value=str(content)[:40],
+        )
+    return content
+
+
+def _read_first_bytes(path: Path) -> bytes:
+    """The first 64 bytes.  E5001 if there is no such file, E5003 if it is something else than a model."""
+    if not path.exists():
+        raise missing_file_error(path)
+    try:
+        with path.open("rb") as file:
+            first_bytes = file.read(64)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    for signature, refusal in _NON_MODEL_SIGNATURES.items():
+        if first_bytes.lstrip().lower().startswith(signature):
+            raise TetradError("E5003", refusal, path=path)
+    return first_bytes
+
+
+def _unreadable(path: Path, error: OSError) -> TetradError:
+    template = _("{path} cannot be read ({reason}); give a model file")
+    return TetradError("E5001", template, path=path, reason=error.strerror or error)
+
+
+def _get_reader(path: Path, first_bytes: bytes) -> Callable[[Path], pickles.FlatContent] | None:
+    """The function that reads a file that is not safetensors; None for a safetensors file."""
+    if embedding_images.is_image(path):
+        return embedding_images.read_embedding_image
+    return pickles.read_pickle if is_pickle(path, first_bytes) else None
+
+
+def is_pickle(path: Path, first_bytes: bytes) -> bool:
+    """Whether a file must be read as a pickle; a safetensors file may have a pickle's suffix."""
+    return path.suffix.lower() in PICKLE_SUFFIXES and not _looks_like_safetensors(first_bytes)
+
+
+def _looks_like_safetensors(first_bytes: bytes) -> bool:
+    return len(first_bytes) > 9 and first_bytes[8:9] == b"{"
+
+
+def _check_safetensors(path: Path, first_bytes: bytes) -> None:
+    """E5002 for a file that is cut off or has a broken header, before any tensor is read.
+
+    The header gives the position of every tensor, so the expected size is known.
+    """
+    file_size = path.stat().st_size
+    header_length = int.from_bytes(first_bytes[:8], "little")
+    if first_bytes.startswith(pickles.STARTS) and not _looks_like_safetensors(first_bytes):
+        raise pickles.wrong_extension_error(path)
+    if file_size < 8 or not _looks_like_safetensors(first_bytes) or header_length > safetensors_header.MAX_HEADER_BYTES:
+        raise TetradError(
+            "E5002",
+            _("{path} is not a safetensors file (it starts with {start}); give the file as it was downloaded"),
+            path=path,
+            start=ascii(first_bytes[:8])[1:],
+        )
+    if 8 + header_length > file_size:
+        raise TetradError("E5002", _CUT_OFF, path=path, size=file_size, expected=8 + header_length)
+    try:
+        header = safetensors_header.read_header(path, header_length)
+        expected_size = 8 + header_length + safetensors_header.check_header(header)
+    except ValueError as error:
+        raise TetradError(
+            "E5002",
+            _("{path} is damaged: its safetensors header is not valid ({error}); download it again"),
+            path=path,
+            error=error,
+        ) from error
+    if file_size != expected_size:
+        template = _CUT_OFF if file_size < expected_size else _TOO_LONG
+        raise TetradError("E5002", template, path=path, size=file_size, expected=expected_size)
+
+
+FileContent = WeightFile | pickles.PlainContent | diffusers.Folder  # for a safetensors file, a pickle, a folder
+
+
+def write_file(path: Path, content: FileContent) -> None:
+    """Write a file or folder, completely or not at all.  E4202 if it cannot be written."""
+    if isinstance(content, WeightFile):
+        write_safetensors(path, content.tensors, content.metadata)
+    elif isinstance(content, diffusers.Folder):
+        write_folder(path, content)
+    else:
+        write_atomically(path, pickles.serialize_pickle(content))
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, completely or not at all.  E4202 if it cannot be written."""
+    with convert_write_errors(path), stage_replacement(path) as temporary_path:
+        save_file(unshare_tensors(tensors), str(temporary_path), dict(metadata))
+
+
+def write_folder(path: Path, folder: diffusers.Folder) -> None:
+    """Write a folder, completely or not at all.  E4202 if it cannot be written or already exists."""
+    if path.exists():
+        raise TetradError("E4202", _("{path} already exists; choose another folder for the model"), path=path)
+    with convert_write_errors(path):
+        temporary = make_temporary_folder(path)
+    try:
+        with convert_write_errors(path):
+            for name, content in folder.texts.items():
+                (temporary / name).parent.mkdir(exist_ok=True)
+                (temporary / name).write_text(content, "utf-8")
+        for part, tensors in folder.networks.items():
+            write_safetensors(temporary / part / f"{diffusers.FILE_STEMS[part]}.safetensors", tensors, folder.metadata)
+        with convert_write_errors(path):
+            temporary.chmod(0o755)
+            temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def serialize_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file; tensors that share memory are written separately."""
+    content: bytes = save(unshare_tensors(tensors), dict(metadata))
+    return content
+
+
+def compute_data_hash(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of the bytes after the header of a safetensors file of these tensors, in hex.
+
+    Editing the metadata does not change it. Other tools identify a LoRA by it: kohya writes it as `sshs_model_hash`.
+    """
+    content = serialize_safetensors(tensors, {})
+    return hashlib.sha256(memoryview(content)[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
+
+
+def compute_legacy_hash(content: bytes) -> str:
+    """The oldest model hash: the first 8 hex digits of sha256 over 64 KiB at 1 MiB (over nothing if it is smaller)."""
+    return hashlib.sha256(content[LEGACY_HASH_OFFSET : LEGACY_HASH_OFFSET + 0x10000]).hexdigest()[:8]
+
+
+def compute_file_hash(path: Path) -> str:
+    """sha256 of a whole file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def compute_file_legacy_hash(path: Path) -> str:
+    """`compute_legacy_hash` of a file, without reading the rest of it."""
+    with path.open("rb") as file:
+        return compute_legacy_hash(file.read(0x110000))

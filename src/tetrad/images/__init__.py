@@ -1,0 +1,44 @@
+"""Image files: load, save, lay out and compare.
+
+- `load`: open any common image file (nothing else opens images), decode it as upright sRGB, fit it to a size
+- `decoders`: the formats that are read, with those of plugins; `tensors`: convert images to tensors and back
+- `examine`: what one decoding shows of a file: size, changes, thumbnail, and the measures of `measure`
+- `concurrency`: lets threads decode at the same time
+- `png`: save a PNG with its infotext, read the infotext of an image
+- `contact_sheet`: images in labelled rows and columns
+- `vae_comparison`: a sheet that compares VAEs on one image
+- `metrics`: PSNR, SSIM and colour change against a reference
+- `near_duplicates`: find resized, re-saved or mirrored copies
+- `fonts`: a font for the labels, with Chinese letters if one is installed
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "contact_sheet": ["CELL_WIDTH"],
+        "concurrency": ["PIXEL_BUDGET"],
+        "decoders": ["list_formats"],
+        "examine": ["FIXES", "ImageInfo", "examine_image", "make_preview"],
+        "fonts": ["label_text"],
+        "load": [
+            "BadImage",
+            "DOCUMENT_ERROR",
+            "HEIC_ERROR",
+            "JPEG_XL_ERROR",
+            "PLUGIN_FORMATS",
+            "RAW_ERROR",
+            "compute_micro_conditioning",
+            "decode_upright",
+            "fit_to_size",
+            "load_image",
+            "open_image",
+            "to_srgb_on_white",
+        ],
+        "measure": ["Measures"],
+        "metrics": ["psnr"],
+        "near_duplicates": ["group_near_duplicates"],
+        "tensors": ["grey_to_tensor", "to_image", "to_tensor"],
+    },
+)

@@ -1,0 +1,293 @@
+"""Load an image file as upright sRGB, and fit it to a bucket's size."""
+
+import codecs
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from tetrad.images.concurrency import SILENCED_WARNINGS
+from tetrad.images.decoders import list_formats
+from tetrad.locales import Message, _
+
+_MIN_SIDE_PIXELS = 16
+_PIXEL_LIMIT = 100_000_000
+
+# Files that Tetrad does not read: error code, and a sentence that says what to do.
+HEIC_ERROR = (
+    "E4107",
+    Message(
+        _(
+            "HEIC images need the package pillow-heif (in Tetrad's folder: python -m pip install -c constraints.txt -e"
+            ' ".[heic]"); or save the image as JPEG'
+        )
+    ),
+)
+JPEG_XL_ERROR = (
+    "E4108",
+    Message(
+        _(
+            "JPEG XL images need the package pillow-jxl-plugin (in Tetrad's folder: python -m pip install -c"
+            ' constraints.txt -e ".[jxl]"); or save the image as PNG or JPEG'
+        )
+    ),
+)
+PLUGIN_FORMATS = {"E4107": "HEIF", "E4108": "JXL"}  # read where a plugin is installed, and the error where it is not
+DOCUMENT_ERROR = (
+    "E4109",
+    Message(_("vector graphics, layered images and documents are not supported; save the image as PNG or JPEG")),
+)
+RAW_ERROR = ("E4109", Message(_("camera raw and scientific formats are not supported; save the image as PNG or JPEG")))
+_TRUNCATED_ERROR = (
+    "E4102",
+    Message(_("the file ends before its image data is complete; copy it again from its source")),
+)
+_DAMAGED_ERROR = ("E4106", Message(_("its image data is damaged or cut off; copy it again from its source")))
+_LFS_ERROR = (
+    "E4105",
+    Message(_("the file is a Git LFS placeholder; run `git lfs pull` in the repository it came from")),
+)
+_WEB_PAGE_ERROR = ("E4104", Message(_("the file is a web page, not an image; download the image itself")))
+
+_SIGNATURE_ERRORS = (
+    (rb"version https://git-lfs", *_LFS_ERROR),
+    (rb"\s*(<\?xml.{,400})?(<!doctype svg.{,400})?<svg", *DOCUMENT_ERROR),
+    (rb"\s*(<!doctype html|<html|<head)", *_WEB_PAGE_ERROR),
+    (rb"%PDF|%!PS|\xc5\xd0\xd3\xc6|8BPS", *DOCUMENT_ERROR),
+    (rb"SIMPLE  =|DDS ", *RAW_ERROR),
+    (rb".{4}ftyp(hei|hev|mif1|msf1)", *HEIC_ERROR),
+    (rb"\xff\x0a|\0\0\0\x0cJXL ", *JPEG_XL_ERROR),
+)
+
+_SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B")
+_SUPPORTED_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", *_SIXTEEN_BIT_MODES)
+_SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+class BadImage(Exception):
+    """An image file that cannot be used; the reason is a whole clause for the user."""
+
+    def __init__(self, code: str, template: str | Message, /, **values: Any) -> None:
+        self.code = code
+        self.reason = template if isinstance(template, Message) else Message(template, **values)
+        super().__init__(code, self.reason)
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.reason}"
+
+
+def load_image(path: Path) -> Image.Image:
+    """Load the first frame of an image file: upright, sRGB, transparency on white.  Raises BadImage."""
+    return to_srgb_on_white(decode_upright(path))
+
+
+def decode_upright(path: Path) -> Image.Image:
+    """Decode an image file completely and apply its EXIF orientation; colours stay as in the file."""
+    with open_image(path) as image:
+        check_for_use(image)
+        image.load()
+        upright = apply_exif_orientation(image)
+        return upright if upright is not image else image.copy()  # without the decoder
+
+
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """An image file, its header read and its pixels not yet decoded.  The only place that opens images.
+
+    Raises BadImage for a file that is damaged, too large, or of a format that Tetrad does not read; so does what is
+    done with the image inside the `with` block.
+    """
+    with SILENCED_WARNINGS:  # Pillow warns about broken EXIF and large images; both are handled here
+        try:
+            with Image.open(path, formats=list_formats()) as image:
+                _check_pixel_count(image)
+                yield image
+        except BadImage:
+            raise
+        except Image.DecompressionBombError as error:
+            raise BadImage("E4112", _("it has more than 100 megapixels; save it smaller")) from error
+        except Exception as error:  # decoders raise a dozen exception types on damaged files
+            raise _diagnose_file(path, error) from error
+
+
+def fit_to_size(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Crop the centre of an image to the aspect ratio of `size` (width, height) and resize it to exactly that size."""
+    scale = max(size[0] / image.width, size[1] / image.height)
+    width, height = min(size[0] / scale, image.width), min(size[1] / scale, image.height)
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    return image.resize(size, Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
+
+
+def compute_micro_conditioning(
+    original_size: tuple[int, int], target_size: tuple[int, int]
+) -> tuple[int, int, int, int, int, int]:
+    """SDXL's size conditioning for an image that `fit_to_size` changes; both sizes are (width, height).
+
+    Original height and width, crop top and left in the scaled image, target height and width.
+    [Podell et al. 2023, section 2.2]
+    """
+    scale = max(target_size[0] / original_size[0], target_size[1] / original_size[1])
+    left, top = (round((original_size[side] * scale - target_size[side]) / 2) for side in (0, 1))
+    return original_size[1], original_size[0], top, left, target_size[1], target_size[0]
+
+
+def _check_pixel_count(image: Image.Image) -> None:
+    """Check the size before the pixels are decoded, so that a huge image uses no memory."""
+    width, height = image.size
+    if width * height >= _PIXEL_LIMIT:
+        raise BadImage(
+            "E4112",
+            _("it has {width} × {height} pixels, and the limit is 100 megapixels; save it smaller"),
+            width=width,
+            height=height,
+        )
+
+
+def check_for_use(image: Image.Image) -> None:
+    """Check that an image is large enough and has colours that can be used."""
+    width, height = image.size
+    if min(width, height) < _MIN_SIDE_PIXELS:
+        raise BadImage(
+            "E4110",
+            _("it has {width} × {height} pixels; each side needs at least {minimum}"),
+            width=width,
+            height=height,
+            minimum=_MIN_SIDE_PIXELS,
+        )
+    if image.mode not in _SUPPORTED_MODES:
+        raise BadImage(
+            "E4109", _("its pixel format {mode} is not supported; save it with 8-bit colours"), mode=image.mode
+        )
+
+
+def apply_exif_orientation(image: Image.Image) -> Image.Image:
+    """Rotate and mirror an image as its EXIF orientation says; the image itself where it is upright."""
+    try:
+        return ImageOps.exif_transpose(image) if read_exif_orientation(image) > 1 else image
+    except Exception:  # broken EXIF raises many exception types; the pixels are still good
+        return image
+
+
+def read_exif_orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 where there is none.  Broken EXIF raises many exception types."""
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def to_srgb_on_white(image: Image.Image) -> Image.Image:
+    """An image of any mode as sRGB on white, without the profile and EXIF, which describe the original pixels.
+
+    It is the image itself where nothing has to be converted.
+    """
+    converted = _convert_on_white(image)
+    converted.info = {}
+    return converted
+
+
+def _convert_on_white(image: Image.Image) -> Image.Image:
+    """Colours and alpha are split first: alpha has no profile, and the colour of transparent pixels must not show."""
+    profile = image.info.get("icc_profile")
+    image = to_eight_bit(image)
+    is_grey = image.mode in ("1", "L", "LA")
+    if not image.has_transparency_data:
+        return _convert_to_srgb(
+            image if image.mode in ("CMYK", "RGB") else image.convert("L" if is_grey else "RGB"), profile
+        )
+    image = image.convert("LA" if is_grey else "RGBA")
+    colours = _convert_to_srgb(image.convert("L" if is_grey else "RGB"), profile)
+    return Image.composite(colours, Image.new("RGB", image.size, "white"), image.getchannel("A"))
+
+
+def is_sixteen_bit(image: Image.Image) -> bool:
+    return image.mode in _SIXTEEN_BIT_MODES
+
+
+def to_eight_bit(image: Image.Image) -> Image.Image:
+    """Scale 16-bit grey to 8 bits; Pillow's own conversion turns all levels above 255 white."""
+    if not is_sixteen_bit(image):
+        return image
+    return image.convert("I").point(lambda level: level * (1 / 257) + 0.5).convert("L")
+
+
+def _convert_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Convert L, RGB or CMYK to sRGB with the ICC profile, or without it if it is missing or unusable."""
+    if profile:
+        try:
+            source_profile = ImageCms.ImageCmsProfile(BytesIO(profile))
+            converted = ImageCms.profileToProfile(image, source_profile, _SRGB_PROFILE, outputMode="RGB")
+            assert converted is not None  # it is None only for inPlace
+            return converted
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a corrupt profile, or one for other channels: viewers ignore it too
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _diagnose_file(path: Path, error: Exception) -> BadImage:
+    """Find out from its bytes why a file could not be decoded."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 64))
+            end = file.read()
+    except OSError as unreadable:
+        return BadImage("E4120", _("it cannot be read ({reason}); check its permissions"), reason=unreadable.strerror)
+    if not start:
+        return BadImage("E4101", _("the file is empty; copy it again from its source"))
+    for pattern, code, reason in _SIGNATURE_ERRORS:
+        if re.match(pattern, start.removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE | re.DOTALL):
+            if PLUGIN_FORMATS.get(code) in list_formats():
+                is_cut = "end of file" in str(error).lower()
+                return BadImage(*(_TRUNCATED_ERROR if is_cut else _DAMAGED_ERROR))
+            return BadImage(code, reason)
+    if _is_truncated(start, end, size) or "truncated" in str(error).lower():
+        return BadImage(*_TRUNCATED_ERROR)
+    if not isinstance(error, UnidentifiedImageError):
+        return BadImage(
+            "E4106", _("its image data is damaged ({reason}); copy it again from its source"), reason=str(error)
+        )
+    if _looks_like_text(start):
+        return BadImage("E4103", _("it is not an image but text; replace it with the image"))
+    return BadImage(
+        "E4103",
+        _("it is not a supported image (its first bytes are {start}); replace it with the image"),
+        start=ascii(start[:8])[1:],
+    )
+
+
+def _is_truncated(start: bytes, end: bytes, size: int) -> bool:
+    """Whether a file ends before the end marker or the length that its format requires."""
+    match start[:2]:
+        case b"\x89P":
+            return b"IEND" not in end
+        case b"\xff\xd8":
+            return b"\xff\xd9" not in end
+        case b"GI":
+            return not end.endswith(b";")
+        case b"RI":
+            return size < 8 + int.from_bytes(start[4:8], "little")
+        case b"BM":
+            return size < int.from_bytes(start[2:6], "little")
+    return start[4:8] == b"ftyp" and size < _find_boxes_end(start)
+
+
+def _find_boxes_end(start: bytes) -> int:
+    """Offset where the boxes of an AVIF file end, as far as its first bytes show; each box begins with its length."""
+    end = 0
+    while length := int.from_bytes(start[end : end + 4]):
+        end += length
+    return end
+
+
+def _looks_like_text(start: bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()  # incremental: the last character may be incomplete
+    try:
+        text = decoder.decode(start)
+    except UnicodeDecodeError:
+        return False
+    return len(text) > 1 and all(letter.isprintable() or letter.isspace() for letter in text)

@@ -1,0 +1,22 @@
+"""Say what any file or folder is without loading it into a model, for `tetrad inspect` and `tetrad scan`.
+
+`inspect` handles weight files and images and finds what a path is; `folders` handles folders of runs and of diffusers;
+`dataset` is the doctor for folders of training images;
+`by_file_type` collects what is special to a type of weight file; `result` is what all of them return, and `text`
+shows it to a person.
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "dataset.html_sheet": ["make_html_sheet"],
+        "dataset.report": ["DatasetReport", "Finding", "ScannedImage"],
+        "dataset.scan": ["list_images", "make_report"],
+        "dataset.text": ["describe_layout_line", "describe_report", "join_counts"],
+        "inspect": ["inspect_path"],
+        "result": ["FileLabel", "Inspection"],
+        "text": ["format_value"],
+    },
+)

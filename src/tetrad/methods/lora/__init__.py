@@ -1,0 +1,22 @@
+"""LoRA: training a low-rank change of a model's layers, y = W x + (α / r) B A x.
+
+- `settings`: the settings; `metadata`: kohya's metadata entries about them; `readers`: which programs cannot read the
+  file.
+- `adapter`: attaches a LoRA to a model, new, continued or trained.
+- `layer`: the branch of one layer, with DoRA and dropout.
+- `blocks`: ranks and alphas by block of the model.
+- `weights`: the tensors of a LoRA layer by layer, and the branches built from them.
+- `lycoris`: LoHa, LoKr and other changes that are used but not trained; `oft`: that of OFT.
+- `formats`: reads and writes kohya's, diffusers' and LyCORIS' files; `inspect` describes them.
+- `bake`: turns a DoRA into a plain LoRA, which every program reads.
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "formats": ["detect_family"],
+        "settings": ["Lora"],
+    },
+)

@@ -1,0 +1,14 @@
+"""Textual Inversion: training the embedding vectors of a new trigger word.
+
+`settings` has its settings, `adapter` adds the vectors to the text encoders, `embedding` computes initial vectors and
+checks the family of an embedding, and `formats` reads, writes and describes embedding files.
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "settings": ["IMAGE_SUFFIXES", "KOHYA", "TextualInversion", "WEB_UI"],
+    },
+)

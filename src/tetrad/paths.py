@@ -1,0 +1,38 @@
+"""Paths as a person writes them: `~` is a home folder, and what no file can be called is refused."""
+
+import os
+from pathlib import Path
+
+from tetrad.errors import TetradError
+from tetrad.locales import _
+
+MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4095  # of Linux; other systems allow at most as much
+
+
+def expand_path(path: str | Path) -> Path:
+    """The path with `~` and `~name` replaced by a home folder; every path that a person gives goes through here.
+
+    E2003 for a name that is too long for a file, E2004 for a user that does not exist and for the character NUL.
+    """
+    if "\0" in str(path):
+        template = _("{path} cannot be a path, because it contains the character NUL; remove it")
+        raise TetradError("E2004", template, path=repr(str(path)))
+    try:
+        expanded = Path(path).expanduser()
+    except RuntimeError as error:
+        template = _("there is no user with a home folder for {path}; write the folder out, or ./{path} if it is here")
+        raise TetradError("E2004", template, path=path) from error
+    check_path_length(expanded)
+    return expanded
+
+
+def check_path_length(path: Path) -> None:
+    """E2003 where a name in the path, or the whole path, is longer than a file system allows."""
+    if len(os.fsencode(path)) > MAX_PATH_BYTES or any(len(os.fsencode(name)) > MAX_NAME_BYTES for name in path.parts):
+        raise name_too_long_error(path)
+
+
+def name_too_long_error(path: str | Path) -> TetradError:
+    """E2003: the file system does not allow such a long name."""
+    template = _("{path} cannot be opened, because its name is too long; shorten the name")
+    return TetradError("E2003", template, path=path)

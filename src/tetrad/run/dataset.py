@@ -1,0 +1,228 @@
+"""A run's images: finding them, checking their captions, and encoding them as latents."""
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tetrad import library
+from tetrad.builtin import resolve_images_path, resolve_model_path
+from tetrad.data.batches import TrainingSample
+from tetrad.data.buckets import bucket_of
+from tetrad.data.captions.templates import check_template_has_name
+from tetrad.data.dataset import Photo, collect_photos, describe_caption_sources, exclude_class_images, inspect_photos
+from tetrad.data.discover.image_files import FileProblem
+from tetrad.data.discover.layouts import Listing
+from tetrad.data.discover.list_dataset import list_dataset
+from tetrad.data.discover.subsets import Subset
+from tetrad.data.encoding import EncodingJob, encode_photos
+from tetrad.data.latent_cache import LatentCache
+from tetrad.errors import TetradError
+from tetrad.inspection.dataset.report import DatasetReport
+from tetrad.inspection.dataset.scan import make_report
+from tetrad.inspection.dataset.text import join_counts
+from tetrad.locales import Message, _, ngettext
+from tetrad.models.base import Model
+from tetrad.run.events import Event, Note, Phase, Progress, make_note
+from tetrad.run.full_disk import NO_WAITING, DiskGuard, is_full_disk
+from tetrad.run.plan import DataPlan, Plan
+from tetrad.run.watch import Stop, StoppedBeforeStart, never_stop
+from tetrad.settings import Data
+
+# What only a scan says. Other notes of a run are about copies, truncated captions, trigger words and buckets.
+_ADVICE_OF_SCAN = ("W4140", "W4142", "W4143", "W4144", "W4158", "W4160", "W4161")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The photos of a run, class images included, and the settings that its dataset carries itself."""
+
+    photos: Sequence[Photo]
+    trigger_word: str
+    class_word: str
+    resolution: int  # 0 where the dataset has none
+    batch_size: int  # 0 where the dataset has none
+    notes: Sequence[Note] = ()
+    archive_folder: Path | None = None  # where the images of a zip archive are unpacked
+
+    @property
+    def subjects(self) -> list[Photo]:
+        """The photos that are not class images."""
+        return exclude_class_images(self.photos)
+
+    @property
+    def captions(self) -> list[str]:
+        return [photo.caption for photo in self.subjects]
+
+
+def load_dataset(
+    data: Data, requires_trigger_word: bool, file_word: str, cache: LatentCache, stop: Stop = never_stop
+) -> Generator[Event, None, Dataset]:
+    """Find, open and check the images; `file_word` is the trigger word of the file the run continues from, "" for none.
+
+    E3111 where a trigger word is required and there is none, E4001 where no images are given; StoppedBeforeStart where
+    `stop` returns True meanwhile.
+    """
+    listing = find_images(data, data.trigger_word, requires_trigger_word)
+    own = [entry.subset for entry in listing.entries if not entry.subset.is_class_images]
+    words, classes = {subset.trigger_word for subset in own}, {subset.class_word for subset in own}
+    trigger_word = data.trigger_word or (words.pop() if len(words) == 1 else "")
+    word_notes = []
+    if not trigger_word and file_word:
+        # Captions must contain the trigger word, so the files are listed again with it.
+        trigger_word = file_word
+        listing = find_images(data, trigger_word, requires_trigger_word)
+        template = _("the trigger word {word} is that of the file the run continues from")
+        word_notes = [Note(Message(template, word=trigger_word))]
+    if requires_trigger_word and not trigger_word:
+        raise TetradError(
+            "E3111",
+            _("Textual Inversion needs a trigger word; give one with --trigger-word, for example --trigger-word zkr"),
+        )
+    photos, notes = yield from _open_photos(listing, cache, stop)
+    return Dataset(
+        photos,
+        trigger_word,
+        data.class_word or (classes.pop() if len(classes) == 1 else ""),
+        data.resolution or listing.resolution,
+        listing.batch_size,
+        [*word_notes, *notes],
+        listing.root if listing.archive else None,
+    )
+
+
+def find_images(data: Data, trigger_word: str, requires_trigger_word: bool) -> Listing:
+    """The files that the settings name, not opened yet.  E4001 where they name none."""
+    path = resolve_images_path(data.images)
+    if requires_trigger_word:
+        check_template_has_name(data.captions.template, trigger_word)
+    subset = Subset(
+        trigger_word, data.class_word, data.captions, use_subject_templates=requires_trigger_word, repeats=data.repeats
+    )
+    return list_dataset(path, subset)
+
+
+def _open_photos(
+    listing: Listing, cache: LatentCache, stop: Stop
+) -> Generator[Event, None, tuple[list[Photo], list[Note]]]:
+    """The photos of a listing, the problems of its files, and a summary."""
+    photos, problems = yield from read_photos(listing, cache, stop)
+    skipped = sum(problem.is_skipped_image for problem in problems)
+    summary = Note(dataset_summary(photos, skipped))
+    return photos, [*map(problem_note, problems), summary, *report_notes(make_report(listing, photos, problems))]
+
+
+def read_photos(
+    listing: Listing, cache: LatentCache, stop: Stop
+) -> Generator[Event, None, tuple[list[Photo], list[FileProblem]]]:
+    """Decode the images that no run has seen yet; returns the photos and the problems of files.
+
+    StoppedBeforeStart where `stop` returns True meanwhile.
+    """
+    yield Phase(Message(_("reading the images")), len(listing))
+    results = []
+    for result in inspect_photos(listing, cache):
+        results.append(result)
+        yield Progress(len(results))
+        if stop():
+            raise StoppedBeforeStart
+    return collect_photos(listing, results)
+
+
+def report_notes(report: DatasetReport) -> Iterator[Note]:
+    """The short form of what `tetrad scan` says: sizes, shapes, and the advice that no other note of a run gives."""
+    values = {name: join_counts(counts) for name, counts in (("sizes", report.sizes), ("shapes", report.shapes))}
+    yield Note(Message(_("shorter side in pixels: {sizes}; shapes: {shapes}"), **values))
+    advice = [each for each in report.advice if each.code in _ADVICE_OF_SCAN]
+    yield from (Note(each.text, each.code) for each in advice)
+    if advice:
+        yield Note(Message(_("tetrad scan {images} shows this image by image"), images=report.path))
+
+
+def problem_note(problem: FileProblem) -> Note:
+    """The warning about a file."""
+    return Note(Message(_("{file}: {reason}"), file=problem.path.name, reason=problem.reason), problem.code)
+
+
+def dataset_summary(photos: Sequence[Photo], skipped_count: int) -> Message:
+    """How many images a run has, where their captions come from, and how many files are skipped."""
+    own = exclude_class_images(photos)
+    class_image_count = len(photos) - len(own)
+    images = Message(ngettext("{count} image", "{count} images", len(own)))
+    skipped = Message(ngettext("{count} file skipped", "{count} files skipped", skipped_count))
+    captions = describe_caption_sources(own)
+    if not class_image_count:
+        return Message(_("{images}, {captions}, {skipped}"), images=images, captions=captions, skipped=skipped)
+    class_images = Message(ngettext("{count} class image", "{count} class images", class_image_count))
+    template = _("{images}, {captions}, {class_images}, {skipped}")
+    return Message(template, images=images, captions=captions, class_images=class_images, skipped=skipped)
+
+
+def encode_images(
+    plan: Plan, model: Model, photos: Sequence[Photo], cache: LatentCache, stop: Stop, disk: DiskGuard = NO_WAITING
+) -> Generator[Event, None, list[TrainingSample]]:
+    """Every photo as a training sample, or none where the run is stopped meanwhile.
+
+    Latents are encoded by the checkpoint's own VAE unless the plan names another. It is offloaded afterwards.
+    """
+    own = model.vae
+    choice = select_training_vae(plan.model.path, plan.model.vae, model)
+    if choice.path:
+        library.mount_vae(choice.path, model)
+    yield Note(Message(_("latents are made by the VAE of {vae}; no VAE is trained"), vae=model.vae.source))
+    yield from (make_note(warning, "W3151") for warning in choice.warnings)
+    yield Phase(Message(_("encoding the images")), len(photos))
+    samples: list[TrainingSample] = []
+    for sample in encode_samples(plan.data, model, photos, cache):
+        samples.append(sample)
+        yield Progress(len(samples))
+        yield from _wait_for_cache(cache, disk)
+        if stop():
+            return []
+    yield from (make_note(warning, "W6101") for warning in cache.warnings)
+    yield from (make_note(warning, "W3151") for warning in model.vae.warnings)
+    if not own.is_missing:
+        model.vae = own
+    model.vae.offload()
+    return samples
+
+
+def _wait_for_cache(cache: LatentCache, disk: DiskGuard) -> Iterator[Event]:
+    """Wait where the disk of the cache is full; without waiting, the run goes on without the cache."""
+    if cache.refused and is_full_disk(cache.refused[2]):
+        path, content, _error = cache.refused
+        with suppress(OSError):
+            yield from disk.write(path, len(content), cache.retry)
+        cache.refused = None
+
+
+def select_training_vae(model_name: str, vae: str, model: Model) -> library.VaeChoice:
+    """The VAE that encodes a run's images, and why that one.  E5206 where it does not exist."""
+    path = resolve_model_path(model_name)
+    return library.choose_training_vae(
+        path, vae, model.vae.is_missing or model.vae.is_mounted, library.resolve_folders_around_model(path)
+    )
+
+
+def encode_samples(
+    data: DataPlan, model: Model, photos: Sequence[Photo], cache: LatentCache
+) -> Iterator[TrainingSample]:
+    """Each photo as a latent distribution, from the cache or from the VAE."""
+    jobs = [_plan_encoding(data, model, photo) for photo in photos]
+    encoded_photos = encode_photos(jobs, model.vae.encode, library.hash_model_vae_encoder(model), cache)
+    for job, encoded in zip(jobs, encoded_photos, strict=True):
+        weight = data.class_images.weight
+        yield TrainingSample.from_photo(job.photo, encoded.distributions, job.size, weight, encoded.masks)
+
+
+def _plan_encoding(data: DataPlan, model: Model, photo: Photo) -> EncodingJob:
+    """The size of a photo, and whether it is mirrored and masked; its subset's own settings come first."""
+    subset, (width, height) = photo.subset, bucket_of(photo, data.resolution)
+    masked = data.alpha_mask if subset.alpha_mask is None else subset.alpha_mask
+    factor = model.vae.downsampling_factor
+    return EncodingJob(
+        photo,
+        (width, height),
+        flip=data.flip if subset.flip is None else subset.flip,
+        mask_size=(height // factor, width // factor) if masked else None,
+    )

@@ -1,0 +1,119 @@
+"""The events that a run yields to its caller; each is also a line of events.jsonl or metrics.jsonl."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tetrad.locales import Message, recordable
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process trains in this folder from now on; `process_started` is what `heartbeat.read_start_time` gives."""
+
+    folder: Path
+    pid: int
+    process_started: float
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the run begins; `total` units of work, 0 where the number is unknown."""
+
+    name: Message
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many units of the current phase are done."""
+
+    done: int
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something a person should know; a warning has a code."""
+
+    message: Message
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One finished update: its loss, its gradient norm, and the learning rate of each part that is trained."""
+
+    step: int
+    steps: int
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    learning_rates: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A preview was generated, or the contact sheet of all previews."""
+
+    step: int
+    prompt: str
+    path: Path
+    shows: Message | None = None  # what the preview is for, like "without the trigger word"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A file was written and read back, and every key in it matched a layer."""
+
+    step: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class PointSaved:
+    """A resume point was written: after a crash, the run continues exactly from this step."""
+
+    step: int
+    seconds: float  # what it cost
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """A command from the folder `control` was taken: stop, pause, continue, save or sample."""
+
+    command: str
+    step: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over; `complete` is false where it was stopped before its last step."""
+
+    path: Path
+    folder: Path
+    steps: int
+    seconds: float
+    complete: bool
+
+
+Event = Started | Phase | Progress | Note | Trained | Sampled | Saved | PointSaved | Controlled | Finished
+
+
+def make_note(sentence: str | Message, code: str = "") -> Note:
+    """A note of a sentence that is a message, or a text without values."""
+    return Note(sentence if isinstance(sentence, Message) else Message(sentence), code)
+
+
+def as_record(event: Event) -> dict[str, Any]:
+    """The event as plain values: its name, then its fields; a message as its text, template and values."""
+    record: dict[str, Any] = {"event": type(event).__name__.lower()}
+    for name, value in vars(event).items():
+        if name == "message":
+            record |= value.as_record()
+        else:
+            record[name] = dict(value) if isinstance(value, Mapping) else recordable(value)
+            if isinstance(value, float) and not math.isfinite(value):
+                record[name] = None  # JSON has no NaN
+    return record

@@ -1,0 +1,197 @@
+"""The plan of a run: the recipe with every value decided, so that no 0 or None means "choose automatically"."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from tetrad.locales import Message, _, ngettext
+from tetrad.methods.settings import MethodSettings
+from tetrad.settings.data import CaptionSettings
+from tetrad.settings.learning_rate import LearningRate
+from tetrad.settings.loss import Loss
+from tetrad.settings.recipe import Text
+from tetrad.settings.toml import as_values
+from tetrad.settings.train import Optimizer, Scheduler
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    path: str  # or "builtin"
+    family: str
+    prediction: str  # "epsilon" or "v"
+    vae: str  # the file whose latents are trained on; "" for the checkpoint's own
+    continue_from: str  # a file; "" for a fresh start
+
+
+@dataclass(frozen=True)
+class ClassImagePlan:
+    """The class images of a run; the folder is "" for none."""
+
+    folder: str
+    count: int
+    prompt: str
+    weight: float
+
+    @property
+    def is_enabled(self) -> bool:
+        return bool(self.folder)
+
+
+@dataclass(frozen=True)
+class DataPlan:
+    images: str
+    trigger_word: str  # "" for none
+    class_word: str
+    resolution: int
+    flip: bool
+    alpha_mask: bool
+    captions: CaptionSettings
+    class_images: ClassImagePlan
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    steps: int  # in total, with those of the file it continues from
+    steps_before: int  # of the file it continues from
+    images: int
+    repeats: int  # how many images an epoch uses, counting repeats
+    steps_per_epoch: float
+    batch_size: int
+    gradient_accumulation: int
+    learning_rates: Mapping[str, LearningRate]  # by part; "" is for every part without its own
+    scheduler: Scheduler
+    scheduler_cycles: int
+    scheduler_power: float
+    warmup_steps: int
+    optimizer: Optimizer
+    weight_decay: float
+    max_grad_norm: float  # 0: off
+    text_encoder_steps: int  # the last step in which text encoders train
+    ema: float  # 0: off
+    seed: int
+    device: str
+    dtype: str
+    fused_backward: bool
+    gradient_checkpointing: bool
+
+    @property
+    def epochs(self) -> float:
+        """Epochs in total, with those before this run."""
+        return self.steps / self.steps_per_epoch
+
+    @property
+    def steps_per_image(self) -> float:
+        """The steps of this run for each image, whatever the batch size: what `--steps-per-image` sets."""
+        return (self.steps - self.steps_before) / self.images
+
+    def learning_rate(self, part: str) -> LearningRate:
+        return self.learning_rates.get(part, self.learning_rates[""])
+
+
+@dataclass(frozen=True)
+class SavePlan:
+    out: str
+    name: str
+    every: int  # steps; 0: only at the end
+    every_epochs: int  # 0: off
+    every_minutes: float  # 0: off
+    keep_last: int  # files that are saved before the end; 0: all
+    format: str
+    precision: str
+    keep_resume: bool  # keep the resume points of a run that has ended
+    replace: bool  # write the result over the file that the run continues from
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    prompts: tuple[str, ...]
+    overfit_prompts: tuple[str, ...]
+    negative_prompt: str
+    every: int  # 0: no previews
+    before_training: bool
+    steps: int
+    cfg_scale: float
+    sampler: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every value of a run."""
+
+    model: ModelPlan
+    data: DataPlan
+    text: Text
+    method: MethodSettings
+    train: TrainPlan
+    loss: Loss
+    save: SavePlan
+    sample: SamplePlan
+
+    def as_values(self) -> dict[str, Any]:
+        """The whole plan as values that TOML and JSON can hold, by section."""
+        values = {field.name: _to_toml_value(getattr(self, field.name)) for field in fields(self)}
+        values["train"]["steps_per_image"] = self.train.steps_per_image
+        return values
+
+    def as_toml(self) -> str:
+        """The whole plan, for the run's folder."""
+        return tomli_w.dumps(self.as_values())
+
+    def length(self) -> Message:
+        """The length of the run in steps, and what they are computed from."""
+        train = self.train
+        batch = train.batch_size * train.gradient_accumulation
+        new_steps = train.steps - train.steps_before
+        epochs, repeats = _shorten(new_steps / train.steps_per_epoch), _shorten(train.repeats / train.images)
+        # The shown numbers do not multiply out where they are rounded, or where not all batches are full.
+        is_exact = epochs * train.images * repeats == new_steps * batch
+        return Message(
+            _("{steps} {sign} {epochs} × {images} × {repeats} / batch {batch}, {steps_per_image} per image"),
+            steps=count_steps(new_steps),
+            sign="=" if is_exact else "≈",
+            epochs=Message(ngettext("{count} epoch", "{count} epochs", _plural_number(epochs)), count=_format(epochs)),
+            images=Message(ngettext("{count} image", "{count} images", train.images), count=f"{train.images:,}"),
+            repeats=Message(
+                ngettext("{count} repeat", "{count} repeats", _plural_number(repeats)), count=_format(repeats)
+            ),
+            batch=f"{batch:,}",
+            steps_per_image=count_steps(train.steps_per_image),
+        )
+
+
+def count_steps(count: float) -> Message:
+    """`1 step`, `2.5 steps`, `15,000 steps`."""
+    number = _shorten(count)
+    return Message(ngettext("{count} step", "{count} steps", _plural_number(number)), count=_format(number))
+
+
+def _shorten(number: float) -> Decimal:
+    """The number as it is shown: with four significant digits below 1000, else rounded to an integer."""
+    return Decimal(f"{number:.4g}") if number < 1000 else Decimal(round(number))
+
+
+def _format(number: Decimal) -> str:
+    """`0.001`, `2.5`, `15,000`."""
+    return f"{number:,f}"
+
+
+def _plural_number(number: Decimal) -> int:
+    """The number that decides between singular and plural; 2 for a number that is not an integer."""
+    return int(number) if number == int(number) else 2
+
+
+def _to_toml_value(value: Any) -> Any:
+    """A part of a plan as values that TOML can hold."""
+    if isinstance(value, LearningRate | Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key or "other parts": _to_toml_value(inner) for key, inner in value.items()}
+    if not is_dataclass(value) or isinstance(value, type):
+        return list(value) if isinstance(value, tuple) else value
+    if hasattr(value, "__pydantic_fields__"):
+        return as_values(value)
+    return {field.name: _to_toml_value(getattr(value, field.name)) for field in fields(value)}

@@ -1,0 +1,220 @@
+"""Resolves a recipe to a plan: the one place where every value that the recipe leaves open is decided."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tetrad import library
+from tetrad.builtin import resolve_images_path
+from tetrad.data.buckets import bucket_of
+from tetrad.data.dataset import Photo
+from tetrad.errors import TetradError, naming_file
+from tetrad.estimate.forecast import MemoryForecast, forecast_memory
+from tetrad.estimate.speed import SMALL_RESOLUTION
+from tetrad.locales import _
+from tetrad.methods.base import behavior_of
+from tetrad.methods.settings import MethodSettings
+from tetrad.models.base import Model
+from tetrad.models.device import DeviceSpec
+from tetrad.run.class_images import resolve_class_images
+from tetrad.run.continuation import check_replaceable, name_of, read_trained_steps
+from tetrad.run.dataset import Dataset
+from tetrad.run.folder import file_name
+from tetrad.run.plan import DataPlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan
+from tetrad.run.previews import default_prompts
+from tetrad.settings import Recipe, Sample, Train
+from tetrad.settings.field import replace
+from tetrad.settings.learning_rate import LearningRate
+from tetrad.weights import Weights
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known about the dataset, the model and the device when the plan is made."""
+
+    dataset: Dataset
+    model: Model
+    start: Weights | None  # the trained file that the run continues from
+    device: DeviceSpec
+    start_format: str = ""  # the format of that file, "" where the method cannot write it
+
+    @property
+    def steps_before(self) -> int:
+        return read_trained_steps(self.start)
+
+
+def resolve(recipe: Recipe, facts: Facts) -> tuple[Plan, MemoryForecast | None]:
+    """The plan of the run, and the memory it is estimated to need (None for a small model).
+
+    Raises E3151 … for invalid settings of class images, E3153 where no step is left, E3159 for a file
+    that cannot be replaced, and the method's own errors where its settings do not match the file it continues from.
+    """
+    dataset, model = facts.dataset, facts.model
+    resolution = dataset.resolution or model.resolution
+    method = _resolve_method(recipe, facts)
+    file_format = recipe.save.format or facts.start_format or next(iter(library.formats_of(method.artifact.type)))
+    if recipe.save.replace and recipe.continue_from:
+        check_replaceable(recipe.continue_from, method.artifact, file_format)
+    train, forecast = _resolve_train(recipe, method, facts, resolution)
+    plan = Plan(
+        model=ModelPlan(recipe.model, model.family, model.noise.prediction, recipe.vae, recipe.continue_from),
+        data=DataPlan(
+            images=recipe.data.images,
+            trigger_word=dataset.trigger_word,
+            class_word=dataset.class_word,
+            resolution=resolution,
+            flip=recipe.data.flip,
+            alpha_mask=recipe.data.alpha_mask,
+            captions=recipe.data.captions,
+            class_images=resolve_class_images(recipe, dataset, resolution),
+        ),
+        text=replace(recipe.text, clip_skip=recipe.text.clip_skip or model.text_encoders[0].default_clip_skip),
+        method=method,
+        train=train,
+        loss=recipe.loss,
+        save=SavePlan(
+            out=recipe.save.out,
+            name=resolve_name(recipe, dataset.trigger_word),
+            every=recipe.save.every,
+            every_epochs=recipe.save.every_epochs,
+            every_minutes=recipe.save.every_minutes,
+            keep_last=recipe.save.keep_last,
+            format=file_format,
+            precision=recipe.save.precision or method.artifact.precision,
+            keep_resume=recipe.save.keep_resume,
+            replace=recipe.save.replace and bool(recipe.continue_from),
+        ),
+        sample=_resolve_sample(recipe.sample, method, facts, train, resolution),
+    )
+    return plan, forecast
+
+
+def _resolve_train(
+    recipe: Recipe, method: MethodSettings, facts: Facts, resolution: int
+) -> tuple[TrainPlan, MemoryForecast | None]:
+    """Steps, batch size, learning rates and memory settings, and the memory that a step is estimated to need."""
+    train, photos = recipe.train, facts.dataset.subjects
+    batch_size = train.batch_size or facts.dataset.batch_size or (4 if resolution <= SMALL_RESOLUTION else 1)
+    steps_per_epoch = count_batches(photos, resolution, batch_size) / train.gradient_accumulation
+    steps = _resolve_steps(recipe, method, facts, steps_per_epoch)
+    forecast = forecast_memory(facts.model, method, train, resolution, batch_size, facts.device)
+    checkpointing = train.gradient_checkpointing
+    if checkpointing is None:
+        checkpointing = forecast is not None and forecast.is_short
+    plan = TrainPlan(
+        steps=steps,
+        steps_before=facts.steps_before,
+        images=len(photos),
+        repeats=sum(photo.subset.repeats for photo in photos),
+        steps_per_epoch=steps_per_epoch,
+        batch_size=batch_size,
+        gradient_accumulation=train.gradient_accumulation,
+        learning_rates=_resolve_learning_rates(train, method, facts.model),
+        scheduler=train.scheduler or method.artifact.scheduler,
+        scheduler_cycles=train.scheduler_cycles,
+        scheduler_power=train.scheduler_power,
+        warmup_steps=train.warmup_steps,
+        optimizer=train.optimizer,
+        weight_decay=method.artifact.weight_decay if train.weight_decay is None else train.weight_decay,
+        max_grad_norm=0.0 if train.fused_backward else train.max_grad_norm,
+        text_encoder_steps=round(train.text_encoder_share * steps),
+        ema=train.ema,
+        seed=train.seed,
+        device=str(facts.device.device),
+        dtype=str(facts.device.dtype).removeprefix("torch."),
+        fused_backward=train.fused_backward,
+        gradient_checkpointing=checkpointing,
+    )
+    return plan, forecast
+
+
+def _resolve_sample(
+    sample: Sample, method: MethodSettings, facts: Facts, train: TrainPlan, resolution: int
+) -> SamplePlan:
+    """The preview prompts, and how often previews are generated: four times, or never where they would take long."""
+    prompts = default_prompts(sample, facts.dataset, shows_person=getattr(method, "subject", "") == "face")
+    is_fast = resolution <= SMALL_RESOLUTION or facts.device.device.type != "cpu"
+    quarter = -(-(train.steps - train.steps_before) // 4)
+    return SamplePlan(
+        prompts=prompts.prompts,
+        overfit_prompts=prompts.overfit_prompts,
+        negative_prompt=sample.negative_prompt,
+        every=max(0, sample.every or (quarter if is_fast else 0)),
+        before_training=sample.before_training,
+        steps=sample.steps,
+        cfg_scale=sample.cfg_scale,
+        sampler=sample.sampler,
+    )
+
+
+def _resolve_method(recipe: Recipe, facts: Facts) -> MethodSettings:
+    """The method's settings: those of the file it continues from, or its defaults for this number of images."""
+    word = facts.dataset.trigger_word
+    behavior = behavior_of(recipe.method)
+    if facts.start is None:
+        settings = recipe.method.with_defaults(word, len(facts.dataset.subjects), facts.dataset.class_word)
+    else:
+        with naming_file(Path(recipe.continue_from)):
+            resumed: MethodSettings = behavior.resume_from(recipe.method, facts.start, facts.model)
+        settings = resumed.with_defaults(word, 0, facts.dataset.class_word)
+    behavior.check_settings(settings, facts.model)
+    return settings
+
+
+def _resolve_steps(recipe: Recipe, method: MethodSettings, facts: Facts, steps_per_epoch: float) -> int:
+    """The last step: by train.epochs, train.steps, or the method's default.  E3153 where it is reached already."""
+    before = facts.steps_before
+    if recipe.train.epochs:
+        return before + max(1, round(recipe.train.epochs * steps_per_epoch))
+    steps = recipe.train.steps or before + method.default_steps(len(facts.dataset.subjects))
+    if steps <= before:
+        raise TetradError(
+            "E3153",
+            _(
+                "train.steps is {steps}, but {file} was already trained up to step {before}; steps are counted from the"
+                " first run, so use more than {before}"
+            ),
+            file=recipe.continue_from,
+            before=before,
+            steps=steps,
+        )
+    return steps
+
+
+def count_batches(photos: Sequence[Photo], resolution: int, batch_size: int) -> int:
+    """Batches in an epoch; a batch never mixes buckets."""
+    buckets: Counter[tuple[int, int]] = Counter()
+    for photo in photos:
+        buckets[bucket_of(photo, resolution)] += photo.subset.repeats
+    return sum(-(-number // batch_size) for number in buckets.values())
+
+
+def _resolve_learning_rates(train: Train, method: MethodSettings, model: Model) -> dict[str, LearningRate]:
+    """The learning rate of each part that has its own; "" is for every other part.
+
+    It is the recipe's, or else the method's. A single learning rate in the recipe keeps the method's ratio between
+    parts, for example half of it for text encoders.
+    """
+    own = method.learning_rates()
+    base = train.learning_rate or own[""]
+    rates = {"": base}
+    for part in model.parts():
+        text = any(encoder.name == part for encoder in model.text_encoders)
+        if text and train.text_encoder_learning_rate is not None:
+            rates[part] = train.text_encoder_learning_rate
+        elif part in own and train.learning_rate is None:
+            rates[part] = own[part]
+        elif part in own and own[part].is_single_rate and own[""].is_single_rate:
+            rates[part] = base.multiply(own[part](1) / own[""](1))
+    return rates
+
+
+def resolve_name(recipe: Recipe, trigger_word: str) -> str:
+    """The run's name: save.name, the name of the file it continues from, the trigger word or the image folder's name.
+
+    An embedding is named after its trigger word, so a new word gives it a new name.
+    """
+    renames = recipe.method.artifact.requires_trigger_word and recipe.data.trigger_word
+    kept = name_of(recipe.continue_from) if recipe.continue_from and not renames else ""
+    return recipe.save.name or kept or file_name(trigger_word or resolve_images_path(recipe.data.images).stem)

@@ -1,0 +1,182 @@
+"""A training run: recipe → plan → events."""
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tetrad import library
+from tetrad.builtin import resolve_images_path, resolve_model_path
+from tetrad.data.batches import TrainingSample
+from tetrad.data.cache_folder import get_cache_folder
+from tetrad.data.dataset import Photo
+from tetrad.data.latent_cache import LatentCache
+from tetrad.locales import Message, _
+from tetrad.methods.base import behavior_of
+from tetrad.models import device as devices
+from tetrad.models.base import Model
+from tetrad.models.clip import CHUNK_LENGTH, TextEncoding
+from tetrad.paths import expand_path
+from tetrad.run import class_images, preflight
+from tetrad.run.caption_notes import check_truncated_captions, trigger_word_notes
+from tetrad.run.continuation import locate_start, read_trigger_word
+from tetrad.run.dataset import (
+    Dataset,
+    encode_images,
+    load_dataset,
+    select_training_vae,
+)
+from tetrad.run.disk import check_space, estimate_need
+from tetrad.run.effects import effect_notes
+from tetrad.run.events import Event, Phase
+from tetrad.run.folder import RunFolder
+from tetrad.run.plan import Plan
+from tetrad.run.resolve import Facts, resolve, resolve_name
+from tetrad.run.resume.identity import describe_identity
+from tetrad.run.resume.resumption import Resumption, check_identity, record_identity, take_point
+from tetrad.run.resume.start import write_start
+from tetrad.run.session import note_early_stop, record_events, train_and_save
+from tetrad.run.tidy import tidy_runs
+from tetrad.run.training_run import attach
+from tetrad.run.watch import Stop, StoppedBeforeStart, Watch, never_stop, watch_folder
+from tetrad.settings import Recipe, dump_recipe
+from tetrad.training.optimizers import require_optimizer_package
+from tetrad.weights import Weights
+
+_PLAN_BYTES = 10_000  # about
+
+
+def train(recipe: Recipe, stop: Stop = never_stop, resumption: Resumption | None = None) -> Iterator[Event]:
+    """Train to the end of a recipe, or until `stop` returns True; the weights are saved either way.
+
+    With a `resumption` an interrupted run goes on in its own folder. Every event is also written to the run's folder.
+    Raises TetradError for what a person can correct.
+    """
+    early_notes = list(preflight.builtin_model_notes(recipe))
+    yield from early_notes
+    cache = LatentCache(get_cache_folder())
+    device = devices.select_device(recipe.train.device, recipe.train.precision)
+    require_optimizer_package(recipe.train.optimizer)
+    original_recipe, recipe = recipe, resumption.start.apply(recipe) if resumption else locate_start(recipe)
+    required = recipe.method.artifact.requires_trigger_word
+    file_word = read_trigger_word(recipe.continue_from, recipe.method.artifact)
+    try:
+        dataset = yield from load_dataset(recipe.data, required, file_word, cache, stop)
+    except StoppedBeforeStart:
+        if resumption is None:
+            raise
+        yield note_early_stop(is_resumed=True)
+        return
+    if resumption:
+        folder = resumption.folder
+    else:
+        name = resolve_name(recipe, dataset.trigger_word)
+        folder = RunFolder.create(expand_path(recipe.save.out), name, keeps_name=bool(recipe.continue_from))
+        folder.write("recipe.toml", dump_recipe(original_recipe))
+        write_start(folder, recipe)
+    for note in early_notes:
+        yield from folder.record(note)
+    with watch_folder(folder, stop, recipe.save.wait_for_space) as watch:
+        events = run(recipe, dataset, cache, device, folder, watch, resumption)
+        yield from record_events(folder, events, watch, is_new=resumption is None)
+
+
+def run(
+    recipe: Recipe,
+    dataset: Dataset,
+    cache: LatentCache,
+    device: devices.DeviceSpec,
+    folder: RunFolder,
+    watch: Watch,
+    resumption: Resumption | None = None,
+) -> Iterator[Event]:
+    """All events of the run inside its folder, in order."""
+    yield from dataset.notes
+    yield from tidy_runs(folder, recipe.save.max_resume_gb)
+    yield Phase(Message(_("loading the model")))
+    model, start = _open_model(recipe, device)
+    if watch():
+        yield note_early_stop(resumption is not None)
+        return
+    yield from preflight.model_notes(model)
+    yield preflight.device_note(device)
+    plan, forecast = resolve(recipe, _collect_facts(recipe, dataset, model, start, device))
+    if resumption is None:
+        yield from watch.disk.write(folder.path, _PLAN_BYTES, lambda: folder.write("plan.toml", plan.as_toml()))
+    if start is not None:
+        yield from preflight.start_notes(recipe.continue_from, plan.train.steps_before)
+    yield from trigger_word_notes(plan.data, dataset.photos)
+    yield from preflight.memory_notes(plan, forecast, recipe.train.gradient_checkpointing)
+    if plan.train.gradient_checkpointing:
+        devices.enable_gradient_checkpointing(model)
+    photos, samples = yield from _make_samples(recipe, plan, model, dataset, cache, folder, watch)
+    point = yield from take_point(resumption)
+    if watch():
+        yield note_early_stop(point is not None)
+        return
+    identity = _identify(plan, model, photos, dataset.archive_folder)
+    yield from check_identity(identity, resumption, point)
+    training = attach(plan, model, start, dataset.subjects, samples, folder, watch, recipe.text.clip_skip, point)
+    record_identity(folder, identity, resumption is not None, training.first)
+    yield from watch.disk.write(folder.path, _PLAN_BYTES, lambda: folder.write("plan.toml", plan.as_toml()))
+    yield from preflight.run_notes(plan, model, training.schedules, folder.name)
+    yield from effect_notes(recipe, plan, training.groups, training.schedules, model, photos, samples)
+    yield from check_truncated_captions(plan, model, dataset.subjects)
+    yield from train_and_save(training, folder, watch, plan.save.keep_resume)
+
+
+def _make_samples(
+    recipe: Recipe, plan: Plan, model: Model, dataset: Dataset, cache: LatentCache, folder: RunFolder, watch: Watch
+) -> Generator[Event, None, tuple[list[Photo], list[TrainingSample]]]:
+    """All photos, class images included, and what is trained on; nothing where the run is stopped meanwhile.
+
+    E4204 where the disk has too little space for all that the run will write.
+    """
+    generator_identity = class_images.describe_generator(recipe.model, plan.data.resolution, recipe.text.clip_skip)
+    need = estimate_need(plan, model, dataset.photos, generator_identity)
+    check_space(need, folder, plan.data.class_images.folder, cache.folder)
+    yield from class_images.generate_class_images(plan, model, generator_identity, watch)
+    if watch():
+        return [], []
+    class_photos = yield from class_images.load_class_images(plan, generator_identity, cache)
+    photos = [*dataset.photos, *class_photos]
+    samples = yield from encode_images(plan, model, photos, cache, watch, watch.disk)
+    return photos, samples
+
+
+def _collect_facts(
+    recipe: Recipe, dataset: Dataset, model: Model, start: Weights | None, device: devices.DeviceSpec
+) -> Facts:
+    """What a plan is made from besides the recipe."""
+    start_path = expand_path(recipe.continue_from)
+    start_format = library.detect_format(start_path, recipe.method.artifact.type, model) if start else ""
+    return Facts(dataset, model, start, device, start_format)
+
+
+def _identify(plan: Plan, model: Model, photos: Sequence[Photo], archive_folder: Path | None) -> dict[str, Any]:
+    """Everything that decides the result of the run."""
+    root = archive_folder or resolve_images_path(plan.data.images)
+    files = {
+        "model": resolve_model_path(plan.model.path),
+        "continue_from": expand_path(plan.model.continue_from) if plan.model.continue_from else None,
+        "vae": select_training_vae(plan.model.path, plan.model.vae, model).path,
+    }
+    return describe_identity(plan.as_values(), photos, root, files, plan.train.device)
+
+
+def _open_model(recipe: Recipe, device: devices.DeviceSpec) -> tuple[Model, Weights | None]:
+    """The model with the recipe's settings, and the weights that the run continues from, if any."""
+    model = library.load_model(recipe.model, recipe.prediction)
+    behavior = behavior_of(recipe.method)
+    devices.move_to(model, device, behavior.full_precision_parts(recipe.method, model))
+    model.text_encoding = TextEncoding(recipe.text.clip_skip, recipe.text.max_tokens // CHUNK_LENGTH)
+    if recipe.loss.zero_terminal_snr:
+        model.noise = model.noise.with_zero_terminal()
+        model.prediction_info = replace(model.prediction_info, zero_terminal_snr=model.noise.prediction == "v")
+    if model.vae.is_missing and (path := select_training_vae(recipe.model, recipe.vae, model).path):
+        library.mount_vae(path, model)  # previews and class images need a VAE too
+    if recipe.text.clip_skip:
+        model.condition([""])  # raises E5012 early where the text encoder has too few layers
+    if not recipe.continue_from:
+        return model, None
+    return model, library.read_weights(expand_path(recipe.continue_from), model, recipe.method.artifact.type)

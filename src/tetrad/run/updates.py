@@ -1,0 +1,90 @@
+"""The updates of a run of a model, as its plan wants them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from tetrad.data.batches import Batch, Batches
+from tetrad.diffusion.objective import build_objective
+from tetrad.methods.base import Adapter, parameters_of
+from tetrad.models import device as devices
+from tetrad.models.base import Model, get_model_device
+from tetrad.run.plan import Plan
+from tetrad.run.recovering_updates import RecoveringUpdates
+from tetrad.run.recovery import Recovery
+from tetrad.training.caption_cache import CaptionCache
+from tetrad.training.ema import Ema
+from tetrad.training.loop import Step, training_steps
+from tetrad.training.lr_schedules import Schedule
+from tetrad.training.step import Condition
+from tetrad.training.update import LossScaler
+
+
+@dataclass(frozen=True)
+class Updates(RecoveringUpdates):
+    """Everything that updates change, and what they are made from."""
+
+    plan: Plan
+    model: Model
+    adapter: Adapter
+    schedules: Sequence[Schedule]
+    batches: Batches
+    optimizer: Optimizer
+    loss_scaler: LossScaler | None
+    ema: Ema | None
+    points: Path  # the folder of the run's resume points
+    recovery: Recovery
+
+    @property
+    def parameters(self) -> Sequence[Tensor]:
+        return parameters_of(self.adapter)
+
+    def count_divisible(self, done: int) -> int:
+        """A fused backward keeps the activations of the whole batch, so smaller parts would not help there."""
+        batches = self.batches.get_update_batches(done, self.plan.train.gradient_accumulation)
+        return 1 if self.plan.train.fused_backward else max(len(batch.captions) for batch in batches)
+
+    def enable_gradient_checkpointing(self) -> None:
+        devices.enable_gradient_checkpointing(self.model)
+
+    def update_from(self, done: int) -> Iterator[Step]:
+        """The training loop after `done` steps, as the plan wants it."""
+        train = self.plan.train
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)  # the loop freezes those whose learning rate has ended
+        return training_steps(
+            self.model,
+            self.condition(),
+            build_objective(self.plan.loss),
+            self.batches_from(done),
+            self.optimizer,
+            seed=train.seed,
+            schedules=self.schedules,
+            updates_before=done,
+            samples_before=self.batches.count_samples_before(done, train.gradient_accumulation),
+            max_grad_norm=train.max_grad_norm,
+            fused_backward=train.fused_backward,
+            samples_at_once=self.recovery.samples_at_once,
+            loss_scaler=self.loss_scaler,
+            after_update=self.after_update,
+        )
+
+    def after_update(self) -> None:
+        self.adapter.after_update()
+        if self.ema is not None:
+            self.ema.update(self.parameters)
+
+    def condition(self) -> Condition:
+        """How captions are encoded: from a cache, unless a text encoder is trained."""
+        caption = next(iter(self.batches.samples)).captions.default_caption
+        trains = self.model.condition([caption]).hidden_states.requires_grad
+        return self.model.condition if trains else CaptionCache(self.model)
+
+    def batches_from(self, done: int) -> Iterator[list[Batch]]:
+        """The batches of each update, on the device; update n has the same batches in a continued run."""
+        device, accumulation = get_model_device(self.model), self.plan.train.gradient_accumulation
+        for number in range(done, self.plan.train.steps):
+            yield [batch.to(device) for batch in self.batches.get_update_batches(number, accumulation)]

@@ -1,0 +1,123 @@
+"""The cells of Pick best: the checkpoints of a run at several strengths, each as a request for one image."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tetrad.documents import read_stored_values
+from tetrad.methods import METHODS
+from tetrad.methods.artifact import Artifact
+from tetrad.run.status import read_log
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file that a run saved, and after which step."""
+
+    step: int
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name if self.path.is_dir() else self.path.stem
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One image of the grid: `request` is for `Drawing.draw`; its PNG is `path`, which is there once it was drawn."""
+
+    checkpoint: Checkpoint
+    strength: float
+    prompt: str
+    request: Mapping[str, Any]
+
+    @property
+    def path(self) -> Path:
+        return Path(self.request["folder"]) / f"{self.request['name']}.png"
+
+
+def list_checkpoints(run: Path) -> list[Checkpoint]:
+    """The files of a run that are still there, by step; the result is the last of them."""
+    events = run / "events.jsonl"
+    records = [record for record in read_log(events) if record.get("event") == "saved"] if events.is_file() else []
+    steps = {run / Path(str(record["path"])).name: int(record["step"]) for record in records}
+    return [Checkpoint(step, path) for path, step in sorted(steps.items(), key=lambda item: item[1]) if path.exists()]
+
+
+def make_cells(
+    run: Path, strengths: Sequence[float], prompts: Sequence[str], settings: Mapping[str, Any], folder: Path
+) -> list[Cell]:
+    """The cells of a run, by checkpoint, strength and prompt; `settings` are further values of the requests.
+
+    `prompts` contain the trigger word. A whole model has no strength, so it gets one cell for each prompt. The PNGs go
+    into `folder`, named by all that decides what they show.
+    """
+    plan = read_plan(run)
+    used = strengths[:1] if artifact_of(plan).is_full_model else strengths
+    return [
+        make_cell(run, plan, checkpoint, strength, prompt, settings, folder)
+        for checkpoint in list_checkpoints(run)
+        for strength in used
+        for prompt in prompts
+    ]
+
+
+def read_plan(run: Path) -> dict[str, Any]:
+    """The plan of a run.  ValueError where it has none."""
+    if plan := read_stored_values(run / "plan.toml"):
+        return plan
+    raise ValueError("no plan")
+
+
+def artifact_of(plan: Mapping[str, Any]) -> Artifact:
+    return METHODS[plan["method"]["kind"]].artifact
+
+
+def make_cell(
+    run: Path,
+    plan: Mapping[str, Any],
+    checkpoint: Checkpoint,
+    strength: float,
+    prompt: str,
+    settings: Mapping[str, Any],
+    folder: Path,
+) -> Cell:
+    """The cell of one checkpoint, strength and prompt."""
+    artifact, word = artifact_of(plan), str(plan["data"]["trigger_word"])
+    values = {"model": plan["model"]["path"], **settings}
+    if artifact.is_full_model:
+        values |= {"model": str(checkpoint.path), "prompt": prompt}
+    else:
+        values |= {artifact.folder_flag.lstrip("-").replace("-", "_"): str(run)}
+        values |= {"prompt": name_checkpoint(artifact, checkpoint.name, strength, prompt, word)}
+    content = checkpoint.path.stat()
+    return _finish(checkpoint, strength, prompt, values, [content.st_size, content.st_mtime_ns], folder)
+
+
+def make_base_cell(plan: Mapping[str, Any], prompt: str, settings: Mapping[str, Any], folder: Path) -> Cell:
+    """What the base model alone shows for a prompt."""
+    values = {"model": plan["model"]["path"], **settings, "prompt": prompt, "without_networks": True}
+    return _finish(Checkpoint(0, Path(plan["model"]["path"])), 0.0, prompt, values, [], folder)
+
+
+def _finish(
+    checkpoint: Checkpoint, strength: float, prompt: str, values: Mapping[str, Any], state: list[int], folder: Path
+) -> Cell:
+    """The cell of a request, named by all that decides what it shows."""
+    identity = json.dumps([values, *state], sort_keys=True)
+    name = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    return Cell(checkpoint, strength, prompt, {**values, "folder": str(folder), "name": name})
+
+
+def name_checkpoint(artifact: Artifact, name: str, strength: float, prompt: str, word: str) -> str:
+    """The prompt with this file: as a tag; an embedding stands in place of the trigger word, by its file's name."""
+    if artifact.is_full_model:
+        return prompt
+    if artifact.prompt_tags:
+        return f"{prompt} <{artifact.prompt_tags[0]}:{name}:{strength:g}>"
+    named = name if strength == 1 else f"({name}:{strength:g})"
+    return re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", lambda match: named, prompt)

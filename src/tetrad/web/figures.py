@@ -1,0 +1,52 @@
+"""Figures as people read them: sizes, durations and times, in the reader's language."""
+
+from datetime import datetime, timedelta
+
+from tetrad.locales import Message, _, ngettext
+
+_WEEKDAYS = (_("Monday"), _("Tuesday"), _("Wednesday"), _("Thursday"), _("Friday"), _("Saturday"), _("Sunday"))
+
+
+def format_size(size: float) -> str:
+    """`2.1 GB`, `84 MB`, `3 kB`, as file managers count; a figure from 10 on needs no decimals."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:.{0 if size >= 10 * factor else 1}f} {unit}"
+    return f"{size / 1e3:.0f} kB"
+
+
+def format_duration(seconds: float) -> str:
+    """`14 s`, `5 min`, `2 h 5 min`: as precise as it is needed to wait for something."""
+    total = max(0, round(seconds))
+    if total < 60:
+        return str(Message(_("{seconds} s"), seconds=total))
+    minutes = round(total / 60)
+    if minutes < 60:
+        return str(Message(_("{minutes} min"), minutes=minutes))
+    if minutes < 48 * 60:
+        return str(Message(_("{hours} h {minutes} min"), hours=minutes // 60, minutes=minutes % 60))
+    return str(Message(ngettext("{count} day", "{count} days", round(minutes / 1440))))
+
+
+def format_clock(time: float) -> str:
+    """`12:06`, of this computer's time zone."""
+    return datetime.fromtimestamp(time).strftime("%H:%M")
+
+
+def format_day(time: float, now: float) -> str:
+    """`12:06` for today, then `yesterday 23:40`, a weekday for a week, and else the date."""
+    moment, today = datetime.fromtimestamp(time), datetime.fromtimestamp(now).date()
+    if moment.date() == today:
+        return format_clock(time)
+    if moment.date() == today - timedelta(days=1):
+        return str(Message(_("yesterday {time}"), time=format_clock(time)))
+    if today - timedelta(days=7) < moment.date() < today:
+        return str(Message(_WEEKDAYS[moment.weekday()]))
+    return moment.date().isoformat()
+
+
+def format_speed(seconds_per_step: float) -> str:
+    """`2.9 steps/s`, or `3.1 s/step` where a step takes longer than a second."""
+    if seconds_per_step < 1:
+        return str(Message(_("{speed:.1f} steps/s"), speed=1 / max(1e-9, seconds_per_step)))
+    return str(Message(_("{seconds:.1f} s/step"), seconds=seconds_per_step))

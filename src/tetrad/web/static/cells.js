@@ -1,0 +1,89 @@
+// Images of Pick best, generated as they come into view: two requests at a time, the nearest first; those that leave the
+// view before their turn are let go, and those that are worked on are cancelled.
+import { ServerError, ask } from "./api.js";
+
+const AT_ONCE = 2;
+const AGAIN_SECONDS = 5; // while a training has the device
+
+export class Cells {
+  // `onChange(key)` is called when a cell is ready; `onProblem(error)` where one cannot be generated, and with null.
+  constructor(address, { onChange, onProblem }) {
+    this.address = address;
+    this.onChange = onChange;
+    this.onProblem = onProblem;
+    this.ready = new Map(); // ids of images by key
+    this.wanted = new Map(); // wishes by key, in the order in which they came into view
+    this.working = new Map(); // AbortControllers by key
+    addEventListener("pagehide", () => this.working.forEach((each) => each.abort()));
+  }
+
+  static key(wish) {
+    return JSON.stringify([wish.file, wish.strength, wish.prompt]);
+  }
+
+  // What is on disk already is shown at once, and does not wait behind those that are generated.
+  async want(wish) {
+    const key = Cells.key(wish);
+    if (this.ready.has(key) || this.working.has(key) || this.wanted.has(key)) return;
+    this.wanted.set(key, null);
+    const found = await ask("POST", `${this.address}/cells`, { ...wish, draws: false }).catch(() => null);
+    if (!this.wanted.has(key)) return; // it has left the view
+    this.wanted.delete(key);
+    if (found?.is_ready) {
+      this.ready.set(key, found.id);
+      this.onChange(key);
+    } else {
+      this.wanted.set(key, wish);
+      this.next();
+    }
+  }
+
+  let(wish) {
+    const key = Cells.key(wish);
+    this.wanted.delete(key);
+    this.working.get(key)?.abort();
+  }
+
+  letAll() {
+    this.wanted.clear();
+    this.working.forEach((each) => each.abort());
+  }
+
+  next() {
+    if (this.isPaused) return;
+    for (const [key, wish] of this.wanted) {
+      if (this.working.size >= AT_ONCE) return;
+      if (wish === null) continue; // it is being looked for
+      this.wanted.delete(key);
+      this.generate(key, wish);
+    }
+  }
+
+  async generate(key, wish) {
+    const controller = new AbortController();
+    this.working.set(key, controller);
+    this.onChange(key);
+    try {
+      const { id } = await ask("POST", `${this.address}/cells`, wish, controller.signal);
+      this.ready.set(key, id);
+      this.onProblem(null);
+    } catch (error) {
+      if (!controller.signal.aborted) {
+        if (!(error instanceof ServerError)) throw error;
+        this.onProblem(error);
+        this.wanted.set(key, wish);
+        this.isPaused = true; // the others would fail for the same reason
+        if (error.status === 409) setTimeout(() => this.again(), AGAIN_SECONDS * 1000);
+      }
+    } finally {
+      this.working.delete(key);
+      this.onChange(key);
+      this.next();
+    }
+  }
+
+  again() {
+    this.isPaused = false;
+    this.next();
+  }
+}

@@ -1,0 +1,77 @@
+// Send files to a draft, three at a time. The same file twice is sent once.
+import { ask, ServerError } from "./api.js";
+import { _, ngettext } from "./text.js";
+import { toast } from "./toast.js";
+
+const AT_ONCE = 3;
+
+export class Uploads {
+  // `place` has a bar and a text for the progress.
+  constructor(place) {
+    this.place = place;
+    this.known = new Map();
+    this.waiting = [];
+    this.total = 0;
+    this.done = 0;
+    this.active = 0;
+    addEventListener("beforeunload", (event) => { if (this.isBusy) event.preventDefault(); });
+  }
+
+  get isBusy() { return this.active > 0 || this.waiting.length > 0; }
+
+  showProgress() {
+    const { done, total } = this;
+    const percent = Math.round((100 * done) / Math.max(1, total));
+    const bar = this.place.querySelector("svg");
+    this.place.hidden = !total;
+    bar.setAttribute("aria-valuenow", percent);
+    bar.firstChild.setAttribute("width", percent);
+    this.place.querySelector("span").textContent = _("{done} of {total} files added", { done, total });
+  }
+
+  // Take files that are to be sent; returns those that are new, with the names they will have.
+  choose(files) {
+    const fresh = [];
+    let again = 0;
+    for (const { file, name } of files) {
+      const content = file.size; // two images of one name and one size are the same
+      let own = name;
+      for (let number = 2; this.known.has(own) && this.known.get(own) !== content; number += 1) own = `${number}/${name}`;
+      if (this.known.has(own)) again += 1;
+      else fresh.push({ file, name: own });
+      this.known.set(own, content);
+    }
+    if (again) toast(ngettext("{count} file was added before.", "{count} files were added before.", again));
+    return fresh;
+  }
+
+  // Send files to the draft at this address; `onStored` gets each name as soon as the server has it.
+  send(address, files, onStored) {
+    this.total += files.length;
+    this.waiting.push(...files);
+    return new Promise((resolve) => {
+      const next = async () => {
+        const each = this.waiting.shift();
+        if (!each) {
+          if (this.active === 0) resolve();
+          return;
+        }
+        this.active += 1;
+        try {
+          onStored(each.name, await ask("POST", `${address}/files?${new URLSearchParams({ file: each.name })}`, each.file));
+        } catch (error) {
+          if (!(error instanceof ServerError)) throw error;
+          onStored(each.name, { stored: 0, refused: [{ name: each.name, code: "", text: error.message }] });
+        } finally {
+          this.active -= 1;
+          this.done += 1;
+          if (!this.isBusy) this.total = this.done = 0;
+          this.showProgress();
+        }
+        await next();
+      };
+      this.showProgress();
+      for (let lane = 0; lane < AT_ONCE; lane += 1) next();
+    });
+  }
+}

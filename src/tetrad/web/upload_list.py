@@ -1,0 +1,73 @@
+"""The images that were dropped on the page: which sets there are, what uses them, and what deleting one removes."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tetrad.data.discover.image_files import IMAGE_SUFFIXES
+from tetrad.web.data_sets import DataSet
+from tetrad.web.drafts import Drafts
+from tetrad.web.figures import format_day, format_size
+from tetrad.web.jobs import Queue
+from tetrad.web.runs import Runs
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A data set with its files counted; `drafts`, `runs` and `jobs` are those that use it."""
+
+    data_set: DataSet
+    images: int
+    others: int  # captions, masks and what else is beside the images
+    bytes: int
+    first: str  # the id of its first image, "" for none
+    drafts: tuple[str, ...]
+    runs: tuple[str, ...]
+    living: tuple[str, ...]  # runs that train, and jobs that wait, which read the images
+
+    @property
+    def size(self) -> str:
+        return format_size(self.bytes)
+
+    @property
+    def when(self) -> str:
+        return format_day(self.data_set.created, time.time())
+
+
+def measure_upload(data_set: DataSet, drafts: Drafts, runs: Runs, queue: Queue) -> Upload:
+    """Count what is in the set's own folder; the images of a folder that a person pointed to are not part of it."""
+    paths = [path for path in data_set.folder.rglob("*") if path.is_file()]
+    shown = [path for path in data_set.list_paths() if path.suffix.lower() in IMAGE_SUFFIXES]
+    own = [path for path in shown if path.is_relative_to(data_set.folder)]
+    first = data_set.id_of(shown[0]) if shown else ""
+    using = list(_find_runs(data_set.folder, runs))
+    alive = [name for name in using if runs.read(name).is_alive]
+    waiting = [job.wish.title for job in queue.list() if job.is_waiting and _names(job.wish.arguments, data_set)]
+    named = [each.trigger_word or data_set.name for each in drafts.list() if each.data_set == data_set.id]
+    size = sum(path.stat().st_size for path in paths)
+    return Upload(
+        data_set, len(own), len(paths) - len(own), size, first, tuple(named), tuple(using), (*alive, *waiting)
+    )
+
+
+def _find_runs(folder: Path, runs: Runs) -> Iterator[str]:
+    """The runs that were trained on the images of a folder."""
+    for name in runs.list_names():
+        images = runs.read(name).plan_value("data.images", "")
+        if images and Path(images) == folder:
+            yield name
+
+
+def _names(arguments: tuple[str, ...], data_set: DataSet) -> bool:
+    """Whether the arguments of a job name the folder of a set, or a recipe file that does."""
+    folder = str(data_set.folder)
+    for argument in arguments:
+        path = Path(argument)
+        try:
+            is_named = argument == folder or (path.suffix == ".toml" and folder in path.read_text("utf-8"))
+        except OSError:
+            is_named = False
+        if is_named:
+            return True
+    return False

@@ -1,0 +1,363 @@
+"""Every setting does something: changing it changes the training, a file or a preview of a real run."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import tiny_vaes
+import torch
+from PIL import Image
+
+from tetrad.errors import TetradError
+from tetrad.formats.weight_files import read_weight_file
+from tetrad.methods import METHODS
+from tetrad.run.events import Finished, Note, Sampled, Saved, Trained
+from tetrad.run.train import train
+from tetrad.settings import Recipe, build_recipe
+from tetrad.settings.field import settings_of
+from tetrad.settings.toml import put
+
+Values = Mapping[str, Any]
+PREVIEWS: Values = {"sample.every": 2, "sample.steps": 1, "sample.prompts": ["a zkr"], "sample.before_training": False}
+TAGS: Values = {"data.captions.shuffle": True}
+DIM: Values = {"data.class_images.images": "class", "data.class_word": "cat"}
+CHUNKS: Values = {"data.captions.suffix": " " + " ".join(f"tag{number}" for number in range(40))}
+TEXT: Values = {"method.text_encoder": True}
+CONVOLUTIONS: Values = {"method.conv_rank": 2}
+HYPERNETWORK: Values = {"method.kind": "hypernetwork"}
+TEXTUAL_INVERSION: Values = {"method.kind": "textual-inversion"}
+DREAMBOOTH: Values = {"method.kind": "dreambooth"}
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A setting, another value for it, what that must change, and what the run around it needs."""
+
+    setting: str
+    value: Any
+    changes: str  # one of Observed's fields
+    around: Values = field(default_factory=dict)
+    before: Any = None  # the value it is compared with, where that is not the default
+    given: str = ""  # what happens to the run: one of SITUATIONS
+
+    def __str__(self) -> str:
+        return f"{self.setting}={self.value}"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a run did, in parts that can be compared."""
+
+    training: object  # the losses, gradient norms and learning rates of its steps
+    weights: object  # the tensors of what it saved, with their names and types
+    files: object  # names of the weight files
+    left: object  # names of the weight files and of the resume points that are there after the run
+    previews: object  # their step, prompt and pixels
+    without_effect: object  # the settings that its warnings name
+    memory: object  # tensors kept for the backward pass, and hooks that update parameters during it
+    error: str | None = None  # the code it was refused with
+
+
+WIRES = [
+    Wire("model", "other.safetensors", "training"),
+    Wire("vae", "vae.safetensors", "training"),
+    Wire("prediction", "v", "training"),
+    Wire("continue_from", "start.safetensors", "training", {"train.steps": 5}),
+    Wire("data.images", "other", "training"),
+    Wire("data.trigger_word", "qqq", "training", {"data.captions.template": "a [name]"}),
+    Wire("data.class_word", "dog", "training", {"data.captions.template": "a [name]"}),
+    Wire("data.repeats", 2, "training", {"train.steps": 0, "train.epochs": 1}),
+    Wire("data.resolution", 128, "training"),
+    Wire("data.flip", True, "training"),
+    Wire("data.alpha_mask", True, "training"),
+    Wire("data.captions.template", "a [name]", "training"),
+    Wire("data.captions.shuffle", True, "training"),
+    Wire("data.captions.keep_tokens", 3, "training", TAGS),
+    Wire("data.captions.keep_separator", "|||", "training", TAGS),
+    Wire("data.captions.tag_dropout", 0.9, "training"),
+    Wire("data.captions.dropout", 0.9, "training"),
+    Wire("data.captions.dropout_epochs", 2, "training", {"train.steps": 3}),
+    Wire("data.captions.tag_warmup", 1.0, "training"),
+    Wire("data.captions.first_tags", 3, "training", {"data.captions.tag_warmup": 1.0}),
+    Wire("data.captions.separator", ";", "training", TAGS),
+    Wire("data.captions.secondary_separator", ";", "training"),
+    Wire("data.captions.wildcards", True, "training"),
+    Wire("data.captions.prefix", "a drawing, ", "training"),
+    Wire("data.captions.suffix", ", on paper", "training"),
+    Wire("data.captions.extension", ".caption", "training"),
+    Wire("data.captions.file_names", True, "training", {"data.captions.extension": ".none"}),
+    Wire(
+        "data.captions.name_pattern",
+        "dog",
+        "training",
+        {"data.captions.file_names": True, "data.captions.extension": ".none"},
+    ),
+    Wire("data.class_images.images", "class", "training", {"data.class_word": "cat"}),
+    Wire("data.class_images.count", 1, "training", {"data.class_word": "cat"}),
+    Wire(
+        "data.class_images.prompt",
+        "a sleeping cat",
+        "training",
+        {"data.class_word": "cat", "data.class_images.count": 1},
+    ),
+    Wire("data.class_images.weight", 0.25, "training", DIM),
+    Wire("text.clip_skip", 2, "training"),
+    Wire("text.max_tokens", 150, "training", CHUNKS),
+    Wire("train.steps", 3, "training"),
+    Wire("train.epochs", 2, "training", {"train.steps": 0}, before=1),
+    Wire("train.batch_size", 2, "training"),
+    Wire("train.gradient_accumulation", 2, "training"),
+    Wire("train.learning_rate", 2e-2, "training"),
+    Wire("train.text_encoder_learning_rate", 5e-2, "training", TEXT),
+    Wire("train.scheduler", "linear", "training", {"train.steps": 3}),
+    Wire("train.scheduler_cycles", 2, "training", {"train.scheduler": "cosine_with_restarts", "train.steps": 5}),
+    Wire("train.scheduler_power", 1.0, "training", {"train.scheduler": "polynomial"}),
+    Wire("train.warmup_steps", 2, "training"),
+    Wire("train.optimizer", "adafactor", "weights"),
+    Wire("train.weight_decay", 0.5, "weights"),
+    Wire("train.max_grad_norm", 1e-3, "weights", DREAMBOOTH | {"train.optimizer": "adafactor"}),
+    Wire("train.text_encoder_share", 0.3, "weights", TEXT),
+    Wire("train.ema", 0.5, "weights"),
+    Wire("train.ema", 0.5, "previews", PREVIEWS),
+    Wire("train.seed", 1, "training"),
+    Wire("train.device", "xpu", "error"),
+    Wire("train.precision", "bf16", "training"),
+    Wire("train.fused_backward", True, "memory", DREAMBOOTH | {"train.optimizer": "adafactor"}),
+    Wire("train.gradient_checkpointing", True, "memory", before=False),
+    Wire("loss.type", "l1", "training"),
+    Wire("loss.type", "huber", "training"),
+    Wire("loss.type", "smooth_l1", "training"),
+    Wire("loss.huber_c", 0.9, "training", {"loss.type": "huber"}),
+    Wire("loss.huber_c", 0.9, "training", {"loss.type": "smooth_l1"}),
+    Wire("loss.noise_offset", 0.2, "training"),
+    Wire("loss.pyramid_layers", 3, "training"),
+    Wire("loss.pyramid_discount", 0.9, "training", {"loss.pyramid_layers": 3}),
+    Wire("loss.input_perturbation", 0.3, "training"),
+    Wire("loss.min_snr_gamma", 0.001, "training"),
+    Wire("loss.debiased", True, "training"),
+    Wire("loss.zero_terminal_snr", True, "training", {"prediction": "v"}),
+    Wire("save.out", "elsewhere", "files"),
+    Wire("save.name", "renamed", "files"),
+    Wire("save.every", 1, "files"),
+    Wire("save.every_epochs", 1, "files", {"train.steps": 3}),
+    Wire("save.every_minutes", 1e-6, "files"),
+    Wire("save.keep_last", 1, "left", {"train.steps": 3, "save.every": 1}),
+    Wire("save.keep_resume", True, "left"),
+    Wire("save.wait_for_space", False, "error", given="the disk is full for a moment"),
+    Wire("save.max_resume_gb", 0.0, "left", given="there is an unfinished run"),
+    Wire("save.format", "diffusers", "weights"),
+    Wire("save.precision", "bf16", "weights"),
+    Wire("save.replace", True, "files", {"continue_from": "copy.safetensors", "train.steps": 5}, before=False),
+    Wire("sample.prompts", ["a red zkr"], "previews", PREVIEWS),
+    Wire("sample.overfit_prompts", ["a zkr on the moon"], "previews", PREVIEWS),
+    Wire("sample.negative_prompt", "blur", "previews", PREVIEWS),
+    Wire("sample.every", 1, "previews", PREVIEWS),
+    Wire("sample.before_training", True, "previews", PREVIEWS),
+    Wire("sample.steps", 3, "previews", PREVIEWS),
+    Wire("sample.cfg_scale", 2.0, "previews", PREVIEWS),
+    Wire("sample.sampler", "Euler", "previews", PREVIEWS | {"sample.steps": 3}),
+    Wire("method.rank", 3, "weights"),
+    Wire("method.alpha", 7.0, "training"),
+    Wire("method.rslora", True, "training"),
+    Wire("method.block_ranks", {"mid": 3}, "weights"),
+    Wire("method.block_alphas", {"mid": 50.0}, "weights"),
+    Wire("method.conv_rank", 2, "weights"),
+    Wire("method.conv_alpha", 7.0, "weights", CONVOLUTIONS),
+    Wire("method.conv_block_ranks", {"mid": 3}, "weights"),
+    Wire("method.conv_block_alphas", {"mid": 50.0}, "weights", CONVOLUTIONS),
+    Wire("method.text_encoder", True, "weights", before=False),
+    Wire("method.dora", True, "weights"),
+    Wire("method.plus_ratio", 16.0, "weights"),
+    Wire("method.dropout", 0.5, "training"),
+    Wire("method.rank_dropout", 0.5, "training"),
+    Wire("method.module_dropout", 0.5, "training"),
+    Wire("method.max_norm", 1e-3, "weights"),
+    Wire("method.structure", [1, 3, 1], "weights", HYPERNETWORK),
+    Wire("method.activation", "relu", "training", HYPERNETWORK),
+    Wire("method.initialization", "XavierNormal", "training", HYPERNETWORK),
+    Wire("method.zero_start", False, "training", HYPERNETWORK),
+    Wire("method.layer_norm", True, "weights", HYPERNETWORK),
+    Wire("method.activate_output", True, "training", HYPERNETWORK | {"method.activation": "swish"}),
+    Wire("method.dropout", [0, 0.5, 0], "training", HYPERNETWORK),
+    Wire("method.last_layer_dropout", False, "training", HYPERNETWORK | {"method.dropout": 0.5}),
+    Wire("method.sizes", [32], "weights", HYPERNETWORK),
+    Wire("method.vectors", 3, "weights", TEXTUAL_INVERSION),
+    Wire("method.initial_text", "a red dog", "training", TEXTUAL_INVERSION),
+    Wire("method.subject", "face", "training", DREAMBOOTH | {"train.learning_rate": None}),
+    Wire("method.steps_per_image", 1, "training", DREAMBOOTH | {"train.steps": 0}, before=2),
+    Wire("method.text_encoder", True, "training", DREAMBOOTH),
+]
+
+START: Values = {
+    "model": "tiny.safetensors",
+    "data.images": "images",
+    "data.trigger_word": "zkr",
+    "data.resolution": 64,
+    "method.kind": "lora",
+    "train.steps": 2,
+    "train.batch_size": 1,
+    "train.learning_rate": 1e-2,
+    "save.out": "runs",
+    "save.name": "run",
+    "sample.every": -1,
+}
+LEFT = ("runs/run/run*", "runs/run/resume", "runs/earlier/resume/step-*")  # what is looked for after a run
+PATHS = ("model", "vae", "continue_from", "data.images", "data.class_images.images", "save.out")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two models, a VAE, a LoRA, two folders of captioned images with transparent areas, and class images."""
+    path = tmp_path_factory.mktemp("settings")
+    for seed, name in enumerate(("tiny", "other")):
+        tiny.save_shallow_checkpoint(path / f"{name}.safetensors", seed=seed)
+    torch.manual_seed(5)
+    vae = tiny_vaes.ldm_tensors(tiny.build_vae())
+    tiny_vaes.save_safetensors(path / "vae.safetensors", vae, tiny_vaes.METADATA)
+    for number, name in enumerate(("images", "other", "class")):
+        (path / name).mkdir()
+        for image_number in range(2):
+            save_image(path / name / f"red dog {image_number}.png", seed=10 * number + image_number)
+    finished = list(train(build(path, START, path / "start")))[-1]
+    assert isinstance(finished, Finished)
+    for name in ("start", "copy"):
+        (path / f"{name}.safetensors").write_bytes(finished.path.read_bytes())
+    return path
+
+
+def save_image(path: Path, seed: int) -> None:
+    """Noise, transparent in its left half, with two captions."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    pixels[:, :, 3] = np.where(np.arange(64) < 32, 0, 255)
+    Image.fromarray(pixels).save(path)
+    path.with_suffix(".txt").write_text(f"zkr, ||| red;blue, {{green|black}} {seed}, tall, round, old", "utf-8")
+    path.with_suffix(".caption").write_text(f"another caption {seed}", "utf-8")
+
+
+def build(folder: Path, values: Values, out: Path) -> Recipe:
+    nested: dict[str, Any] = {}
+    for key, value in values.items():
+        put(nested, key, str((out if key == "save.out" else folder) / value) if key in PATHS and value else value)
+    return build_recipe(nested)
+
+
+class Observer:
+    """Runs recipes, each of them once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.observed: dict[str, Observed] = {}
+
+    def __call__(self, values: Values, given: str = "") -> Observed:
+        key = repr([*sorted(values.items()), given])
+        if key not in self.observed:
+            out = self.folder / f"out {len(self.observed)}"
+            with pytest.MonkeyPatch.context() as patch:
+                SITUATIONS[given](out, patch)
+                self.observed[key] = self.run(values, out)
+        return self.observed[key]
+
+    def run(self, values: Values, out: Path) -> Observed:
+        packed: list[None] = []
+        hooks: list[None] = []
+        register = torch.Tensor.register_post_accumulate_grad_hook
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            packed.append(None)
+            return tensor
+
+        def count_hook(tensor: torch.Tensor, hook: Any) -> Any:
+            hooks.append(None)
+            return register(tensor, hook)
+
+        with pytest.MonkeyPatch.context() as patch, torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
+            patch.setattr(torch.Tensor, "register_post_accumulate_grad_hook", count_hook)
+            try:
+                events = list(train(build(self.folder, values, out)))
+            except TetradError as error:
+                return Observed((), "", (), (), (), (), (), error.code)
+        saved = [event.path for event in events if isinstance(event, Saved)]
+        previews = [event for event in events if isinstance(event, Sampled) and event.prompt]
+        return Observed(
+            training=[event for event in events if isinstance(event, Trained)],
+            weights=digest_weights(saved[-1]),
+            files=[os.path.relpath(path, out) for path in saved],
+            left=sorted(path.name for pattern in LEFT for path in out.glob(pattern)),
+            previews=[(event.step, event.prompt, np.asarray(Image.open(event.path)).tobytes()) for event in previews],
+            without_effect=[event.message.values["setting"] for event in events if is_about_effect(event)],
+            memory=(len(packed), len(hooks)),
+        )
+
+
+def fill_disk(out: Path, patch: pytest.MonkeyPatch) -> None:
+    """The result cannot be written at the first attempt."""
+    attempts, replace = [], os.replace
+
+    def refuse_once(source: str, target: Path) -> None:
+        if target.name == "run.safetensors" and not attempts:
+            attempts.append(target)
+            raise OSError(errno.ENOSPC, "full")
+        replace(source, target)
+
+    patch.setattr(os, "replace", refuse_once)
+    patch.setattr("tetrad.run.full_disk._RETRY_SECONDS", 0.0)
+
+
+def leave_run(out: Path, patch: pytest.MonkeyPatch) -> None:
+    """A run that was interrupted, with two resume points."""
+    for step in (1, 2):
+        (out / f"runs/earlier/resume/step-0000000{step}").mkdir(parents=True)
+        (out / f"runs/earlier/resume/step-0000000{step}/state.json").write_text("{}")
+    (out / "runs/earlier/recipe.toml").touch()
+
+
+SITUATIONS: Mapping[str, Callable[[Path, pytest.MonkeyPatch], None]] = {
+    "": lambda out, patch: None,
+    "the disk is full for a moment": fill_disk,
+    "there is an unfinished run": leave_run,
+}
+
+
+def is_about_effect(event: Any) -> bool:
+    return isinstance(event, Note) and event.code == "W3132"
+
+
+def digest_weights(path: Path) -> str:
+    """A hash of names, types and values of a file's tensors, whatever its metadata say."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(read_weight_file(path).tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def observe(folder: Path) -> Iterator[Observer]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TETRAD_CACHE", str(folder / "cache"))
+        yield Observer(folder)
+
+
+@pytest.mark.parametrize("wire", WIRES, ids=str)
+def test_a_setting_reaches_the_training_the_file_or_the_preview(wire: Wire, observe: Observer) -> None:
+    start = {key: value for key, value in (START | wire.around).items() if value is not None}
+    if wire.before is not None:
+        start[wire.setting] = wire.before
+    before, after = observe(start, wire.given), observe(start | {wire.setting: wire.value}, wire.given)
+    assert before.error is None and (wire.changes == "error" or after.error is None)
+    assert getattr(before, wire.changes) != getattr(after, wire.changes)
+    assert wire.setting not in after.without_effect
+
+
+def test_no_setting_is_left_out() -> None:
+    keys = {setting.key for setting in settings_of(Recipe)}
+    keys |= {setting.key for method in METHODS.values() for setting in settings_of(method, "method.")}
+    assert keys == {wire.setting for wire in WIRES}

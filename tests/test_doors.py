@@ -1,0 +1,111 @@
+"""Every file that a person gives is opened by one door: there is no second function that opens or prints it."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "src" / "tetrad"
+# What opens, and the only modules that may call it.
+DOORS = {
+    "Image.open": {"images/load.py", "builtin/drawings.py"},  # the second opens its own atlas
+    "torch.load": {"formats/pickles.py"},
+    "safe_open": {"formats/weight_files.py", "data/latent_cache.py"},  # the second opens its own files
+    "json.load": set(),
+    "json.loads": {"documents.py"},
+    "tomllib.load": set(),
+    "tomllib.loads": {"documents.py"},
+    "yaml.safe_load": set(),
+    "yaml.load": set(),
+    "pickle.load": set(),
+    "pickle.loads": set(),
+    "np.load": set(),
+    "load_file": set(),
+    "pickletools.genops": {"formats/pickle_scan.py"},
+}
+
+
+def calls() -> Iterator[tuple[str, ast.Call]]:
+    for file in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                yield file.relative_to(ROOT).as_posix(), node
+
+
+@pytest.mark.parametrize("door", list(DOORS))
+def test_only_one_module_opens_files_of_a_kind(door: str) -> None:
+    assert {module for module, call in calls() if ast.unparse(call.func) == door} == DOORS[door]
+
+
+def test_the_doors_are_called_by_their_usual_names() -> None:
+    """Otherwise the test above would not see them: no `from json import loads`, no other name for a module."""
+    modules = {door.partition(".")[0] for door in DOORS} | {"safetensors", "safetensors.torch"}
+    for file in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                assert not any(alias.name in modules and alias.asname for alias in node.names), file
+            if isinstance(node, ast.ImportFrom) and node.module in modules - {"torch"}:
+                assert not any(alias.asname or alias.name in ("load", "loads", "open") for alias in node.names), file
+
+
+def test_an_image_is_opened_with_a_list_of_formats_only() -> None:
+    for module, call in calls():
+        if ast.unparse(call.func) == "Image.open":
+            assert "formats" in {keyword.arg for keyword in call.keywords}, module
+
+
+def test_the_command_line_prints_by_functions_that_escape_names() -> None:
+    """Only terminal.py prints, besides errors and help, which are messages and escape their values themselves."""
+    assert {module for module, call in calls() if ast.unparse(call.func) == "print"} <= {
+        "cli/terminal.py",
+        "cli/__init__.py",
+        "cli/help.py",
+        "cli/streams.py",
+    }
+    assert not {module for module, call in calls() if ast.unparse(call.func) in ("typer.echo", "sys.stdout.write")}
+
+
+# What starts a program or runs a text as one, and the only modules that may call it.
+PROGRAMS = {
+    "eval": set(),
+    "exec": set(),
+    "compile": set(),
+    "__import__": set(),
+    "os.system": set(),
+    "os.popen": set(),
+    "os.execv": set(),
+    "os.startfile": set(),
+    "subprocess.run": {"web/device.py"},  # nvidia-smi
+    "subprocess.call": set(),
+    "subprocess.check_output": set(),
+    "subprocess.getoutput": set(),
+    # Tetrad itself, with a list of arguments.
+    "subprocess.Popen": {"doctor/full_check.py", "web/jobs/supervisor.py"},
+    "asyncio.create_subprocess_exec": {"web/resident.py"},
+    "asyncio.create_subprocess_shell": set(),
+    # A module by a name in this program, never by one in a file.
+    "import_module": {"__init__.py", "lazy.py", "methods/base.py", "images/decoders.py", "doctor/software.py"},
+}
+
+
+@pytest.mark.parametrize("program", list(PROGRAMS))
+def test_no_text_is_run_as_a_program(program: str) -> None:
+    assert {module for module, call in calls() if ast.unparse(call.func) == program} == PROGRAMS[program]
+
+
+def test_no_program_is_started_through_a_shell() -> None:
+    for module, call in calls():
+        shell = next((keyword.value for keyword in call.keywords if keyword.arg == "shell"), None)
+        assert shell is None, module
+        if ast.unparse(call.func) in ("subprocess.Popen", "subprocess.run"):
+            assert isinstance(call.args[0], ast.List | ast.Tuple) or ast.unparse(call.args[0]) == "_QUERY", module
+
+
+def test_no_library_may_load_code_from_a_model() -> None:
+    """No `trust_remote_code`, no `weights_only=False`; models are built by the tables of this program."""
+    for module, call in calls():
+        keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert "trust_remote_code" not in keywords, module
+        assert keywords.get("weights_only", "True") == "True", module
+        assert "from_pretrained" not in ast.unparse(call.func), module

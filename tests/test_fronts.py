@@ -1,0 +1,51 @@
+"""The front of each package says what the package offers: `__all__` in its `__init__`."""
+
+import ast
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+MODULES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in SOURCE.rglob("*.py")
+}
+PACKAGES = sorted(name for name, path in MODULES.items() if path.name == "__init__.py" and name != "tetrad")
+
+
+def imports_from(package: str) -> set[str]:
+    """The names that modules outside a package import from the modules inside it.
+
+    A function with the name of its module is left out: the package already has the module by that name.
+    """
+    names = set()
+    for module, path in MODULES.items():
+        if f"{module}.".startswith(f"{package}."):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{package}."):
+                names |= {alias.name for alias in node.names if f"{node.module}.{alias.name}" not in MODULES}
+    return {name for name in names if f"{package}.{name}" not in MODULES and not is_name_of_a_module(package, name)}
+
+
+def is_name_of_a_module(package: str, name: str) -> bool:
+    return any(module.startswith(f"{package}.") and module.split(".")[-1] == name for module in MODULES)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_all_lists_what_other_packages_import(package: str) -> None:
+    front = import_module(package)
+    assert imports_from(package) <= set(getattr(front, "__all__", ()))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_name_of_all_exists(package: str) -> None:
+    front = import_module(package)
+    for name in getattr(front, "__all__", ()):
+        getattr(front, name)
+
+
+def test_a_name_that_a_package_does_not_offer_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        import_module("tetrad.diffusion").nothing  # noqa: B018

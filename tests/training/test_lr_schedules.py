@@ -1,0 +1,48 @@
+"""Learning rates over a run: schedulers, warm-up, schedules, and parts that stop early."""
+
+import pytest
+
+from tetrad.settings.learning_rate import parse_learning_rate
+from tetrad.training.lr_schedules import Decay, Schedule, make_schedule
+
+
+def rates(schedule: Schedule, *steps: int) -> list[float]:
+    return [schedule(step) for step in steps]
+
+
+def scheduled(text: str, decay: Decay) -> Schedule:
+    return make_schedule(parse_learning_rate(text), decay)
+
+
+def constant(text: str) -> Schedule:
+    return Schedule(parse_learning_rate(text))
+
+
+def test_a_single_learning_rate_decays_and_a_schedule_does_not() -> None:
+    assert rates(scheduled("1e-4", Decay("linear", 4)), 1, 2, 3, 4) == pytest.approx([1e-4, 0.75e-4, 0.5e-4, 0.25e-4])
+    assert rates(scheduled("1e-4:-1", Decay("linear", 4)), 1, 4) == [1e-4, 1e-4]
+    assert rates(scheduled("0.2:2, 0.1", Decay("cosine", 4, 2)), 1, 2, 3, 4) == [0.2, 0.2, 0.1, 0.1]
+
+
+def test_a_schedule_is_finished_when_all_later_rates_are_0() -> None:
+    share = constant("1e-4").stop_after(3)
+    assert rates(share, 3, 4) == [1e-4, 0] and not share.is_finished(3) and share.is_finished(4)
+    text = constant("1e-4:3, 0:-1")
+    assert not text.is_finished(3) and text.is_finished(4)
+    assert constant("0").is_finished(1) and not constant("0:3, 1e-4").is_finished(1)
+
+
+def test_schedulers_start_at_1_and_end_at_0() -> None:
+    assert [Decay("constant", 4)(step) for step in range(1, 5)] == [1.0] * 4
+    assert [Decay("linear", 4)(step) for step in range(1, 5)] == [1.0, 0.75, 0.5, 0.25]
+    assert [Decay("polynomial", 4)(step) for step in range(1, 6)] == [1.0, 0.75**2, 0.25, 0.25**2, 0.0]
+    cosine = [Decay("cosine", 4)(step) for step in range(1, 6)]
+    assert cosine[1] == pytest.approx((1 + 0.5**0.5) / 2)  # (1 + cos(π / 4)) / 2; linear would be 0.75
+    assert cosine[0] == 1 and abs(cosine[2] - 0.5) < 1e-12 and abs(cosine[4]) < 1e-12
+    again = [Decay("cosine_with_restarts", 6, cycles=3)(step) for step in range(1, 8)]
+    assert again == pytest.approx([1, 0.5, 1, 0.5, 1, 0.5, 0])
+    assert Decay("cosine", 1)(1) == 1.0
+
+
+def test_warm_up_rises_in_equal_steps() -> None:
+    assert [Decay("constant", 10, 3)(step) for step in range(1, 6)] == [0.25, 0.5, 0.75, 1.0, 1.0]
