@@ -22,6 +22,7 @@ from typing import Any
 
 import short_runs
 import tiny
+import torch
 from PIL import Image
 from short_runs import QUICK
 
@@ -263,6 +264,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--verbose", action="store_true", help="show the errors of the runs")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # a fork would wait for ever for threads that only its parent has
     save_points_often()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TETRAD_CACHE"] = str(Path(folder) / "cache")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from safetensors.torch import save_file
+from torch import zeros
 
 from tetrad.formats import atomic_write
 from tetrad.formats.atomic_write import is_left_behind, is_temporary, make_temporary_folder, stage_replacement
@@ -78,7 +80,8 @@ def tidy(folder: RunFolder, max_resume_gb: float = 50) -> list[str]:
 def test_temporary_files_have_a_name_that_is_recognised(tmp_path: Path) -> None:
     for name in ("x.safetensors", "测试" * 30, ".hidden"):
         with stage_replacement(tmp_path / name) as staged:
-            assert is_temporary(staged.name)
+            staged.touch()
+            assert is_temporary(staged.parent.name) and staged.parent.parent == tmp_path
         folder = make_temporary_folder(tmp_path / name)
         assert is_temporary(folder.name) and folder.is_dir()
     for name in (
@@ -91,6 +94,16 @@ def test_temporary_files_have_a_name_that_is_recognised(tmp_path: Path) -> None:
         assert not is_temporary(name)
     assert not is_unfinished_point(tmp_path / ".unfinished-step-00000004-4711")
     assert not is_unfinished_point(tmp_path / "resume" / ".unfinished-notes")
+
+
+def test_files_that_a_library_writes_beside_a_new_file_belong_to_it(tmp_path: Path) -> None:
+    """safetensors has a temporary file of its own, which stayed when the process was killed."""
+    path = tmp_path / "x.safetensors"
+    with stage_replacement(path) as staged:
+        save_file({"a": zeros(1)}, staged)
+        staged.with_name(".tmpA1b2C3").write_bytes(b"half")
+        assert [is_temporary(each.name) for each in tmp_path.iterdir()] == [True]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_leftovers_of_ended_runs_are_removed_and_nothing_else(tmp_path: Path) -> None:

@@ -108,13 +108,14 @@ def replace_file(path: Path, content: bytes, flushes: bool = True) -> None:
 
 @contextmanager
 def stage_replacement(path: Path, flushes: bool = True) -> Iterator[Path]:
-    """A temporary file next to the target; at the end it is flushed to disk and renamed.  Raises OSError.
+    """A path to write the new file to; at the end it is flushed to disk and renamed.  Raises OSError.
 
+    It lies in a temporary folder next to the target, so that what a library writes beside it (safetensors has temporary
+    files of its own) is known for what it is when the process is killed.
     Files that can be made again need no flushing, which takes longer than writing where there are thousands of them.
     """
-    handle, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=_name_prefix(path), suffix=_SUFFIX)
-    os.close(handle)
-    temporary_path = Path(temporary_name)
+    folder = make_temporary_folder(path)
+    temporary_path = folder / "content"  # without a suffix, so that nobody who searches for files takes it for one
     try:
         yield temporary_path
         if flushes:
@@ -122,6 +123,5 @@ def stage_replacement(path: Path, flushes: bool = True) -> Iterator[Path]:
                 os.fsync(file.fileno())
         os.chmod(temporary_path, 0o644)
         os.replace(temporary_path, path)
-    except BaseException:
-        temporary_path.unlink(missing_ok=True)
-        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
