@@ -24,7 +24,7 @@ def describe_report(report: DatasetReport) -> Iterator[tuple[str, str]]:
         return
     sizes = join_counts(report.sizes)
     yield _("sizes"), str(Message(_("shorter side in pixels: {sizes}"), sizes=sizes))
-    yield _("shapes"), join_counts(report.shapes)
+    yield _("shapes"), str(join_counts(report.shapes))
     yield _("buckets"), " · ".join(_format_buckets(report))
     yield from _describe_captions(report)
 
@@ -48,9 +48,11 @@ def _describe_counts(report: DatasetReport) -> str:
     return " · ".join(map(str, parts))
 
 
-def join_counts(counts: Mapping[Any, int]) -> str:
-    """`64–255: 3 · 256–511: 5`, in the reader's language."""
-    return " · ".join(f"{name}: {number}" for name, number in counts.items())
+def join_counts(counts: Mapping[Any, int]) -> Message:
+    """`64–255: 3 · 256–511: 5`, in the language of whoever reads it; the names may be messages."""
+    template = " · ".join(f"{{name{index}}}: {{count{index}}}" for index in range(len(counts)))
+    values = {f"name{index}": name for index, name in enumerate(counts)}
+    return Message(template, **values, **{f"count{index}": count for index, count in enumerate(counts.values())})
 
 
 def _format_buckets(report: DatasetReport) -> Iterator[str]:
@@ -73,4 +75,4 @@ def _describe_captions(report: DatasetReport) -> Iterator[tuple[str, str]]:
         yield _("tags"), " · ".join([*tags, *(["…"] if len(repeated) > _SHOWN_TAGS else [])])
     if captions.not_english:
         languages = {Message(LANGUAGES[name]): number for name, number in captions.languages.items()}
-        yield _("language"), join_counts(languages)
+        yield _("language"), str(join_counts(languages))
