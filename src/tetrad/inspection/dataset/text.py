@@ -1,6 +1,7 @@
 """The report on a data set as labelled lines, for a terminal."""
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 from tetrad.inspection.dataset.advice import LANGUAGES
@@ -50,9 +51,8 @@ def _describe_counts(report: DatasetReport) -> str:
 
 def join_counts(counts: Mapping[Any, int]) -> Message:
     """`64–255: 3 · 256–511: 5`, in the language of whoever reads it; the names may be messages."""
-    template = " · ".join(f"{{name{index}}}: {{count{index}}}" for index in range(len(counts)))
-    values = {f"name{index}": name for index, name in enumerate(counts)}
-    return Message(template, **values, **{f"count{index}": count for index, count in enumerate(counts.values())})
+    phrases = [Message(_("{name}: {number}"), name=name, number=number) for name, number in counts.items()]
+    return reduce(lambda first, rest: Message(_("{first} · {rest}"), first=first, rest=rest), phrases or [Message("")])
 
 
 def _format_buckets(report: DatasetReport) -> Iterator[str]:
