@@ -102,7 +102,7 @@ def test_the_table_has_every_row_and_column(model: str, image_folder: str, capsy
         "memory",
         "file size",
         "good for",
-        "less good for",
+        "limits",
     ):
         assert row in shown.out
     for method in METHODS:

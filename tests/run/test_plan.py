@@ -43,7 +43,10 @@ def test_steps_are_epochs_times_images_times_repeats_divided_by_batch_size() -> 
         ({"train__steps": 72, "train__batch_size": 1}, "72 steps = 0.5 epochs × 24 images × 6 repeats / batch 1"),
         ({"train__epochs": 0.001, "train__batch_size": 1}, "1 step ≈ 0.006944 epochs of 144 steps (24 images × 6"),
         # A batch of 5 does not divide 144 evenly, so the last batch of an epoch is smaller.
-        ({"train__epochs": 1, "train__batch_size": 5}, "29 steps = 1 epoch of 29 steps (24 images × 6 repeats, batch 5)"),
+        (
+            {"train__epochs": 1, "train__batch_size": 5},
+            "29 steps = 1 epoch of 29 steps (24 images × 6 repeats, batch 5)",
+        ),
     ],
 )
 def test_the_length_is_given_in_steps_epochs_images_and_repeats(settings: dict[str, Any], sentence: str) -> None:

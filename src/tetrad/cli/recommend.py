@@ -185,7 +185,7 @@ def print_estimates(estimates: "list[MethodEstimate]") -> None:
         ),
         _("file size"): lambda each: format_bytes(each.file_bytes),
         _("good for"): lambda each: translate(each.good_at),
-        _("less good for"): lambda each: translate(each.bad_at),
+        _("limits"): lambda each: translate(each.bad_at),
     }
     console = Console(width=None if sys.stdout.isatty() else 120)
     labels_width = max(width_of(translate(name)) for name in rows)
