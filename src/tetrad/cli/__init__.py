@@ -1,7 +1,7 @@
 """The command line, `tetrad`: one module for each command, and what the commands share.
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `resume`, `run_folders` (`tetrad runs`), `scan`,
-`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `doctor`, `web`. Shared: `options` has the
+`captions`, `generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `doctor`, `web`. Shared: `options` has the
 options of several commands, `flags` makes options from the settings, `recipe_command` finds the command that a recipe
 is for, `runs` follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about
 generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `output`
@@ -19,6 +19,7 @@ import typer
 import typer.main
 
 from tetrad.cli import (
+    captions,
     demo,
     doctor,
     generate,
@@ -63,6 +64,7 @@ app.add_typer(train.app, name="train")
 app.command("resume", help=resume.HELP)(resume.resume)
 app.add_typer(run_folders.app, name="runs")
 app.command("scan", help=scan.HELP)(scan.scan)
+app.add_typer(captions.app, name="captions")
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
 app.command("generate", help=generate.HELP)(with_folder_flags(generate.generate))
 app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)
