@@ -89,13 +89,17 @@ class Controlled:
 
 @dataclass(frozen=True)
 class Finished:
-    """The run is over; `complete` is false where it was stopped before its last step."""
+    """The run is over; `complete` is false where it was stopped before its last step.
+
+    `has_effect` is false where the model predicts the same with the result as without it.
+    """
 
     path: Path
     folder: Path
     steps: int
     seconds: float
     complete: bool
+    has_effect: bool = True
 
 
 Event = Started | Phase | Progress | Note | Trained | Sampled | Saved | PointSaved | Controlled | Finished
