@@ -23,11 +23,12 @@ __version__ = "0.1.0"
 FROM_PYTHON = {
     **dict.fromkeys(("load", "generate", "train", "resume"), "tetrad.api"),
     "scan": "tetrad.inspection.dataset.scan",
+    "CaptionFolder": "tetrad.data.captions.folder",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import the functions when they are first used, so that the command line starts without torch."""
+    """Import the functions and classes when they are first used, so that the command line starts without torch."""
     if name in FROM_PYTHON:
         return getattr(import_module(FROM_PYTHON[name]), name)
     raise AttributeError(f"module 'tetrad' has no attribute {name!r}")

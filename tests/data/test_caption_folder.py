@@ -1,6 +1,8 @@
 """Captions of a folder are changed together, all or none, and the last change can be undone."""
 
 import os
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image
 
 from tetrad.data.captions.edits import add_tags, prepend_word, remove_tags
 from tetrad.data.captions.folder import CaptionFolder
+from tetrad.data.captions.translation import load_dictionary, translate_caption
 from tetrad.errors import TetradError
 
 CAPTIONS = {"a": b"zkr dog, red, sofa\r\n", "b": b"red, green", "c": "红色, 狗".encode("gb18030"), "d": None}
@@ -123,3 +126,37 @@ def test_what_is_no_edit_is_refused(folder: Path) -> None:
         CaptionFolder(folder / "a.png")
     with pytest.raises(TetradError, match="E4001"):
         CaptionFolder(folder / "none").undo()
+
+
+def test_a_program_captions_the_images_that_have_no_caption(folder: Path, tmp_path: Path) -> None:
+    captions = CaptionFolder(folder)
+    script = tmp_path / "my caption.py"
+    script.write_text("import sys; print(' a photo\\n', sys.argv[1][-5:], sys.argv[2])")
+    program = shlex.join([sys.executable, str(script), "{image}", "$HOME; x"])
+    captions.write(captions.make(program))
+    assert contents(folder) == CAPTIONS | {"d": b"a photo\nd.png $HOME; x"}
+    assert not captions.make(program).changes and len(captions.make(program, overwrite=True, limit=2).changes) == 2
+    for bad in ("caption", "caption '{image}", "no-such-program {image}", shlex.join([sys.executable, "{image}"])):
+        with pytest.raises(TetradError, match="E4192"):
+            captions.make(bad, overwrite=True, limit=1)
+    script.write_text("import sys; 'b.png' in sys.argv[1] and sys.exit('no b'); print('here')")
+    edit = captions.make(program, overwrite=True)
+    assert len(edit.changes) == 3 and "b.png" in str(edit.notes[0]) and "no b" in str(edit.notes[0])
+
+
+@pytest.mark.parametrize(
+    ("caption", "english", "unknown"),
+    [
+        ("一个女孩，长发，红色连衣裙。坐在草地上", "1girl, long hair, red dress, sitting on grass", []),
+        ("zkr, 白色的猫, 龘龘怪兽", "zkr, white cat, 龘龘 monster", ["龘龘"]),
+        ("赤い猫", "赤い cat", ["赤い"]),
+        ("a cat, on a sofa", "a cat, on a sofa", []),
+    ],
+)
+def test_chinese_tags_are_translated_by_their_longest_match(caption: str, english: str, unknown: list[str]) -> None:
+    assert translate_caption(caption) == (english, unknown)
+
+
+def test_the_dictionary_is_two_columns_and_translates_to_english() -> None:
+    rows = load_dictionary()
+    assert len(rows) > 1500 and all(chinese and english.isascii() for chinese, english in rows.items())

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tetrad.cli.terminal import print_json, print_note, print_text
+from tetrad.cli.terminal import print_json, print_note, print_text, show_progress
 from tetrad.locales import Message, _, ngettext
 
 if TYPE_CHECKING:
     from tetrad.data.captions.folder import CaptionChange, CaptionEdit, CaptionFolder
 
-HELP = _("List the captions of a folder, and replace, prepend, drop or translate tags; undo takes it back.")
+HELP = _("List the captions of a folder, and replace, prepend, drop, translate or make them; undo takes it back.")
 _SHOWN_CHANGES = 10  # of a dry run
+_CAPTIONED_IN_DRY_RUN = 3  # images, since a program may take long for each
 
 app = typer.Typer(help=HELP, rich_markup_mode=None, no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help=_("Folder of images with captions"), show_default=False)]
@@ -93,6 +94,31 @@ def drop(
 def translate(folder: Folder, dry_run: DryRun = False) -> None:
     captions = open_folder(folder)
     finish(captions, captions.translate(), dry_run)
+
+
+@app.command("make", help=_("Caption the images that have no caption, with a program that prints one."))
+def make(
+    folder: Folder,
+    command: Annotated[
+        str,
+        typer.Option(
+            "--with",
+            metavar="COMMAND",
+            help=_("Program and arguments, {image} for the path: 'python caption.py {image}'; no shell runs it"),
+            show_default=False,
+        ),
+    ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help=_("Caption all images, also those that have one"))
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    captions = open_folder(folder)
+    limit = _CAPTIONED_IN_DRY_RUN if dry_run else None
+    images = captions.list_images_to_make(overwrite)[:limit]
+    with show_progress(Message(_("captioning")), len(images)) as advance:
+        edit = captions.make(command, overwrite, limit, on_progress=advance)
+    finish(captions, edit, dry_run)
 
 
 @app.command("undo", help=_("Put back the captions as they were before the last change."))

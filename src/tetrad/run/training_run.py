@@ -65,18 +65,7 @@ def attach(
     schedules = [group_schedule(train, group, group.part in texts) for group in groups]
     preflight.check_something_trains(schedules, train)
     batches = Batches(samples, train.batch_size, train.seed, train.steps * train.gradient_accumulation)
-    updates = Updates(
-        plan,
-        model,
-        adapter,
-        schedules,
-        batches,
-        create_optimizer(train.optimizer, groups, train.weight_decay),
-        make_loss_scaler(model),
-        Ema(parameters_of(adapter), train.ema) if train.ema else None,
-        folder.path / FOLDER,
-        Recovery(gradient_checkpointing=train.gradient_checkpointing),
-    )
+    updates = _make_updates(plan, model, adapter, groups, schedules, batches, folder)
     training = TrainingRun(
         plan,
         model,
@@ -97,6 +86,30 @@ def attach(
     if point:
         training.restore(point)
     return training
+
+
+def _make_updates(
+    plan: Plan,
+    model: Model,
+    adapter: Adapter,
+    groups: Sequence[ParamGroup],
+    schedules: Sequence[Schedule],
+    batches: Batches,
+    folder: RunFolder,
+) -> Updates:
+    train = plan.train
+    return Updates(
+        plan,
+        model,
+        adapter,
+        schedules,
+        batches,
+        create_optimizer(train.optimizer, groups, train.weight_decay),
+        make_loss_scaler(model),
+        Ema(parameters_of(adapter), train.ema) if train.ema else None,
+        folder.path / FOLDER,
+        Recovery(gradient_checkpointing=train.gradient_checkpointing),
+    )
 
 
 def _take_probe(model: Model, updates: Updates, samples: Sequence[TrainingSample], seed: int) -> PredictionProbe | None:

@@ -8,6 +8,7 @@
 - `edits`: change the text of one caption: tags, texts, the trigger word
 - `journal`: write caption files as one change, all or none, which can be undone
 - `folder`: the captions of a folder of images, listed and changed together
+- `command`: caption images with a program
 - `translation`: translate Chinese tags with a dictionary
 """
 
@@ -29,7 +30,7 @@ __all__, __getattr__ = export(
         "captions": ["Captions", "TrainingProgress", "contains_word", "split_tags", "find_placeholder"],
         "edits": ["add_tags", "check_text_to_find", "count_tags", "list_tags", "normalize_caption", "remove_tags"],
         "journal": ["CaptionJournal", "Change", "find_caption_file", "find_changed_since"],
-        "folder": ["CaptionFolder"],
+        "folder": ["CaptionChange", "CaptionEdit", "CaptionFolder"],
         "encodings": ["ENCODING_NAMES", "decode_text"],
         "metadata_files": ["METADATA_FILE_NAMES", "read_metadata"],
         "templates": [

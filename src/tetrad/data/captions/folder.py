@@ -10,6 +10,7 @@ from pathlib import Path
 from tetrad.data.captions import edits
 from tetrad.data.captions.caption_files import BadCaption, detect_folder_encoding, read_caption
 from tetrad.data.captions.captions import contains_word
+from tetrad.data.captions.command import CommandFailed, caption_by_command, parse_command
 from tetrad.data.captions.journal import CaptionJournal, Change, find_caption_file, find_changed_since
 from tetrad.data.captions.metadata_files import METADATA_FILE_NAMES
 from tetrad.data.captions.translation import translate_caption
@@ -151,6 +152,46 @@ class CaptionFolder:
             len(unknown),
         )
         return CaptionEdit(edit.title, edit.changes, (*edit.notes, Message(template, words=words)))
+
+    def make(
+        self,
+        command: str,
+        overwrite: bool = False,
+        limit: int | None = None,
+        on_progress: Callable[[], object] = lambda: None,
+    ) -> CaptionEdit:
+        """Caption the images that have no caption, or all, with what a program prints: `python caption.py {image}`.
+
+        No shell runs the command. At most `limit` images are captioned. E4192 where the command cannot be used, or
+        gives a caption for no image.
+        """
+        arguments = parse_command(command)
+        changes: list[CaptionChange] = []
+        failures: dict[str, Message] = {}
+        for image in self.list_images_to_make(overwrite)[:limit]:
+            try:
+                text = edits.normalize_caption(caption_by_command(arguments, image.path))
+            except CommandFailed as error:
+                failures[self.name_of(image.path)] = error.reason
+            else:
+                if text != image.caption:
+                    changes.append(CaptionChange(find_caption_file(image.path), image.caption, text))
+            on_progress()
+        if not failures:
+            return CaptionEdit("make", tuple(changes))
+        template = ngettext(
+            "{files} gets no caption: {reason}",
+            "{count} images get no caption: {files}; the first: {reason}",
+            len(failures),
+        )
+        note = Message(template, files=list_names(list(failures)), reason=next(iter(failures.values())))
+        if not changes:
+            raise TetradError("E4192", note)
+        return CaptionEdit("make", tuple(changes), (note,))
+
+    def list_images_to_make(self, overwrite: bool = False) -> list[CaptionedImage]:
+        """The images that `make` captions: those without a caption, or all."""
+        return [image for image in self.images if overwrite or not image.caption]
 
     def plan(self, title: str, edit: Callable[[CaptionedImage], str], notes: Sequence[Message] = ()) -> CaptionEdit:
         """The edit of every caption; images without one have none then either."""

@@ -8,8 +8,8 @@ from tetrad.data.captions.edits import edit_lines
 
 _DICTIONARY = Path(__file__).with_name("tags_zh.tsv")
 _SEPARATORS = re.compile("[,，、。；;]")
-_HAN = re.compile("[\u3400-\u9fff]+")
-_PARTICLES = "的地了着"  # they only join words
+_WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]+")  # with kana, so that Japanese words are listed
+_PARTICLES = "的地了着上里"  # they only join words
 
 
 @cache
@@ -28,7 +28,7 @@ def translate_caption(caption: str) -> tuple[str, list[str]]:
     unknown: list[str] = []
 
     def translate(line: str) -> str:
-        if not _HAN.search(line):
+        if not _WORDS.search(line):
             return line
         tags = (_translate_tag(tag.strip(), unknown) for tag in _SEPARATORS.split(line))
         return ", ".join(filter(None, tags))
@@ -38,7 +38,7 @@ def translate_caption(caption: str) -> tuple[str, list[str]]:
 
 def _translate_tag(tag: str, unknown: list[str]) -> str:
     """A tag with each run of Chinese characters translated, word by word."""
-    return " ".join(_HAN.sub(lambda run: f" {' '.join(_translate_run(run[0], unknown))} ", tag).split())
+    return " ".join(_WORDS.sub(lambda run: f" {' '.join(_translate_run(run[0], unknown))} ", tag).split())
 
 
 def _translate_run(run: str, unknown: list[str]) -> list[str]:
