@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tetrad.data.captions.command import Command
 from tetrad.data.captions.edits import add_tags, prepend_word, remove_tags
 from tetrad.data.captions.folder import CaptionFolder
 from tetrad.data.captions.translation import load_dictionary, translate_caption
@@ -133,14 +134,17 @@ def test_a_program_captions_the_images_that_have_no_caption(folder: Path, tmp_pa
     script = tmp_path / "my caption.py"
     script.write_text("import sys; print(' a photo\\n', sys.argv[1][-5:], sys.argv[2])")
     program = shlex.join([sys.executable, str(script), "{image}", "$HOME; x"])
-    captions.write(captions.make(program))
+    captions.write(captions.make(Command(program)))
     assert contents(folder) == CAPTIONS | {"d": b"a photo\nd.png $HOME; x"}
-    assert not captions.make(program).changes and len(captions.make(program, overwrite=True, limit=2).changes) == 2
+    assert (
+        not captions.make(Command(program)).changes
+        and len(captions.make(Command(program), overwrite=True, limit=2).changes) == 2
+    )
     for bad in ("caption", "caption '{image}", "no-such-program {image}", shlex.join([sys.executable, "{image}"])):
         with pytest.raises(TetradError, match="E4192"):
-            captions.make(bad, overwrite=True, limit=1)
+            captions.make(Command(bad), overwrite=True, limit=1)
     script.write_text("import sys; 'b.png' in sys.argv[1] and sys.exit('no b'); print('here')")
-    edit = captions.make(program, overwrite=True)
+    edit = captions.make(Command(program), overwrite=True)
     assert len(edit.changes) == 3 and "b.png" in str(edit.notes[0]) and "no b" in str(edit.notes[0])
 
 

@@ -1,6 +1,6 @@
 """`tetrad captions`: list the captions of a folder of images, change them together, and undo the last change."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tetrad.cli.terminal import print_json, print_note, print_text, show_progress
+from tetrad.errors import TetradError
 from tetrad.locales import Message, _, ngettext
+from tetrad.paths import expand_path
 
 if TYPE_CHECKING:
     from tetrad.data.captions.folder import CaptionChange, CaptionEdit, CaptionFolder
@@ -96,28 +98,38 @@ def translate(folder: Folder, dry_run: DryRun = False) -> None:
     finish(captions, captions.translate(), dry_run)
 
 
-@app.command("make", help=_("Caption the images that have no caption, with a program that prints one."))
+@app.command("make", help=_("Caption the images that have no caption, with a program that prints one, or a tagger."))
 def make(
     folder: Folder,
     command: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--with",
             metavar="COMMAND",
             help=_("Program and arguments, {image} for the path: 'python caption.py {image}'; no shell runs it"),
             show_default=False,
         ),
-    ],
+    ] = None,
+    tagger: Annotated[
+        Path | None, typer.Option(help=_("Folder of a WD14 tagger: model.onnx and selected_tags.csv"))
+    ] = None,
+    threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help=_("With --tagger: the least probability of a tag"))
+    ] = 0.35,
+    character_threshold: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help=_("With --tagger: the least probability of the name of a character"))
+    ] = 0.85,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help=_("Caption all images, also those that have one"))
     ] = False,
     dry_run: DryRun = False,
 ) -> None:
     captions = open_folder(folder)
+    captioner = choose_captioner(command, tagger, threshold, character_threshold)
     limit = _CAPTIONED_IN_DRY_RUN if dry_run else None
     images = captions.list_images_to_make(overwrite)[:limit]
     with show_progress(Message(_("captioning")), len(images)) as advance:
-        edit = captions.make(command, overwrite, limit, on_progress=advance)
+        edit = captions.make(captioner, overwrite, limit, on_progress=advance)
     finish(captions, edit, dry_run)
 
 
@@ -145,6 +157,22 @@ def open_folder(folder: Path) -> "CaptionFolder":
     from tetrad.data.captions.folder import CaptionFolder
 
     return CaptionFolder(folder)
+
+
+def choose_captioner(
+    command: str | None, tagger: Path | None, threshold: float, character_threshold: float
+) -> "Callable[[Path], str]":
+    """What makes the captions.  E2001 without or with both of --with and --tagger."""
+    if (command is None) == (tagger is None):
+        raise TetradError("E2001", _("give either --with, a program, or --tagger, the folder of a tagger"))
+    if command is not None:
+        from tetrad.data.captions.command import Command
+
+        return Command(command)
+    assert tagger is not None
+    from tetrad.data.captions.tagger import Tagger
+
+    return Tagger(expand_path(tagger), threshold, character_threshold)
 
 
 def finish(captions: "CaptionFolder", edit: "CaptionEdit", dry_run: bool) -> None:

@@ -26,6 +26,8 @@ __all__, __getattr__ = export(
         ],
         "captions.caption_files": ["BadCaption", "CAPTION_SUFFIXES", "read_caption", "read_caption_file"],
         "captions.captions": ["contains_word", "split_tags", "find_placeholder"],
+        "captions.command": ["Command"],
+        "captions.tagger": ["Tagger"],
         "captions.edits": ["add_tags", "check_text_to_find", "count_tags", "normalize_caption", "remove_tags"],
         "captions.folder": ["CaptionChange", "CaptionEdit", "CaptionFolder"],
         "captions.journal": ["CaptionJournal", "Change", "find_caption_file", "find_changed_since"],

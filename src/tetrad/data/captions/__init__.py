@@ -9,6 +9,7 @@
 - `journal`: write caption files as one change, all or none, which can be undone
 - `folder`: the captions of a folder of images, listed and changed together
 - `command`: caption images with a program
+- `tagger`: tag images with a WD14 tagger
 - `translation`: translate Chinese tags with a dictionary
 """
 
@@ -29,6 +30,8 @@ __all__, __getattr__ = export(
         ],
         "captions": ["Captions", "TrainingProgress", "contains_word", "split_tags", "find_placeholder"],
         "edits": ["add_tags", "check_text_to_find", "count_tags", "list_tags", "normalize_caption", "remove_tags"],
+        "command": ["Command"],
+        "tagger": ["Tagger"],
         "journal": ["CaptionJournal", "Change", "find_caption_file", "find_changed_since"],
         "folder": ["CaptionChange", "CaptionEdit", "CaptionFolder"],
         "encodings": ["ENCODING_NAMES", "decode_text"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from tetrad.data.captions import edits
 from tetrad.data.captions.caption_files import BadCaption, detect_folder_encoding, read_caption
 from tetrad.data.captions.captions import contains_word
-from tetrad.data.captions.command import CommandFailed, caption_by_command, parse_command
+from tetrad.data.captions.command import NoCaption
 from tetrad.data.captions.journal import CaptionJournal, Change, find_caption_file, find_changed_since
 from tetrad.data.captions.metadata_files import METADATA_FILE_NAMES
 from tetrad.data.captions.translation import translate_caption
@@ -155,23 +155,21 @@ class CaptionFolder:
 
     def make(
         self,
-        command: str,
+        captioner: Callable[[Path], str],
         overwrite: bool = False,
         limit: int | None = None,
         on_progress: Callable[[], object] = lambda: None,
     ) -> CaptionEdit:
-        """Caption the images that have no caption, or all, with what a program prints: `python caption.py {image}`.
+        """Caption the images that have no caption, or all, with a `Command` or a `Tagger`; at most `limit` images.
 
-        No shell runs the command. At most `limit` images are captioned. E4192 where the command cannot be used, or
-        gives a caption for no image.
+        E4192 where no image gets a caption.
         """
-        arguments = parse_command(command)
         changes: list[CaptionChange] = []
         failures: dict[str, Message] = {}
         for image in self.list_images_to_make(overwrite)[:limit]:
             try:
-                text = edits.normalize_caption(caption_by_command(arguments, image.path))
-            except CommandFailed as error:
+                text = edits.normalize_caption(captioner(image.path))
+            except NoCaption as error:
                 failures[self.name_of(image.path)] = error.reason
             else:
                 if text != image.caption:
