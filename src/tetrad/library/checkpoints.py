@@ -83,7 +83,7 @@ def _read_checkpoint_file(path: Path) -> tuple[str, Weights]:
         with naming_file(path):
             weights = ldm.decode(file.tensors, file.metadata, FAMILIES[file_type].single_file)
         return file_type, replace(weights, metadata={**weights.metadata, **read_configuration(path)})
-    raise _unsupported_file_error(path, file_type)
+    raise unsupported_file_error(path, file_type)
 
 
 def read_configuration(path: Path) -> dict[str, str]:
@@ -101,7 +101,7 @@ def read_configuration(path: Path) -> dict[str, str]:
     return {}
 
 
-def _unsupported_file_error(path: Path, file_type: str) -> TetradError:
+def unsupported_file_error(path: Path, file_type: str) -> TetradError:
     """The error for a weight file that is not a supported checkpoint: what it is, and how to use it if possible."""
     code = {"lora": "E5004", "vae": "E5005"}.get(file_type, "E5008")
     if file_type == "lora":
