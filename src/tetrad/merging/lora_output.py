@@ -80,6 +80,7 @@ class LoraOutput:
     choice: RankChoice
     metadata: Mapping[str, str]
     embeddings: Mapping[str, Tensor] = field(default_factory=dict)  # bundle_emb.…
+    alpha: float | None = None  # None: the largest rank
 
     def write(self, layers: Mapping[str, CombinedLayer], left_out: Mapping[str, float] | None = None) -> LoraReport:
         """Write layers with the same alpha everywhere, because diffusers misreads files where alphas differ.
@@ -96,8 +97,9 @@ class LoraOutput:
         return LoraReport(self.path, report_layers(layers), self.dtype, left_out or {})
 
     def _alpha(self, layers: Mapping[str, CombinedLayer]) -> float:
-        """The largest rank, as the dtype of the file can hold it."""
-        return float(torch.tensor(float(max(1, *(layer.rank for layer in layers.values())))).to(self.dtype))
+        """The alpha of all layers, as the dtype of the file can hold it."""
+        alpha = self.alpha or float(max((1, *(layer.rank for layer in layers.values()))))
+        return float(torch.tensor(alpha).to(self.dtype))
 
     def _fit(self, layers: Mapping[str, CombinedLayer], max_bytes: int) -> Mapping[str, CombinedLayer]:
         """The layers with the ranks that fit into a file of this size, with all names and metadata.  E5324 for none."""

@@ -42,6 +42,10 @@ class RankChoice:
         """Whether every rank is kept."""
         return self == RankChoice()
 
+    def as_record(self) -> dict[str, float]:
+        """What was chosen, for the history."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
     def limit_for(self, shape: Sequence[int], average_rank: int = MAX_RANK) -> RankLimit:
         """The limit of a layer with this weight; `average_rank` is what a file of this size has room for."""
         rank = self.conv_rank if is_spatial(shape) and self.conv_rank else self.rank
