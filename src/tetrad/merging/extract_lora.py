@@ -1,6 +1,5 @@
 """Extracts a LoRA from the difference of two checkpoints, layer by layer from disk."""
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,13 +18,13 @@ from tetrad.merging.lora_metadata import describe_origin, inherit_metadata
 from tetrad.merging.lora_output import LoraOutput, LoraReport
 from tetrad.merging.ranks import RankChoice, count_average_rank, fit_into
 from tetrad.methods.lora.combine import CombinedLayer
+from tetrad.methods.lora.settings import MAX_RANK
 from tetrad.methods.lora.svd import factorize
 from tetrad.models.base import LayerPatterns, Model
 from tetrad.models.families import FAMILIES
 from tetrad.weights import Weights
 
 DEFAULT_RANK = 64
-_NORM = re.compile(r".*(norm\w*|layer_norm\d)\.weight")
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def extract_lora(
         if not extraction.layers:
             template = _("{tuned} and {base} do not differ in any layer that a LoRA changes; nothing is written")
             raise TetradError("E5330", template, tuned=tuned_path, base=base_path)
-        vae_differs = any(not base.read(name).equal(tuned.read(name)) for name in base.shapes.tensors if name.startswith("vae.") and name in tuned.shapes.tensors)
+        vae_differs = _have_different_vaes(base, tuned)
         metadata = _build_metadata(base, tuned, model, ranks)
     output = LoraOutput(output_path, model, DTYPES[precision], ranks, metadata)
     left_out = {kind: squares**0.5 for kind, squares in extraction.left_out.items()}
@@ -86,14 +85,19 @@ def _extract(
     itemsize: int,
     on_tensor: Callable[[int, int], None],
 ) -> _Extraction:
-    names = [name for name in base.shapes.tensors if not name.startswith("vae.")]
-    shapes = {name: base.shapes.tensors[name].shape for name in names}
-    held = {name for name in names if _find_kind(name, len(shapes[name]), model.layers, convolutions) is None}
-    average_rank = count_average_rank([shapes[name] for name in held], ranks.max_bytes, itemsize)
+    kinds = {
+        name: _find_kind(name, tensor.ndim, model.layers, convolutions)
+        for name, tensor in base.shapes.tensors.items()
+        if not name.startswith("vae.")
+    }
+    average_rank = MAX_RANK
+    if ranks.max_bytes is not None:
+        changed = [name for name, kind in kinds.items() if kind is None and not base.read(name).equal(tuned.read(name))]
+        shapes = [base.shapes.tensors[name].shape for name in changed]
+        average_rank = count_average_rank(shapes, ranks.max_bytes, itemsize)
     extraction = _Extraction()
-    for done, name in enumerate(names, 1):
+    for done, (name, kind) in enumerate(kinds.items(), 1):
         difference = _read(tuned, name) - _read(base, name)
-        kind = _find_kind(name, difference.ndim, model.layers, convolutions)
         if kind is not None:
             extraction.left_out[kind] += float(difference.double().square().sum())
         elif difference.any():
@@ -103,8 +107,13 @@ def _extract(
             extraction.layers[path] = CombinedLayer(difference.shape, factors)
             if ranks.max_bytes is not None:  # so that never more is in memory than will be written
                 extraction.layers = fit_into(extraction.layers, ranks.max_bytes, itemsize)
-        on_tensor(done, len(names))
+        on_tensor(done, len(kinds))
     return extraction
+
+
+def _have_different_vaes(base: OpenCheckpoint, tuned: OpenCheckpoint) -> bool:
+    names = (name for name in base.shapes.tensors if name.startswith("vae.") and name in tuned.shapes.tensors)
+    return any(not base.read(name).float().equal(tuned.read(name).float()) for name in names)
 
 
 def _read(checkpoint: OpenCheckpoint, name: str) -> Tensor:

@@ -20,6 +20,7 @@ from tetrad.merging.ranks import RankChoice, count_average_rank
 from tetrad.methods.lora.combine import CombinedLayer, changes_weight, combine, depends_on_base, is_low_rank
 from tetrad.methods.lora.layer import weight_of
 from tetrad.methods.lora.weights import named_layers
+from tetrad.methods.lora.settings import MAX_RANK
 from tetrad.models.base import Model
 
 
@@ -64,7 +65,9 @@ def combine_loras(
         _check_kind(lora, ranks, base)
     weights = {path: weight_of(layer) for path, layer in named_layers(model)}  # on the meta device
     groups = dict(group_layers(loras, model.denoiser))
-    average_rank = count_average_rank([weights[path].shape for path in groups], ranks.max_bytes, itemsize)
+    average_rank = MAX_RANK
+    if ranks.max_bytes is not None:
+        average_rank = count_average_rank([weights[path].shape for path in groups], ranks.max_bytes, itemsize)
     combined = {}
     with open_checkpoint(base) if base else nullcontext() as checkpoint:
         for done, (path, weighted) in enumerate(groups.items(), 1):
