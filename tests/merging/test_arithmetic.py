@@ -78,7 +78,7 @@ def test_ties_and_dare_of_one_model_that_keep_everything_are_add_difference() ->
     assert torch.equal(dare(a.clone(), [b], c, (0.7,), 1.0, Generator().manual_seed(1)), expected)
 
 
-@pytest.mark.parametrize("density", [0.2, 0.5, 1.0])
+@pytest.mark.parametrize("density", [0.2, 0.5, 0.9])
 def test_ties_is_that_of_peft(density: float) -> None:
     base, *others = random_tensors(4)
     weights = (1.0, 0.5, 0.8)

@@ -19,7 +19,7 @@ BLOCKS = list_blocks(SD)
 
 
 def test_sd1_has_26_blocks_and_xl_20() -> None:
-    assert BLOCKS == ["BASE", *(f"IN{n:02}" for n in range(12)), "M00", *(f"OUT{n:02}" for n in range(12))]
+    assert ["BASE", *(f"IN{n:02}" for n in range(12)), "M00", *(f"OUT{n:02}" for n in range(12))] == BLOCKS
     assert list_blocks(XL) == ["BASE", *(f"IN{n:02}" for n in range(9)), "M00", *(f"OUT{n:02}" for n in range(9))]
 
 
