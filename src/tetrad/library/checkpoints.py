@@ -58,9 +58,14 @@ def check_finite(path: Path, weights: Weights) -> None:
         if not tensor.numel():
             template = _("{path} cannot be used: the tensor {tensor} is empty; download or create the file again")
             raise TetradError("E5014", template, path=path, tensor=name)
-        if not _is_finite(tensor):
-            template = _("{path} cannot be used: {tensor} contains NaN or Inf; download or create the file again")
-            raise TetradError("E5014", template, path=path, tensor=name)
+        require_finite(path, name, tensor)
+
+
+def require_finite(path: Path, name: str, tensor: Tensor) -> None:
+    """E5014 where a tensor of a file contains NaN or Inf."""
+    if not _is_finite(tensor):
+        template = _("{path} cannot be used: {tensor} contains NaN or Inf; download or create the file again")
+        raise TetradError("E5014", template, path=path, tensor=name)
 
 
 def find_not_finite(weights: Weights) -> str:
