@@ -180,7 +180,7 @@ class _Merge:
             return tensor
         own_dtype = self.first.file[name].dtype if name in self.first.file else tensor.dtype
         shape = self.first.file[name].shape if name in self.first.file else tensor.shape
-        return self._store(name, tensor.reshape(shape), self._output_dtype(own_dtype))
+        return store_tensor(name, tensor.reshape(shape), self._output_dtype(own_dtype))
 
     def _find_source(self, name: str) -> Parent | None:
         """The model that a tensor is taken from as it is; None where it is merged."""
@@ -221,19 +221,6 @@ class _Merge:
         whole[:, : shape[1]] = merged
         return whole
 
-    def _store(self, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        """A tensor in the precision of the result.  E5303 where that cannot hold it."""
-        if tensor.numel() and tensor.dtype != dtype:
-            extremes = tensor.float().aminmax()
-            largest = max(-float(extremes.min), float(extremes.max))
-            if not largest <= torch.finfo(dtype).max:
-                template = _(
-                    "{tensor} of the merged model has the value {value:g}, which {precision} cannot hold; use fp32"
-                )
-                precision = next(title for title, each in DTYPES.items() if each == dtype)
-                raise TetradError("E5303", template, tensor=name, value=largest, precision=precision)
-        return tensor.to(dtype)
-
     def describe(self) -> list[Message]:
         """What a person may not expect: what is kept, left out, or of another model."""
         first, others = self.first, list(self.everyone.values())[1:]
@@ -270,3 +257,17 @@ class _Merge:
         parent = self.everyone.get(self.choices.vae)
         name = parent.path.name if parent else Path(self.choices.vae).name
         return Message(_("the VAE is that of {file}"), file=name)
+
+
+def store_tensor(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in the precision of the result.  E5303 where that cannot hold it."""
+    if tensor.numel() and tensor.dtype != dtype:
+        extremes = tensor.float().aminmax()
+        largest = max(-float(extremes.min), float(extremes.max))
+        if not largest <= torch.finfo(dtype).max:
+            template = _(
+                "{tensor} of the merged model has the value {value:g}, which {precision} cannot hold; use fp32"
+            )
+            precision = next(title for title, each in DTYPES.items() if each == dtype)
+            raise TetradError("E5303", template, tensor=name, value=largest, precision=precision)
+    return tensor.to(dtype)

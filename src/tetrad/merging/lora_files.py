@@ -78,12 +78,14 @@ class OpenLora:
     metadata: Mapping[str, str]
 
 
-def read_loras(choices: Sequence[LoraChoice], base: Path | None = None) -> tuple[list[OpenLora], Model]:
+def read_loras(loras: Sequence[str | LoraChoice], base: Path | None = None) -> tuple[list[OpenLora], Model]:
     """The LoRAs, and a model without weights that has their layers: that of `base`, else the one they are made for.
 
-    Raises E5101 for a file that is not a LoRA, E5320 for LoRAs of different families, E5321 where nothing tells the
+    LoRAs are given as files with strengths, or as text: "style.safetensors:0.8".
+    Raises E5101 for a file that is not a LoRA, E5301 for LoRAs of different families, E5321 where nothing tells the
     family, E5102 where a LoRA does not fit the layers, E5014 for NaN or Inf.
     """
+    choices = [each if isinstance(each, LoraChoice) else LoraChoice.parse(each) for each in loras]
     files = {choice.path: weight_files.read_weight_file(choice.path) for choice in choices}
     for path, file in files.items():
         if (found := identify(file.tensors)) != "lora":
@@ -102,7 +104,7 @@ def _decode(choice: LoraChoice, file: WeightFile, model: Model, model_layers: Ma
             get_matching_layer(model_layers, path, tensors, model)  # type: ignore[arg-type]
     kept = bundles.remove_embeddings(file).tensors
     embeddings = {name: tensor for name, tensor in file.tensors.items() if name not in kept}
-    return OpenLora(choice, layers, embeddings, file.metadata)
+    return OpenLora(choice, layers, embeddings, weight_files.read_safetensors_metadata(choice.path))
 
 
 def _open_model(path: Path) -> Model:
@@ -123,9 +125,11 @@ def _find_model(files: Mapping[Path, WeightFile]) -> Model:
         raise TetradError("E5321", template, path=next(iter(files)))
     for path, title in known.items():
         if title != known[first]:
-            template = _("{path} is for {family}, but {other} is for {other_family}; only LoRAs of one family can be merged")
+            template = _(
+                "{path} is for {family}, but {other} is for {other_family}; only LoRAs of one family can be merged"
+            )
             values = {"path": path, "family": title, "other": first, "other_family": known[first]}
-            raise TetradError("E5320", template, **values)
+            raise TetradError("E5301", template, **values)
     if any(file.metadata.get("ss_sd_model_name") == BUILTIN_NAME for file in files.values()):
         return _open_model(MODEL_PATH)
     return next(family for family in FAMILIES.values() if family.family_title == known[first]).build_released()

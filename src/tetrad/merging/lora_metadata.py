@@ -9,14 +9,12 @@ from typing import Any
 from torch import Tensor
 
 from tetrad import __version__
-from tetrad.documents import parse_json
-from tetrad.formats import weight_files
 from tetrad.library.hashes import get_file_hash
+from tetrad.merging.history import MODELS, RECIPE, describe_parent, parse_object
 from tetrad.merging.ranks import is_spatial
 from tetrad.methods.lora.settings import Lora
 from tetrad.models.base import Model
 
-_RECIPE, _MODELS = "sd_merge_recipe", "sd_merge_models"
 _NETWORK_MODULE = "networks.lora"
 _VARIES = "Dynamic"  # what kohya's own merges write where layers differ
 # What a file says about its model and its use; the files that were merged must agree on it.
@@ -43,7 +41,7 @@ def inherit_metadata(parents: Sequence[Mapping[str, str]], model: Model) -> dict
         entries[_TRIGGER_KEY] = ", ".join(triggers)
     tags: dict[str, Any] = {}
     for parent in parents:
-        tags |= _read_object(parent.get(_TAGS_KEY, "{}"))
+        tags |= parse_object(parent.get(_TAGS_KEY, "{}"))
     if tags:
         entries[_TAGS_KEY] = json.dumps(tags, ensure_ascii=False)
     return entries
@@ -73,35 +71,22 @@ def _common_alpha(layers: Sequence[Mapping[str, Tensor]]) -> str:
     return f"{alphas.pop():g}" if len(alphas) == 1 else _VARIES
 
 
-def describe_origin(command: str, parents: Mapping[Path, Mapping[str, Any]], settings: Mapping[str, Any]) -> dict[str, str]:
-    """`sd_merge_recipe` and `sd_merge_models`, as A1111 writes them for checkpoints.
+def describe_origin(
+    command: str, parents: Mapping[Path, Mapping[str, Any]], settings: Mapping[str, Any]
+) -> dict[str, str]:
+    """The history, as A1111 writes that of checkpoints: a recipe, and all files that the result was made of.
 
-    The recipe says what was done with each file, by its hash; the models are those files and all that they were made of.
+    The recipe says what was done with each file, by its hash; a diffusers folder has none.
     """
+    hashes = {path: get_file_hash(path) if path.is_file() else "" for path in parents}
+    files = [{"name": path.name, "hash": hashes[path], **role} for path, role in parents.items()]
     models: dict[str, Any] = {}
-    files = []
-    for path, role in parents.items():
-        file_hash = get_file_hash(path) if path.is_file() else ""
-        files.append({"name": path.name, "hash": file_hash, **role})
-        metadata = weight_files.read_safetensors_metadata(path) if file_hash else {}
-        if file_hash:
-            recipe = _read_object(metadata.get(_RECIPE, "")) or None
-            legacy_hash = weight_files.compute_file_legacy_hash(path)
-            models[file_hash] = {"name": path.name, "legacy_hash": legacy_hash, _RECIPE: recipe}
-        models |= _read_object(metadata.get(_MODELS, ""))
+    for path, file_hash in hashes.items():
+        models |= describe_parent(path, file_hash) if file_hash else {}
     recipe = {"type": "tetrad", "command": command, "version": __version__, **settings, "files": files}
     return {
-        _RECIPE: json.dumps(recipe, ensure_ascii=False),
-        _MODELS: json.dumps(models, ensure_ascii=False),
+        RECIPE: json.dumps(recipe, ensure_ascii=False),
+        MODELS: json.dumps(models, ensure_ascii=False),
         "modelspec.merged_from": ", ".join(path.stem for path in parents),
         "modelspec.date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _read_object(text: str) -> dict[str, Any]:
-    """A JSON object from metadata; an empty one where other programs wrote something else."""
-    try:
-        value = parse_json(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -64,7 +64,11 @@ class LoraReport:
             "lost": self.lost_share(),
             "left_out": self.left_out_shares,
             "layers": {
-                layer.path: {"rank": layer.rank, "norm": layer.norm, "lost": layer.lost / layer.norm if layer.norm else 0}
+                layer.path: {
+                    "rank": layer.rank,
+                    "norm": layer.norm,
+                    "lost": layer.lost / layer.norm if layer.norm else 0,
+                }
                 for layer in self.layers
             },
         }
@@ -120,7 +124,7 @@ class LoraOutput:
     def write_tensors(self, layers: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Write the tensors of each layer and read them back.
 
-        Raises E5325 where numbers are too large for the dtype, E4202 and E4204 where the file cannot be written, E5103
+        Raises E5303 where numbers are too large for the dtype, E4202 and E4204 where the file cannot be written, E5103
         where it reads back differently.
         """
         content = self._encode(layers)
@@ -137,9 +141,10 @@ class LoraOutput:
     def _encode(self, layers: Mapping[str, Mapping[str, Tensor]]) -> weight_files.WeightFile:
         weights = Weights("lora", self._cast(layers))
         if name := find_not_finite(weights):
-            template = _("{path} is not written: {tensor} is too large for {dtype}; use --precision fp32")
-            dtype = str(self.dtype).removeprefix("torch.")
-            raise TetradError("E5325", template, path=self.path, tensor=name, dtype=dtype)
+            template = _(
+                "{path} is not written, because {tensor} is too large for this precision; use --precision fp32"
+            )
+            raise TetradError("E5303", template, path=self.path, tensor=name)
         metadata = {**self.metadata, **describe_network(layers), "ss_output_name": self.path.stem}
         metadata |= {"modelspec.title": self.path.stem, "name": self.path.stem}
         content = formats_of("lora")[_FORMAT].encode(weights, self.model, metadata)

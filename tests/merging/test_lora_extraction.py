@@ -1,18 +1,28 @@
-"""A LoRA extracted from two checkpoints holds their difference as well as its ranks allow, and says what it does not."""
+"""A LoRA extracted from two checkpoints holds their difference as well as its ranks allow, and says what it lacks."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from lora_samples import ATTENTION, CONVOLUTION, KINDS, NORM, TEXT, build_model, changes_of, read_file, save_base, save_kind
+from lora_samples import (
+    ATTENTION,
+    CONVOLUTION,
+    KINDS,
+    NORM,
+    TEXT,
+    build_model,
+    changes_of,
+    read_file,
+    save_base,
+    save_kind,
+)
 
 from tetrad import library
 from tetrad.errors import TetradError
 from tetrad.formats import weight_files
-from tetrad.merging.apply_loras import apply_loras
-from tetrad.merging.extract_lora import extract_lora
+from tetrad.merging.lora_extraction import extract_lora
 from tetrad.merging.lora_files import LoraChoice
-from tetrad.merging.ranks import RankChoice
+from tetrad.merging.lora_into_checkpoint import merge_loras_into
 from tetrad.weights import Weights
 
 
@@ -30,11 +40,11 @@ def save_tuned(path: Path, amounts: dict[str, float], metadata: dict[str, str] |
 def test_merging_what_was_extracted_at_full_rank_recovers_the_tuned_checkpoint(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base")
     loras = [LoraChoice(save_kind(tmp_path / kind, kind)) for kind in KINDS if kind not in ("norms", "full")]
-    tuned = apply_loras(loras, base, tmp_path / "t.safetensors").path
+    tuned = merge_loras_into(loras, base, tmp_path / "t.safetensors").path
     lora = tmp_path / "x.safetensors"
-    extracted = extract_lora(base, tuned, lora, RankChoice(energy=1.0), convolutions=True, precision="fp32")
+    extracted = extract_lora(base, tuned, lora, energy=1.0, convolutions=True, precision="fp32")
     assert extracted.report.lost_share() < 1e-5 and not extracted.report.left_out_shares
-    merged = apply_loras([LoraChoice(lora)], base, tmp_path / "m.safetensors").path
+    merged = merge_loras_into([LoraChoice(lora)], base, tmp_path / "m.safetensors").path
     before, after, start = (weight_files.read_weight_file(path).tensors for path in (tuned, merged, base))
     for name, tensor in before.items():
         change = tensor - start[name]
@@ -43,9 +53,14 @@ def test_merging_what_was_extracted_at_full_rank_recovers_the_tuned_checkpoint(t
 
 def test_the_report_has_the_error_of_each_layer_and_the_share_of_what_no_lora_holds(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base")
-    amounts = {f"{ATTENTION}.weight": 0.01, f"{TEXT}.weight": 0.02, f"{NORM}.weight": 0.1, f"{CONVOLUTION}.weight": 0.01}
+    amounts = {
+        f"{ATTENTION}.weight": 0.01,
+        f"{TEXT}.weight": 0.02,
+        f"{NORM}.weight": 0.1,
+        f"{CONVOLUTION}.weight": 0.01,
+    }
     tuned = save_tuned(tmp_path / "t", amounts)
-    report = extract_lora(base, tuned, tmp_path / "x.safetensors", RankChoice(8), precision="fp32").report
+    report = extract_lora(base, tuned, tmp_path / "x.safetensors", rank=8, precision="fp32").report
     before, after = weight_files.read_weight_file(base).tensors, weight_files.read_weight_file(tuned).tensors
     total = sum(float((after[name] - before[name]).double().square().sum()) for name in before)
     found = changes_of(tmp_path / "x.safetensors")
@@ -68,8 +83,10 @@ def build_difference(base: Path, tuned: Path, name: str) -> torch.Tensor:
 
 def test_a_size_is_kept_and_the_trigger_word_is_too(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base")
-    tuned = save_tuned(tmp_path / "t", {f"{ATTENTION}.weight": 0.01, f"{TEXT}.weight": 0.02}, {"modelspec.trigger_phrase": "zkr"})
-    extract_lora(base, tuned, tmp_path / "x.safetensors", RankChoice(max_bytes=9000))
+    tuned = save_tuned(
+        tmp_path / "t", {f"{ATTENTION}.weight": 0.01, f"{TEXT}.weight": 0.02}, {"modelspec.trigger_phrase": "zkr"}
+    )
+    extract_lora(base, tuned, tmp_path / "x.safetensors", max_bytes=9000)
     assert 6000 < (tmp_path / "x.safetensors").stat().st_size <= 9000
     metadata = read_file(tmp_path / "x.safetensors").metadata
     assert metadata["modelspec.trigger_phrase"] == "zkr" and metadata["ss_base_model_version"] == "sd_v1"
@@ -78,6 +95,6 @@ def test_a_size_is_kept_and_the_trigger_word_is_too(tmp_path: Path) -> None:
 
 def test_checkpoints_that_do_not_differ_or_do_not_fit_are_refused(tmp_path: Path) -> None:
     base = save_base(tmp_path / "base")
-    with pytest.raises(TetradError, match="E5330"):
+    with pytest.raises(TetradError, match="E5323"):
         extract_lora(base, base, tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()

@@ -1,6 +1,6 @@
 """Merges LoRAs into one LoRA: exactly, with their ranks side by side, or within a lower rank."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import reduce
 from pathlib import Path
@@ -13,40 +13,46 @@ from tetrad.library.checkpoints import DTYPES
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import _
 from tetrad.merging.checkpoint import open_checkpoint
+from tetrad.merging.checkpoint_merge import Progress
 from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, read_loras
 from tetrad.merging.lora_metadata import describe_origin, inherit_metadata
 from tetrad.merging.lora_output import LoraOutput, LoraReport
 from tetrad.merging.ranks import RankChoice, count_average_rank
 from tetrad.methods.lora.combine import CombinedLayer, changes_weight, combine, depends_on_base, is_low_rank
 from tetrad.methods.lora.layer import weight_of
-from tetrad.methods.lora.weights import named_layers
 from tetrad.methods.lora.settings import MAX_RANK
+from tetrad.methods.lora.weights import named_layers
 from tetrad.models.base import Model
+from tetrad.paths import expand_path
 
 
 def merge_loras(
-    choices: Sequence[LoraChoice],
-    output_path: Path,
-    ranks: RankChoice | None = None,
-    base: Path | None = None,
+    loras: Sequence[str | LoraChoice],
+    out: str | Path,
+    *,
+    model: str | Path | None = None,
     precision: str = "",
-    on_layer: Callable[[int, int], None] = lambda done, total: None,
+    on_start: Progress = lambda total: lambda: None,
+    **ranks: float | None,
 ) -> LoraReport:
-    """Write a LoRA whose change of every layer is Σ s ΔW.
+    """Write a LoRA whose change of every layer is the sum of the LoRAs' changes, each times its strength.
 
-    It is exact unless `ranks` limits the ranks, which is needed for other kinds than LoRA and LoCon. A DoRA and an OFT
-    need `base`, their checkpoint. `precision` "" is that of the files. Embeddings inside the files are kept.
+    `loras` are files with their strengths, "style.safetensors:0.8". The result is exact, with all ranks side by side,
+    unless `ranks` limits them (the fields of `RankChoice`: rank, conv_rank, energy, max_bytes), which other kinds than
+    LoRA and LoCon need. A DoRA and an OFT need `model`, their checkpoint. `precision` "" is that of the files.
+    Embeddings inside the files are kept.
     Raises what `read_loras`, `combine_loras`, `merge_embeddings` and `LoraOutput.write` raise.
     """
+    output_path, base = expand_path(out), expand_path(model) if model else None
     check_output_path(output_path)
-    ranks = ranks or RankChoice()
-    loras, model = read_loras(choices, base)
-    dtype = DTYPES[precision] if precision else find_common_dtype(loras)
-    parents = {lora.choice.path: lora.choice.strengths for lora in loras}
-    origin = describe_origin("merge lora", parents, ranks.as_record())
-    metadata = inherit_metadata([lora.metadata for lora in loras], model) | origin
-    output = LoraOutput(output_path, model, dtype, ranks, metadata, merge_embeddings(loras))
-    return output.write(combine_loras(loras, model, ranks, base, dtype.itemsize, on_layer))
+    choice = RankChoice(**ranks)  # type: ignore[arg-type]
+    opened, skeleton = read_loras(loras, base)
+    dtype = DTYPES[precision] if precision else find_common_dtype(opened)
+    parents = {lora.choice.path: lora.choice.strengths for lora in opened}
+    origin = describe_origin("merge lora", parents, choice.as_record())
+    metadata = inherit_metadata([lora.metadata for lora in opened], skeleton) | origin
+    output = LoraOutput(output_path, skeleton, dtype, choice, metadata, merge_embeddings(opened))
+    return output.write(combine_loras(opened, skeleton, choice, base, dtype.itemsize, on_start))
 
 
 def combine_loras(
@@ -55,7 +61,7 @@ def combine_loras(
     ranks: RankChoice,
     base: Path | None,
     itemsize: int,
-    on_layer: Callable[[int, int], None],
+    on_start: Progress,
 ) -> dict[str, CombinedLayer]:
     """Every layer that some LoRA has, with the sum of their changes, by path.
 
@@ -65,18 +71,19 @@ def combine_loras(
         _check_kind(lora, ranks, base)
     weights = {path: weight_of(layer) for path, layer in named_layers(model)}  # on the meta device
     groups = dict(group_layers(loras, model.denoiser))
+    on_layer = on_start(len(groups))
     average_rank = MAX_RANK
     if ranks.max_bytes is not None:
         average_rank = count_average_rank([weights[path].shape for path in groups], ranks.max_bytes, itemsize)
     combined = {}
     with open_checkpoint(base) if base else nullcontext() as checkpoint:
-        for done, (path, weighted) in enumerate(groups.items(), 1):
+        for path, weighted in groups.items():
             weight = weights[path]
             if checkpoint and any(depends_on_base(tensors) for _strength, tensors in weighted):
                 weight = checkpoint.read(f"{path}.weight")
             limit = None if ranks.is_exact else ranks.limit_for(weight.shape, average_rank)
             combined[path] = combine(weighted, weight, limit)
-            on_layer(done, len(groups))
+            on_layer()
     return combined
 
 
@@ -113,7 +120,9 @@ def merge_embeddings(loras: Sequence[OpenLora]) -> dict[str, Tensor]:
     for lora in loras:
         for name, tensor in lora.embeddings.items():
             if name in merged and not torch.equal(merged[name], tensor):
-                template = _("{path} has another embedding inside for {tensor} than the files before it; split it first")
+                template = _(
+                    "{path} has another embedding inside for {tensor} than the files before it; split it first"
+                )
                 raise TetradError("E5328", template, path=lora.choice.path, tensor=name)
             merged[name] = tensor
     return merged

@@ -1,19 +1,21 @@
 """Extracts a LoRA from the difference of two checkpoints, layer by layer from disk."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
 from tetrad.builtin import BUILTIN_NAME, MODEL_PATH
 from tetrad.errors import TetradError
-from tetrad.library.checkpoints import DTYPES, check_finite
+from tetrad.formats.tensors import widen_float8
+from tetrad.library.checkpoints import DTYPES, require_finite
 from tetrad.library.hashes import get_file_hash
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _
 from tetrad.merging.checkpoint import OpenCheckpoint, open_checkpoint
+from tetrad.merging.checkpoint_merge import Progress
 from tetrad.merging.lora_metadata import describe_origin, inherit_metadata
 from tetrad.merging.lora_output import LoraOutput, LoraReport
 from tetrad.merging.ranks import RankChoice, count_average_rank, fit_into
@@ -22,7 +24,7 @@ from tetrad.methods.lora.settings import MAX_RANK
 from tetrad.methods.lora.svd import factorize
 from tetrad.models.base import LayerPatterns, Model
 from tetrad.models.families import FAMILIES
-from tetrad.weights import Weights
+from tetrad.paths import expand_path
 
 DEFAULT_RANK = 64
 
@@ -32,7 +34,7 @@ class Extracted:
     """The report on the file, and what a person should know."""
 
     report: LoraReport
-    warnings: tuple[Message, ...]
+    notes: list[Message]
 
 
 @dataclass
@@ -44,36 +46,40 @@ class _Extraction:
 
 
 def extract_lora(
-    base_path: Path,
-    tuned_path: Path,
-    output_path: Path,
-    ranks: RankChoice | None = None,
+    base: str | Path,
+    tuned: str | Path,
+    out: str | Path,
+    *,
     convolutions: bool = False,
     precision: str = "fp16",
-    on_tensor: Callable[[int, int], None] = lambda done, total: None,
+    on_start: Progress = lambda total: lambda: None,
+    **ranks: float | None,
 ) -> Extracted:
     """Write a LoRA (with `convolutions` a LoCon) of the difference between a tuned checkpoint and its base.
 
-    Without `ranks` every layer has at most rank 64. Only one layer's difference is in memory at a time, and the factors
-    that are kept. Raises E5320 for checkpoints of different families, E5329 for different tensors or shapes, E5330
-    where no layer of a LoRA differs, and what `open_checkpoint` and `LoraOutput.write` raise.
+    `ranks` are the fields of `RankChoice`: rank, conv_rank, energy, max_bytes; without them every layer has at most
+    rank 64. Only one layer's difference is in memory at a time, and the factors that are kept.
+    Raises E5301 for checkpoints of different families, E5302 for different tensors or shapes, E5323 where no layer of a
+    LoRA differs, and what `open_checkpoint` and `LoraOutput.write` raise.
     """
+    output_path = expand_path(out)
     check_output_path(output_path)
-    ranks = RankChoice(DEFAULT_RANK) if ranks is None or ranks.is_exact else ranks
-    convolutions = convolutions or ranks.conv_rank is not None
-    with open_checkpoint(base_path) as base, open_checkpoint(tuned_path) as tuned:
-        _check_same_layers(base, tuned)
-        model = base.build_model()
-        extraction = _extract(base, tuned, model, ranks, convolutions, DTYPES[precision].itemsize, on_tensor)
+    choice = RankChoice(**ranks)  # type: ignore[arg-type]
+    choice = RankChoice(DEFAULT_RANK) if choice.is_exact else choice
+    convolutions = convolutions or choice.conv_rank is not None
+    with open_checkpoint(expand_path(base)) as opened, open_checkpoint(expand_path(tuned)) as opened_tuned:
+        _check_same_layers(opened, opened_tuned)
+        model = opened.build_model()
+        itemsize = DTYPES[precision].itemsize
+        extraction = _extract(opened, opened_tuned, model, choice, convolutions, itemsize, on_start)
         if not extraction.layers:
             template = _("{tuned} and {base} do not differ in any layer that a LoRA changes; nothing is written")
-            raise TetradError("E5330", template, tuned=tuned_path, base=base_path)
-        vae_differs = _have_different_vaes(base, tuned)
-        metadata = _build_metadata(base, tuned, model, ranks)
-    output = LoraOutput(output_path, model, DTYPES[precision], ranks, metadata)
+            raise TetradError("E5323", template, tuned=tuned, base=base)
+        notes = list(_list_notes(opened, opened_tuned))
+        metadata = _build_metadata(opened, opened_tuned, model, choice)
+    output = LoraOutput(output_path, model, DTYPES[precision], choice, metadata)
     left_out = {kind: squares**0.5 for kind, squares in extraction.left_out.items()}
-    report = output.write(extraction.layers, left_out)
-    return Extracted(report, tuple(_list_warnings(base, tuned, vae_differs)))
+    return Extracted(output.write(extraction.layers, left_out), notes)
 
 
 def _extract(
@@ -83,7 +89,7 @@ def _extract(
     ranks: RankChoice,
     convolutions: bool,
     itemsize: int,
-    on_tensor: Callable[[int, int], None],
+    on_start: Progress,
 ) -> _Extraction:
     kinds = {
         name: _find_kind(name, tensor.ndim, model.layers, convolutions)
@@ -95,8 +101,8 @@ def _extract(
         changed = [name for name, kind in kinds.items() if kind is None and not base.read(name).equal(tuned.read(name))]
         shapes = [base.shapes.tensors[name].shape for name in changed]
         average_rank = count_average_rank(shapes, ranks.max_bytes, itemsize)
-    extraction = _Extraction()
-    for done, (name, kind) in enumerate(kinds.items(), 1):
+    extraction, on_tensor = _Extraction(), on_start(len(kinds))
+    for name, kind in kinds.items():
         difference = _read(tuned, name) - _read(base, name)
         if kind is not None:
             extraction.left_out[kind] += float(difference.double().square().sum())
@@ -107,19 +113,14 @@ def _extract(
             extraction.layers[path] = CombinedLayer(difference.shape, factors)
             if ranks.max_bytes is not None:  # so that never more is in memory than will be written
                 extraction.layers = fit_into(extraction.layers, ranks.max_bytes, itemsize)
-        on_tensor(done, len(kinds))
+        on_tensor()
     return extraction
-
-
-def _have_different_vaes(base: OpenCheckpoint, tuned: OpenCheckpoint) -> bool:
-    names = (name for name in base.shapes.tensors if name.startswith("vae.") and name in tuned.shapes.tensors)
-    return any(not base.read(name).float().equal(tuned.read(name).float()) for name in names)
 
 
 def _read(checkpoint: OpenCheckpoint, name: str) -> Tensor:
     """A tensor in float32.  E5014 for NaN or Inf."""
-    tensor = checkpoint.read(name).float()
-    check_finite(checkpoint.path, Weights("checkpoint", {name: tensor}))
+    tensor = widen_float8(checkpoint.read(name)).float()
+    require_finite(checkpoint.path, name, tensor)
     return tensor
 
 
@@ -136,22 +137,27 @@ def _find_kind(name: str, dimensions: int, layers: LayerPatterns, convolutions: 
 
 
 def _check_same_layers(base: OpenCheckpoint, tuned: OpenCheckpoint) -> None:
-    """E5320 for different families, E5329 where a tensor is in only one file or has another shape."""
+    """E5301 for different families, E5302 where a tensor is in only one file or has another shape."""
     if base.family != tuned.family:
         titles = [FAMILIES[each.family].family_title for each in (tuned, base)]
-        template = _("{tuned} is a {family} checkpoint, but {base} is a {base_family} checkpoint; give the base it was trained on")
+        template = _(
+            "{tuned} is a {family} checkpoint, but {base} is a {base_family} checkpoint; give the base that it was"
+            " trained on"
+        )
         values = {"tuned": tuned.path, "family": titles[0], "base": base.path, "base_family": titles[1]}
-        raise TetradError("E5320", template, **values)
+        raise TetradError("E5301", template, **values)
     shapes, tuned_shapes = (
         {name: tuple(tensor.shape) for name, tensor in each.shapes.tensors.items() if not name.startswith("vae.")}
         for each in (base, tuned)
     )
     for name in sorted(shapes.keys() | tuned_shapes.keys()):
         if shapes.get(name) != tuned_shapes.get(name):
-            template = _("{tensor} has the shape {found} in {tuned}, but {expected} in {base}; give the base it was trained on")
+            template = _(
+                "{tensor} has the shape {found} in {tuned}, but {expected} in {base}; give the base it was trained on"
+            )
             missing = Message(_("none"))
             raise TetradError(
-                "E5329",
+                "E5302",
                 template,
                 tensor=name,
                 found=tuned_shapes.get(name, missing),
@@ -170,14 +176,20 @@ def _build_metadata(base: OpenCheckpoint, tuned: OpenCheckpoint, model: Model, r
     return metadata
 
 
-def _list_warnings(base: OpenCheckpoint, tuned: OpenCheckpoint, vae_differs: bool) -> list[Message]:
-    warnings = []
+def _list_notes(base: OpenCheckpoint, tuned: OpenCheckpoint) -> Iterator[Message]:
+    """What a person may not expect: another base than the tuned model's, and a VAE that differs."""
     trained_on = tuned.metadata.get("ss_new_sd_model_hash", "")
     if trained_on and base.path.is_file() and trained_on != get_file_hash(base.path):
         template = _("{tuned} says that it was trained on {model}, which is another file than {base}")
         name = tuned.metadata.get("ss_sd_model_name", trained_on[:10])
-        warnings.append(Message(template, tuned=tuned.path.name, model=name, base=base.path.name))
-    if vae_differs:
-        template = _("the VAE of {tuned} differs from the base's, and no LoRA holds it; write it out with tetrad vae extract")
-        warnings.append(Message(template, tuned=tuned.path.name))
-    return warnings
+        yield Message(template, tuned=tuned.path.name, model=name, base=base.path.name)
+    if _have_different_vaes(base, tuned):
+        template = _(
+            "the VAE of {tuned} is not that of {base}, and no LoRA holds it; write it to a file with tetrad vae extract"
+        )
+        yield Message(template, tuned=tuned.path.name, base=base.path.name)
+
+
+def _have_different_vaes(base: OpenCheckpoint, tuned: OpenCheckpoint) -> bool:
+    names = (name for name in base.shapes.tensors if name.startswith("vae.") and name in tuned.shapes.tensors)
+    return any(not base.read(name).float().equal(tuned.read(name).float()) for name in names)
