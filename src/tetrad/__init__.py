@@ -23,7 +23,11 @@ __version__ = "0.1.0"
 # What `from tetrad import …` offers, and where it is.
 FROM_PYTHON = {
     **dict.fromkeys(("load", "generate", "train", "resume"), "tetrad.api"),
+    "extract_lora": "tetrad.merging.lora_extraction",
     "merge_checkpoints": "tetrad.merging.checkpoint_merge",
+    "merge_loras": "tetrad.merging.lora_merge",
+    "merge_loras_into": "tetrad.merging.lora_into_checkpoint",
+    "resize_lora": "tetrad.merging.lora_resize",
     "scan": "tetrad.inspection.dataset.scan",
 }
 

@@ -1,8 +1,9 @@
 """The command line, `tetrad`: one module for each command, and what the commands share.
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `resume`, `run_folders` (`tetrad runs`), `scan`,
-`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`),
-`doctor`, `web`. Shared: `options` has the
+`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`,
+`merge_lora`), `extract`, `resize`, `doctor`, `web`. Shared: `lora_options` has the options and the report of those that
+make a LoRA, `options` has the
 options of several commands, `flags` makes options from the settings, `recipe_command` finds the command that a recipe
 is for, `runs` follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about
 generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `output`
@@ -22,11 +23,13 @@ import typer.main
 from tetrad.cli import (
     demo,
     doctor,
+    extract,
     generate,
     grid,
     inspect,
     merge,
     recommend,
+    resize,
     resume,
     run_folders,
     runs,
@@ -72,6 +75,8 @@ app.command("probe", help=recommend.PROBE_HELP)(recommend.probe)
 app.command("inspect", help=_("Show what a file is: type, family, rank, hashes, training."))(inspect.inspect)
 app.add_typer(vae.app, name="vae")
 app.add_typer(merge.app, name="merge")
+app.add_typer(extract.app, name="extract")
+app.command("resize", help=resize.HELP)(resize.resize)
 app.command("grid", help=grid.HELP)(with_folder_flags(grid.grid))
 app.command("web", help=web.HELP)(web.web)
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from tetrad.cli import merge_checkpoint
+from tetrad.cli import merge_checkpoint, merge_lora
 from tetrad.locales import _
 
 app = typer.Typer(
@@ -11,6 +11,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("checkpoint", help=merge_checkpoint.HELP)(merge_checkpoint.merge_checkpoint)
+app.command("lora", help=merge_lora.HELP)(merge_lora.merge_lora)
 
 
 @app.callback()

@@ -10,7 +10,7 @@ from torch import Tensor
 from tetrad.builtin import BUILTIN_NAME, MODEL_PATH
 from tetrad.errors import TetradError
 from tetrad.formats.tensors import widen_float8
-from tetrad.library.checkpoints import DTYPES, require_finite
+from tetrad.library.checkpoints import require_finite
 from tetrad.library.hashes import get_file_hash
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _
@@ -23,6 +23,7 @@ from tetrad.methods.lora.combine import CombinedLayer
 from tetrad.methods.lora.settings import MAX_RANK
 from tetrad.methods.lora.svd import factorize
 from tetrad.models.base import LayerPatterns, Model
+from tetrad.models.device import dtype_of
 from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
 
@@ -70,14 +71,14 @@ def extract_lora(
     with open_checkpoint(expand_path(base)) as opened, open_checkpoint(expand_path(tuned)) as opened_tuned:
         _check_same_layers(opened, opened_tuned)
         model = opened.build_model()
-        itemsize = DTYPES[precision].itemsize
+        itemsize = dtype_of(precision).itemsize
         extraction = _extract(opened, opened_tuned, model, choice, convolutions, itemsize, on_start)
         if not extraction.layers:
             template = _("{tuned} and {base} do not differ in any layer that a LoRA changes; nothing is written")
             raise TetradError("E5323", template, tuned=tuned, base=base)
         notes = list(_list_notes(opened, opened_tuned))
         metadata = _build_metadata(opened, opened_tuned, model, choice)
-    output = LoraOutput(output_path, model, DTYPES[precision], choice, metadata)
+    output = LoraOutput(output_path, model, dtype_of(precision), choice, metadata)
     left_out = {kind: squares**0.5 for kind, squares in extraction.left_out.items()}
     return Extracted(output.write(extraction.layers, left_out), notes)
 

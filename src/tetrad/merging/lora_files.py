@@ -48,13 +48,7 @@ class LoraChoice:
         assert match is not None, "every text has a file"
         strengths = {name: float(number) for name, number in _PART.findall(match["parts"] or "")}
         both = float(match["both"] or 1.0)
-        path = expand_path(match["file"])
-        if not path.exists():
-            may_be_name = folders is not None and len(path.parts) == 1 and any(map(Path.is_dir, folders["lora"]))
-            if not may_be_name:
-                raise missing_file_error(path)
-            assert folders is not None
-            path = find_file("lora", match["file"], folders)
+        path = find_lora(match["file"], folders)
         return cls(path, strengths.get("unet", both), strengths.get("te", both))
 
     def strength_of(self, part: str, denoiser: str = "unet") -> float:
@@ -66,6 +60,16 @@ class LoraChoice:
         if self.unet == self.text_encoder:
             return {"strength": self.unet}
         return {"unet": self.unet, "text_encoder": self.text_encoder}
+
+
+def find_lora(name: str, folders: ModelFolders | None = None) -> Path:
+    """A LoRA by its path, or by its name in the folders.  E5001 where there is no such file, E5101 for no such name."""
+    path = expand_path(name)
+    if path.exists():
+        return path
+    if folders is None or len(path.parts) > 1 or not any(folder.is_dir() for folder in folders["lora"]):
+        raise missing_file_error(path)
+    return find_file("lora", name, folders)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tetrad.formats import ldm
 from tetrad.formats.tensor_streams import TensorFile, TensorLayout, check_free_space, open_tensors, write_tensors
 from tetrad.formats.tensors import widen_float8
 from tetrad.formats.weight_files import read_safetensors_metadata
-from tetrad.library.checkpoints import DTYPES, require_finite
+from tetrad.library.checkpoints import require_finite
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _, ngettext
 from tetrad.merging.checkpoint_merge import MergedCheckpoint, Progress, store_tensor
@@ -22,6 +22,7 @@ from tetrad.merging.lora_metadata import describe_origin
 from tetrad.merging.parents import EMA, part_of
 from tetrad.methods.lora.combine import Weighted, changes_weight, depends_on_base, sum_tensors, sum_weight_changes
 from tetrad.models.base import Model
+from tetrad.models.device import dtype_of
 from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
 
@@ -113,7 +114,7 @@ def _cast_layout(layout: TensorLayout, precision: str) -> TensorLayout:
     """The layout in the precision that was chosen; float8 becomes float16, since a sum would be cut."""
     if not layout.dtype.is_floating_point:
         return layout
-    dtype = DTYPES[precision] if precision else widen_float8(torch.empty(0, dtype=layout.dtype)).dtype
+    dtype = dtype_of(precision) if precision else widen_float8(torch.empty(0, dtype=layout.dtype)).dtype
     return TensorLayout(layout.shape, dtype)
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from tetrad.errors import TetradError
-from tetrad.library.checkpoints import DTYPES
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import _
 from tetrad.merging.checkpoint import open_checkpoint
@@ -23,6 +22,7 @@ from tetrad.methods.lora.layer import weight_of
 from tetrad.methods.lora.settings import MAX_RANK
 from tetrad.methods.lora.weights import named_layers
 from tetrad.models.base import Model
+from tetrad.models.device import dtype_of
 from tetrad.paths import expand_path
 
 
@@ -47,7 +47,7 @@ def merge_loras(
     check_output_path(output_path)
     choice = RankChoice(**ranks)  # type: ignore[arg-type]
     opened, skeleton = read_loras(loras, base)
-    dtype = DTYPES[precision] if precision else find_common_dtype(opened)
+    dtype = dtype_of(precision) if precision else find_common_dtype(opened)
     parents = {lora.choice.path: lora.choice.strengths for lora in opened}
     origin = describe_origin("merge lora", parents, choice.as_record())
     metadata = inherit_metadata([lora.metadata for lora in opened], skeleton) | origin

@@ -33,6 +33,10 @@ class LayerReport:
     norm: float
     lost: float  # norm of what was left out
 
+    @property
+    def lost_share(self) -> float:
+        return self.lost / self.norm if self.norm else 0.0
+
 
 @dataclass(frozen=True)
 class LoraReport:
@@ -49,6 +53,13 @@ class LoraReport:
         norm = sum(layer.norm**2 for layer in layers)
         return float((sum(layer.lost**2 for layer in layers) / norm) ** 0.5) if norm else 0.0
 
+    def by_part(self) -> dict[str, list[LayerReport]]:
+        """The layers of each part of the model."""
+        parts: dict[str, list[LayerReport]] = {}
+        for layer in self.layers:
+            parts.setdefault(layer.path.partition(".")[0], []).append(layer)
+        return parts
+
     @property
     def left_out_shares(self) -> dict[str, float]:
         """What no LoRA holds, each kind as a share of the norm of the whole change."""
@@ -64,12 +75,7 @@ class LoraReport:
             "lost": self.lost_share(),
             "left_out": self.left_out_shares,
             "layers": {
-                layer.path: {
-                    "rank": layer.rank,
-                    "norm": layer.norm,
-                    "lost": layer.lost / layer.norm if layer.norm else 0,
-                }
-                for layer in self.layers
+                layer.path: {"rank": layer.rank, "norm": layer.norm, "lost": layer.lost_share} for layer in self.layers
             },
         }
 

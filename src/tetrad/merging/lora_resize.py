@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from tetrad.errors import TetradError
-from tetrad.library.checkpoints import DTYPES
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import _
 from tetrad.merging.checkpoint_merge import Progress
@@ -16,6 +15,7 @@ from tetrad.merging.lora_metadata import describe_origin
 from tetrad.merging.lora_output import LoraOutput, LoraReport
 from tetrad.merging.ranks import RankChoice
 from tetrad.methods.lora.combine import CombinedLayer, Tensors
+from tetrad.models.device import dtype_of
 from tetrad.paths import expand_path
 
 _PLAIN = {"down", "up", "alpha"}
@@ -43,7 +43,7 @@ def resize_lora(
     if choice.is_exact:
         raise TetradError("E5322", _("say how large the LoRA is to be, with --rank, --energy or --max-size"))
     (opened,), skeleton = read_loras([LoraChoice(path)], base)
-    dtype = DTYPES[precision] if precision else find_common_dtype([opened])
+    dtype = dtype_of(precision) if precision else find_common_dtype([opened])
     metadata = keep_metadata(opened.metadata) | describe_origin("resize", {path: {}}, choice.as_record())
     output = LoraOutput(output_path, skeleton, dtype, choice, metadata, opened.embeddings, _find_alpha(opened))
     combined = combine_loras([opened], skeleton, choice, base, dtype.itemsize, on_start)
