@@ -28,8 +28,8 @@ def extract_lora(
         typer.Argument(
             metavar="[BASE] TUNED",
             help=_(
-                "The base and the tuned checkpoint; or only the tuned one, or the folder of its run, which say what their"
-                " base is"
+                "The base and the tuned checkpoint; or only the tuned one or the folder of its run, where these say"
+                " what the base is"
             ),
         ),
     ],

@@ -53,7 +53,7 @@ def parse_size(text: str) -> int | None:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise TetradError("E5322", _("--max-size must be a size like 50MB; it is '{value}'"), value=text)
-    unit = 1024 if match[3] else 1000
+    unit = 1024.0 if match[3] else 1000.0
     return round(float(match[1]) * unit ** _POWERS[match[2].lower()])
 
 
@@ -65,7 +65,7 @@ def build_limits(
 
 
 def print_report(report: "LoraReport", notes: Iterable[Message], as_json: bool) -> None:
-    """What each part of the model has lost, and what no LoRA holds, on stderr; the path or the JSON object on stdout."""
+    """What each part of the model has lost, and what no LoRA holds, on stderr; the path, or all as JSON, on stdout."""
     if as_json:
         print_json(in_english({**report.as_record(), "notes": list(notes)}))
         return
@@ -83,8 +83,9 @@ def print_report(report: "LoraReport", notes: Iterable[Message], as_json: bool) 
     if worst and worst.lost_share >= SMALLEST_LOSS:
         print_note(_("{layer} loses most of its change: {lost}"), layer=worst.path, lost=f"{worst.lost_share:.2%}")
     for kind, share in report.left_out_shares.items():
-        template = _("{share} of the whole change is not in the LoRA: {kind}")
-        print_note(Message(template, share=f"{share:.2%}", kind=Message(kind)))
+        print_note(
+            _("{share} of the whole change is not in the LoRA: {kind}"), share=f"{share:.2%}", kind=Message(kind)
+        )
     for note in notes:
         print_note(note)
     print_text(report.path)

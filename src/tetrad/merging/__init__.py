@@ -5,8 +5,8 @@
 
 `lora_merge` merges LoRAs into one, `lora_into_checkpoint` into a checkpoint, `lora_resize` makes one smaller, and
 `lora_extraction` makes one from two checkpoints. `lora_files` reads LoRAs and their strengths, `checkpoint` the tensors
-of a checkpoint one at a time, `ranks` chooses how many ranks are kept, `lora_output` writes the file and its report, and
-`lora_metadata` what is in it about itself.
+of a checkpoint one at a time, `ranks` chooses how many ranks are kept, `lora_output` writes the file and its report,
+and `lora_metadata` what it says about itself.
 """
 
 from tetrad.lazy import export
