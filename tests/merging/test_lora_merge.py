@@ -39,4 +39,4 @@ def test_other_kinds_are_merged_within_a_rank_that_holds_all_of_them(tmp_path: P
     choices = [LoraChoice(a, 0.7, 0.7), LoraChoice(b, 1.5, 1.5)]
     report = merge_loras(choices, tmp_path / "c.safetensors", energy=1.0, model=base)
     assert_is_weighted_sum(tmp_path / "c.safetensors", {a: 0.7, b: 1.5}, 1e-5)
-    assert report.lost_share() < 1e-5
+    assert report.error() < 1e-5

@@ -42,7 +42,7 @@ Precision = Annotated[str, typer.Option(help=_("fp16, bf16 or fp32"), show_defau
 Json = Annotated[bool, typer.Option("--json", help=_("Print the report with every layer as one JSON object"))]
 _SIZE = re.compile(r"(\d+\.?\d*|\.\d+)\s*([kmg]?)(i?)b?", re.IGNORECASE)
 PART_TITLES = {"unet": _("U-Net"), "text_encoder": _("text encoder"), "text_encoder_2": _("second text encoder")}
-SMALLEST_LOSS = 5e-5  # that is shown
+SMALLEST_ERROR = 5e-5  # that is shown
 _POWERS = {"k": 1, "m": 2, "g": 3, "": 2}
 
 
@@ -72,20 +72,24 @@ def print_report(report: "LoraReport", notes: Iterable[Message], as_json: bool) 
     for part, layers in report.by_part().items():
         ranks = sorted({layer.rank for layer in layers})
         template = ngettext(
-            "{part}: {count} layer of rank {ranks}; {lost} of its change is lost",
-            "{part}: {count} layers of rank {ranks}; {lost} of their change is lost",
+            "{part}: {count} layer of rank {ranks} keeps {energy} of the energy of its change (error {error})",
+            "{part}: {count} layers of rank {ranks} keep {energy} of the energy of their change (error {error})",
             len(layers),
         )
-        shown = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} … {ranks[-1]}"
-        lost = f"{report.lost_share(f'{part}.'):.2%}"
-        print_note(Message(template, part=Message(PART_TITLES[part]), ranks=shown, lost=lost))
-    worst = max(report.layers, key=lambda layer: layer.lost_share, default=None)
-    if worst and worst.lost_share >= SMALLEST_LOSS:
-        print_note(_("{layer} loses most of its change: {lost}"), layer=worst.path, lost=f"{worst.lost_share:.2%}")
-    for kind, share in report.left_out_shares.items():
-        print_note(
-            _("{share} of the whole change is not in the LoRA: {kind}"), share=f"{share:.2%}", kind=Message(kind)
+        shown, error = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} … {ranks[-1]}", report.error(f"{part}.")
+        values = {"part": Message(PART_TITLES[part]), "energy": f"{1 - error**2:.2%}", "error": f"{error:.2%}"}
+        print_note(Message(template, ranks=shown, **values))
+    worst = max(report.layers, key=lambda layer: layer.error, default=None)
+    if worst and worst.error >= SMALLEST_ERROR:
+        print_note(_("the largest error is that of {layer}, {error}"), layer=worst.path, error=f"{worst.error:.2%}")
+    if empty := sum(not layer.rank for layer in report.layers):
+        template = ngettext(
+            "{count} layer is left out", "{count} layers are left out, since other layers hold more", empty
         )
+        print_note(Message(template))
+    for kind, share in report.left_out_shares.items():
+        template_of_kind = _("{kind}: not in the LoRA, with {share} of the energy of the whole change")
+        print_note(template_of_kind, kind=Message(kind), share=f"{share:.2%}")
     for note in notes:
         print_note(note)
     print_text(report.path)

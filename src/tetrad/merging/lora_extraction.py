@@ -79,8 +79,7 @@ def extract_lora(
         notes = list(_list_notes(opened, opened_tuned))
         metadata = _build_metadata(opened, opened_tuned, model, choice)
     output = LoraOutput(output_path, model, dtype_of(precision), choice, metadata)
-    left_out = {kind: squares**0.5 for kind, squares in extraction.left_out.items()}
-    return Extracted(output.write(extraction.layers, left_out), notes)
+    return Extracted(output.write(extraction.layers, extraction.left_out), notes)
 
 
 def _extract(

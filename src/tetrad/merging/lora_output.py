@@ -29,12 +29,13 @@ class LayerReport:
     """What was kept of one layer's change; norms are Frobenius norms."""
 
     path: str
-    rank: int
+    rank: int  # 0 where the layer is left out
     norm: float
     lost: float  # norm of what was left out
 
     @property
-    def lost_share(self) -> float:
+    def error(self) -> float:
+        """The norm of what was left out, as a share."""
         return self.lost / self.norm if self.norm else 0.0
 
 
@@ -45,13 +46,7 @@ class LoraReport:
     path: Path
     layers: tuple[LayerReport, ...]
     dtype: torch.dtype
-    left_out: Mapping[str, float] = field(default_factory=dict)  # norms of what no LoRA holds, by kind of tensor
-
-    def lost_share(self, part: str = "") -> float:
-        """The norm of what the layers of a part have lost, as a share of the norm of their change; "" is all parts."""
-        layers = [layer for layer in self.layers if layer.path.startswith(part)]
-        norm = sum(layer.norm**2 for layer in layers)
-        return float((sum(layer.lost**2 for layer in layers) / norm) ** 0.5) if norm else 0.0
+    left_out: Mapping[str, float] = field(default_factory=dict)  # squared norms of what no LoRA holds, by kind
 
     def by_part(self) -> dict[str, list[LayerReport]]:
         """The layers of each part of the model."""
@@ -60,11 +55,17 @@ class LoraReport:
             parts.setdefault(layer.path.partition(".")[0], []).append(layer)
         return parts
 
+    def error(self, part: str = "") -> float:
+        """The norm of what the layers of a part leave out, as a share of the norm of their change; "" is all parts."""
+        layers = [layer for layer in self.layers if layer.path.startswith(part)]
+        energy = sum(layer.norm**2 for layer in layers)
+        return float((sum(layer.lost**2 for layer in layers) / energy) ** 0.5) if energy else 0.0
+
     @property
     def left_out_shares(self) -> dict[str, float]:
-        """What no LoRA holds, each kind as a share of the norm of the whole change."""
-        total = sum(layer.norm**2 for layer in self.layers) + sum(norm**2 for norm in self.left_out.values())
-        return {kind: norm / total**0.5 for kind, norm in self.left_out.items() if norm}
+        """What no LoRA holds, each kind as a share of the energy (the squared norm) of the whole change."""
+        total = sum(layer.norm**2 for layer in self.layers) + sum(self.left_out.values())
+        return {kind: energy / total for kind, energy in self.left_out.items() if energy}
 
     def as_record(self) -> dict[str, Any]:
         """Plain values for programs."""
@@ -72,10 +73,17 @@ class LoraReport:
             "file": str(self.path),
             "bytes": self.path.stat().st_size,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "lost": self.lost_share(),
+            "energy": 1 - self.error() ** 2,
+            "error": self.error(),
             "left_out": self.left_out_shares,
             "layers": {
-                layer.path: {"rank": layer.rank, "norm": layer.norm, "lost": layer.lost_share} for layer in self.layers
+                layer.path: {
+                    "rank": layer.rank,
+                    "norm": layer.norm,
+                    "energy": 1 - layer.error**2,
+                    "error": layer.error,
+                }
+                for layer in self.layers
             },
         }
 
@@ -99,12 +107,12 @@ class LoraOutput:
         """
         if self.choice.max_bytes is not None:
             layers = self._fit(layers, self.choice.max_bytes)
-        layers = {path: layer for path, layer in layers.items() if layer.rank or layer.others}
-        if not layers:
-            raise TetradError("E5323", _("{path} is not written, because nothing is changed by it"), path=self.path)
-        alpha = self._alpha(layers)
-        self.write_tensors({path: layer.tensors(alpha) for path, layer in layers.items()})
-        return LoraReport(self.path, report_layers(layers), self.dtype, left_out or {})
+        kept = _drop_empty(layers)
+        if not kept:
+            raise TetradError("E5323", _("{path} is not written, because it would change nothing"), path=self.path)
+        alpha = self._alpha(kept)
+        self.write_tensors({path: layer.tensors(alpha) for path, layer in kept.items()})
+        return LoraReport(self.path, _report_layers(layers), self.dtype, left_out or {})
 
     def _alpha(self, layers: Mapping[str, CombinedLayer]) -> float:
         """The alpha of all layers, as the dtype of the file can hold it."""
@@ -116,10 +124,10 @@ class LoraOutput:
         size = max_bytes
         for _attempt in range(_MAX_FITS):
             fitted = fit_into(layers, size, self.dtype.itemsize) if size > 0 else {}
-            fitted = {path: layer for path, layer in fitted.items() if layer.rank or layer.others}
-            if not fitted:
+            kept = _drop_empty(fitted)
+            if not kept:
                 break
-            content = self._encode({path: layer.tensors(self._alpha(fitted)) for path, layer in fitted.items()})
+            content = self._encode({path: layer.tensors(self._alpha(kept)) for path, layer in kept.items()})
             found = len(weight_files.serialize_safetensors(content.tensors, content.metadata))
             if found <= max_bytes:
                 return fitted
@@ -166,9 +174,14 @@ class LoraOutput:
         }
 
 
-def report_layers(layers: Mapping[str, CombinedLayer]) -> tuple[LayerReport, ...]:
+def _drop_empty(layers: Mapping[str, CombinedLayer]) -> dict[str, CombinedLayer]:
+    """The layers that have anything left."""
+    return {path: layer for path, layer in layers.items() if layer.rank or layer.others}
+
+
+def _report_layers(layers: Mapping[str, CombinedLayer]) -> tuple[LayerReport, ...]:
     return tuple(
         LayerReport(path, layer.rank, layer.factors.total**0.5, layer.factors.lost**0.5)
         for path, layer in layers.items()
-        if layer.factors
+        if layer.factors and layer.factors.total
     )
