@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from torch import Generator, Tensor
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.formats import ldm
+from tetrad.formats.atomic_write import write_atomically
 from tetrad.formats.tensor_streams import TensorLayout, check_free_space, write_tensors
 from tetrad.formats.tensors import widen_float8
-from tetrad.library.checkpoints import DTYPES
+from tetrad.library.checkpoints import DTYPES, list_configurations
 from tetrad.library.identification import identify
 from tetrad.library.vae.bake import check_output_path, fit_vae, load_own_vae
 from tetrad.library.vae.load import load_replacement_vae
@@ -76,14 +77,21 @@ def merge_checkpoints(
     _check_base(method, base)
     paths, out = [expand_path(model) for model in models], expand_path(out)
     base_path = expand_path(base) if base else None
-    _check_out(out, [*paths, *([base_path] if base_path else [])])
+    configurations = {out.with_suffix(each.suffix): each for each in list_configurations(paths[0])}
+    _check_out(out, [*paths, *([base_path] if base_path else [])], configurations)
     with open_parents(paths, base_path) as (parents, opened_base):
         merge = _Merge(parents, opened_base, resolved, chosen, block_weights)
         layouts = merge.layouts()
         check_free_space(out, sum(layout.nbytes for layout in layouts.values()))
         metadata = build_metadata(out, parents, opened_base, resolved, merge.blocks, chosen)
         write_tensors(out, layouts, merge.compute, metadata, on_start(len(layouts)))
-        return MergedCheckpoint(out, merge.describe())
+        notes = merge.describe()
+    for copy, configuration in configurations.items():  # it says what A predicts
+        write_atomically(copy, configuration.read_bytes())
+        notes.append(
+            Message(_("{configuration} is copied to {copy}"), configuration=configuration.name, copy=copy.name)
+        )
+    return MergedCheckpoint(out, notes)
 
 
 def _check_base(method: MergeMethod, base: str | Path | None) -> None:
@@ -96,12 +104,14 @@ def _check_base(method: MergeMethod, base: str | Path | None) -> None:
         raise TetradError("E3301", template, method=method.title)
 
 
-def _check_out(out: Path, paths: Sequence[Path]) -> None:
+def _check_out(out: Path, paths: Sequence[Path], configurations: Iterable[Path]) -> None:
     """E5210 where the result cannot be written there."""
     if any(path.exists() and out.exists() and path.samefile(out) for path in paths):
         template = _("{path} is one of the models that are merged; choose another name with --out")
         raise TetradError("E5210", template, path=out)
     check_output_path(out)
+    for configuration in configurations:
+        check_output_path(configuration, configuration.suffix)
 
 
 class _Merge:
