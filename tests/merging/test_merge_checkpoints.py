@@ -130,6 +130,16 @@ def test_of_an_inpainting_model_the_first_four_channels_are_merged(models: list[
     assert caught.value.code == "E5302"
 
 
+def test_the_configuration_beside_a_is_copied(models: list[Path]) -> None:
+    models[0].with_suffix(".yaml").write_text("parameterization: v")
+    _result, merged = merge(models[:2])
+    assert merged.path.with_suffix(".yaml").read_text() == "parameterization: v"
+    assert "a.yaml is copied to out.yaml" in notes_of(merged)
+    merged.path.unlink()
+    with pytest.raises(TetradError, match=r"out\.yaml already exists and is not overwritten"):
+        merge(models[:2])
+
+
 def test_ema_weights_are_left_out_and_said(models: list[Path]) -> None:
     a = write(
         models[0].with_name("ema.safetensors"),

@@ -46,21 +46,29 @@ class TensorLayout:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+_Read = Callable[[str, int, int], Tensor]  # the elements from a number to another one of the tensor of a name
+
+
 class TensorFile(Mapping[str, TensorLayout]):
     """An open weight file: tensor layouts by the file's own names, in the order in which the tensors lie in it.
 
-    `read(name)` gives one tensor, in the file's dtype and with memory of its own; several threads may call it.
+    Several threads may read from it.
     """
 
     def __init__(
-        self,
-        path: Path,
-        layouts: Mapping[str, TensorLayout],
-        metadata: Mapping[str, str],
-        read: Callable[[str], Tensor],
+        self, path: Path, layouts: Mapping[str, TensorLayout], metadata: Mapping[str, str], read: _Read
     ) -> None:
-        self.path, self.metadata, self.read = path, dict(metadata), read
+        self.path, self.metadata, self._read = path, dict(metadata), read
         self._layouts = dict(layouts)
+
+    def read(self, name: str) -> Tensor:
+        """A tensor in the file's dtype, with memory of its own."""
+        layout = self[name]
+        return self._read(name, 0, math.prod(layout.shape)).reshape(layout.shape)
+
+    def read_range(self, name: str, start: int, stop: int) -> Tensor:
+        """Some elements of a tensor (stop − start,), counted in the order of the flattened tensor."""
+        return self._read(name, start, stop)
 
     def __getitem__(self, name: str) -> TensorLayout:
         return self._layouts[name]
@@ -86,15 +94,11 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
         places = {name: _find_place(path, name, entry, data_start) for name, entry in header.items()}
     elif content := pickles.read_pickle_layout(path):
         tensors, metadata = content
-        places = {
-            name: _Place(_layout_of(each), pickles.get_file_offset(each), each.stride())
-            for name, each in tensors.items()
-        }
+        places = {name: _place_of(each) for name, each in tensors.items()}
     else:
         tensors, metadata = pickles.read_pickle(path)
-        yield TensorFile(
-            path, {name: _layout_of(each) for name, each in tensors.items()}, metadata, tensors.__getitem__
-        )
+        layouts = {name: _layout_of(each) for name, each in tensors.items()}
+        yield TensorFile(path, layouts, metadata, lambda name, start, stop: tensors[name].flatten()[start:stop].clone())
         return
     with _open_places(path, places) as read:
         layouts = {name: place.layout for name, place in sorted(places.items(), key=lambda item: item[1].start)}
@@ -121,33 +125,43 @@ def _find_place(path: Path, name: str, entry: dict[str, Any], data_start: int) -
     return _Place(layout, data_start + entry["data_offsets"][0])
 
 
+def _place_of(tensor: Tensor) -> _Place:
+    """The place of a tensor of a pickle."""
+    stride = None if tensor.is_contiguous() else tensor.stride()
+    return _Place(_layout_of(tensor), pickles.get_file_offset(tensor), stride)
+
+
 def _layout_of(tensor: Tensor) -> TensorLayout:
     return TensorLayout(tuple(tensor.shape), tensor.dtype)
 
 
 @contextmanager
-def _open_places(path: Path, places: Mapping[str, _Place]) -> Iterator[Callable[[str], Tensor]]:
-    """A function that reads the tensor of a name.  E5001 where the file cannot be read."""
+def _open_places(path: Path, places: Mapping[str, _Place]) -> Iterator[_Read]:
+    """A function that reads elements of the tensor of a name.  E5001 where the file cannot be read."""
     lock = Lock()
 
-    def read(name: str) -> Tensor:
-        layout, stride = places[name].layout, places[name].stride
-        if not layout.nbytes:
-            return torch.empty(layout.shape, dtype=layout.dtype)
-        elements = math.prod(layout.shape)
-        if stride is not None:
-            elements = 1 + sum((side - 1) * step for side, step in zip(layout.shape, stride, strict=True))
-        data = torch.empty(elements * layout.dtype.itemsize, dtype=torch.uint8)
+    def read_bytes(start: int, count: int) -> Tensor:
+        data = torch.empty(count, dtype=torch.uint8)
         try:
             with lock:
-                file.seek(places[name].start)
-                count = file.readinto(data.numpy().data)
+                file.seek(start)
+                found = file.readinto(data.numpy().data)
         except OSError as error:
             raise weight_files.unreadable_error(path, error) from error
-        if count != len(data):
+        if found != count:
             raise TetradError("E5002", _("{path} was changed while it was read; start again"), path=path)
-        typed = data.view(layout.dtype)
-        return typed.reshape(layout.shape) if stride is None else typed.as_strided(layout.shape, stride).contiguous()
+        return data
+
+    def read(name: str, start: int, stop: int) -> Tensor:
+        place, width = places[name], places[name].layout.dtype.itemsize
+        if start == stop:
+            return torch.empty(0, dtype=place.layout.dtype)
+        if place.stride is None:
+            return read_bytes(place.start + start * width, (stop - start) * width).view(place.layout.dtype)
+        shape = place.layout.shape
+        span = 1 + sum((side - 1) * step for side, step in zip(shape, place.stride, strict=True))
+        whole = read_bytes(place.start, span * width).view(place.layout.dtype).as_strided(shape, place.stride)
+        return whole.flatten()[start:stop].clone()
 
     try:
         file = path.open("rb")

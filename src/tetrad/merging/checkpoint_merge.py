@@ -1,17 +1,21 @@
 """Merge checkpoints into a new one, tensor by tensor from disk."""
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.formats import ldm
+from tetrad.formats.atomic_write import write_atomically
 from tetrad.formats.tensor_streams import TensorLayout, check_free_space, write_tensors
 from tetrad.formats.tensors import widen_float8
-from tetrad.library.checkpoints import DTYPES
+from tetrad.library.checkpoints import DTYPES, list_configurations
 from tetrad.library.identification import identify
 from tetrad.library.vae.bake import check_output_path, fit_vae, load_own_vae
 from tetrad.library.vae.load import load_replacement_vae
@@ -34,6 +38,7 @@ from tetrad.merging.parents import (
 from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
 
+_RANGE = 2**18  # elements merged at a time, which fit into the cache; their memory is used again and again
 Progress = Callable[[int], Callable[[], None]]  # given the number of tensors: a function to call after each
 
 
@@ -72,14 +77,21 @@ def merge_checkpoints(
     _check_base(method, base)
     paths, out = [expand_path(model) for model in models], expand_path(out)
     base_path = expand_path(base) if base else None
-    _check_out(out, [*paths, *([base_path] if base_path else [])])
+    configurations = {out.with_suffix(each.suffix): each for each in list_configurations(paths[0])}
+    _check_out(out, [*paths, *([base_path] if base_path else [])], configurations)
     with open_parents(paths, base_path) as (parents, opened_base):
         merge = _Merge(parents, opened_base, resolved, chosen, block_weights)
         layouts = merge.layouts()
         check_free_space(out, sum(layout.nbytes for layout in layouts.values()))
         metadata = build_metadata(out, parents, opened_base, resolved, merge.blocks, chosen)
         write_tensors(out, layouts, merge.compute, metadata, on_start(len(layouts)))
-        return MergedCheckpoint(out, merge.describe())
+        notes = merge.describe()
+    for copy, configuration in configurations.items():  # it says what A predicts
+        write_atomically(copy, configuration.read_bytes())
+        notes.append(
+            Message(_("{configuration} is copied to {copy}"), configuration=configuration.name, copy=copy.name)
+        )
+    return MergedCheckpoint(out, notes)
 
 
 def _check_base(method: MergeMethod, base: str | Path | None) -> None:
@@ -92,12 +104,14 @@ def _check_base(method: MergeMethod, base: str | Path | None) -> None:
         raise TetradError("E3301", template, method=method.title)
 
 
-def _check_out(out: Path, paths: Sequence[Path]) -> None:
+def _check_out(out: Path, paths: Sequence[Path], configurations: Iterable[Path]) -> None:
     """E5210 where the result cannot be written there."""
     if any(path.exists() and out.exists() and path.samefile(out) for path in paths):
         template = _("{path} is one of the models that are merged; choose another name with --out")
         raise TetradError("E5210", template, path=out)
     check_output_path(out)
+    for configuration in configurations:
+        check_output_path(configuration, configuration.suffix)
 
 
 class _Merge:
@@ -172,15 +186,20 @@ class _Merge:
         """A tensor of the result, by its name in the first model's file."""
         if name in self.vae:
             tensor = self.vae[name]
-        else:
-            normalized = self.normalized[name]
-            source = self._find_source(normalized)
-            tensor = self._combine(normalized) if source is None else source.read(normalized)
-        if not tensor.is_floating_point():
-            return tensor
-        own_dtype = self.first.file[name].dtype if name in self.first.file else tensor.dtype
-        shape = self.first.file[name].shape if name in self.first.file else tensor.shape
-        return store_tensor(name, tensor.reshape(shape), self._output_dtype(own_dtype))
+            return store_tensor(name, tensor, self._output_dtype(self.first.file.get(name, tensor).dtype))
+        layout, normalized = self.first.file[name], self.normalized[name]
+        dtype = self._output_dtype(layout.dtype)
+        if source := self._find_source(normalized):
+            return store_tensor(name, source.read(normalized), dtype).reshape(layout.shape)
+        rng = generator(self.choices.seed, 0, normalized)
+        if not self.method.is_elementwise or name == FIRST_LAYER:
+            return store_tensor(name, self._combine_whole(normalized, rng), dtype)
+        elements = math.prod(layout.shape)
+        result = torch.empty(elements, dtype=dtype)
+        for start in range(0, elements, _RANGE):
+            stop = min(start + _RANGE, elements)
+            result[start:stop] = store_tensor(name, self._combine_range(normalized, start, stop, rng), dtype)
+        return result.reshape(layout.shape)
 
     def _find_source(self, name: str) -> Parent | None:
         """The model that a tensor is taken from as it is; None where it is merged."""
@@ -202,24 +221,26 @@ class _Merge:
         weight = self.blocks[blocks.block_of(name, self.block_names)]
         return [1.0 if self.method.adds_differences else 1 - weight, weight]
 
-    def _combine(self, name: str) -> Tensor:
+    def _combine_range(self, name: str, start: int, stop: int, rng: Generator) -> Tensor:
+        """Some elements of the merged tensor, in float32."""
+        tensors = (parent.read_range(name, start, stop) for parent in (self.first, *self.others))
+        base = self.base.read_range(name, start, stop) if self.base else None
+        return self.method.combine(tensors, base, self._weights_of(name), self.choices, rng)
+
+    def _combine_whole(self, name: str, rng: Generator) -> Tensor:
         """The merged tensor; of a first layer with more channels than the others', only the latent's are merged."""
         shape = list(self.first.layout(name).shape)
         whole = self.first.read_like(name, shape)
         if name == FIRST_LAYER:
             shape[1] = min(parent.input_channels for parent in self.everyone.values())
-
-        def read() -> Iterator[Tensor]:
-            yield whole if list(whole.shape) == shape else whole[:, : shape[1]].clone()
-            for parent in self.others:
-                yield parent.read_like(name, shape)
-
+        latent = whole if list(whole.shape) == shape else whole[:, : shape[1]].clone()
+        others = (parent.read_like(name, shape) for parent in self.others)
         base = self.base.read_like(name, shape) if self.base else None
-        merged = self.method.combine(read(), base, self._weights_of(name), self.choices, name)
-        if list(whole.shape) == shape:
-            return merged
-        whole[:, : shape[1]] = merged
-        return whole
+        merged = self.method.combine(itertools.chain([latent], others), base, self._weights_of(name), self.choices, rng)
+        if merged.shape != whole.shape:
+            whole[:, : shape[1]] = merged
+            return whole
+        return merged
 
     def describe(self) -> list[Message]:
         """What a person may not expect: what is kept, left out, or of another model."""
@@ -261,7 +282,7 @@ class _Merge:
 
 def store_tensor(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor in the precision of the result.  E5303 where that cannot hold it."""
-    if tensor.numel() and tensor.dtype != dtype:
+    if tensor.numel() and tensor.dtype != dtype and dtype.is_floating_point:
         extremes = tensor.float().aminmax()
         largest = max(-float(extremes.min), float(extremes.max))
         if not largest <= torch.finfo(dtype).max:

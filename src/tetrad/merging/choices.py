@@ -4,9 +4,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Generator, Tensor
 
-from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.library.checkpoints import DTYPES
 from tetrad.locales import Message, _, ngettext
@@ -37,18 +36,20 @@ class CheckpointMerge:
             raise TetradError("E3301", _("seed must be at least 0, not {value}"), value=self.seed)
 
 
-Combine = Callable[[Iterable[Tensor], Tensor | None, Sequence[float], CheckpointMerge, str], Tensor]
+Combine = Callable[[Iterable[Tensor], Tensor | None, Sequence[float], CheckpointMerge, Generator], Tensor]
 
 
 @dataclass(frozen=True)
 class MergeMethod:
-    """`combine(tensors, base, weights, choices, name)` gives the merged tensor; one weight for each model.
+    """`combine(tensors, base, weights, choices, rng)` gives the merged tensor; one weight for each model.
 
-    The first tensor is A's. A method that `adds_differences` adds those of the other models to their base, C, to A.
+    `is_elementwise`: any part of a tensor can be merged alone. The first tensor is A's. A method that
+    `adds_differences` adds those of the other models to their base, C, to A.
     """
 
     title: str  # A1111's `interp_method`
     combine: Combine
+    is_elementwise: bool = True
     adds_differences: bool = False
     needs_base: bool = False  # else the base is A where none is given
     takes_weight_for_each: bool = False
@@ -134,17 +135,16 @@ def _slerp(tensors: Iterable[Tensor], base: Tensor | None, weights: Sequence[flo
 
 
 def _ties(
-    tensors: Iterable[Tensor], base: Tensor | None, weights: Sequence[float], choices: CheckpointMerge, name: str
+    tensors: Iterable[Tensor], base: Tensor | None, weights: Sequence[float], choices: CheckpointMerge, rng: Generator
 ) -> Tensor:
     a, *others = tensors
     return arithmetic.ties(a, others, _base(a, base), weights[1:], choices.density)
 
 
 def _dare(
-    tensors: Iterable[Tensor], base: Tensor | None, weights: Sequence[float], choices: CheckpointMerge, name: str
+    tensors: Iterable[Tensor], base: Tensor | None, weights: Sequence[float], choices: CheckpointMerge, rng: Generator
 ) -> Tensor:
     a, *others = tensors
-    rng = generator(choices.seed, 0, name)
     return arithmetic.dare(a, others, _base(a, base), weights[1:], choices.density, rng)
 
 
@@ -158,7 +158,7 @@ METHODS = {
         "Add difference", _add_differences, adds_differences=True, needs_base=True, default_weight=1.0
     ),
     "sum": MergeMethod("Sum", _sum, takes_weight_for_each=True),
-    "slerp": MergeMethod("SLERP", _slerp, max_models=2),
-    "ties": MergeMethod("TIES", _ties, adds_differences=True, default_weight=1.0),
+    "slerp": MergeMethod("SLERP", _slerp, is_elementwise=False, max_models=2),
+    "ties": MergeMethod("TIES", _ties, is_elementwise=False, adds_differences=True, default_weight=1.0),
     "dare": MergeMethod("DARE", _dare, adds_differences=True, default_weight=1.0),
 }
