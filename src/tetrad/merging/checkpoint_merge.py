@@ -78,7 +78,7 @@ def merge_checkpoints(
     paths, out = [expand_path(model) for model in models], expand_path(out)
     base_path = expand_path(base) if base else None
     configurations = {out.with_suffix(each.suffix): each for each in list_configurations(paths[0])}
-    _check_out(out, [*paths, *([base_path] if base_path else [])], configurations)
+    check_out(out, [*paths, *([base_path] if base_path else [])], configurations)
     with open_parents(paths, base_path) as (parents, opened_base):
         merge = _Merge(parents, opened_base, resolved, chosen, block_weights)
         layouts = merge.layouts()
@@ -86,12 +86,15 @@ def merge_checkpoints(
         metadata = build_metadata(out, parents, opened_base, resolved, merge.blocks, chosen)
         write_tensors(out, layouts, merge.compute, metadata, on_start(len(layouts)))
         notes = merge.describe()
-    for copy, configuration in configurations.items():  # it says what A predicts
+    return MergedCheckpoint(out, [*notes, *copy_configurations(configurations)])
+
+
+def copy_configurations(configurations: Mapping[Path, Path]) -> list[Message]:
+    """Copy the configurations beside a model, by their new paths, since they say what it predicts; a note for each."""
+    for copy, configuration in configurations.items():
         write_atomically(copy, configuration.read_bytes())
-        notes.append(
-            Message(_("{configuration} is copied to {copy}"), configuration=configuration.name, copy=copy.name)
-        )
-    return MergedCheckpoint(out, notes)
+    template = _("{configuration} is copied to {copy}")
+    return [Message(template, configuration=old.name, copy=copy.name) for copy, old in configurations.items()]
 
 
 def _check_base(method: MergeMethod, base: str | Path | None) -> None:
@@ -104,7 +107,7 @@ def _check_base(method: MergeMethod, base: str | Path | None) -> None:
         raise TetradError("E3301", template, method=method.title)
 
 
-def _check_out(out: Path, paths: Sequence[Path], configurations: Iterable[Path]) -> None:
+def check_out(out: Path, paths: Sequence[Path], configurations: Iterable[Path]) -> None:
     """E5210 where the result cannot be written there."""
     if any(path.exists() and out.exists() and path.samefile(out) for path in paths):
         template = _("{path} is one of the models that are merged; choose another name with --out")

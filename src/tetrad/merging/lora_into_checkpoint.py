@@ -12,10 +12,15 @@ from tetrad.formats import ldm
 from tetrad.formats.tensor_streams import TensorFile, TensorLayout, check_free_space, open_tensors, write_tensors
 from tetrad.formats.tensors import widen_float8
 from tetrad.formats.weight_files import read_safetensors_metadata
-from tetrad.library.checkpoints import require_finite
-from tetrad.library.vae.bake import check_output_path
+from tetrad.library.checkpoints import list_configurations, require_finite
 from tetrad.locales import Message, _, ngettext
-from tetrad.merging.checkpoint_merge import MergedCheckpoint, Progress, store_tensor
+from tetrad.merging.checkpoint_merge import (
+    MergedCheckpoint,
+    Progress,
+    check_out,
+    copy_configurations,
+    store_tensor,
+)
 from tetrad.merging.history import keep_metadata
 from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, read_loras
 from tetrad.merging.lora_metadata import describe_origin
@@ -45,7 +50,8 @@ def merge_loras_into(
     E5210 for an output path that cannot be used, and what `read_loras` and `write_tensors` raise.
     """
     checkpoint_path, output_path = expand_path(checkpoint), expand_path(out)
-    check_output_path(output_path)
+    configurations = {output_path.with_suffix(each.suffix): each for each in list_configurations(checkpoint_path)}
+    check_out(output_path, [checkpoint_path], configurations)
     if checkpoint_path.is_dir():
         template = _("{path} is a folder, and only single files can be merged; convert it with `tetrad convert` first")
         raise TetradError("E5008", template, path=checkpoint_path)
@@ -60,7 +66,8 @@ def merge_loras_into(
         )
         compute = partial(_compute, file, changes, layouts)
         write_tensors(output_path, layouts, compute, metadata, on_start(len(layouts)))
-        return MergedCheckpoint(output_path, list(_describe(opened, len(changes), len(file) - len(layouts))))
+        notes = list(_describe(opened, len(changes), len(file) - len(layouts)))
+    return MergedCheckpoint(output_path, [*notes, *copy_configurations(configurations)])
 
 
 def _locate_changes(file: TensorFile, loras: Sequence[OpenLora], model: Model) -> dict[str, dict[str, _Change]]:
