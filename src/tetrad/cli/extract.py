@@ -34,15 +34,12 @@ def extract_lora(
         ),
     ],
     rank: Annotated[
-        int | None, typer.Option(min=1, help=_("Largest rank of a layer"), show_default=_("64, or any with --energy"))
+        int | None, typer.Option(min=1, help=_("Largest rank of a layer"), show_default=_("32, or any with --energy"))
     ] = None,
+    conv_rank: lora_options.ConvRank = None,
     convolutions: Annotated[
-        bool, typer.Option("--convolutions", help=_("Extract 3×3 convolutions too (LoCon), which not every tool reads"))
-    ] = False,
-    conv_rank: Annotated[
-        int | None,
-        typer.Option(min=1, help=_("Largest rank of a 3×3 convolution; extracts them too"), show_default=False),
-    ] = None,
+        bool, typer.Option(help=_("Extract 3×3 convolutions too (LoCon); they often hold most of the change"))
+    ] = True,
     energy: lora_options.Energy = None,
     max_size: lora_options.MaxSize = "",
     precision: Annotated[str, typer.Option(help=_("fp16, bf16 or fp32"))] = "fp16",

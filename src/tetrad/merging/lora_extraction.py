@@ -27,7 +27,7 @@ from tetrad.models.device import dtype_of
 from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
 
-DEFAULT_RANK = 64
+DEFAULT_RANK = 32
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ def extract_lora(
     tuned: str | Path,
     out: str | Path,
     *,
-    convolutions: bool = False,
+    convolutions: bool = True,
     precision: str = "fp16",
     on_start: Progress = lambda total: lambda: None,
     **ranks: float | None,
 ) -> Extracted:
-    """Write a LoRA (with `convolutions` a LoCon) of the difference between a tuned checkpoint and its base.
+    """Write a LoRA of the difference between a tuned checkpoint and its base, with 3×3 convolutions (LoCon) or without.
 
     `ranks` are the fields of `RankChoice`: rank, conv_rank, energy, max_bytes; without them every layer has at most
-    rank 64. Only one layer's difference is in memory at a time, and the factors that are kept.
+    rank 32. Only one layer's difference is in memory at a time, and the factors that are kept.
     Raises E5301 for checkpoints of different families, E5302 for different tensors or shapes, E5323 where no layer of a
     LoRA differs, and what `open_checkpoint` and `LoraOutput.write` raise.
     """
@@ -67,7 +67,6 @@ def extract_lora(
     check_output_path(output_path)
     choice = RankChoice(**ranks)  # type: ignore[arg-type]
     choice = RankChoice(DEFAULT_RANK) if choice.is_exact else choice
-    convolutions = convolutions or choice.conv_rank is not None
     with open_checkpoint(expand_path(base)) as opened, open_checkpoint(expand_path(tuned)) as opened_tuned:
         _check_same_layers(opened, opened_tuned)
         model = opened.build_model()
