@@ -19,5 +19,7 @@ __all__, __getattr__ = export(
         "lora_into_checkpoint": ["merge_loras_into"],
         "lora_merge": ["merge_loras"],
         "lora_resize": ["resize_lora"],
+        "lora_files": ["LoraChoice", "find_lora"],
+        "lora_output": ["LoraReport"],
     },
 )

@@ -137,8 +137,8 @@ def _find_kind(name: str, dimensions: int, layers: LayerPatterns, convolutions: 
 
 def _check_same_layers(base: OpenCheckpoint, tuned: OpenCheckpoint) -> None:
     """E5301 for different families, E5302 where a tensor is in only one file or has another shape."""
-    if base.family != tuned.family:
-        titles = [FAMILIES[each.family].family_title for each in (tuned, base)]
+    titles = [FAMILIES[each.family].family_title for each in (tuned, base)]
+    if titles[0] != titles[1]:
         template = _(
             "{tuned} is a {family} checkpoint, but {base} is a {base_family} checkpoint; give the base that it was"
             " trained on"

@@ -39,6 +39,20 @@ _NAMES, __getattr__ = export(
         "textual_inversion.embedding": ["check_family"],
         "textual_inversion.settings": ["IMAGE_SUFFIXES", "KOHYA", "WEB_UI"],
         "trigger_word": ["advise_on_trigger_word", "is_rare", "suggest_words"],
+        "lora.combine": [
+            "CombinedLayer",
+            "Tensors",
+            "Weighted",
+            "changes_weight",
+            "depends_on_base",
+            "is_low_rank",
+            "sum_tensors",
+            "sum_weight_changes",
+        ],
+        "lora.svd": ["RankLimit", "factorize"],
+        "lora.weights": ["get_matching_layer", "group_by_layer", "named_layers"],
+        "lora.layer": ["weight_of"],
+        "lora.settings": ["MAX_RANK"],
     },
 )
 __all__ = [

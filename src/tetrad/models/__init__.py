@@ -19,12 +19,13 @@ __all__, __getattr__ = export(
     {
         "prediction": ["CONFIG_NAME_KEY", "CONFIG_PREDICTION_KEY", "check_prediction_name"],
         "base": [
-            "Conditioning",
-            "Model",
             "autocast_to_model_dtype",
+            "Conditioning",
             "denoiser_of",
             "freeze",
             "get_model_device",
+            "LayerPatterns",
+            "Model",
             "move_networks",
             "without_autocast",
         ],

@@ -52,13 +52,13 @@ class TextEncoderSpec:
     default_clip_skip: int = 1
     last_layer: int = 1
     applies_final_norm: bool = True
-    released_width: int = 768
-    released_layers: int = 12  # of those that a checkpoint has
+    released_size: tuple[int, int] = (768, 12)  # width and number of layers of the released models
 
     def build_released_network(self) -> nn.Module:
         """The network of the released models."""
-        sizes = {"hidden_size": self.released_width, "intermediate_size": 4 * self.released_width}
-        sizes |= {"num_hidden_layers": self.released_layers, "projection_dim": self.released_width}
+        width, layers = self.released_size
+        sizes = {"hidden_size": width, "intermediate_size": 4 * width, "projection_dim": width}
+        sizes["num_hidden_layers"] = layers
         return _build_text_network(self.network_class, CLIPTextConfig(**sizes, hidden_act=self.activation))
 
     def build_text_encoder(self, network: Any) -> TextEncoder:
@@ -289,13 +289,7 @@ class StableDiffusion2(StableDiffusion):
     text_width = 1024
     text_encoder_specs = (
         TextEncoderSpec(
-            "text_encoder",
-            "gelu",
-            pad_token_id=0,
-            default_clip_skip=2,
-            last_layer=2,
-            released_width=1024,
-            released_layers=23,
+            "text_encoder", "gelu", pad_token_id=0, default_clip_skip=2, last_layer=2, released_size=(1024, 23)
         ),
     )
     released_unet: ClassVar[dict[str, Any]] = {"use_linear_projection": True}

@@ -34,8 +34,7 @@ class StableDiffusionXL(StableDiffusion):
             pad_token_id=0,
             default_clip_skip=2,
             applies_final_norm=False,
-            released_width=1280,
-            released_layers=32,
+            released_size=(1280, 32),
         ),
     )
     released_unet: ClassVar[dict[str, Any]] = {

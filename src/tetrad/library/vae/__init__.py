@@ -12,11 +12,13 @@ __all__, __getattr__ = export(
     __name__,
     {
         "bake": [
-            "CheckpointVae",
             "bake_vae",
             "check_output_path",
+            "CheckpointVae",
             "detect_folder_family",
             "extract_vae",
+            "fit_vae",
+            "load_own_vae",
             "open_checkpoint_vae",
         ],
         "describe": ["VaeDescription", "describe_vae", "describe_vae_file", "hash_weights"],
@@ -26,6 +28,7 @@ __all__, __getattr__ = export(
             "get_norm_groups",
             "hash_model_vae_encoder",
             "hash_vae_encoder",
+            "load_replacement_vae",
             "load_vae",
             "make_reloader",
             "mount_vae",

@@ -18,6 +18,22 @@ __all__, __getattr__ = export(
     __name__,
     {
         "formats": ["detect_family"],
-        "settings": ["Lora"],
+        "settings": [
+            "Lora",
+            "MAX_RANK",
+        ],
+        "combine": [
+            "CombinedLayer",
+            "Tensors",
+            "Weighted",
+            "changes_weight",
+            "depends_on_base",
+            "is_low_rank",
+            "sum_tensors",
+            "sum_weight_changes",
+        ],
+        "svd": ["RankLimit", "factorize"],
+        "weights": ["get_matching_layer", "group_by_layer", "named_layers"],
+        "layer": ["weight_of"],
     },
 )
