@@ -10,8 +10,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from tetrad.images.concurrency import PixelBudget, SilencedWarnings
+from tetrad.images.diagnosis import BadImage
 from tetrad.images.examine import examine_image, make_preview
-from tetrad.images.load import BadImage, decode_upright, load_image
+from tetrad.images.load import decode_upright, load_image
 from tetrad.images.measure import measure_image
 
 RNG = np.random.default_rng(0)

@@ -12,7 +12,8 @@ from PIL import EpsImagePlugin, Image, PngImagePlugin
 
 from tetrad.errors import TetradError
 from tetrad.images import png
-from tetrad.images.load import BadImage, load_image
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import load_image
 from tetrad.images.tensors import to_image
 from tetrad.inspection import inspect_path
 

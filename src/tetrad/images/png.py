@@ -7,7 +7,8 @@ from PIL import Image, PngImagePlugin
 
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import write_atomically
-from tetrad.images.load import BadImage, open_image
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import open_image
 from tetrad.locales import _
 
 EXIF_USER_COMMENT = 0x9286  # EXIF's UserComment: JPEG and WebP files hold the infotext there

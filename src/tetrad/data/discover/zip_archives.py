@@ -86,15 +86,16 @@ def unpack_archive(path: Path, cache: Path) -> UnpackedArchive:
                 _unpack(archive, names, target)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
         template = _(
-            "{path} cannot be read as a zip archive ({reason}); copy it again, or unpack it and give the folder"
+            "{path} cannot be read as a zip archive: it is cut off, damaged or another kind of file; copy it again, or"
+            " unpack it and give the folder"
         )
-        raise TetradError("E4180", template, path=path, reason=str(error)) from error
+        raise TetradError("E4180", template, path=path) from error
     except OSError as error:
         template = _("{path} cannot be unpacked into {folder} ({reason}); unpack it yourself and give the folder")
         raise TetradError("E4202", template, path=path, folder=cache, reason=error.strerror or str(error)) from error
     _remove_unused(target)
     damage = Message(_("it is damaged inside the archive; pack it again"))
-    damaged = (target / _DAMAGED).read_text("utf-8").splitlines()
+    damaged = filter(None, (target / _DAMAGED).read_text("utf-8").split("\n"))  # a name may have other line separators
     return UnpackedArchive(target, (*problems, *(FileProblem(path / name, "E4122", damage) for name in damaged)))
 
 

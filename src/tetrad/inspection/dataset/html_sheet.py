@@ -10,8 +10,8 @@ from typing import Any
 
 from tetrad import __version__
 from tetrad.data.parallel import map_ahead
+from tetrad.images.diagnosis import BadImage
 from tetrad.images.examine import make_preview
-from tetrad.images.load import BadImage
 from tetrad.inspection.dataset.advice import LANGUAGES
 from tetrad.inspection.dataset.report import DatasetReport, ScannedImage
 from tetrad.inspection.dataset.text import describe_layout_line
