@@ -76,6 +76,7 @@ BAD_MEMBERS = {
     "evil\0.png": "control characters",
     "evil.png\0.txt": "control characters",
     "e" * 240 + ".png": "too long",
+    "/".join(["n" * 190] * 20) + "/evil.png": "too long",
     "inner.zip": "not unpacked",
 }
 

@@ -116,6 +116,16 @@ DAMAGED: dict[str, tuple[bytes, str, str]] = {
         "E5002",
         "cannot be read",
     ),
+    "65 sides": (
+        with_header(json.dumps({"a": {"dtype": "F32", "shape": [1] * 65, "data_offsets": [0, 4]}}).encode(), b"1234"),
+        "E5002",
+        "cannot be read",
+    ),
+    "a type of four bits": (
+        with_header(b'{"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}', b"1"),
+        "E5002",
+        "of the type F4",
+    ),
     "an unknown type": (
         with_header(b'{"a": {"dtype": "F31", "shape": [1], "data_offsets": [0, 4]}}', b"1234"),
         "E5002",

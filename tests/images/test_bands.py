@@ -18,7 +18,7 @@ MODES = ("RGB", "RGBA", "L", "LA", "P", "CMYK", "1", "I;16")
 
 def make_image(mode: str, orientation: int = 1) -> Image.Image:
     """Noise of 93 × 61 pixels in a mode, with the EXIF orientation and a profile."""
-    noise = Image.merge("RGB", [Image.effect_noise((93, 61), sigma) for sigma in (40, 60, 80)])
+    noise = Image.merge("RGB", [Image.effect_noise((93, 61), sigma) for sigma in (10, 14, 18)])
     if mode in ("RGBA", "LA"):
         noise.putalpha(Image.effect_noise(noise.size, 90))
     image = noise.convert("L").convert("I").point(lambda level: level * 257).convert(mode) if "16" in mode else noise
@@ -72,7 +72,7 @@ def measure(path: Path) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the unit of memory is another one")
-@pytest.mark.parametrize("mode,orientation", [("RGBA", 1), ("RGB", 6), ("I;16", 1)])
+@pytest.mark.parametrize("mode,orientation", [("RGBA", 1), ("RGB", 6)])
 def test_a_large_image_takes_little_more_memory_than_its_pixels(mode: str, orientation: int, tmp_path: Path) -> None:
     image = Image.new(mode, (6400, 5000))
     image.getexif()[0x0112] = orientation
