@@ -13,7 +13,7 @@ from tetrad.documents import parse_json
 from tetrad.locales import Message, _
 
 MAX_HEADER_BYTES = 16_000_000  # real ones have up to some megabytes, with the tags of many images
-_MAX_TENSORS = 200_000
+_MAX_TENSORS, _MAX_METADATA = 50_000, 10_000  # entries; a model of Stable Diffusion XL has some 2,600 and 100
 _MAX_NAME_LENGTH = 1000
 _MAX_SIDES = 64  # of a tensor in torch
 _PATH = re.compile(r"(^|[/\\])\.\.($|[/\\])|^[/\\]|^[A-Za-z]:[/\\]")
@@ -66,6 +66,8 @@ def find_uncomputable(header: dict[str, Any]) -> tuple[str, str] | None:
 def _check_metadata(metadata: Any) -> None:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError(Message(_("its metadata is not text")))
+    if len(metadata) > _MAX_METADATA:
+        raise ValueError(Message(_("it has more than {limit:,} entries of metadata"), limit=_MAX_METADATA))
 
 
 def _read_entry(name: str, entry: Any) -> tuple[int, int]:

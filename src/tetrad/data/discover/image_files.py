@@ -95,7 +95,7 @@ def _walk_folder(folder: Path, recursive: bool) -> tuple[list[Path], list[FilePr
     for parent, folders, names in os.walk(folder, onerror=errors.append):
         folders[:] = [name for name in folders if recursive and not is_hidden(name)]
         # A link may lead back here, or to a whole disk, so os.walk does not follow it.
-        links = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+        links = [Path(parent, name) for name in folders if os.path.islink(Path(parent, name))]  # noqa: PTH114 - never raises
         problems += [FileProblem(link, *_FOLDER_LINK_ERROR) for link in links]
         paths += [Path(parent, name) for name in names if not is_hidden(name)]
     problems += [
