@@ -40,8 +40,7 @@ def read_infotext(path: Path) -> str:
     except BadImage as error:
         raise unreadable_image_error(path, error) from error
     if not infotext and isinstance(comment, bytes):
-        encoding = {b"UNICODE": "utf-16-be", b"ASCII": "ascii"}.get(comment[:8].rstrip(b"\0"), "utf-8")
-        infotext = comment[8:].decode(encoding, "replace")
+        infotext = _decode_comment(comment)
     if not infotext:
         raise TetradError(
             "E3205",
@@ -49,6 +48,15 @@ def read_infotext(path: Path) -> str:
             path=path,
         )
     return str(infotext)
+
+
+def _decode_comment(comment: bytes) -> str:
+    """The text of a UserComment; programs write UTF-16 in either byte order."""
+    content = comment[8:]
+    encoding = {b"UNICODE": "utf-16-be", b"ASCII": "ascii"}.get(comment[:8].rstrip(b"\0"), "utf-8")
+    if encoding == "utf-16-be" and "Steps: " in (text := content.decode("utf-16-le", "replace")):
+        return text
+    return content.decode(encoding, "replace")
 
 
 def unreadable_image_error(path: Path, error: BadImage) -> TetradError:

@@ -113,7 +113,7 @@ def _charts(report: DatasetReport) -> Iterator[str]:
 
 
 def _chart_tags(report: DatasetReport) -> str:
-    tags = {each.tag: each.images for each in report.captions.repeated_tags[:_SHOWN_TAGS]}
+    tags = {each.label: each.images for each in report.captions.repeated_tags[:_SHOWN_TAGS]}
     return _chart(translate(_("Most frequent tags")), tags, "wide") if tags else ""
 
 
