@@ -19,7 +19,7 @@ from tetrad.weights import Weights
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("files")
-    files = {kind: lora_samples.save_kind(folder / kind, kind) for kind in ("LoRA", "LoHa", "DoRA")}
+    files = {kind: lora_samples.save_kind(folder / kind, kind) for kind in ("LoRA", "LoHa")}
     files["base"] = lora_samples.save_base(folder / "base")
     xl = tiny.build_model(family="sdxl")
     files["XL base"] = tiny.save_checkpoint(folder / "xl", xl, xl.weights().metadata, "fp32")
@@ -37,6 +37,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     save_file(
         {"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": torch.ones(1, 3)}, files["unknown model"]
     )
+    layer, sizes = (
+        "lora_te_text_model_encoder_layers_0_mlp_fc1",
+        {"lora_down.weight": (2, 768), "dora_scale": (3072, 1)},
+    )
+    sizes["lora_up.weight"] = (3072, 2)
+    files["DoRA for SD 1"] = folder / "dora-sd1.safetensors"
+    dora = {f"{layer}.{name}": torch.ones(shape) for name, shape in sizes.items()}
+    save_file(dora, files["DoRA for SD 1"], {"ss_base_model_version": "sd_v1"})
     files["half of a layer"] = folder / "half.safetensors"
     halved = {key: each for key, each in tensors.items() if key != name}
     save_file(halved, files["half of a layer"], {"ss_base_model_version": "sd_v1"})
@@ -58,7 +66,7 @@ REFUSALS: dict[str, tuple[str, Callable[[Files, Path], object]]] = {
     "a layer without its up": ("E5102", lambda f, out: merge_loras_into([str(f["half of a layer"])], f["base"], out)),
     "an unknown model": ("E5321", lambda f, out: merge_loras([str(f["unknown model"])], out)),
     "a LoHa without a rank": ("E5326", lambda f, out: merge_loras([str(f["LoHa"])], out, model=f["base"])),
-    "a DoRA without its model": ("E5327", lambda f, out: resize_lora(f["DoRA"], out, rank=4)),
+    "a DoRA without its model": ("E5327", lambda f, out: resize_lora(f["DoRA for SD 1"], out, rank=4)),
     "rank 0": ("E5322", lambda f, out: resize_lora(f["LoRA"], out, rank=0)),
     "an energy above 1": ("E5322", lambda f, out: resize_lora(f["LoRA"], out, energy=90)),
     "no size": ("E5322", lambda f, out: resize_lora(f["LoRA"], out)),
@@ -73,7 +81,7 @@ REFUSALS: dict[str, tuple[str, Callable[[Files, Path], object]]] = {
     ),
     "a number too large for fp16": (
         "E5303",
-        lambda f, out: merge_loras([f"{f['LoRA']}:1e9"], out, model=f["base"], precision="fp16"),
+        lambda f, out: merge_loras([f"{f['LoRA']}:1e12"], out, model=f["base"], precision="fp16"),
     ),
     "an output that is an input": ("E5210", lambda f, out: resize_lora(f["LoRA"], f["LoRA"], rank=4)),
     "checkpoints of two families": ("E5301", lambda f, out: extract_lora(f["base"], f["XL base"], out)),

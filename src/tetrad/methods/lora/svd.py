@@ -15,6 +15,7 @@ _MAX_SKETCHED_ENERGY = 0.99  # more is seldom held by a quarter of the ranks
 _OVERSAMPLING = 8
 _MIN_POWER_ITERATIONS, _MAX_POWER_ITERATIONS = 3, 8
 _CONVERGED_GAIN = 1e-4  # another iteration that finds less of the energy is the last one
+_ROUNDING = 1e-7  # of float32
 _NOISE = 1e-6  # singular values below this share of the largest are rounding errors of float32
 
 
@@ -83,7 +84,9 @@ def factorize_product(up: Tensor, down: Tensor, limit: RankLimit) -> Factors:
         return factorize(up @ down, limit)
     left, right = torch.linalg.qr(up.double()), torch.linalg.qr(down.double().T)
     u, sigma, v = torch.linalg.svd(left.R @ right.R.T)
-    factors = _build(left.Q @ u, sigma, v @ right.Q.T)
+    # What cancels out leaves only the rounding of the factors themselves, which is no change.
+    rank = int((sigma > _ROUNDING * up.norm() * down.norm()).sum())
+    factors = _build(left.Q @ u[:, :rank], sigma[:rank], v[:rank] @ right.Q.T)
     return replace(factors, up=factors.up.to(up.dtype), down=factors.down.to(down.dtype)).limit(limit)
 
 
