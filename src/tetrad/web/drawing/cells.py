@@ -119,5 +119,9 @@ def name_checkpoint(artifact: Artifact, name: str, strength: float, prompt: str,
         return prompt
     if artifact.prompt_tags:
         return f"{prompt} <{artifact.prompt_tags[0]}:{name}:{strength:g}>"
-    named = name if strength == 1 else f"({name}:{strength:g})"
-    return re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", lambda match: named, prompt)
+    return replace_word(word, name if strength == 1 else f"({name}:{strength:g})", prompt)
+
+
+def replace_word(word: str, other: str, prompt: str) -> str:
+    """The prompt with another word in place of one that stands alone."""
+    return re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", lambda match: other, prompt)
