@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,9 +55,10 @@ def _find_newest_result(start: str) -> str:
         raise TetradError(
             "E5166",
             _(
-                "the run {folder} is unfinished: step {step} of {steps}; finish it with 'tetrad resume {folder}', or"
-                " give one of its files to start a new run from it"
+                "the run {folder} is unfinished: step {step} of {steps}; finish it with: {command}; or give one of its"
+                " files to start a new run from it"
             ),
+            command=shlex.join(["tetrad", "resume", str(folder)]),
             folder=folder,
             step=status.step,
             steps=status.steps or "?",

@@ -124,7 +124,7 @@ def is_training(run: Snapshot) -> bool:
 def seconds_left(run: Snapshot) -> float | None:
     """The time until a running run is done, with the previews that are still to come; None where it is not known."""
     pace, status = run.pace.seconds_per_step, run.status
-    if not is_training(run) or not pace or not status.steps:
+    if not is_training(run) or not pace or status.step >= status.steps:
         return None
     every = run.plan_value("sample.every", 0)
     previews = status.steps // every - status.step // every if every > 0 else 0
@@ -192,6 +192,12 @@ def can_resume(run: Snapshot) -> bool:
     return run.status.state in ("interrupted", "failed") and (run.status.path / "resume").is_dir()
 
 
+def can_restart(run: Snapshot) -> bool:
+    """Whether the only way on is a new run of the same recipe."""
+    is_over = run.status.state in ("interrupted", "failed") and not can_resume(run)
+    return is_over and run.status.method in METHODS
+
+
 def describe_progress(run: Snapshot, state: str) -> str:
     """The sentence of a row: how far it is, or how it ended."""
     status = run.status
@@ -199,6 +205,9 @@ def describe_progress(run: Snapshot, state: str) -> str:
     if run.is_waiting_for_disk:
         return str(Message(_("The disk is full; the run waits until there is space.")))
     if run.is_alive:
+        if 0 < status.steps <= status.step:
+            template = _("{step:,} of {steps:,} · {phase}")
+            return str(Message(template, **values, phase=describe_last_phase(run)))
         left = seconds_left(run)
         if left is not None:
             return str(Message(_("{step:,} of {steps:,} · {left} left"), **values, left=format_duration(left)))
@@ -218,6 +227,12 @@ def describe_progress(run: Snapshot, state: str) -> str:
     if status.resume_step:
         template = _("The process ended at step {step:,} of {steps:,}. Last save: {saved:,}.")
     return str(Message(template, **values))
+
+
+def describe_last_phase(run: Snapshot) -> str:
+    """What a run does after its last step."""
+    is_preview = run.ending.phase.get("template") == "generating previews"
+    return translate_record(run.ending.phase) if is_preview else str(Message(_("saving the file")))
 
 
 def describe_when(run: Snapshot) -> str:
@@ -250,7 +265,7 @@ def _note_interrupted(run: Snapshot) -> dict[str, Any]:
             "The process ended unexpectedly; the computer may have been switched off. Step {saved:,} is saved, and"
             " resuming repeats {repeated:,} steps."
         )
-    return _note("warn", title, str(Message(template, **values)), resumes=can_resume(run), saved=status.resume_step)
+    return _note("warn", title, str(Message(template, **values)), run=run)
 
 
 def _note_failed(run: Snapshot) -> dict[str, Any]:
@@ -264,14 +279,14 @@ def _note_failed(run: Snapshot) -> dict[str, Any]:
         safe = Message(_("Step {saved:,} is safe."), saved=status.resume_step)
         template = _("{sentence} {more}") if text[-1:] in _ENDS else _("{sentence}. {more}")
         text = str(Message(template, sentence=text, more=safe))
-    return _note("bad", title, text, code, resumes=can_resume(run), saved=status.resume_step)
+    return _note("bad", title, text, code, run)
 
 
 def _note_stopped(run: Snapshot) -> dict[str, Any]:
     title = Message(_("Stopped at step {step:,}"), step=run.status.step)
     file = Path(str(run.ending.finished.get("path", ""))).name
     text = str(Message(_("{file} has the weights of this step."), file=file)) if file else ""
-    return _note("", title, text, resumes=can_resume(run), saved=run.status.resume_step)
+    return _note("", title, text, run=run)
 
 
 def _note_done(run: Snapshot) -> dict[str, Any]:
@@ -282,11 +297,14 @@ def _note_done(run: Snapshot) -> dict[str, Any]:
     return _note("ok", title, str(text))
 
 
-def _note(
-    tone: str, title: Message, text: str, code: str = "", resumes: bool = False, saved: int = 0
-) -> dict[str, Any]:
-    resume = ""
-    if resumes:
+def _note(tone: str, title: Message, text: str, code: str = "", run: Snapshot | None = None) -> dict[str, Any]:
+    """A note; with its run, the way on from there: `resume`, or where nothing is left to resume, `restart`."""
+    resume = restart = ""
+    if run and can_resume(run):
+        saved = run.status.resume_step
         template = _("Resume from step {saved:,}") if saved else _("Resume from the beginning")
         resume = str(Message(template, saved=saved))
-    return {"tone": tone, "title": str(title), "text": text, "code": str(presentable(code)), "resume": resume}
+    elif run and can_restart(run):
+        restart = str(Message(_("Train again as a new run")))
+    shown = {"tone": tone, "title": str(title), "text": text, "code": str(presentable(code))}
+    return {**shown, "resume": resume, "restart": restart}

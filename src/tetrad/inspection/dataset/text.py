@@ -1,6 +1,7 @@
 """The report on a data set as labelled lines, for a terminal."""
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 from tetrad.inspection.dataset.advice import LANGUAGES
@@ -51,6 +52,12 @@ def _describe_counts(report: DatasetReport) -> str:
 def join_counts(counts: Mapping[Any, int]) -> str:
     """`64–255: 3 · 256–511: 5`, in the reader's language."""
     return " · ".join(f"{name}: {number}" for name, number in counts.items())
+
+
+def list_counts(counts: Mapping[Message, int]) -> Message:
+    """`square: 3 · wide: 5` as a message, which is shown in the language of whoever reads it later."""
+    parts = [Message(_("{name}: {number}"), name=name, number=number) for name, number in counts.items()]
+    return reduce(lambda one, other: Message(_("{counts} · {more}"), counts=one, more=other), parts)
 
 
 def _format_buckets(report: DatasetReport) -> Iterator[str]:
