@@ -1,5 +1,6 @@
 """Compare: the methods trained on the same images, side by side; started with one press, or chosen from the runs."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ from tetrad.web.comparison import (
     plan_methods,
     plan_samples,
 )
+from tetrad.web.drafts import Draft
+from tetrad.web.figures import format_day
 from tetrad.web.jobs import Job
 from tetrad.web.picks import Pick
 from tetrad.web.routes.drafts import preparation_of
@@ -68,10 +71,15 @@ def compare_page(request: Request, runs: Names = [], jobs: Numbers = []) -> HTML
         return page(request, "compare.html", "/compare", data=compared)
     drafts = [each for each in preparation_of(request).drafts.list() if each.images]
     samples = [{"images": each, "title": str(Message(title))} for each, title in _SAMPLE_TITLES.items()]
-    mine = [{"id": each.id, "title": presentable(each.trigger_word or Path(each.images).name)} for each in drafts]
+    now = time.time()
+    mine = [{"id": each.id, "title": name_draft(each), "when": format_day(each.changed, now)} for each in drafts]
     data = {"chosen": runs, "least": MIN_RUNS, "most": MAX_RUNS}
     values = {"samples": samples, "drafts": mine, "groups": list_groups(request), "data": data}
     return page(request, "compare_choose.html", "/compare", **values)
+
+
+def name_draft(draft: Draft) -> str:
+    return str(presentable(draft.trigger_word or Path(draft.images).name))
 
 
 @router.get("/api/compare")

@@ -37,8 +37,8 @@ function runColumn(column) {
   const id = `h-${column.address}`;
   const resume = column.can_resume && h("button", { type: "button", class: "button small", "data-writes": true, onclick: (event) => press(event.currentTarget, () => resumeRun(column.name)) }, _("Resume"));
   return h("section", { class: "card pad-s compared", "aria-labelledby": id },
-    h("div", { class: "stack tight" }, h("div", { class: "row between" }, h("h2", { id }, column.method), badge(column.word, column.tone, column.state === "running")),
-      h("p", { class: "small" }, h("a", { href: column.address }, column.shown_name)),
+    h("div", { class: "stack tight" }, h("h2", { id }, column.method),
+      h("div", { class: "row between small" }, h("a", { href: column.address }, column.shown_name), badge(column.word, column.tone, column.state === "running")),
       column.state === "finished" ? null : h("p", { class: "small quiet" }, column.sentence), resume),
     column.file ? images(column) : h("p", { class: "small quiet nothing" }, column.is_alive || column.state === "queued" ? _("Images come with its first file.") : _("It has no file, so there are no images.")),
     h("dl", { class: "pairs" }, ...column.figures.flatMap(({ label, value }) => [h("dt", {}, label), h("dd", {}, value)])));

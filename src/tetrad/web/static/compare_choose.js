@@ -32,7 +32,9 @@ function showTicked() {
   for (const box of get("choose").querySelectorAll("input:not(:checked)")) box.disabled = count >= most;
 }
 
-get("choose").addEventListener("change", showTicked);
-get("choose").addEventListener("submit", (event) => { if (ticked().length < least) event.preventDefault(); });
-showTicked();
+if (get("compare")) {
+  get("choose").addEventListener("change", showTicked);
+  get("choose").addEventListener("submit", (event) => { if (ticked().length < least) event.preventDefault(); });
+  showTicked();
+}
 connect();
