@@ -17,9 +17,9 @@ its recipe, `settings_form` has the settings that it may change, and `model_list
 methods side by side, and `web_uis` are the folders to copy a file to; `files_child` is the part of `planning_child`
 that looks for files.
 
-`file_library` knows all model files: `file_list` lists them in `planning_child`, `inspection_child` reads one as a
-whole, and `file_view` says what it is. `upload_list` says what uses the images that were dropped, and `preferences` are
-what a person sets: models added by path, VAEs, language and theme.
+`file_library` knows all model files: `file_glance` shows them at once, `file_list` lists them in `planning_child`,
+`inspection_child` reads one as a whole, and `file_view` says what it is. `upload_list` says what uses the images that
+were dropped, and `preferences` are what a person sets: models added by path, VAEs, language and theme.
 
 The server only reads the folders of runs, and writes commands into their folder `control`: a run needs no server. Torch
 is imported in child processes only.

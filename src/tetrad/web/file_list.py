@@ -158,7 +158,6 @@ def _describe(path: Path, place: str, run: str, cache: Cache, neighbours: dict[P
         "changed": state.st_mtime if state else 0.0,
         "state": state.st_mtime_ns if state else 0,
         "kind": kind,
-        "is_folder": path.is_dir(),
         "what": library.title_of(known.type).as_record(),
         "preview": _find_preview(path, stem, neighbours),
         "problems": [each.as_record() for each in _list_problems(known, kind, place)],
