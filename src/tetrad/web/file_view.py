@@ -77,7 +77,7 @@ def find_preview(row: Mapping[str, Any], runs: Runs) -> str:
     if not steps:
         return ""
     step = max((each for each in steps if row["step"] < 0 or each <= row["step"]), default=steps[0])
-    return f"/api/runs/{quote(row['run'])}/previews/{step}/0/thumbnail"
+    return f"/api/runs/{quote(row['run'])}/previews/{step}/0/thumbnail?side=128"
 
 
 def describe_facts(facts: list[Any]) -> list[dict[str, str]]:

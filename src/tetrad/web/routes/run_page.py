@@ -81,10 +81,12 @@ def show_preview(request: Request, name: str, step: int, number: int) -> FileRes
 
 
 @router.get("/api/runs/{name}/previews/{step}/{number}/thumbnail")
-async def show_thumbnail(request: Request, name: str, step: int, number: int) -> FileResponse:
-    """A preview of at most 256 × 256 pixels, as WebP."""
+async def show_thumbnail(
+    request: Request, name: str, step: int, number: int, side: Literal["128", "256"] = "256"
+) -> FileResponse:
+    """A preview of at most so many pixels a side, as WebP."""
     path = find_preview(request.app.state.runs, name, step, number)
-    made = await request.app.state.thumbnails.find_or_make(path)
+    made = await request.app.state.thumbnails.find_or_make(path, 128 if side == "128" else 256)
     return FileResponse(made, media_type="image/webp", headers=_IMAGE_HEADERS)
 
 
