@@ -46,7 +46,7 @@ _NAMES, __getattr__ = export(
         "artifacts": ["artifact_types", "method_of"],
         "checkpoints": ["find_network_files", "read_configuration"],
         "embeddings": ["NamedEmbedding"],
-        "folders": ["WEIGHT_FILE_SUFFIXES", "list_files", "walk_visible_files"],
+        "folders": ["list_files", "walk_visible_files"],
         "hashes": ["compute_hash_after_header"],
         "identification": ["UNKNOWN", "artifact_type", "identify", "title_of"],
         "search": ["read_file_type"],

@@ -119,8 +119,8 @@ def get_free_memory(device: torch.device) -> int:
 
 def measure_peak_memory() -> int:
     """The most bytes that this process has held: of the GPU where it used one, else of the computer's memory."""
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_reserved()
+    if torch.cuda.is_available() and (reserved := torch.cuda.max_memory_reserved()):
+        return reserved
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
     import resource  # which Windows does not have

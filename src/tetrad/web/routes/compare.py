@@ -74,8 +74,8 @@ def compare_page(request: Request, runs: Names = [], jobs: Numbers = []) -> HTML
     now = time.time()
     mine = [{"id": each.id, "title": name_draft(each), "when": format_day(each.changed, now)} for each in drafts]
     data = {"chosen": runs, "least": MIN_RUNS, "most": MAX_RUNS}
-    values = {"samples": samples, "drafts": mine, "groups": list_groups(request), "data": data}
-    return page(request, "compare_choose.html", "/compare", **values)
+    groups = list_groups(request)
+    return page(request, "compare_choose.html", "/compare", samples=samples, drafts=mine, groups=groups, data=data)
 
 
 def name_draft(draft: Draft) -> str:
