@@ -30,6 +30,7 @@ __all__, __getattr__ = export(
             "stage_replacement",
         ],
         "ldm": ["SingleFileLayout"],
+        "suffixes": ["PICKLE_SUFFIXES", "WEIGHT_FILE_SUFFIXES"],
         "survey": ["TensorSurvey", "count_elements"],
         "tensors": ["unshare_tensors"],
         "vae": ["find_vae_keys"],

@@ -2,8 +2,9 @@
 
 `app` puts the page together and `server` serves it. `access` decides who may ask, `places` which folders are shown, and
 `texts` in which language. `runs` reads the folders of runs, `loss` reduces their metrics to what a plot can show,
-`run_view` says in words how a run is, and `live` sends what changes to the browser. `device` describes this computer,
-`checkup` says whether it can train, `figures` formats numbers, and `starts` has the commands that the page starts.
+`run_view` says in words how a run is and `run_notes` what to do then, and `live` sends what changes to the browser.
+`device` describes this computer, `checkup` says whether it can train, `figures` formats numbers, and `starts` has the
+commands that the page starts.
 `routes` has one module for each page with its part of the REST API.
 
 `jobs` is the queue of commands that are started from the page. `resident` talks to the child processes that stay, and

@@ -51,13 +51,14 @@ async def plan_methods(preparation: Preparation, draft: Draft) -> Planned:
         if not found["fits"]:
             template = _("{method} is left out: it needs {needed} of memory, and {free} is free.")
             sizes = {"needed": format_size(found["memory_bytes"]), "free": format_size(compared["free_memory_bytes"])}
-            left_out.append(Message(template, method=describe_method(found["method"]), **sizes))
+            sentence = Message(template, method=describe_method(found["method"]), **sizes)
+            left_out.append(sentence)
             continue
         settings = keep_known(found["method"], {**parse_options(found["options"]), **draft.settings})[0]
         own = replace(draft, method=found["method"], settings=settings, quality="balanced")
         recipes.append(_name(await preparation.make_recipe(own)))
     if not recipes:
-        raise TetradError("E6001", left_out[0])
+        raise TetradError("E6001", sentence)
     return Planned(tuple(recipes), tuple(left_out))
 
 
@@ -85,14 +86,14 @@ def describe_figures(run: Snapshot, file: Path | None) -> list[dict[str, str]]:
     repeats = run.plan_value("train.repeats", 0) / max(1, run.plan_value("train.images", 0))
     steps = Message(_("{step:,} of {steps:,}"), step=status.step, steps=status.steps)
     values = {
-        _("File size"): format_size(measure(file)) if file else "",
-        _("Training time"): format_duration(seconds) if seconds else "",
-        _("Memory, at most"): format_size(memory) if memory else "",
-        _("Steps"): f"{status.steps:,}" if 0 < status.steps <= status.step else str(steps),
-        _("Views per image"): f"{status.step / per_epoch * repeats:.0f}" if per_epoch > 0 and repeats else "",
-        _("Speed"): format_speed(pace) if pace else "",
+        Message(_("File size")): format_size(measure(file)) if file else "",
+        Message(_("Training time")): format_duration(seconds) if seconds else "",
+        Message(_("Memory, at most")): format_size(memory) if memory else "",
+        Message(_("Steps")): f"{status.steps:,}" if 0 < status.steps <= status.step else str(steps),
+        Message(_("Views per image")): f"{status.step / per_epoch * repeats:.0f}" if per_epoch > 0 and repeats else "",
+        Message(_("Speed")): format_speed(pace) if pace else "",
     }
-    return [{"label": str(Message(label)), "value": value or "–"} for label, value in values.items()]
+    return [{"label": str(label), "value": value or "–"} for label, value in values.items()]
 
 
 def measure_time(run: Path) -> float:

@@ -1,9 +1,6 @@
 """A run as the page shows it: state, figures, and what can be done with it, in sentences of the reader's language."""
 
-import errno
-import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ from tetrad.methods import METHODS
 from tetrad.run.status import RunStatus
 from tetrad.web.device import memory_of_run
 from tetrad.web.figures import format_clock, format_day, format_duration, format_size, format_speed
+from tetrad.web.run_notes import can_resume, describe_note
 from tetrad.web.runs import Snapshot
 
 # A state of the page: its word, and the tone of its badge in the style sheet.
@@ -39,13 +37,6 @@ _PHASES = (
     (_("Training"), ("training",)),
     (_("Check the file"), ()),
 )
-_FAILURES = {  # by the first digit of the code
-    "4": _("The result cannot be written"),
-    "6": _("There is not enough memory"),
-    "7": _("The training diverged"),
-    "8": _("The device is missing"),
-}
-_ENDS = ".。!！?？"
 COMMANDS = {"running": ("save", "sample", "pause", "stop"), "paused": ("save", "sample", "continue", "stop")}
 
 
@@ -188,16 +179,6 @@ def next_preview(run: Snapshot) -> dict[str, Any] | None:
     }
 
 
-def can_resume(run: Snapshot) -> bool:
-    return run.status.state in ("interrupted", "failed") and (run.status.path / "resume").is_dir()
-
-
-def can_restart(run: Snapshot) -> bool:
-    """Whether the only way on is a new run of the same recipe."""
-    is_over = run.status.state in ("interrupted", "failed") and not can_resume(run)
-    return is_over and run.status.method in METHODS
-
-
 def describe_progress(run: Snapshot, state: str) -> str:
     """The sentence of a row: how far it is, or how it ended."""
     status = run.status
@@ -240,71 +221,3 @@ def describe_when(run: Snapshot) -> str:
     if run.is_alive:
         return str(Message(_("started {time}"), time=format_day(run.status.started, now)))
     return format_day(run.status.changed, now)
-
-
-def describe_note(run: Snapshot, state: str) -> dict[str, Any] | None:
-    """The note at the top of the page: what happened, what it means, and the step to resume from if it can be."""
-    describe = {
-        "interrupted": _note_interrupted,
-        "failed": _note_failed,
-        "stopped": _note_stopped,
-        "finished": _note_done,
-    }
-    if run.is_waiting_for_disk:
-        return _note("bad", Message(_("The disk is full")), translate_record(run.ending.note), "W4204")
-    return describe[state](run) if state in describe else None
-
-
-def _note_interrupted(run: Snapshot) -> dict[str, Any]:
-    status = run.status
-    values = {"step": status.step, "saved": status.resume_step, "repeated": max(0, status.step - status.resume_step)}
-    title = Message(_("Interrupted at step {step:,}"), **values)
-    template = _("The process ended unexpectedly; the computer may have been switched off. Nothing is saved yet.")
-    if status.resume_step:
-        template = _(
-            "The process ended unexpectedly; the computer may have been switched off. Step {saved:,} is saved, and"
-            " resuming repeats {repeated:,} steps."
-        )
-    return _note("warn", title, str(Message(template, **values)), run=run)
-
-
-def _note_failed(run: Snapshot) -> dict[str, Any]:
-    code, status = str(run.error.get("code", "")), run.status
-    title = Message(_FAILURES.get(code[1:2], _("The run failed")))
-    values = run.error.get("values")
-    if isinstance(values, Mapping) and values.get("reason") == os.strerror(errno.ENOSPC):
-        title = Message(_("The disk is full"))
-    text = translate_record(run.error)
-    if status.resume_step:
-        safe = Message(_("Step {saved:,} is safe."), saved=status.resume_step)
-        template = _("{sentence} {more}") if text[-1:] in _ENDS else _("{sentence}. {more}")
-        text = str(Message(template, sentence=text, more=safe))
-    return _note("bad", title, text, code, run)
-
-
-def _note_stopped(run: Snapshot) -> dict[str, Any]:
-    title = Message(_("Stopped at step {step:,}"), step=run.status.step)
-    file = Path(str(run.ending.finished.get("path", ""))).name
-    text = str(Message(_("{file} has the weights of this step."), file=file)) if file else ""
-    return _note("", title, text, run=run)
-
-
-def _note_done(run: Snapshot) -> dict[str, Any]:
-    finished: Mapping[str, Any] = run.ending.finished
-    title = Message(_("{file} is ready"), file=Path(str(finished.get("path", ""))).name or run.name)
-    duration = format_duration(float(finished.get("seconds") or 0))
-    text = Message(_("Read back and checked: every key in it matched a layer. It took {duration}."), duration=duration)
-    return _note("ok", title, str(text))
-
-
-def _note(tone: str, title: Message, text: str, code: str = "", run: Snapshot | None = None) -> dict[str, Any]:
-    """A note; with its run, the way on from there: `resume`, or where nothing is left to resume, `restart`."""
-    resume = restart = ""
-    if run and can_resume(run):
-        saved = run.status.resume_step
-        template = _("Resume from step {saved:,}") if saved else _("Resume from the beginning")
-        resume = str(Message(template, saved=saved))
-    elif run and can_restart(run):
-        restart = str(Message(_("Train again as a new run")))
-    shown = {"tone": tone, "title": str(title), "text": text, "code": str(presentable(code))}
-    return {**shown, "resume": resume, "restart": restart}

@@ -19,7 +19,8 @@ from tetrad.web import live, starts
 from tetrad.web.places import inside
 from tetrad.web.routes.home import Started
 from tetrad.web.routes.shared import page
-from tetrad.web.run_view import STATES, can_restart, describe_run
+from tetrad.web.run_notes import can_restart
+from tetrad.web.run_view import STATES, describe_run
 from tetrad.web.runs import Runs, Snapshot, read_record
 
 router = APIRouter()
