@@ -11,7 +11,6 @@ from PIL import Image
 from tetrad.data.dataset import Photo
 from tetrad.data.latent_cache import LatentCache
 from tetrad.errors import TetradError
-from tetrad.locales import translate_record, use_language
 from tetrad.run.caption_notes import check_truncated_captions, trigger_word_notes
 from tetrad.run.class_images import check_folder, check_prompt
 from tetrad.run.dataset import dataset_summary, load_dataset
@@ -94,9 +93,5 @@ def test_a_run_says_first_what_a_scan_says_in_short(tmp_path: Path) -> None:
             next(events)
     notes = end.value.value.notes
     assert [note.code for note in notes if note.code] == ["W4161", "W4140", "W4158"]
-    sizes = next(note.message for note in notes if "shorter side" in str(note.message))
-    assert str(sizes) == "shorter side in pixels: 64–255: 4; shapes: square: 4"
-    use_language("zh_CN")
-    assert "方形：4" in translate_record(sizes.as_record())  # as a page reads it from the run's folder
-    use_language("en")
+    assert any("shorter side in pixels: 64–255: 4; shapes: square: 4" in str(note.message) for note in notes)
     assert str(notes[-1].message) == f"tetrad scan {tmp_path} shows this image by image"

@@ -14,7 +14,7 @@ __all__, __getattr__ = export(
         "dataset.html_sheet": ["make_html_sheet"],
         "dataset.report": ["DatasetReport", "Finding", "ScannedImage"],
         "dataset.scan": ["list_images", "make_report"],
-        "dataset.text": ["describe_layout_line", "describe_report", "join_counts", "list_counts"],
+        "dataset.text": ["describe_layout_line", "describe_report", "join_counts"],
         "inspect": ["inspect_path"],
         "result": ["FileLabel", "Inspection"],
         "text": ["format_value"],

@@ -20,7 +20,7 @@ from tetrad.data.latent_cache import LatentCache
 from tetrad.errors import TetradError
 from tetrad.inspection.dataset.report import DatasetReport
 from tetrad.inspection.dataset.scan import make_report
-from tetrad.inspection.dataset.text import join_counts, list_counts
+from tetrad.inspection.dataset.text import join_counts
 from tetrad.locales import Message, _, ngettext
 from tetrad.models.base import Model
 from tetrad.run.events import Event, Note, Phase, Progress, make_note
@@ -131,7 +131,7 @@ def read_photos(
 
 def report_notes(report: DatasetReport) -> Iterator[Note]:
     """The short form of what `tetrad scan` says: sizes, shapes, and the advice that no other note of a run gives."""
-    values = {"sizes": join_counts(report.sizes), "shapes": list_counts(report.shapes)}
+    values = {name: join_counts(counts) for name, counts in (("sizes", report.sizes), ("shapes", report.shapes))}
     yield Note(Message(_("shorter side in pixels: {sizes}; shapes: {shapes}"), **values))
     advice = [each for each in report.advice if each.code in _ADVICE_OF_SCAN]
     yield from (Note(each.text, each.code) for each in advice)

@@ -17,6 +17,6 @@ __all__, __getattr__ = export(
         "html_sheet": ["make_html_sheet"],
         "report": ["Advice", "DatasetReport", "Finding", "ScannedImage"],
         "scan": ["check_any_usable", "list_images", "make_report", "scan", "scan_images"],
-        "text": ["describe_layout_line", "describe_report", "join_counts", "list_counts"],
+        "text": ["describe_layout_line", "describe_report", "join_counts"],
     },
 )

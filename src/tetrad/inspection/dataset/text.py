@@ -55,12 +55,6 @@ def join_counts(counts: Mapping[Any, int]) -> Message:
     return reduce(lambda first, rest: Message(_("{first} · {rest}"), first=first, rest=rest), phrases or [Message("")])
 
 
-def list_counts(counts: Mapping[Message, int]) -> Message:
-    """`square: 3 · wide: 5` as a message, which is shown in the language of whoever reads it later."""
-    parts = [Message(_("{name}: {number}"), name=name, number=number) for name, number in counts.items()]
-    return reduce(lambda one, other: Message(_("{counts} · {more}"), counts=one, more=other), parts)
-
-
 def _format_buckets(report: DatasetReport) -> Iterator[str]:
     yield str(Message(_("at {resolution} pixels"), resolution=report.resolution))
     for bucket in report.buckets[:_SHOWN_BUCKETS]:
