@@ -64,6 +64,7 @@ def measure(folder: Path, gib: float, rounds: int) -> None:
         peaks.append(peak)
         shutil.rmtree(unknown, ignore_errors=True)
         speeds["merge with hashes"].append(4 * size / run_merge(files, folder / "out.safetensors", unknown)[0])
+        print(", ".join(f"{name} {values[-1] / GIB:.2f} GiB/s" for name, values in speeds.items()), flush=True)
     print(
         f"three files of {size / GIB:.2f} GiB, {len(layouts)} tensors, the largest {largest / GIB:.2f} GiB in float32"
     )

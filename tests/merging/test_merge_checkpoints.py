@@ -234,6 +234,7 @@ def test_what_cannot_be_merged_is_said_in_one_sentence_and_nothing_is_written(mo
         ({"base": "a.safetensors"}, "a base has no effect on Weighted sum"),
         ({"method": "average"}, "method must be one of weighted-sum"),
         ({"weights": (0.3, 0.7)}, "Weighted sum gives the first model no weight of its own"),
+        ({"weights": (None, 0.5, 0.5)}, "there are 3 weights for 2 models"),
         ({"weight": float("inf")}, "a weight must be a number, not inf"),
         ({"method": "sum", "weights": (0.3, None)}, "a sum needs the weight of each model"),
         ({"method": "dare", "density": 0.0}, "density must be above 0"),

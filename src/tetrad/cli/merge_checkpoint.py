@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tetrad.cli.terminal import announce_loading, print_note, print_text, show_progress
+from tetrad.given_paths import check_model_exists
 from tetrad.locales import Message, _, ngettext
 from tetrad.paths import expand_path
 
@@ -72,12 +73,14 @@ def merge_checkpoint(
         ),
     ] = None,
 ) -> None:
+    names, weights = zip(*map(split_weight, models), strict=True)
+    for name in (*names, *([base] if base else [])):
+        check_model_exists(name, may_be_name=True)
     announce_loading()
     from tetrad import library
     from tetrad.merging.checkpoint_merge import merge_checkpoints
 
     folders = library.resolve_model_folders(models_dir, vae_dir)
-    names, weights = zip(*map(split_weight, models), strict=True)
     paths = [library.find_checkpoint(name, folders) for name in names]
     out = expand_path(out or Path(f"{'-'.join(path.stem for path in paths)}-merged.safetensors"))
     with ExitStack() as stack:

@@ -4,7 +4,8 @@ Every format is a pure function from dict to dict; no model and no network acces
 
 - `weight_files` opens and writes all weight files: safetensors, pickles, diffusers folders. `atomic_write` replaces a
   file as a whole, `pickles` reads torch's pickles safely, and `pickle_scan` says what a pickle asks for.
-  `safetensors_header` checks the header of a safetensors file before the library reads it.
+  `safetensors_header` checks the header of a safetensors file before the library reads it. `suffixes` are those of
+  weight files.
 - `ldm`, `openclip` and `diffusers` are the layouts of checkpoints: CompVis single files, OpenCLIP's text encoder in
   them, and diffusers folders. `vae` handles VAE files in any of these layouts.
 - `embedding_images` reads embeddings that A1111 saved inside images, `bundles` those inside LoRA files.
@@ -30,13 +31,10 @@ __all__, __getattr__ = export(
             "stage_replacement",
         ],
         "ldm": ["SingleFileLayout"],
+        "suffixes": ["PICKLE_SUFFIXES", "WEIGHT_FILE_SUFFIXES"],
         "survey": ["TensorSurvey", "count_elements"],
         "tensor_streams": ["TensorFile", "TensorLayout", "check_free_space", "open_tensors", "write_tensors"],
-        "tensors": [
-            "as_bytes",
-            "unshare_tensors",
-            "widen_float8",
-        ],
+        "tensors": ["as_bytes", "unshare_tensors", "widen_float8"],
         "vae": ["find_vae_keys"],
         "weight_files": [
             "compute_file_hash",

@@ -16,11 +16,11 @@ from tetrad.documents import open_regular, parse_json, read_text_file
 from tetrad.errors import TetradError
 from tetrad.formats import diffusers, embedding_images, pickles, safetensors_header
 from tetrad.formats.atomic_write import convert_write_errors, make_temporary_folder, stage_replacement, write_atomically
+from tetrad.formats.suffixes import PICKLE_SUFFIXES
 from tetrad.formats.tensors import unshare_tensors, widen_float8
 from tetrad.given_paths import missing_file_error
 from tetrad.locales import _
 
-PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 LEGACY_HASH_OFFSET = 0x100000  # first byte of the part of a file that the oldest hash is computed from
 _CUT_OFF = _("{path} is cut off: it should have {expected:,} bytes or more, but has {size:,}; download it again")
 _TOO_LONG = _("{path} is damaged: its header describes {expected:,} bytes, but it has {size:,}; download it again")

@@ -73,6 +73,9 @@ def merge_checkpoints(
     """
     chosen = CheckpointMerge(**choices)  # type: ignore[arg-type]
     method = METHODS[chosen.method]
+    if weights and len(weights) != len(models):
+        template = _("there are {weights} weights for {models} models; give one for each model")
+        raise TetradError("E3301", template, weights=len(weights), models=len(models))
     resolved = method.resolve_weights(list(weights) or [None] * len(models), weight)
     _check_base(method, base)
     paths, out = [expand_path(model) for model in models], expand_path(out)
