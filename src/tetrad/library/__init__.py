@@ -67,7 +67,6 @@ _NAMES, __getattr__ = export(
         "vae.describe": ["VaeDescription", "describe_vae", "describe_vae_file", "hash_weights"],
         "vae.load": ["load_replacement_vae"],
         "vae.latents": ["parse_latent_file", "read_latents", "write_latents"],
-        "vae.load": ["load_replacement_vae"],
     },
 )
 __all__ = [
