@@ -1,6 +1,7 @@
 """Load whole models from a single file, a diffusers folder or "builtin"."""
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -58,7 +59,7 @@ def check_finite(path: Path, weights: Weights) -> None:
         if not tensor.numel():
             template = _("{path} cannot be used: the tensor {tensor} is empty; download or create the file again")
             raise TetradError("E5014", template, path=path, tensor=name)
-        if not _is_finite(tensor):
+        if not is_finite(tensor):
             template = _("{path} cannot be used: {tensor} contains NaN or Inf; download or create the file again")
             raise TetradError("E5014", template, path=path, tensor=name)
 
@@ -66,10 +67,10 @@ def check_finite(path: Path, weights: Weights) -> None:
 def find_not_finite(weights: Weights) -> str:
     """The first tensor with NaN or Inf; "" for none."""
     floats = ((name, each) for name, each in weights.tensors.items() if each.is_floating_point() and each.numel())
-    return next((name for name, tensor in floats if not _is_finite(tensor)), "")
+    return next((name for name, tensor in floats if not is_finite(tensor)), "")
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
     """Whether a tensor has no NaN or Inf; its extremes show that ten times as fast as a check of each element."""
     extremes = (tensor.float() if tensor.itemsize == 1 else tensor).aminmax()
     return bool(extremes.min.isfinite() and extremes.max.isfinite())
@@ -83,7 +84,7 @@ def _read_checkpoint_file(path: Path) -> tuple[str, Weights]:
         with naming_file(path):
             weights = ldm.decode(file.tensors, file.metadata, FAMILIES[file_type].single_file)
         return file_type, replace(weights, metadata={**weights.metadata, **read_configuration(path)})
-    raise _unsupported_file_error(path, file_type)
+    raise unsupported_file_error(path, file_type)
 
 
 def read_configuration(path: Path) -> dict[str, str]:
@@ -101,7 +102,7 @@ def read_configuration(path: Path) -> dict[str, str]:
     return {}
 
 
-def _unsupported_file_error(path: Path, file_type: str) -> TetradError:
+def unsupported_file_error(path: Path, file_type: str) -> TetradError:
     """The error for a weight file that is not a supported checkpoint: what it is, and how to use it if possible."""
     code = {"lora": "E5004", "vae": "E5005"}.get(file_type, "E5008")
     if file_type == "lora":
@@ -115,8 +116,10 @@ def _unsupported_file_error(path: Path, file_type: str) -> TetradError:
     return TetradError(code, template, path=path, found=title_of(file_type))
 
 
-def read_diffusers_folder(path: Path) -> tuple[str, Weights]:
-    """A diffusers folder's family and weights; E5001 where a part is missing."""
+def read_diffusers_folder(
+    path: Path, read: Callable[[Path], Mapping[str, Tensor]] = lambda file: weight_files.read_weight_file(file).tensors
+) -> tuple[str, Weights]:
+    """A diffusers folder's family and weights; `read` gives the tensors of each file.  E5001 where a part is missing."""
     part_names = [part for part in diffusers.FILE_STEMS if part != "text_encoder_2" or (path / part).is_dir()]
     configurations = {part: weight_files.read_json(path / part / "config.json") for part in part_names}
     configurations["scheduler"] = weight_files.read_json(path / "scheduler" / "scheduler_config.json")
@@ -132,11 +135,7 @@ def read_diffusers_folder(path: Path) -> tuple[str, Weights]:
                 missing=required_files[part],
                 required=", ".join(required_files.values()),
             )
-        parts[part] = {
-            name: tensor
-            for file in network_paths
-            for name, tensor in weight_files.read_weight_file(file).tensors.items()
-        }
+        parts[part] = {name: tensor for file in network_paths for name, tensor in read(file).items()}
     weights = diffusers.decode(parts, configurations)
     unet_path = find_network_files(path / diffusers.DENOISER, diffusers.DENOISER)[0]
     unet_metadata = weight_files.read_safetensors_metadata(unet_path)

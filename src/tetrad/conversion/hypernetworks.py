@@ -1,0 +1,128 @@
+"""Turns a hypernetwork into a LoRA on the key and value layers, for programs that do not read hypernetworks."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tetrad.conversion.hypernetwork_fit import fit_layers
+from tetrad.conversion.job import Converter, Job
+from tetrad.conversion.loras import encode_lora
+from tetrad.conversion.plain import DYNAMIC_RANKS
+from tetrad.conversion.precision import store_tensors
+from tetrad.errors import TetradError
+from tetrad.formats import weight_files
+from tetrad.library.artifacts import read_weights
+from tetrad.library.checkpoints import load_model
+from tetrad.library.vae.load import check_read_back
+from tetrad.locales import _, ngettext
+from tetrad.methods.hypernetwork.linear import LinearNetwork, is_linear
+from tetrad.methods.hypernetwork.settings import NetworkShape
+from tetrad.methods.hypernetwork.weights import build_networks, named_attention_layers
+from tetrad.methods.lora.combine import CombinedLayer, from_factors, with_alpha
+from tetrad.methods.lora.svd import RankLimit, factorize
+from tetrad.models.base import Model
+from tetrad.models.device import move_to, select_device
+from tetrad.settings.toml import read_lines
+from tetrad.weights import Weights
+
+# What people generate with an old hypernetwork is not known, so these are of everything; "" is the negative prompt.
+PROMPTS = (
+    "a portrait of a woman, smiling, looking at the viewer",
+    "a photo of an old man in a dark room",
+    "a landscape with mountains and a lake, sunset",
+    "a city street at night, rain, neon lights",
+    "a girl with long hair, anime, colorful",
+    "a cat on a sofa, oil painting",
+    "a castle, fantasy, highly detailed, concept art",
+    "a bowl of fruit on a wooden table",
+)
+
+
+def convert_hypernetwork(job: Job) -> None:
+    """Write a LoRA that changes keys and values as a hypernetwork at the given strength does.
+
+    A hypernetwork changes k = W x to W (x + s h(x)). Where h(x) = A x, that is the LoRA ΔW = s W A, exactly; its rank
+    is up to the smaller side of W. With a bias or an activation no ΔW does the same for every x, and the one is chosen
+    that does it best for the inputs that the layer gets from the model itself.
+
+    Raises E5354 without a base model, and what `read_weights` raises for a file that does not fit it.
+    """
+    if not job.options.model:
+        template = _("a hypernetwork becomes a LoRA for one model only; give the model it was made for with --model")
+        raise TetradError("E5354", template)
+    if not job.options.strength:
+        raise TetradError("E3103", _("--strength must not be 0, because the LoRA would change nothing"))
+    model = load_model(job.options.model)
+    weights = read_weights(job.source, model, "hypernetwork")
+    exact = _multiply_out(weights)
+    layers = _convert_exactly(exact, model, job) if exact else _imitate(weights, model, job)
+    lora = _build_lora(layers, model, job)
+    tensors, metadata = encode_lora(lora, model, job)
+    weight_files.write_safetensors(job.out, tensors, metadata)
+    check_read_back(job.out, weight_files.read_weight_file(job.out, keep_float8=True).tensors, tensors)
+
+
+def _multiply_out(weights: Weights) -> dict[str, Tensor]:
+    """The matrix A (d, d) of each network, "768.k"; empty where some network is more than a matrix."""
+    if not is_linear(NetworkShape.from_metadata(weights.metadata)):
+        return {}
+    names = dict.fromkeys(".".join(name.split(".")[:2]) for name in weights.tensors)
+    networks = {name: LinearNetwork.of(weights, name) for name in names}
+    has_bias = any(network.bias.any() for network in networks.values())
+    return {} if has_bias else {name: network.matrix for name, network in networks.items()}
+
+
+def _convert_exactly(matrices: dict[str, Tensor], model: Model, job: Job) -> dict[str, CombinedLayer]:
+    layers = {}
+    for path, side, layer in named_attention_layers(model):
+        if (matrix := matrices.get(f"{layer.in_features}.{side}")) is not None:
+            change = job.options.strength * layer.weight.double() @ matrix
+            factors = factorize(change.float(), RankLimit(job.options.rank or None))
+            layers[path] = from_factors(factors, layer.weight.shape)
+    norm, lost = (sum(getattr(each, name) ** 2 for each in layers.values()) ** 0.5 for name in ("norm", "lost"))
+    rank = max(each.rank for each in layers.values())
+    if lost > 1e-5 * norm:
+        template = _("the LoRA has rank {rank}; {loss} of the hypernetwork's change is lost by that")
+        job.note(template, rank=rank, loss=f"{lost / norm:.2%}")
+    else:
+        job.note(_("the LoRA has rank {rank} and changes this model exactly as the hypernetwork does"), rank=rank)
+    return layers
+
+
+def _imitate(weights: Weights, model: Model, job: Job) -> dict[str, CombinedLayer]:
+    prompts = read_lines(job.options.prompts) if job.options.prompts else PROMPTS
+    move_to(model, select_device("auto", "fp32"))
+    networks = build_networks(weights, model)
+    layers, error = fit_layers(model, networks, job.options.strength, prompts, job.options.rank, job.on_progress)
+    template = ngettext(
+        "this hypernetwork is no linear one without biases, so the LoRA of rank {rank} imitates it on what the model makes"
+        " of {count} prompt: {error} of the change of keys and values differs",
+        "this hypernetwork is no linear one without biases, so the LoRA of rank {rank} imitates it on what the model makes"
+        " of {count} prompts: {error} of the change of keys and values differs",
+        len(prompts),
+    )
+    job.note(template, rank=max(each.rank for each in layers.values()), error=f"{error:.1%}")
+    return layers
+
+
+def _build_lora(layers: dict[str, CombinedLayer], model: Model, job: Job) -> Weights:
+    alpha = float(max(layer.rank for layer in layers.values()))
+    tensors = {
+        f"{path}.{name}": tensor
+        for path, layer in layers.items()
+        for name, tensor in with_alpha(layer.tensors, alpha).items()
+    }
+    stored, notes = store_tensors(tensors, job.options.precision)
+    job.notes.extend(notes)
+    about = {key: value for key, value in model.metadata.items() if key.startswith("ss_")} | DYNAMIC_RANKS
+    about |= {"modelspec.architecture": model.metadata["modelspec.architecture"] + "/lora"}
+    about |= {"ss_sd_model_name": model.name, "tetrad.converted_from": job.source.name}
+    return Weights("lora", stored, about)
+
+
+HYPERNETWORK = Converter(
+    dict.fromkeys(("kohya", "diffusers"), ".safetensors"),
+    ("precision", "model", "strength", "rank", "prompts"),
+    convert_hypernetwork,
+)
