@@ -26,6 +26,7 @@ LAYERS = [
     {"library"},
     {"estimate", "generation"},
     {"evaluation", "inspection"},
+    {"merging"},
     {"run"},
     {"api", "demo", "doctor"},
     {"web"},

@@ -92,6 +92,35 @@ def encode(weights: Weights, layout: SingleFileLayout = SD1) -> dict[str, Tensor
     return openclip.fuse_qkv(ldm_tensors) | flags
 
 
+def locate_parts(names: Collection[str], layout: SingleFileLayout = SD1) -> dict[str, list[str]]:
+    """The canonical names of what each of a file's tensors holds, in the order in which `split_tensor` gives it.
+
+    Names of tensors that no network uses are left out.
+    """
+    canonical: dict[str, list[str]] = {}
+    split_names = {
+        normalized: list(split_tensor(normalized, torch.empty(3, 1, device="meta")))
+        for normalized in _map_normalized_names(names)
+    }
+    table = _build_table_for_file([name for parts in split_names.values() for name in parts], layout)
+    for normalized, file_key in _map_normalized_names(names).items():
+        translated = translate_names(split_names[normalized], table)
+        if len(translated) == len(split_names[normalized]):
+            canonical[file_key] = list(translated.values())
+    return canonical
+
+
+def split_tensor(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """One tensor of a file as a network has it: the three matrices of OpenCLIP's q, k and v, or the tensor itself."""
+    return openclip.split_qkv({name: tensor})
+
+
+def join_tensor(parts: Mapping[str, Tensor]) -> Tensor:
+    """The inverse of `split_tensor`."""
+    (tensor,) = openclip.fuse_qkv(parts).values()
+    return tensor
+
+
 def _map_normalized_names(names: Iterable[str]) -> dict[str, str]:
     """Normalized names of the tensors that are used → their names in the file.
 
