@@ -1,12 +1,13 @@
 """The command line, `tetrad`: one module for each command, and what the commands share.
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `resume`, `run_folders` (`tetrad runs`), `scan`,
-`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`),
+`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`,
+`merge_embedding`, `merge_hypernetwork`), `convert`,
 `doctor`, `web`. Shared: `options` has the
 options of several commands, `flags` makes options from the settings, `recipe_command` finds the command that a recipe
 is for, `runs` follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about
 generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `output`
-checks and chooses the path of an image, `streams` ends a command whose output cannot be written, `help` translates the
+checks and chooses the path of an image, `weighted_files` parses files with a number, `streams` ends a command whose output cannot be written, `help` translates the
 help texts, `click_strings` has the words and errors of typer. Torch is imported only inside the commands that need it.
 """
 
@@ -20,6 +21,7 @@ import typer
 import typer.main
 
 from tetrad.cli import (
+    convert,
     demo,
     doctor,
     generate,
@@ -72,6 +74,7 @@ app.command("probe", help=recommend.PROBE_HELP)(recommend.probe)
 app.command("inspect", help=_("Show what a file is: type, family, rank, hashes, training."))(inspect.inspect)
 app.add_typer(vae.app, name="vae")
 app.add_typer(merge.app, name="merge")
+app.command("convert", help=convert.HELP)(convert.convert)
 app.command("grid", help=grid.HELP)(with_folder_flags(grid.grid))
 app.command("web", help=web.HELP)(web.web)
 

@@ -45,7 +45,9 @@ def _convert_single_file(job: Job) -> None:
     """Every tensor keeps its name; nothing is left out but what was asked for, and what is no tensor."""
     is_pickle = weight_files.is_pickle(job.source, weight_files.read_first_bytes(job.source))
     if is_pickle == (job.target == "ckpt") and not {"precision", "ema"} & {*job.options.list_chosen()}:
-        template = _("{path} has the format {format} already, so nothing would change; give --precision or another --to")
+        template = _(
+            "{path} has the format {format} already, so nothing would change; give --precision or another --to"
+        )
         raise TetradError("E5350", template, path=job.source, format=job.target)
     with open_tensors(job.source) as file:
         is_checkpoint = identify(file) in FAMILIES
@@ -56,6 +58,11 @@ def _convert_single_file(job: Job) -> None:
             _note_left_out(job, [*pickles.list_other_entries(job.source), *metadata])
             metadata = _name_prediction(job.source)
         _write_single_file(job, tensors, metadata)
+
+
+def _nothing_to_do_error(job: Job) -> TetradError:
+    template = _("{path} has the format {format} already, so nothing would change; give --precision, or another --to")
+    return TetradError("E5350", template, path=job.source, format=job.target)
 
 
 def _name_prediction(path: Path) -> dict[str, str]:
@@ -88,7 +95,9 @@ def _list_other_parts(folder: Path, parts: Collection[str]) -> set[str]:
 def _convert_to_folder(job: Job) -> None:
     """A diffusers folder, each of whose files has the metadata of the single file."""
     if job.source.is_dir() and not job.options.precision:
-        template = _("{path} has the format {format} already, so nothing would change; give --precision or another --to")
+        template = _(
+            "{path} has the format {format} already, so nothing would change; give --precision or another --to"
+        )
         raise TetradError("E5350", template, path=job.source, format=job.target)
     with open_checkpoint(job.source, lambda tensors: _choose_ema(job, tensors)) as checkpoint:
         weights = checkpoint.weights
@@ -169,7 +178,10 @@ def _write_single_file(job: Job, tensors: Mapping[str, Tensor], metadata: Mappin
         _note_left_out(job, list(metadata))
         if metadata.get("modelspec.prediction_type", "epsilon") != "epsilon" and "v_pred" not in tensors:
             job.note(
-                _("a .ckpt cannot say that it predicts v; keep a configuration {name} with 'parameterization: v' beside it"),
+                _(
+                    "a .ckpt cannot say that it predicts v; keep a configuration {name} beside it, with the line"
+                    " parameterization: v"
+                ),
                 name=job.out.with_suffix(".yaml").name,
             )
         write_pickle(job.out, layouts, compute, on_written)

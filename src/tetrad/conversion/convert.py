@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tetrad.conversion import checkpoints, embeddings, hypernetworks, loras
-from tetrad.conversion.job import EMA_CHOICES, Converter, Job, Options, check_output_path
+from tetrad.conversion.job import EMA_CHOICES, Converter, Job, Options
 from tetrad.conversion.precision import check_precision
 from tetrad.errors import TetradError
 from tetrad.formats import diffusers
 from tetrad.formats.embedding_images import is_image
 from tetrad.formats.tensor_streams import open_tensors
-from tetrad.given_paths import missing_file_error
+from tetrad.formats.weight_files import get_stem
+from tetrad.given_paths import check_output_is_new, missing_file_error
 from tetrad.library.identification import artifact_type, identify, title_of
 from tetrad.locales import Message, _
 
@@ -62,7 +63,7 @@ def convert(
     _check_options(options, converter, file_type)
     suffix = converter.targets[target]
     job = Job(source, target, out or Path(f"{_stem_of(source)}{suffix}"), options, on_progress)
-    check_output_path(job, suffix)
+    check_output_is_new(job.out, [source], [suffix] if suffix else [])
     converter.convert(job)
     return Conversion((job.out, *job.more_files), tuple(job.notes))
 
@@ -103,4 +104,4 @@ def _check_options(options: Options, converter: Converter, file_type: str) -> No
 
 
 def _stem_of(source: Path) -> str:
-    return source.name if source.is_dir() else source.stem
+    return source.name if source.is_dir() else get_stem(source)

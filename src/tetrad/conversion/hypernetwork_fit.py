@@ -50,7 +50,9 @@ class _Moments:
         total = float(((weight @ self.changes) * weight).sum())
         residual = total - 2 * float(((weight @ self.mixed) * fitted).sum())
         residual += float(((fitted @ self.inputs) * fitted).sum())
-        layer = from_factors(type(factors)(factors.up.float(), down.float(), factors.squares, factors.total), weight.shape)
+        layer = from_factors(
+            type(factors)(factors.up.float(), down.float(), factors.squares, factors.total), weight.shape
+        )
         return layer, max(0.0, residual), total
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from tetrad.conversion.hypernetwork_fit import fit_layers
@@ -10,6 +9,7 @@ from tetrad.conversion.job import Converter, Job
 from tetrad.conversion.loras import encode_lora
 from tetrad.conversion.plain import DYNAMIC_RANKS
 from tetrad.conversion.precision import store_tensors
+from tetrad.documents import read_text_file
 from tetrad.errors import TetradError
 from tetrad.formats import weight_files
 from tetrad.library.artifacts import read_weights
@@ -23,7 +23,6 @@ from tetrad.methods.lora.combine import CombinedLayer, from_factors, with_alpha
 from tetrad.methods.lora.svd import RankLimit, factorize
 from tetrad.models.base import Model
 from tetrad.models.device import move_to, select_device
-from tetrad.settings.toml import read_lines
 from tetrad.weights import Weights
 
 # What people generate with an old hypernetwork is not known, so these are of everything; "" is the negative prompt.
@@ -91,19 +90,31 @@ def _convert_exactly(matrices: dict[str, Tensor], model: Model, job: Job) -> dic
 
 
 def _imitate(weights: Weights, model: Model, job: Job) -> dict[str, CombinedLayer]:
-    prompts = read_lines(job.options.prompts) if job.options.prompts else PROMPTS
+    prompts = _read_prompts(job.options.prompts) if job.options.prompts else PROMPTS
     move_to(model, select_device("auto", "fp32"))
     networks = build_networks(weights, model)
     layers, error = fit_layers(model, networks, job.options.strength, prompts, job.options.rank, job.on_progress)
     template = ngettext(
-        "this hypernetwork is no linear one without biases, so the LoRA of rank {rank} imitates it on what the model makes"
-        " of {count} prompt: {error} of the change of keys and values differs",
-        "this hypernetwork is no linear one without biases, so the LoRA of rank {rank} imitates it on what the model makes"
-        " of {count} prompts: {error} of the change of keys and values differs",
+        "this hypernetwork has activations, norms or biases, so the LoRA (of rank {rank}) only imitates it: on {count}"
+        " prompt: {error} of the change of keys and values differs",
+        "this hypernetwork has activations, norms or biases, so the LoRA (of rank {rank}) only imitates it: on {count}"
+        " prompts: {error} of the change of keys and values differs",
         len(prompts),
     )
     job.note(template, rank=max(each.rank for each in layers.values()), error=f"{error:.1%}")
     return layers
+
+
+def _read_prompts(path: Path) -> list[str]:
+    """The lines of a text file.  E3261 where it cannot be read or has none."""
+    try:
+        prompts = [line.strip() for line in read_text_file(path).splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        template = _("{path} cannot be read ({reason}); give a text file with one prompt a line")
+        raise TetradError("E3261", template, path=path, reason=getattr(error, "strerror", None) or error) from error
+    if not prompts:
+        raise TetradError("E3261", _("{path} is empty; give a text file with one prompt a line"), path=path)
+    return prompts
 
 
 def _build_lora(layers: dict[str, CombinedLayer], model: Model, job: Job) -> Weights:

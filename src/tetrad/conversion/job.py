@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from tetrad.errors import TetradError
-from tetrad.locales import Message, _
+from tetrad.locales import Message
 
 EMA_CHOICES = ("keep", "drop", "use")
 
@@ -53,20 +52,3 @@ class Converter:
     targets: dict[str, str]
     options: tuple[str, ...]
     convert: Callable[[Job], None]
-
-
-def check_output_path(job: Job, suffix: str) -> None:
-    """E4202 where the result cannot be written to `out`, before anything is read."""
-    if job.out.resolve() == job.source.resolve():
-        template = _("{path} is the file that is to be converted; give another name with --out")
-        raise TetradError("E4202", template, path=job.out)
-    if job.out.exists():
-        raise TetradError(
-            "E4202", _("{path} already exists and is not overwritten; give another name with --out"), path=job.out
-        )
-    if not job.out.absolute().parent.is_dir():
-        template = _("{path} cannot be written because there is no folder {folder}; create it first")
-        raise TetradError("E4202", template, path=job.out, folder=job.out.parent)
-    if job.out.suffix.lower() != suffix and suffix:
-        template = _("{path} must end in {suffix} for the format {format}; change its name, or the format with --to")
-        raise TetradError("E5350", template, path=job.out, suffix=suffix, format=job.target)

@@ -1,4 +1,4 @@
-"""Converts LoRAs between kohya's, LyCORIS' and diffusers' formats, to plain LoRAs, and with or without embeddings inside."""
+"""Converts LoRAs between the formats of kohya, LyCORIS and diffusers; puts embeddings into them or takes them out."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -57,7 +57,9 @@ def encode_lora(weights: Weights, model: Model, job: Job) -> tuple[Mapping[str, 
     """The tensors and the metadata of a file in the job's format."""
     file_format = formats_of("lora")[job.target]
     prepared, _loss = file_format.prepare(weights, model)
-    if any(not prepared.tensors[name].equal(tensor) for name, tensor in weights.tensors.items() if name.endswith(".up")):
+    if any(
+        not prepared.tensors[name].equal(tensor) for name, tensor in weights.tensors.items() if name.endswith(".up")
+    ):
         job.note(_("alpha / rank is multiplied into the tensors, since the format has no place for alpha"))
     metadata = {key: value for key, value in weights.metadata.items() if not key.startswith(_HASH_PREFIX)}
     content = file_format.encode(prepared, model, metadata | {"name": job.out.stem})
@@ -104,7 +106,9 @@ def _choose_embeddings(job: Job, file: WeightFile) -> dict[str, Tensor]:
         weights, _unmatched = a1111.decode_embedding(weight_files.read_weight_file(path))
         word = weights.metadata["word"]
         if word in words or "." in word:
-            template = _("{path} cannot be put into the LoRA as '{word}': a name must be new there and have no dot; rename it")
+            template = _(
+                "{path} cannot be put into the LoRA as '{word}': a name must be new there and have no dot; rename it"
+            )
             raise TetradError("E5355", template, path=path, word=word)
         words.append(word)
         tensors |= bundles.name_embedding(word, a1111.encode_bundled_embedding(weights))

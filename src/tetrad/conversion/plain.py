@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from tetrad.conversion.job import Job
-from tetrad.locales import _, ngettext
+from tetrad.locales import ngettext
 from tetrad.methods.lora.combine import SUMMED_TENSORS, changes_weight, combine, with_alpha
 from tetrad.methods.lora.layer import weight_of
 from tetrad.methods.lora.svd import RankLimit

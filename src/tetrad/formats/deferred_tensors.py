@@ -1,4 +1,4 @@
-"""Tensors that are read and computed only when they are written, so that whole checkpoints are converted in little memory.
+"""Tensors that are read and computed only when they are written, so that a large checkpoint needs little memory.
 
 The formats' functions from dict to dict work on them as on any tensor: they see shapes and dtypes, and what they do
 is done again, to the data, by `compute`.
@@ -71,7 +71,11 @@ def list_sources(tensors: Iterable[Tensor]) -> frozenset[str]:
 
 def _compute_all(values: Any) -> Any:
     """Arguments of a function of torch with the data of the deferred tensors among them."""
-    return type(values)(_compute_all(each) for each in values) if isinstance(values, tuple | list) else compute_tensor(values)
+    return (
+        type(values)(_compute_all(each) for each in values)
+        if isinstance(values, tuple | list)
+        else compute_tensor(values)
+    )
 
 
 def _list_deferred(values: Any) -> list[DeferredTensor]:

@@ -119,7 +119,7 @@ def unsupported_file_error(path: Path, file_type: str) -> TetradError:
 def read_diffusers_folder(
     path: Path, read: Callable[[Path], Mapping[str, Tensor]] = lambda file: weight_files.read_weight_file(file).tensors
 ) -> tuple[str, Weights]:
-    """A diffusers folder's family and weights; `read` gives the tensors of each file.  E5001 where a part is missing."""
+    """A diffusers folder's family and weights; `read` gives a file's tensors.  E5001 where a part is missing."""
     part_names = [part for part in diffusers.FILE_STEMS if part != "text_encoder_2" or (path / part).is_dir()]
     configurations = {part: weight_files.read_json(path / part / "config.json") for part in part_names}
     configurations["scheduler"] = weight_files.read_json(path / "scheduler" / "scheduler_config.json")

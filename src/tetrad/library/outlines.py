@@ -67,9 +67,7 @@ def read_outline(name: str) -> Model:
     check_model_exists(name)
     path = resolve_model_path(name)
     with open_checkpoint(path) as checkpoint:
-        return build_outline(
-            checkpoint.family, checkpoint.weights, path.name, PredictionInfo("epsilon", Message(""))
-        )
+        return build_outline(checkpoint.family, checkpoint.weights, path.name, PredictionInfo("epsilon", Message("")))
 
 
 def build_outline(family: str, weights: Weights, name: str, prediction: PredictionInfo) -> Model:
