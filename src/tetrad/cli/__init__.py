@@ -2,13 +2,13 @@
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `resume`, `run_folders` (`tetrad runs`), `scan`,
 `generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`,
-`merge_embedding`, `merge_hypernetwork`), `convert`,
-`doctor`, `web`. Shared: `options` has the
-options of several commands, `flags` makes options from the settings, `recipe_command` finds the command that a recipe
-is for, `runs` follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about
-generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `output`
-checks and chooses the path of an image, `weighted_files` parses files with a number, `streams` ends a command whose output cannot be written, `help` translates the
-help texts, `click_strings` has the words and errors of typer. Torch is imported only inside the commands that need it.
+`merge_embedding`, `merge_hypernetwork`), `convert`, `doctor`, `web`. Shared: `options` has the options of several
+commands, `flags` makes options from the settings, `recipe_command` finds the command that a recipe is for, `runs`
+follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about generated images,
+`next_steps` says what to do with a trained file, `commands` formats commands to paste, `output` checks and chooses the
+path of an image, `weighted_files` parses files with a number, `streams` ends a command whose output cannot be written,
+`help` translates the help texts, `click_strings` has the words and errors of typer. Torch is imported only inside the
+commands that need it.
 """
 
 import errno

@@ -60,9 +60,13 @@ def convert(
     if not file.exists():
         raise missing_file_error(file)
     announce_loading()
-    from tetrad import conversion
+    from tetrad.conversion import convert as conversion
 
-    options = conversion.Options(
+    result = conversion.convert(
+        file,
+        to,
+        out,
+        on_progress=_show_progress,
         precision=precision,
         ema=ema,
         model=model,
@@ -74,7 +78,6 @@ def convert(
         picture=picture,
         prediction_type=prediction_type,
     )
-    result = conversion.convert(file, to, expand_path(out) if out else None, options, _show_progress)
     for note in result.notes:
         print_note(note)
     for path in result.paths:

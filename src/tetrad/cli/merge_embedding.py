@@ -8,7 +8,6 @@ import typer
 from tetrad.cli.terminal import announce_loading, print_note, print_text
 from tetrad.cli.weighted_files import parse_weighted_files
 from tetrad.locales import _
-from tetrad.paths import expand_path
 
 HELP = _("Put the vectors of embeddings one after another, or average them, into one embedding.")
 
@@ -26,5 +25,6 @@ def merge_embedding(
     announce_loading()
     from tetrad.merging.embeddings import merge_embeddings
 
-    print_note(merge_embeddings(weighted_files, expand_path(out), average))
-    print_text(expand_path(out))
+    merged = merge_embeddings(weighted_files, out, average)
+    print_note(merged.note)
+    print_text(merged.path)

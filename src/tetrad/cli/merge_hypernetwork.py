@@ -8,7 +8,6 @@ import typer
 from tetrad.cli.terminal import announce_loading, print_note, print_text
 from tetrad.cli.weighted_files import parse_weighted_files
 from tetrad.locales import _
-from tetrad.paths import expand_path
 
 HELP = _("Make one hypernetwork that does what several linear ones do one after another.")
 
@@ -23,5 +22,6 @@ def merge_hypernetwork(
     announce_loading()
     from tetrad.merging.hypernetworks import merge_hypernetworks
 
-    print_note(merge_hypernetworks(weighted_files, expand_path(out)))
-    print_text(expand_path(out))
+    merged = merge_hypernetworks(weighted_files, out)
+    print_note(merged.note)
+    print_text(merged.path)

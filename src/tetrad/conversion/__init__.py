@@ -8,7 +8,4 @@
 
 from tetrad.lazy import export
 
-__all__, __getattr__ = export(
-    __name__,
-    {"convert": ["FORMATS", "Conversion", "convert"], "job": ["EMA_CHOICES", "Options"], "precision": ["PRECISIONS"]},
-)
+__all__, __getattr__ = export(__name__, {"job": ["EMA_CHOICES", "Options"], "precision": ["PRECISIONS"]})

@@ -2,7 +2,9 @@
 
 import itertools
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -13,17 +15,20 @@ from tetrad.formats import diffusers, ldm, pickles, weight_files
 from tetrad.formats.deferred_tensors import compute_tensor, defer_tensors, list_sources
 from tetrad.formats.pickle_writer import write_pickle
 from tetrad.formats.tensor_streams import TensorLayout, open_tensors, write_tensors
-from tetrad.library.checkpoints import is_finite, read_configuration
+from tetrad.library.checkpoints import find_network_files, is_finite, read_configuration
 from tetrad.library.identification import identify
-from tetrad.library.outlines import build_outline, open_checkpoint, resolve_prediction
+from tetrad.library.outlines import OpenCheckpoint, build_outline, open_checkpoint, resolve_prediction
 from tetrad.locales import _, ngettext
+from tetrad.models.base import Model
 from tetrad.models.diffusers_folder import build_folder
 from tetrad.models.families import FAMILIES
+from tetrad.models.prediction import PredictionInfo
 from tetrad.weights import Weights
 
 _EMA_PREFIX, _MODEL_PREFIX = "model_ema.", "model."
 _NETWORK_PREFIXES = (ldm.UNET_PREFIX, _EMA_PREFIX, "cond_stage_model.", "conditioner.", ldm.VAE_PREFIX)
 _HASH_KEY = "modelspec.hash_sha256"  # of the file's tensors, which change
+_NOT_KEPT = (_HASH_KEY, "format", "tetrad.flags")  # what is not metadata of a single file
 _LISTED_NAMES = 4
 
 
@@ -45,10 +50,7 @@ def _convert_single_file(job: Job) -> None:
     """Every tensor keeps its name; nothing is left out but what was asked for, and what is no tensor."""
     is_pickle = weight_files.is_pickle(job.source, weight_files.read_first_bytes(job.source))
     if is_pickle == (job.target == "ckpt") and not {"precision", "ema"} & {*job.options.list_chosen()}:
-        template = _(
-            "{path} has the format {format} already, so nothing would change; give --precision or another --to"
-        )
-        raise TetradError("E5350", template, path=job.source, format=job.target)
+        raise _nothing_to_do_error(job)
     with open_tensors(job.source) as file:
         is_checkpoint = identify(file) in FAMILIES
         tensors = _choose_ema(job, defer_tensors(file))
@@ -72,18 +74,32 @@ def _name_prediction(path: Path) -> dict[str, str]:
 
 
 def _convert_from_folder(job: Job) -> None:
-    """A single file with LDM's names; what diffusers says in configurations is in its metadata."""
+    """A single file with LDM's names; its metadata says what diffusers has in configurations."""
     with open_checkpoint(job.source) as checkpoint:
-        weights = checkpoint.weights
-        prediction = resolve_prediction(job.source, checkpoint.family, weights, job.options.prediction_type)
-        outline = build_outline(checkpoint.family, weights, job.source.name, prediction)
-        about = {key: value for key, value in weights.metadata.items() if key not in (_HASH_KEY, "format")}
-        about = {**about, "tetrad.flags": "", "tetrad.architecture": ""} | outline.weights().metadata
-        tensors = _store(job, weights.tensors)
-        file_tensors = ldm.encode(Weights(weights.kind, tensors, about), FAMILIES[checkpoint.family].single_file)
-        about.pop("tetrad.flags")
+        prediction = resolve_prediction(job.source, checkpoint.family, checkpoint.weights, job.options.prediction_type)
+        outline = build_outline(checkpoint.family, checkpoint.weights, job.source.name, prediction)
+        about = _drop_usual_architecture(checkpoint, outline, prediction)
+        weights = Weights("checkpoint", _store(job, checkpoint.weights.tensors), about)
+        tensors = ldm.encode(weights, outline.single_file)
         _note_left_out(job, sorted(_list_other_parts(job.source, outline.parts())))
-        _write_single_file(job, file_tensors, {key: value for key, value in about.items() if value})
+        network_path = find_network_files(job.source / diffusers.DENOISER, diffusers.DENOISER)[0]
+        kept = weight_files.read_safetensors_metadata(network_path) | about
+        _write_single_file(job, tensors, {key: kept[key] for key in kept if key not in _NOT_KEPT})
+
+
+def _drop_usual_architecture(checkpoint: OpenCheckpoint, outline: Model, prediction: PredictionInfo) -> dict[str, str]:
+    """What the metadata must say of a model: of its architecture only what cannot be seen from its tensors."""
+    about = outline.weights().metadata
+    bare = replace(checkpoint.weights, metadata={**checkpoint.weights.metadata, "tetrad.architecture": "{}"})
+    usual = build_outline(checkpoint.family, bare, outline.name, prediction)
+    if _read_configs(usual) == _read_configs(outline):
+        about.pop("tetrad.architecture", None)
+    return about
+
+
+def _read_configs(model: Model) -> list[Mapping[str, Any]]:
+    configs: list[Any] = [network.config for network in (*model.parts().values(), *model.vae.networks)]
+    return [config if isinstance(config, Mapping) else config.to_dict() for config in configs]
 
 
 def _list_other_parts(folder: Path, parts: Collection[str]) -> set[str]:
@@ -95,10 +111,7 @@ def _list_other_parts(folder: Path, parts: Collection[str]) -> set[str]:
 def _convert_to_folder(job: Job) -> None:
     """A diffusers folder, each of whose files has the metadata of the single file."""
     if job.source.is_dir() and not job.options.precision:
-        template = _(
-            "{path} has the format {format} already, so nothing would change; give --precision or another --to"
-        )
-        raise TetradError("E5350", template, path=job.source, format=job.target)
+        raise _nothing_to_do_error(job)
     with open_checkpoint(job.source, lambda tensors: _choose_ema(job, tensors)) as checkpoint:
         weights = checkpoint.weights
         prediction = resolve_prediction(job.source, checkpoint.family, weights, job.options.prediction_type)
@@ -179,8 +192,8 @@ def _write_single_file(job: Job, tensors: Mapping[str, Tensor], metadata: Mappin
         if metadata.get("modelspec.prediction_type", "epsilon") != "epsilon" and "v_pred" not in tensors:
             job.note(
                 _(
-                    "a .ckpt cannot say that it predicts v; keep a configuration {name} beside it, with the line"
-                    " parameterization: v"
+                    "a .ckpt cannot say that the model predicts v; a program that does not find that out needs a"
+                    " configuration {name} beside it"
                 ),
                 name=job.out.with_suffix(".yaml").name,
             )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tetrad.conversion import checkpoints, embeddings, hypernetworks, loras
 from tetrad.conversion.job import EMA_CHOICES, Converter, Job, Options
@@ -15,6 +16,7 @@ from tetrad.formats.weight_files import get_stem
 from tetrad.given_paths import check_output_is_new, missing_file_error
 from tetrad.library.identification import artifact_type, identify, title_of
 from tetrad.locales import Message, _
+from tetrad.paths import expand_path
 
 _CONVERTERS: dict[str, Converter] = {
     "checkpoint": checkpoints.CHECKPOINT,
@@ -22,7 +24,6 @@ _CONVERTERS: dict[str, Converter] = {
     "embedding": embeddings.EMBEDDING,
     "hypernetwork": hypernetworks.HYPERNETWORK,
 }
-FORMATS = list(dict.fromkeys(name for each in (*_CONVERTERS.values(), checkpoints.OTHER) for name in each.targets))
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,20 @@ class Conversion:
 
 
 def convert(
-    source: Path,
-    target: str = "",
-    out: Path | None = None,
-    options: Options | None = None,
+    file: str | Path,
+    to: str = "",
+    out: str | Path | None = None,
+    *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    **choices: Any,
 ) -> Conversion:
-    """Write a file in another format; without a name for the result, in the current folder under its own name.
+    """Write a file in another format; without `out`, in the current folder under its own name.
 
-    Raises E3103 or E3260 for an option that does not exist or has no effect, E4202 where the result cannot be written,
-    E5350 for a conversion that does not exist, and what the conversion itself raises. Nothing is half-written.
+    `to` is the format's name, or "" where the ending of `out` says it; `choices` are the fields of `Options`. Raises
+    E3103 or E3260 for a choice that does not exist or has no effect, E4202 where the result cannot be written, E5350
+    for a conversion that does not exist, and what the conversion itself raises. Nothing is half-written.
     """
-    options = options or Options()
+    source, out, options = expand_path(file), expand_path(out) if out else None, Options(**choices)
     if not source.exists():
         raise missing_file_error(source)
     check_precision(options.precision)
@@ -54,7 +57,7 @@ def convert(
         raise TetradError("E3103", template, known=", ".join(EMA_CHOICES), value=options.ema)
     file_type = _identify(source)
     converter = _CONVERTERS.get(artifact_type(file_type), checkpoints.OTHER)
-    target = target or _guess_target(out, file_type, converter)
+    target = to or _guess_target(out, file_type, converter)
     if target not in converter.targets:
         template = _("{path} is {found}, which cannot be converted to {format}; it can be converted to {known}")
         raise TetradError(

@@ -37,6 +37,8 @@ PROMPTS = (
     "a bowl of fruit on a wooden table",
 )
 
+_ROUNDING = 1e-5  # a share of the change that is lost by rounding alone
+
 
 def convert_hypernetwork(job: Job) -> None:
     """Write a LoRA that changes keys and values as a hypernetwork at the given strength does.
@@ -73,17 +75,18 @@ def _multiply_out(weights: Weights) -> dict[str, Tensor]:
 
 
 def _convert_exactly(matrices: dict[str, Tensor], model: Model, job: Job) -> dict[str, CombinedLayer]:
-    layers = {}
+    layers, total, lost = {}, 0.0, 0.0
     for path, side, layer in named_attention_layers(model):
         if (matrix := matrices.get(f"{layer.in_features}.{side}")) is not None:
-            change = job.options.strength * layer.weight.double() @ matrix
-            factors = factorize(change.float(), RankLimit(job.options.rank or None))
+            change = (job.options.strength * layer.weight.double() @ matrix).float()
+            factors = factorize(change, RankLimit(job.options.rank or None))
             layers[path] = from_factors(factors, layer.weight.shape)
-    norm, lost = (sum(getattr(each, name) ** 2 for each in layers.values()) ** 0.5 for name in ("norm", "lost"))
-    rank = max(each.rank for each in layers.values())
-    if lost > 1e-5 * norm:
+            total += float(change.square().sum())
+            lost += float((change - factors.up @ factors.down).square().sum())
+    rank, share = max(each.rank for each in layers.values()), (lost / max(total, 1e-30)) ** 0.5
+    if share > _ROUNDING:
         template = _("the LoRA has rank {rank}; {loss} of the hypernetwork's change is lost by that")
-        job.note(template, rank=rank, loss=f"{lost / norm:.2%}")
+        job.note(template, rank=rank, loss=f"{share:.2%}")
     else:
         job.note(_("the LoRA has rank {rank} and changes this model exactly as the hypernetwork does"), rank=rank)
     return layers
@@ -95,10 +98,10 @@ def _imitate(weights: Weights, model: Model, job: Job) -> dict[str, CombinedLaye
     networks = build_networks(weights, model)
     layers, error = fit_layers(model, networks, job.options.strength, prompts, job.options.rank, job.on_progress)
     template = ngettext(
-        "this hypernetwork has activations, norms or biases, so the LoRA (of rank {rank}) only imitates it: on {count}"
-        " prompt: {error} of the change of keys and values differs",
-        "this hypernetwork has activations, norms or biases, so the LoRA (of rank {rank}) only imitates it: on {count}"
-        " prompts: {error} of the change of keys and values differs",
+        "this hypernetwork has activations, norms or biases, so a LoRA can only imitate it: on {count} prompt, {error}"
+        " of the change of keys and values is missed (rank {rank})",
+        "this hypernetwork has activations, norms or biases, so a LoRA can only imitate it: on {count} prompts, {error}"
+        " of the change of keys and values is missed (rank {rank})",
         len(prompts),
     )
     job.note(template, rank=max(each.rank for each in layers.values()), error=f"{error:.1%}")

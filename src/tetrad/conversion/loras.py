@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from tetrad.conversion.job import Converter, Job
@@ -12,8 +13,10 @@ from tetrad.conversion.precision import store_tensors
 from tetrad.errors import TetradError
 from tetrad.formats import a1111, bundles, kohya, weight_files
 from tetrad.formats.weight_files import WeightFile
+from tetrad.given_paths import check_output_is_new
 from tetrad.library.artifacts import formats_of, read_weights
 from tetrad.library.checkpoints import load_model
+from tetrad.library.embedding_files import write_embedding
 from tetrad.library.outlines import read_outline
 from tetrad.library.vae.load import check_read_back
 from tetrad.locales import _
@@ -24,7 +27,7 @@ from tetrad.models.base import Model
 from tetrad.models.families import FAMILIES
 from tetrad.weights import Weights
 
-_HASH_PREFIX = "sshs_"  # kohya's hashes of the tensors, which change
+_NOT_KEPT = ("sshs_", "format")  # kohya's hashes of the tensors, which change; what only diffusers' files have
 
 
 def convert_lora(job: Job) -> None:
@@ -33,15 +36,21 @@ def convert_lora(job: Job) -> None:
     Raises what `read_weights` raises for the file, E5354 where the base model is needed, E5355 for embeddings that
     cannot be in the file.
     """
-    file = weight_files.read_weight_file(job.source)
-    embeddings = _choose_embeddings(job, file)
+    file = weight_files.read_weight_file(job.source, keep_float8=True)
+    words = bundles.list_words(file.tensors)
+    embeddings = _choose_embeddings(job, file, words)
+    split_paths = [job.out.with_name(f"{word}.safetensors") for word in words] if job.options.split else []
+    for path in split_paths:
+        check_output_is_new(path, [])
     weights, model = _read(job, file)
     if job.target != "lycoris":
         weights = make_plain(weights, model, job)
     elif job.options.rank:
         template = _("--rank has no effect on the format lycoris, which keeps every tensor; leave it out")
         raise TetradError("E3260", template)
-    stored, notes = store_tensors(weights.tensors, job.options.precision)
+    is_float8 = any(tensor.dtype == torch.float8_e4m3fn for tensor in file.tensors.values())
+    precision = job.options.precision or ("fp8" if is_float8 else "")
+    stored, notes = store_tensors(_match_new_alphas(weights.tensors, file), precision)
     job.notes.extend(notes)
     tensors, metadata = encode_lora(replace(weights, tensors=stored), model, job)
     if embeddings:
@@ -49,8 +58,21 @@ def convert_lora(job: Job) -> None:
         metadata = kohya.add_model_hashes(tensors, metadata)
     weight_files.write_safetensors(job.out, tensors, metadata)
     check_read_back(job.out, weight_files.read_weight_file(job.out, keep_float8=True).tensors, tensors)
-    if job.options.split:
-        _write_embeddings(job, file)
+    for word, path in zip(words, split_paths, strict=False):
+        embedding, _unmatched = a1111.decode_embedding(bundles.extract_embedding(file, word))
+        write_embedding(path, embedding)
+        job.more_files.append(path)
+
+
+def _match_new_alphas(tensors: Mapping[str, Tensor], file: WeightFile) -> dict[str, Tensor]:
+    """The tensors with those alphas that the file has not in the precision of their layer, as kohya writes them."""
+    has_alphas = any(name.endswith(".alpha") for name in file.tensors)
+    matched = dict(tensors)
+    for name, tensor in tensors.items():
+        down = tensors.get(name.removesuffix("alpha") + "down") if name.endswith(".alpha") else None
+        if down is not None and not has_alphas and down.is_floating_point() and tensor.to(down.dtype) == tensor:
+            matched[name] = tensor.to(down.dtype)
+    return matched
 
 
 def encode_lora(weights: Weights, model: Model, job: Job) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
@@ -61,7 +83,7 @@ def encode_lora(weights: Weights, model: Model, job: Job) -> tuple[Mapping[str, 
         not prepared.tensors[name].equal(tensor) for name, tensor in weights.tensors.items() if name.endswith(".up")
     ):
         job.note(_("alpha / rank is multiplied into the tensors, since the format has no place for alpha"))
-    metadata = {key: value for key, value in weights.metadata.items() if not key.startswith(_HASH_PREFIX)}
+    metadata = {key: value for key, value in weights.metadata.items() if not key.startswith(_NOT_KEPT)}
     content = file_format.encode(prepared, model, metadata | {"name": job.out.stem})
     assert isinstance(content, WeightFile)
     return content.tensors, content.metadata
@@ -98,19 +120,22 @@ def _build_released_model(path: Path, file: WeightFile) -> Model:
     return family.build_released()
 
 
-def _choose_embeddings(job: Job, file: WeightFile) -> dict[str, Tensor]:
+def _choose_embeddings(job: Job, file: WeightFile, words: list[str]) -> dict[str, Tensor]:
     """The embeddings that the result is to have inside, under their names in it.  E5355 where it cannot have them."""
-    words = bundles.list_words(file.tensors)
+    if job.options.split and not words:
+        template = _("{path} has no embeddings inside, so there is nothing to split; leave out --split")
+        raise TetradError("E5355", template, path=job.source)
     tensors = {} if job.options.split else bundles.list_embeddings(file)
+    taken = set(words)
     for path in job.options.bundle:
         weights, _unmatched = a1111.decode_embedding(weight_files.read_weight_file(path))
         word = weights.metadata["word"]
-        if word in words or "." in word:
+        if word in taken or "." in word:
             template = _(
                 "{path} cannot be put into the LoRA as '{word}': a name must be new there and have no dot; rename it"
             )
             raise TetradError("E5355", template, path=path, word=word)
-        words.append(word)
+        taken.add(word)
         tensors |= bundles.name_embedding(word, a1111.encode_bundled_embedding(weights))
     if tensors and job.target == "diffusers":
         template = _(
@@ -119,19 +144,6 @@ def _choose_embeddings(job: Job, file: WeightFile) -> dict[str, Tensor]:
         )
         raise TetradError("E5355", template, path=job.source)
     return tensors
-
-
-def _write_embeddings(job: Job, file: WeightFile) -> None:
-    """Each embedding inside a LoRA as a file beside the result, named by its trigger word."""
-    words = bundles.list_words(file.tensors)
-    if not words:
-        job.note(_("{path} has no embeddings inside, so --split has nothing to write"), path=job.source.name)
-        return
-    for word in words:
-        weights, _unmatched = a1111.decode_embedding(bundles.extract_embedding(file, word))
-        path = job.out.with_name(f"{word}.safetensors")
-        weight_files.write_file(path, a1111.encode_embedding_safetensors(weights, {}))
-        job.more_files.append(path)
 
 
 LORA = Converter(

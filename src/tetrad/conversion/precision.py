@@ -53,7 +53,7 @@ def store_tensors(
 def _choose_dtype(name: str, tensor: Tensor, precision: str) -> torch.dtype:
     if precision != "fp8":
         return DTYPES[precision]
-    is_lora = name.rpartition(".")[2] in ("down", "up") or ".lora" in name
+    is_lora = name.rpartition(".")[2] in ("down", "up")
     return _FP8 if tensor.ndim > 1 and (is_lora or name.startswith(_UNET_PREFIXES)) else torch.float16
 
 

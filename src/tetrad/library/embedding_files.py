@@ -11,6 +11,7 @@ from tetrad.images.png import unreadable_image_error
 from tetrad.library.vae.load import check_read_back
 from tetrad.weights import Weights
 
+_NOT_KEPT = ("word", "name", "string_to_token.*")  # the file's name, and a constant of A1111
 SUFFIXES = (".safetensors", ".pt", ".png")
 
 
@@ -22,7 +23,7 @@ def write_embedding(path: Path, weights: Weights, picture: Path | None = None) -
     """
     suffix = path.suffix.lower()
     if suffix == ".safetensors":
-        about = {key: value for key, value in weights.metadata.items() if key not in ("word", "name")}
+        about = {key: value for key, value in weights.metadata.items() if key not in _NOT_KEPT and value != "null"}
         weight_files.write_file(path, a1111.encode_embedding_safetensors(weights, about))
     elif suffix == ".pt":
         weight_files.write_file(path, a1111.encode_embedding_pt(weights, weights.metadata | {"name": path.stem}))

@@ -12,21 +12,24 @@ from tetrad.formats import a1111, weight_files
 from tetrad.given_paths import check_output_is_new
 from tetrad.library.embedding_files import SUFFIXES, write_embedding
 from tetrad.locales import Message, _
+from tetrad.merging.weighted import GivenFile, Merged, pair_with_weights
 from tetrad.methods.textual_inversion.settings import MAX_VECTORS
+from tetrad.paths import expand_path
 from tetrad.weights import Weights
 
 
-def merge_embeddings(files: Sequence[tuple[Path, float]], out: Path, average: bool = False) -> Message:
+def merge_embeddings(files: Sequence[GivenFile], out: str | Path, average: bool = False) -> Merged:
     """Write one embedding made of several, each with its weight, and say what it is.
 
     Concatenated (weights are 1), it stands for all the words one after another. Averaged, each vector is the weighted
     mean Σ w v / Σ w of the vectors at its place. Raises E4202 where `out` cannot be written, E5106 for a file that is
     no embedding, E5356 for embeddings that do not go together.
     """
-    check_output_is_new(out, [path for path, _weight in files], SUFFIXES)
-    embeddings = [_read(path) for path, _weight in files]
-    weights = [weight for _path, weight in files]
-    names = [path.name for path, _weight in files]
+    pairs, out = pair_with_weights(files), expand_path(out)
+    check_output_is_new(out, [path for path, _weight in pairs], SUFFIXES)
+    embeddings = [_read(path) for path, _weight in pairs]
+    weights = [weight for _path, weight in pairs]
+    names = [path.name for path, _weight in pairs]
     _check_widths(names, embeddings)
     if average:
         merged = _average(names, embeddings, weights)
@@ -42,7 +45,7 @@ def merge_embeddings(files: Sequence[tuple[Path, float]], out: Path, average: bo
     recipe = {"files": names, "weights": weights, "mode": "average" if average else "concatenate"}
     write_embedding(out, Weights("embedding", merged, {"word": out.stem, "tetrad.merge": json.dumps(recipe)}))
     template = _("{name} has {count} vectors: {files}")
-    return Message(template, name=out.stem, count=count, files=" + ".join(names))
+    return Merged(out, Message(template, name=out.stem, count=count, files=" + ".join(names)))
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -11,26 +11,29 @@ from tetrad.formats import a1111, weight_files
 from tetrad.given_paths import check_output_is_new
 from tetrad.library.checkpoints import check_finite
 from tetrad.locales import Message, _
+from tetrad.merging.weighted import GivenFile, Merged, pair_with_weights
 from tetrad.methods.hypernetwork.linear import LinearNetwork, chain, is_linear
 from tetrad.methods.hypernetwork.settings import NetworkShape
 from tetrad.methods.hypernetwork.weights import read_widths
 from tetrad.models.families import FAMILIES
+from tetrad.paths import expand_path
 from tetrad.weights import Weights
 
 _SHAPE = NetworkShape((1.0, 1.0))  # one matrix and one bias
 
 
-def merge_hypernetworks(files: Sequence[tuple[Path, float]], out: Path) -> Message:
+def merge_hypernetworks(files: Sequence[GivenFile], out: str | Path) -> Merged:
     """Write one hypernetwork that does at strength 1 what several do in this order, each at its strength.
 
     `hypernetwork.linear.chain` has the formula. A width that only some of them have networks for is changed by those
     alone. Raises E4202 where `out` cannot be written, E5107 for different families, E5108 for a damaged file, E5357 for
     one that is not linear.
     """
-    check_output_is_new(out, [path for path, _strength in files], [".pt"])
-    hypernetworks = [_read(path) for path, _strength in files]
-    strengths = [strength for _path, strength in files]
-    names = [path.name for path, _strength in files]
+    pairs, out = pair_with_weights(files), expand_path(out)
+    check_output_is_new(out, [path for path, _strength in pairs], [".pt"])
+    hypernetworks = [_read(path) for path, _strength in pairs]
+    strengths = [strength for _path, strength in pairs]
+    names = [path.name for path, _strength in pairs]
     _check_families(names, hypernetworks)
     tensors: dict[str, Tensor] = {}
     for name in sorted({f"{width}.{side}" for each in hypernetworks for width in read_widths(each) for side in "kv"}):
@@ -44,7 +47,8 @@ def merge_hypernetworks(files: Sequence[tuple[Path, float]], out: Path) -> Messa
     recipe = json.dumps({"files": names, "strengths": strengths, "mode": "chain"})
     content = a1111.encode_hypernetwork(Weights("hypernetwork", tensors, _SHAPE.as_metadata()), {"name": out.stem})
     weight_files.write_file(out, content | {"optional_info": recipe})
-    return Message(_("{name} does what these do one after another: {files}"), name=out.stem, files=" + ".join(names))
+    template = _("{name} does what these do one after another: {files}")
+    return Merged(out, Message(template, name=out.stem, files=" + ".join(names)))
 
 
 def _read(path: Path) -> Weights:
