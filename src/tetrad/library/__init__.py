@@ -43,7 +43,7 @@ from tetrad.library.vae.select import VaeChoice, choose_training_vae, choose_vae
 _NAMES, __getattr__ = export(
     __name__,
     {
-        "artifacts": ["artifact_types", "method_of"],
+        "artifacts": ["artifact_types", "decode_weights", "method_of"],
         "checkpoints": ["find_network_files", "read_configuration"],
         "embeddings": ["NamedEmbedding"],
         "folders": ["WEIGHT_FILE_SUFFIXES", "list_files", "walk_visible_files"],

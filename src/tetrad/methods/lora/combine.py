@@ -1,7 +1,8 @@
 """Several LoRAs on one layer as one: exactly, with all their ranks side by side, or approximated by a lower rank."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -16,12 +17,30 @@ SUMMED_TENSORS = ("diff_b", "w_norm", "b_norm")  # changes of biases and norms, 
 
 @dataclass(frozen=True)
 class CombinedLayer:
-    """The tensors of one layer of the result, and what it has lost of its change."""
+    """One layer of the result: up · down is the change of its weight, where that is not None."""
 
-    tensors: dict[str, Tensor]
-    rank: int = 0
-    norm: float = 0.0  # of the change that was asked for
-    lost: float = 0.0  # norm of what was left out
+    shape: Sequence[int]  # of the weight
+    factors: Factors | None = None
+    others: Tensors = field(default_factory=dict)  # of `SUMMED_TENSORS`
+
+    @property
+    def rank(self) -> int:
+        return len(self.factors.down) if self.factors else 0
+
+    def truncate(self, rank: int) -> Self:
+        return replace(self, factors=self.factors.truncate(rank)) if self.factors else self
+
+    def tensors(self, alpha: float) -> dict[str, Tensor]:
+        """The tensors of a LoRA file with this alpha: the scale α / r, which readers apply, is taken out of `up`."""
+        if not self.factors or not self.rank:
+            return dict(self.others)
+        up = self.factors.up * (self.rank / alpha)
+        return {
+            "down": self.factors.down.reshape(self.rank, *self.shape[1:]),
+            "up": up.reshape(*up.shape, *[1] * (len(self.shape) - 2)),
+            "alpha": torch.tensor(alpha),
+            **self.others,
+        }
 
 
 def is_low_rank(tensors: Tensors) -> bool:
@@ -56,32 +75,19 @@ def sum_tensors(weighted: Weighted, name: str) -> Tensor | None:
 
 
 def combine(weighted: Weighted, weight: Tensor, limit: RankLimit | None) -> CombinedLayer:
-    """One layer whose change is Σ s ΔW.  Exact without a limit, which only low-rank changes can do without.
-
-    The change is up · down; `with_alpha` gives it the alpha that a file has.
-    """
-    tensors = {name: each for name in SUMMED_TENSORS if (each := sum_tensors(weighted, name)) is not None}
+    """One layer whose change is Σ s ΔW.  Exact without a limit, which only low-rank changes can do without."""
+    others = {name: each for name in SUMMED_TENSORS if (each := sum_tensors(weighted, name)) is not None}
     weighted = [(strength, each) for strength, each in weighted if changes_weight(each) and strength]
     if not weighted:
-        return CombinedLayer(tensors)
+        return CombinedLayer(weight.shape, None, others)
     if all(is_low_rank(each) for _strength, each in weighted):
         pairs = [low_rank_factors(strength, each) for strength, each in weighted]
         up, down = torch.cat([up for up, _down in pairs], 1), torch.cat([down for _up, down in pairs])
-        if limit is None:
-            return CombinedLayer(tensors | _shape_factors(up, down, weight.shape), len(down))
-        factors = factorize_product(up, down, limit)
+        factors = Factors.exact(up, down) if limit is None else factorize_product(up, down, limit)
     else:
         assert limit is not None, "only low-rank changes can be combined exactly"
         factors = factorize(sum_weight_changes(weighted, weight).flatten(1), limit)
-    return from_factors(factors, weight.shape, tensors)
-
-
-def from_factors(factors: Factors, shape: Sequence[int], others: Tensors | None = None) -> CombinedLayer:
-    """A layer with these factors, beside other tensors that it has."""
-    tensors = dict(others or {})
-    if rank := len(factors.squares):
-        tensors |= _shape_factors(factors.up, factors.down, shape)
-    return CombinedLayer(tensors, rank, factors.total**0.5, factors.lost**0.5)
+    return CombinedLayer(weight.shape, factors, others)
 
 
 def low_rank_factors(strength: float, tensors: Tensors) -> tuple[Tensor, Tensor]:
@@ -99,24 +105,3 @@ def low_rank_factors(strength: float, tensors: Tensors) -> tuple[Tensor, Tensor]
         return up, down
     factor = 2.0 ** round(float(torch.tensor(sizes[1] / sizes[0]).log2()) / 4)
     return up * factor, down / factor
-
-
-def with_alpha(tensors: Tensors, alpha: float) -> dict[str, Tensor]:
-    """A layer's tensors with this alpha, where up · down alone is the change: the scale α / r is taken out of `up`."""
-    if "down" not in tensors:
-        return dict(tensors)
-    return {**tensors, "up": tensors["up"] * (len(tensors["down"]) / alpha), "alpha": torch.tensor(alpha)}
-
-
-def _shape_factors(up: Tensor, down: Tensor, shape: Sequence[int]) -> dict[str, Tensor]:
-    """Factors in the shapes of a LoRA for a weight of this shape (out, in, …)."""
-    ones = [1] * (len(shape) - 2)
-    return {"down": down.reshape(len(down), *shape[1:]), "up": up.reshape(*up.shape, *ones)}
-
-
-def group_layers(loras: Sequence[tuple[Mapping[str, float], Mapping[str, Tensors]]]) -> Iterator[tuple[str, Weighted]]:
-    """Every layer that some LoRA has, by path, with the tensors of all that have it; strengths are by part."""
-    paths = sorted({path for _strengths, layers in loras for path in layers})
-    for path in paths:
-        part = path.partition(".")[0]
-        yield path, [(strengths.get(part, 1.0), layers[path]) for strengths, layers in loras if path in layers]

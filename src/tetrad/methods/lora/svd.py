@@ -1,6 +1,6 @@
 """Low-rank approximation of a layer's change by its singular value decomposition: the best one of every rank."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -11,6 +11,7 @@ from tetrad.diffusion.randomness import generator
 _EXACT_SIDE = 512  # matrices up to this side are decomposed exactly, which takes a CPU a quarter of a second
 _SKETCH_SHARE = 4  # a sketch of more than a quarter of the matrix is no faster than the exact decomposition
 _FIRST_SKETCH = 64  # the rank to begin with where only an energy is wanted
+_MAX_SKETCHED_ENERGY = 0.99  # more is seldom held by a quarter of the ranks
 _OVERSAMPLING = 8
 _MIN_POWER_ITERATIONS, _MAX_POWER_ITERATIONS = 3, 8
 _CONVERGED_GAIN = 1e-4  # another iteration that finds less of the energy is the last one
@@ -32,10 +33,23 @@ class Factors:
     up: Tensor
     down: Tensor
     squares: Tensor  # σ² of each rank, decreasing: its part of the squared norm, (r,) in float64 on the CPU
-    total: float  # the squared norm of the whole matrix
+    lost: float = 0.0  # the squared norm of what these ranks leave out
+
+    @classmethod
+    def exact(cls, up: Tensor, down: Tensor) -> Self:
+        """A product as it is; each rank counts for the same part of it."""
+        up_squares, down_squares = up.T.double() @ up.double(), down.double() @ down.T.double()
+        total = float((up_squares * down_squares).sum().clamp(min=0))
+        return cls(up, down, torch.full((len(down),), total / max(1, len(down)), dtype=torch.float64))
+
+    @property
+    def total(self) -> float:
+        """The squared norm of the whole matrix."""
+        return float(self.squares.sum()) + self.lost
 
     def truncate(self, rank: int) -> Self:
-        return type(self)(self.up[:, :rank], self.down[:rank], self.squares[:rank], self.total)
+        lost = self.lost + float(self.squares[rank:].sum())
+        return type(self)(self.up[:, :rank], self.down[:rank], self.squares[:rank], lost)
 
     def limit(self, limit: RankLimit) -> Self:
         """The fewest ranks that hold the energy, none for what is only a rounding error, or as many as allowed."""
@@ -45,26 +59,22 @@ class Factors:
         enough = int(torch.searchsorted(self.squares.cumsum(0), limit.energy * self.total)) + 1
         return self.truncate(min(significant, enough, len(self.squares) if limit.rank is None else limit.rank))
 
-    @property
-    def lost(self) -> float:
-        """The squared norm of what these ranks leave out."""
-        return max(0.0, self.total - float(self.squares.sum()))
-
 
 def factorize(matrix: Tensor, limit: RankLimit) -> Factors:
     """The best approximation of a matrix (out, in) within the limit.
 
     Large matrices are decomposed by a random sketch, which grows until it holds the energy.
     """
-    total, shorter_side = _squared_norm(matrix), min(matrix.shape)
-    rank = limit.rank or _FIRST_SKETCH
+    total = float(torch.linalg.vector_norm(matrix, dtype=torch.float64)) ** 2
+    shorter_side = min(matrix.shape)
+    rank = limit.rank or (_FIRST_SKETCH if limit.energy <= _MAX_SKETCHED_ENERGY else shorter_side)
     while shorter_side > _EXACT_SIDE and rank <= shorter_side // _SKETCH_SHARE:
         factors = _sketch(matrix, rank, total)
-        if limit.rank == rank or float(factors.squares.sum()) >= limit.energy * total:
+        if rank == limit.rank or float(factors.squares.sum()) >= limit.energy * total:
             return factors.limit(limit)
         rank = min(2 * rank, limit.rank or shorter_side)
     u, sigma, v = torch.linalg.svd(matrix, full_matrices=False)
-    return _build(u, sigma, v, total).limit(limit)
+    return _build(u, sigma, v).limit(limit)
 
 
 def factorize_product(up: Tensor, down: Tensor, limit: RankLimit) -> Factors:
@@ -73,9 +83,8 @@ def factorize_product(up: Tensor, down: Tensor, limit: RankLimit) -> Factors:
         return factorize(up @ down, limit)
     left, right = torch.linalg.qr(up.double()), torch.linalg.qr(down.double().T)
     u, sigma, v = torch.linalg.svd(left.R @ right.R.T)
-    total = float(sigma.square().sum())
-    factors = _build(left.Q @ u, sigma, v @ right.Q.T, total)
-    return Factors(factors.up.to(up.dtype), factors.down.to(down.dtype), factors.squares, total).limit(limit)
+    factors = _build(left.Q @ u, sigma, v @ right.Q.T)
+    return replace(factors, up=factors.up.to(up.dtype), down=factors.down.to(down.dtype)).limit(limit)
 
 
 def _sketch(matrix: Tensor, rank: int, total: float) -> Factors:
@@ -95,13 +104,10 @@ def _sketch(matrix: Tensor, rank: int, total: float) -> Factors:
             break
     basis = torch.linalg.qr(sketch).Q
     u, singular_values, v = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
-    return _build((basis @ u)[:, :rank], singular_values[:rank], v[:rank], total)
+    factors = _build((basis @ u)[:, :rank], singular_values[:rank], v[:rank])
+    return replace(factors, lost=max(0.0, total - factors.total))
 
 
-def _build(u: Tensor, sigma: Tensor, v: Tensor, total: float) -> Factors:
+def _build(u: Tensor, sigma: Tensor, v: Tensor) -> Factors:
     roots = sigma.sqrt()
-    return Factors(u * roots, roots[:, None] * v, sigma.double().square().cpu(), total)
-
-
-def _squared_norm(matrix: Tensor) -> float:
-    return float(torch.linalg.vector_norm(matrix, dtype=torch.float64)) ** 2
+    return Factors(u * roots, roots[:, None] * v, sigma.double().square().cpu())

@@ -1,0 +1,161 @@
+"""Writes a LoRA that was computed from other files, and reports what it holds of the change that was asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tetrad.errors import TetradError
+from tetrad.formats import kohya, weight_files
+from tetrad.formats.tensor_streams import check_free_space
+from tetrad.library.artifacts import formats_of, read_weights
+from tetrad.library.checkpoints import find_not_finite
+from tetrad.locales import _
+from tetrad.merging.lora_metadata import describe_network
+from tetrad.merging.ranks import RankChoice, fit_into
+from tetrad.methods.lora.combine import CombinedLayer
+from tetrad.models.base import Model
+from tetrad.weights import Weights
+
+_FORMAT = "kohya"  # which every tool reads
+_MAX_FITS = 4  # how often the ranks are chosen again where the file is still too large
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """What was kept of one layer's change; norms are Frobenius norms."""
+
+    path: str
+    rank: int
+    norm: float
+    lost: float  # norm of what was left out
+
+
+@dataclass(frozen=True)
+class LoraReport:
+    """The file that was written, and what it holds of the change that was asked for."""
+
+    path: Path
+    layers: tuple[LayerReport, ...]
+    dtype: torch.dtype
+    left_out: Mapping[str, float] = field(default_factory=dict)  # norms of what no LoRA holds, by kind of tensor
+
+    def lost_share(self, part: str = "") -> float:
+        """The norm of what the layers of a part have lost, as a share of the norm of their change; "" is all parts."""
+        layers = [layer for layer in self.layers if layer.path.startswith(part)]
+        norm = sum(layer.norm**2 for layer in layers)
+        return float((sum(layer.lost**2 for layer in layers) / norm) ** 0.5) if norm else 0.0
+
+    @property
+    def left_out_shares(self) -> dict[str, float]:
+        """What no LoRA holds, each kind as a share of the norm of the whole change."""
+        total = sum(layer.norm**2 for layer in self.layers) + sum(norm**2 for norm in self.left_out.values())
+        return {kind: norm / total**0.5 for kind, norm in self.left_out.items() if norm}
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values for programs."""
+        return {
+            "file": str(self.path),
+            "bytes": self.path.stat().st_size,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "lost": self.lost_share(),
+            "left_out": self.left_out_shares,
+            "layers": {
+                layer.path: {"rank": layer.rank, "norm": layer.norm, "lost": layer.lost / layer.norm if layer.norm else 0}
+                for layer in self.layers
+            },
+        }
+
+
+@dataclass(frozen=True)
+class LoraOutput:
+    """Where and how a LoRA is written, and what is in it besides its layers."""
+
+    path: Path
+    model: Model
+    dtype: torch.dtype
+    choice: RankChoice
+    metadata: Mapping[str, str]
+    embeddings: Mapping[str, Tensor] = field(default_factory=dict)  # bundle_emb.…
+
+    def write(self, layers: Mapping[str, CombinedLayer], left_out: Mapping[str, float] | None = None) -> LoraReport:
+        """Write layers with the same alpha everywhere, because diffusers misreads files where alphas differ.
+
+        Raises E5323 where nothing is left to write, E5324 for a size that is too small.
+        """
+        if self.choice.max_bytes is not None:
+            layers = self._fit(layers, self.choice.max_bytes)
+        layers = {path: layer for path, layer in layers.items() if layer.rank or layer.others}
+        if not layers:
+            raise TetradError("E5323", _("{path} is not written, because nothing is changed by it"), path=self.path)
+        alpha = self._alpha(layers)
+        self.write_tensors({path: layer.tensors(alpha) for path, layer in layers.items()})
+        return LoraReport(self.path, report_layers(layers), self.dtype, left_out or {})
+
+    def _alpha(self, layers: Mapping[str, CombinedLayer]) -> float:
+        """The largest rank, as the dtype of the file can hold it."""
+        return float(torch.tensor(float(max(1, *(layer.rank for layer in layers.values())))).to(self.dtype))
+
+    def _fit(self, layers: Mapping[str, CombinedLayer], max_bytes: int) -> Mapping[str, CombinedLayer]:
+        """The layers with the ranks that fit into a file of this size, with all names and metadata.  E5324 for none."""
+        size = max_bytes
+        for _attempt in range(_MAX_FITS):
+            fitted = fit_into(layers, size, self.dtype.itemsize) if size > 0 else {}
+            fitted = {path: layer for path, layer in fitted.items() if layer.rank or layer.others}
+            if not fitted:
+                break
+            content = self._encode({path: layer.tensors(self._alpha(fitted)) for path, layer in fitted.items()})
+            found = len(weight_files.serialize_safetensors(content.tensors, content.metadata))
+            if found <= max_bytes:
+                return fitted
+            size -= found - max_bytes
+        template = _("{size:,} bytes are too few for {path}; allow more with --max-size")
+        raise TetradError("E5324", template, size=max_bytes, path=self.path)
+
+    def write_tensors(self, layers: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Write the tensors of each layer and read them back.
+
+        Raises E5325 where numbers are too large for the dtype, E4202 and E4204 where the file cannot be written, E5103
+        where it reads back differently.
+        """
+        content = self._encode(layers)
+        size = sum(tensor.nbytes for tensor in content.tensors.values())
+        check_free_space(self.path, size)
+        weight_files.write_safetensors(self.path, content.tensors, content.metadata)
+        expected = self._cast(layers)
+        actual = read_weights(self.path, self.model, "lora").tensors
+        for name, tensor in expected.items():
+            if name not in actual or not torch.equal(actual[name].to(tensor.dtype), tensor):
+                template = _("{path} was written but reads back differently at {tensor}; check its disk")
+                raise TetradError("E5103", template, path=self.path, tensor=name)
+
+    def _encode(self, layers: Mapping[str, Mapping[str, Tensor]]) -> weight_files.WeightFile:
+        weights = Weights("lora", self._cast(layers))
+        if name := find_not_finite(weights):
+            template = _("{path} is not written: {tensor} is too large for {dtype}; use --precision fp32")
+            dtype = str(self.dtype).removeprefix("torch.")
+            raise TetradError("E5325", template, path=self.path, tensor=name, dtype=dtype)
+        metadata = {**self.metadata, **describe_network(layers), "ss_output_name": self.path.stem}
+        metadata |= {"modelspec.title": self.path.stem, "name": self.path.stem}
+        content = formats_of("lora")[_FORMAT].encode(weights, self.model, metadata)
+        assert isinstance(content, weight_files.WeightFile)
+        tensors = content.tensors | dict(self.embeddings)
+        return weight_files.WeightFile(tensors, kohya.add_model_hashes(tensors, content.metadata))
+
+    def _cast(self, layers: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        return {
+            f"{path}.{name}": tensor.to(self.dtype).contiguous()
+            for path, tensors in layers.items()
+            for name, tensor in tensors.items()
+        }
+
+
+def report_layers(layers: Mapping[str, CombinedLayer]) -> tuple[LayerReport, ...]:
+    return tuple(
+        LayerReport(path, layer.rank, layer.factors.total**0.5, layer.factors.lost**0.5)
+        for path, layer in layers.items()
+        if layer.factors
+    )
