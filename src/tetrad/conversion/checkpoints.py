@@ -120,7 +120,7 @@ def _convert_to_folder(job: Job) -> None:
         stored = Weights(weights.kind, _store(job, weights.tensors), weights.metadata)
         folder = build_folder(outline, stored)
         kept = {key: value for key, value in weights.metadata.items() if key not in (_HASH_KEY, "tetrad.flags")}
-        folder = diffusers.Folder(folder.texts, folder.networks, kept | folder.metadata)
+        folder = replace(folder, metadata=kept | dict(folder.metadata))
         count = itertools.count(1)
 
         def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

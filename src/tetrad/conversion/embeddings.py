@@ -8,8 +8,11 @@ from tetrad.library.embedding_files import write_embedding
 from tetrad.locales import _, ngettext
 from tetrad.weights import Weights
 
-_HELD_BY_PT = ("name", "step", "word", "sd_checkpoint", "sd_checkpoint_name", "ss_steps", "ss_sd_model_name")
-_HELD_BY_PT += ("ss_new_sd_model_hash", "string_to_token.*")
+# What A1111's files hold of the metadata, under these names or its own.
+_HELD_BY_PT = (
+    *("name", "step", "word", "sd_checkpoint", "sd_checkpoint_name", "string_to_token.*"),
+    *("ss_steps", "ss_sd_model_name", "ss_new_sd_model_hash"),
+)
 
 
 def convert_embedding(job: Job) -> None:

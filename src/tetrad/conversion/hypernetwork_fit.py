@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from tetrad.methods.base import ForwardChange, Patches
 from tetrad.methods.hypernetwork.adapter import with_hypernetwork
 from tetrad.methods.hypernetwork.network import HypernetworkModule
 from tetrad.methods.hypernetwork.weights import named_attention_layers
-from tetrad.methods.lora.combine import CombinedLayer, from_factors
+from tetrad.methods.lora.combine import CombinedLayer
 from tetrad.methods.lora.svd import RankLimit, factorize
 from tetrad.models.base import Model
 
@@ -50,9 +51,7 @@ class _Moments:
         total = float(((weight @ self.changes) * weight).sum())
         residual = total - 2 * float(((weight @ self.mixed) * fitted).sum())
         residual += float(((fitted @ self.inputs) * fitted).sum())
-        layer = from_factors(
-            type(factors)(factors.up.float(), down.float(), factors.squares, factors.total), weight.shape
-        )
+        layer = CombinedLayer(weight.shape, replace(factors, up=factors.up.float(), down=down.float()))
         return layer, max(0.0, residual), total
 
 
@@ -81,9 +80,11 @@ def fit_layers(
     finally:
         hypernetwork.detach()
         recorder.detach()
-    fits = {path: moments[path].fit(layer.weight.double().cpu(), rank) for path, layer in layers.items()}
-    missed, total = (sum(fit[index] for fit in fits.values()) for index in (1, 2))
-    return {path: fit[0] for path, fit in fits.items()}, float((missed / max(total, 1e-30)) ** 0.5)
+    fitted, missed, total = {}, 0.0, 0.0
+    for path, layer in layers.items():
+        fitted[path], residual, change = moments[path].fit(layer.weight.double().cpu(), rank)
+        missed, total = missed + residual, total + change
+    return fitted, (missed / max(total, 1e-30)) ** 0.5
 
 
 def _record(moments: _Moments, network: HypernetworkModule, strength: float) -> ForwardChange:

@@ -1,25 +1,26 @@
 """Turns a hypernetwork into a LoRA on the key and value layers, for programs that do not read hypernetworks."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
 
+from tetrad.builtin import resolve_model_path
 from tetrad.conversion.hypernetwork_fit import fit_layers
 from tetrad.conversion.job import Converter, Job
-from tetrad.conversion.loras import encode_lora
-from tetrad.conversion.plain import DYNAMIC_RANKS
-from tetrad.conversion.precision import store_tensors
+from tetrad.conversion.loras import write_lora
 from tetrad.documents import read_text_file
 from tetrad.errors import TetradError
-from tetrad.formats import weight_files
+from tetrad.given_paths import check_model_exists
 from tetrad.library.artifacts import read_weights
 from tetrad.library.checkpoints import load_model
-from tetrad.library.vae.load import check_read_back
 from tetrad.locales import _, ngettext
+from tetrad.merging.checkpoint import open_checkpoint
+from tetrad.merging.lora_metadata import describe_network, describe_origin
 from tetrad.methods.hypernetwork.linear import LinearNetwork, is_linear
 from tetrad.methods.hypernetwork.settings import NetworkShape
 from tetrad.methods.hypernetwork.weights import build_networks, named_attention_layers
-from tetrad.methods.lora.combine import CombinedLayer, from_factors, with_alpha
+from tetrad.methods.lora.combine import CombinedLayer
 from tetrad.methods.lora.svd import RankLimit, factorize
 from tetrad.models.base import Model
 from tetrad.models.device import move_to, select_device
@@ -54,14 +55,23 @@ def convert_hypernetwork(job: Job) -> None:
         raise TetradError("E5354", template)
     if not job.options.strength:
         raise TetradError("E3103", _("--strength must not be 0, because the LoRA would change nothing"))
-    model = load_model(job.options.model)
-    weights = read_weights(job.source, model, "hypernetwork")
-    exact = _multiply_out(weights)
-    layers = _convert_exactly(exact, model, job) if exact else _imitate(weights, model, job)
-    lora = _build_lora(layers, model, job)
-    tensors, metadata = encode_lora(lora, model, job)
-    weight_files.write_safetensors(job.out, tensors, metadata)
-    check_read_back(job.out, weight_files.read_weight_file(job.out, keep_float8=True).tensors, tensors)
+    path = resolve_model_path(job.options.model)
+    check_model_exists(job.options.model)
+    with open_checkpoint(path) as checkpoint:
+        model = checkpoint.build_model()
+        weights = read_weights(job.source, model, "hypernetwork")
+        if exact := _multiply_out(weights):
+            layers = _convert_exactly(exact, model, checkpoint.read, job)
+    if not exact:
+        layers = _imitate(weights, path, job)
+    alpha = float(max(layer.rank for layer in layers.values()))
+    tensors = {path: layer.tensors(alpha) for path, layer in layers.items()}
+    about = {key: value for key, value in model.metadata.items() if key.startswith("ss_")} | describe_network(tensors)
+    about |= {"ss_sd_model_name": model.name, "ss_output_name": job.out.stem}
+    about |= {"modelspec.architecture": model.metadata["modelspec.architecture"] + "/lora"}
+    settings = {"strength": job.options.strength}
+    about |= describe_origin("convert", [(job.source, settings, weights.metadata)], {"model": model.name})
+    write_lora(tensors, model, about, job)
 
 
 def _multiply_out(weights: Weights) -> dict[str, Tensor]:
@@ -74,13 +84,15 @@ def _multiply_out(weights: Weights) -> dict[str, Tensor]:
     return {} if has_bias else {name: network.matrix for name, network in networks.items()}
 
 
-def _convert_exactly(matrices: dict[str, Tensor], model: Model, job: Job) -> dict[str, CombinedLayer]:
+def _convert_exactly(
+    matrices: dict[str, Tensor], model: Model, read: Callable[[str], Tensor], job: Job
+) -> dict[str, CombinedLayer]:
     layers, total, lost = {}, 0.0, 0.0
     for path, side, layer in named_attention_layers(model):
         if (matrix := matrices.get(f"{layer.in_features}.{side}")) is not None:
-            change = (job.options.strength * layer.weight.double() @ matrix).float()
+            change = (job.options.strength * read(f"{path}.weight").double() @ matrix).float()
             factors = factorize(change, RankLimit(job.options.rank or None))
-            layers[path] = from_factors(factors, layer.weight.shape)
+            layers[path] = CombinedLayer(layer.weight.shape, factors)
             total += float(change.square().sum())
             lost += float((change - factors.up @ factors.down).square().sum())
     rank, share = max(each.rank for each in layers.values()), (lost / max(total, 1e-30)) ** 0.5
@@ -92,8 +104,9 @@ def _convert_exactly(matrices: dict[str, Tensor], model: Model, job: Job) -> dic
     return layers
 
 
-def _imitate(weights: Weights, model: Model, job: Job) -> dict[str, CombinedLayer]:
+def _imitate(weights: Weights, path: Path, job: Job) -> dict[str, CombinedLayer]:
     prompts = _read_prompts(job.options.prompts) if job.options.prompts else PROMPTS
+    model = load_model(str(path))
     move_to(model, select_device("auto", "fp32"))
     networks = build_networks(weights, model)
     layers, error = fit_layers(model, networks, job.options.strength, prompts, job.options.rank, job.on_progress)
@@ -118,21 +131,6 @@ def _read_prompts(path: Path) -> list[str]:
     if not prompts:
         raise TetradError("E3261", _("{path} is empty; give a text file with one prompt a line"), path=path)
     return prompts
-
-
-def _build_lora(layers: dict[str, CombinedLayer], model: Model, job: Job) -> Weights:
-    alpha = float(max(layer.rank for layer in layers.values()))
-    tensors = {
-        f"{path}.{name}": tensor
-        for path, layer in layers.items()
-        for name, tensor in with_alpha(layer.tensors, alpha).items()
-    }
-    stored, notes = store_tensors(tensors, job.options.precision)
-    job.notes.extend(notes)
-    about = {key: value for key, value in model.metadata.items() if key.startswith("ss_")} | DYNAMIC_RANKS
-    about |= {"modelspec.architecture": model.metadata["modelspec.architecture"] + "/lora"}
-    about |= {"ss_sd_model_name": model.name, "tetrad.converted_from": job.source.name}
-    return Weights("lora", stored, about)
 
 
 HYPERNETWORK = Converter(

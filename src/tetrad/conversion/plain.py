@@ -1,72 +1,77 @@
 """Turns every algorithm of LyCORIS into a plain LoRA, which all programs read, by singular value decomposition."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
 from tetrad.conversion.job import Job
 from tetrad.locales import ngettext
-from tetrad.methods.lora.combine import SUMMED_TENSORS, changes_weight, combine, with_alpha
+from tetrad.methods.lora.combine import SUMMED_TENSORS, CombinedLayer, Tensors, changes_weight, combine, depends_on_base
 from tetrad.methods.lora.layer import weight_of
 from tetrad.methods.lora.svd import RankLimit
-from tetrad.methods.lora.weights import get_matching_layer, group_by_layer, named_layers
+from tetrad.methods.lora.weights import named_layers
 from tetrad.models.base import Model
-from tetrad.weights import Weights
 
 _KEPT_ENERGY = 0.9999  # of a layer's squared norm, where no rank is given: it loses a hundredth of its change
-# kohya's metadata entries about ranks; "Dynamic" is what kohya's own merges write.
-DYNAMIC_RANKS = {"ss_network_module": "networks.lora", "ss_network_dim": "Dynamic", "ss_network_alpha": "Dynamic"}
-DYNAMIC_RANKS |= {"ss_network_args": "{}"}
 
 
-def is_plain(tensors: Mapping[str, Tensor]) -> bool:
+def is_plain(tensors: Tensors) -> bool:
     return {"down", "up"} <= tensors.keys() <= {"down", "up", "alpha"}
 
 
-def make_plain(weights: Weights, model: Model, job: Job) -> Weights:
-    """A LoRA of `down`, `up` and `alpha` alone; layers that are plain already stay as they are.
+def make_plain(
+    layers: Mapping[str, Tensors], model: Model, read_weight: Callable[[str], Tensor], job: Job
+) -> dict[str, Tensors]:
+    """The layers of a LoRA with `down`, `up` and `alpha` alone; those that are plain already stay as they are.
 
-    All new layers have one alpha, because diffusers misreads kohya's alphas where they differ. What no plain LoRA can
-    hold, and the share of the change that the rank leaves out, is noted.
+    `read_weight` gives the model's weight of a layer, which the change of a DoRA or an OFT depends on. All new layers
+    have one alpha, because diffusers misreads kohya's alphas where they differ. What no plain LoRA can hold, and the
+    share of the change that the rank leaves out, is noted.
     """
-    layers, by_path = dict(named_layers(model)), group_by_layer(weights)
-    plain = {path: tensors for path, tensors in by_path.items() if is_plain(tensors)}
-    if len(plain) == len(by_path):
-        return weights
+    shapes = {path: weight_of(layer) for path, layer in named_layers(model)}
+    plain = {path: tensors for path, tensors in layers.items() if is_plain(tensors)}
     limit = RankLimit(job.options.rank or None, 1.0 if job.options.rank else _KEPT_ENERGY)
-    combined = {
-        path: combine([(1.0, tensors)], weight_of(get_matching_layer(layers, path, tensors, model)), limit)
-        for path, tensors in by_path.items()
-        if path not in plain and changes_weight(tensors)
-    }
-    ranks = [layer.rank for layer in combined.values()]
-    alpha = _most_common_alpha(plain) or float(max(ranks, default=1))
-    tensors = {f"{path}.{name}": tensor for path, each in plain.items() for name, tensor in each.items()}
-    for path, layer in combined.items():
-        dtype = next(iter(by_path[path].values())).dtype
-        factors = {name: tensor for name, tensor in layer.tensors.items() if name not in SUMMED_TENSORS}
-        for name, tensor in with_alpha(factors, alpha).items():
-            tensors[f"{path}.{name}"] = tensor.to(dtype)
-    norm, lost = (sum(getattr(each, name) ** 2 for each in combined.values()) ** 0.5 for name in ("norm", "lost"))
+    combined = {}
+    for done, (path, tensors) in enumerate(layers.items(), 1):
+        if path not in plain and changes_weight(tensors):
+            weight = read_weight(path) if depends_on_base(tensors) else shapes[path]
+            combined[path] = combine([(1.0, tensors)], weight, limit)
+        job.on_progress(done, len(layers))
     if combined:
-        template = ngettext(
-            "{count} layer becomes a plain LoRA of rank {rank}; {loss} of its change is lost by that",
-            "{count} layers become a plain LoRA of rank {rank} or less; {loss} of their change is lost by that",
-            len(combined),
-        )
-        job.note(template, rank=max(ranks), loss=f"{lost / max(norm, 1e-30):.2%}")
-    _note_unheld(by_path, job)
-    return Weights(weights.kind, tensors, weights.metadata | DYNAMIC_RANKS)
+        _note_loss(combined, job)
+    _note_unheld(layers, job)
+    alpha = _most_common_alpha(plain) or float(max((layer.rank for layer in combined.values()), default=1))
+    return plain | {path: _build_tensors(layer, alpha, layers[path]) for path, layer in combined.items() if layer.rank}
 
 
-def _most_common_alpha(layers: Mapping[str, Mapping[str, Tensor]]) -> float:
+def _build_tensors(layer: CombinedLayer, alpha: float, old_tensors: Tensors) -> Tensors:
+    """The tensors of a layer in the precision of those that it is made from."""
+    dtype = next(iter(old_tensors.values())).dtype
+    factors = replace(layer, others={}).tensors(alpha)
+    return {name: tensor.to(dtype) for name, tensor in factors.items()}
+
+
+def _note_loss(combined: Mapping[str, CombinedLayer], job: Job) -> None:
+    factors = [layer.factors for layer in combined.values() if layer.factors]
+    total, lost = sum(each.total for each in factors), sum(each.lost for each in factors)
+    template = ngettext(
+        "{count} layer becomes a plain LoRA of rank {rank}; {loss} of its change is lost by that",
+        "{count} layers become a plain LoRA of rank {rank} or less; {loss} of their change is lost by that",
+        len(combined),
+    )
+    rank = max(layer.rank for layer in combined.values())
+    job.note(template, rank=rank, loss=f"{(lost / max(total, 1e-30)) ** 0.5:.2%}")
+
+
+def _most_common_alpha(layers: Mapping[str, Tensors]) -> float:
     """The alpha that most plain layers have; 0 where there are none."""
     alphas = Counter(float(tensors["alpha"]) for tensors in layers.values() if "alpha" in tensors)
     return alphas.most_common(1)[0][0] if alphas else 0.0
 
 
-def _note_unheld(by_path: Mapping[str, Mapping[str, Tensor]], job: Job) -> None:
+def _note_unheld(by_path: Mapping[str, Tensors], job: Job) -> None:
     """Name the changes of biases and norms, which a plain LoRA cannot hold."""
     unheld = [f"{path}.{name}" for path, tensors in by_path.items() for name in tensors if name in SUMMED_TENSORS]
     if unheld:

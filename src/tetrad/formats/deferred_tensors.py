@@ -21,7 +21,7 @@ class DeferredTensor(Tensor):
 
     @classmethod
     def build(cls, meta: Tensor, compute: Callable[[], Tensor], sources: Iterable[str]) -> Self:
-        deferred: Self = Tensor._make_subclass(cls, meta)  # type: ignore[attr-defined]
+        deferred: Self = Tensor._make_subclass(cls, meta)
         deferred.compute, deferred.sources = compute, frozenset(sources)
         return deferred
 

@@ -8,15 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tetrad.builtin import resolve_model_path
 from tetrad.errors import naming_file
 from tetrad.formats import ldm
 from tetrad.formats.deferred_tensors import defer_tensors, list_sources
 from tetrad.formats.tensor_streams import open_tensors
-from tetrad.given_paths import check_model_exists
 from tetrad.library.checkpoints import load_model, read_configuration, read_diffusers_folder, unsupported_file_error
 from tetrad.library.identification import identify
-from tetrad.locales import Message
 from tetrad.models.base import Model
 from tetrad.models.families import FAMILIES
 from tetrad.models.prediction import PredictionInfo
@@ -57,17 +54,6 @@ def open_checkpoint(
         with naming_file(path):
             weights = ldm.decode(tensors, file.metadata, FAMILIES[family].single_file)
         yield OpenCheckpoint(family, weights, list_sources(tensors.values()))
-
-
-def read_outline(name: str) -> Model:
-    """A checkpoint's networks without their values; only the beginning of its file is read.
-
-    Raises what `load_model` raises for the file.
-    """
-    check_model_exists(name)
-    path = resolve_model_path(name)
-    with open_checkpoint(path) as checkpoint:
-        return build_outline(checkpoint.family, checkpoint.weights, path.name, PredictionInfo("epsilon", Message("")))
 
 
 def build_outline(family: str, weights: Weights, name: str, prediction: PredictionInfo) -> Model:

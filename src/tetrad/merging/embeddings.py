@@ -1,6 +1,5 @@
 """Merges embeddings: all vectors one after another, as in a prompt with all the words, or their weighted average."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from tetrad.formats import a1111, weight_files
 from tetrad.given_paths import check_output_is_new
 from tetrad.library.embedding_files import SUFFIXES, write_embedding
 from tetrad.locales import Message, _
+from tetrad.merging.lora_metadata import describe_origin
 from tetrad.merging.weighted import GivenFile, Merged, pair_with_weights
 from tetrad.methods.textual_inversion.settings import MAX_VECTORS
 from tetrad.paths import expand_path
@@ -37,26 +37,31 @@ def merge_embeddings(files: Sequence[GivenFile], out: str | Path, average: bool 
         template = _("weights have an effect on averages only; leave out :{weight}, or give --average")
         raise TetradError("E5356", template, weight=f"{next(weight for weight in weights if weight != 1):g}")
     else:
-        merged = {part: torch.cat([each[part].float() for each in embeddings]) for part in embeddings[0]}
+        merged = {
+            part: torch.cat([each.tensors[part].float() for each in embeddings]) for part in embeddings[0].tensors
+        }
     count = len(next(iter(merged.values())))
     if count > MAX_VECTORS:
         template = _("the merged embedding would have {count} vectors, but a prompt holds {limit}; merge fewer files")
         raise TetradError("E5356", template, count=count, limit=MAX_VECTORS)
-    recipe = {"files": names, "weights": weights, "mode": "average" if average else "concatenate"}
-    write_embedding(out, Weights("embedding", merged, {"word": out.stem, "tetrad.merge": json.dumps(recipe)}))
+    parents = [
+        (path, {"weight": weight}, each.metadata) for (path, weight), each in zip(pairs, embeddings, strict=True)
+    ]
+    history = describe_origin("merge embedding", parents, {"mode": "average" if average else "concatenate"})
+    write_embedding(out, Weights("embedding", merged, {"word": out.stem, **history}))
     template = _("{name} has {count} vectors: {files}")
     return Merged(out, Message(template, name=out.stem, count=count, files=" + ".join(names)))
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path) -> Weights:
     """The vectors (n, width) of an embedding by text encoder."""
     with naming_file(path):
-        return a1111.decode_embedding(weight_files.read_weight_file(path))[0].tensors
+        return a1111.decode_embedding(weight_files.read_weight_file(path))[0]
 
 
-def _check_widths(names: Sequence[str], embeddings: Sequence[dict[str, Tensor]]) -> None:
+def _check_widths(names: Sequence[str], embeddings: Sequence[Weights]) -> None:
     """E5356 where two embeddings are for different families."""
-    widths = [" + ".join(str(each.shape[1]) for each in embedding.values()) for embedding in embeddings]
+    widths = [" + ".join(str(each.shape[1]) for each in embedding.tensors.values()) for embedding in embeddings]
     for name, width in zip(names, widths, strict=True):
         if width != widths[0]:
             raise TetradError(
@@ -72,10 +77,8 @@ def _check_widths(names: Sequence[str], embeddings: Sequence[dict[str, Tensor]])
             )
 
 
-def _average(
-    names: Sequence[str], embeddings: Sequence[dict[str, Tensor]], weights: Sequence[float]
-) -> dict[str, Tensor]:
-    counts = [len(next(iter(embedding.values()))) for embedding in embeddings]
+def _average(names: Sequence[str], embeddings: Sequence[Weights], weights: Sequence[float]) -> dict[str, Tensor]:
+    counts = [len(next(iter(embedding.tensors.values()))) for embedding in embeddings]
     for name, count in zip(names, counts, strict=True):
         if count != counts[0]:
             raise TetradError(
@@ -91,9 +94,8 @@ def _average(
             )
     if not sum(weights):
         raise TetradError("E5356", _("the weights of the embeddings add up to 0, so there is no average; change them"))
+    shares = torch.tensor(weights, dtype=torch.float64)[:, None, None] / sum(weights)
     return {
-        part: sum(weight * each[part].double() for weight, each in zip(weights, embeddings, strict=True))
-        .div(sum(weights))
-        .float()
-        for part in embeddings[0]
+        part: (shares * torch.stack([each.tensors[part].double() for each in embeddings])).sum(0).float()
+        for part in embeddings[0].tensors
     }

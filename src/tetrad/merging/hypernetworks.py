@@ -1,6 +1,5 @@
 """Merges linear hypernetworks into one that does what they do one after another, as A1111 chains them."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from tetrad.formats import a1111, weight_files
 from tetrad.given_paths import check_output_is_new
 from tetrad.library.checkpoints import check_finite
 from tetrad.locales import Message, _
+from tetrad.merging.lora_metadata import HISTORY_KEY, describe_origin
 from tetrad.merging.weighted import GivenFile, Merged, pair_with_weights
 from tetrad.methods.hypernetwork.linear import LinearNetwork, chain, is_linear
 from tetrad.methods.hypernetwork.settings import NetworkShape
@@ -44,9 +44,13 @@ def merge_hypernetworks(files: Sequence[GivenFile], out: str | Path) -> Merged:
         ]
         merged = chain(networks)
         tensors |= {f"{name}.layers.0.weight": merged.matrix.float(), f"{name}.layers.0.bias": merged.bias.float()}
-    recipe = json.dumps({"files": names, "strengths": strengths, "mode": "chain"})
+    parents = [
+        (path, {"strength": strength}, each.metadata)
+        for (path, strength), each in zip(pairs, hypernetworks, strict=True)
+    ]
+    history = describe_origin("merge hypernetwork", parents, {})[HISTORY_KEY]
     content = a1111.encode_hypernetwork(Weights("hypernetwork", tensors, _SHAPE.as_metadata()), {"name": out.stem})
-    weight_files.write_file(out, content | {"optional_info": recipe})
+    weight_files.write_file(out, content | {"optional_info": history})
     template = _("{name} does what these do one after another: {files}")
     return Merged(out, Message(template, name=out.stem, files=" + ".join(names)))
 

@@ -123,7 +123,9 @@ def _find_model(files: Mapping[Path, WeightFile]) -> Model:
         raise TetradError("E5321", template, path=next(iter(files)))
     for path, title in known.items():
         if title != known[first]:
-            template = _("{path} is for {family}, but {other} is for {other_family}; only LoRAs of one family can be merged")
+            template = _(
+                "{path} is for {family}, but {other} is for {other_family}; only LoRAs of one family can be merged"
+            )
             values = {"path": path, "family": title, "other": first, "other_family": known[first]}
             raise TetradError("E5320", template, **values)
     if any(file.metadata.get("ss_sd_model_name") == BUILTIN_NAME for file in files.values()):

@@ -64,7 +64,11 @@ class LoraReport:
             "lost": self.lost_share(),
             "left_out": self.left_out_shares,
             "layers": {
-                layer.path: {"rank": layer.rank, "norm": layer.norm, "lost": layer.lost / layer.norm if layer.norm else 0}
+                layer.path: {
+                    "rank": layer.rank,
+                    "norm": layer.norm,
+                    "lost": layer.lost / layer.norm if layer.norm else 0,
+                }
                 for layer in self.layers
             },
         }

@@ -16,7 +16,7 @@ from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, read_l
 from tetrad.merging.lora_metadata import describe_origin, inherit_metadata
 from tetrad.merging.lora_output import LoraOutput, LoraReport
 from tetrad.merging.ranks import RankChoice, count_average_rank
-from tetrad.methods.lora.combine import CombinedLayer, Tensors, changes_weight, combine, depends_on_base, is_low_rank
+from tetrad.methods.lora.combine import CombinedLayer, changes_weight, combine, depends_on_base, is_low_rank
 from tetrad.methods.lora.layer import weight_of
 from tetrad.methods.lora.weights import named_layers
 
@@ -106,7 +106,9 @@ def merge_embeddings(loras: Sequence[OpenLora]) -> dict[str, Tensor]:
     for lora in loras:
         for name, tensor in lora.embeddings.items():
             if name in merged and not torch.equal(merged[name], tensor):
-                template = _("{path} has another embedding inside for {tensor} than the files before it; split it first")
+                template = _(
+                    "{path} has another embedding inside for {tensor} than the files before it; split it first"
+                )
                 raise TetradError("E5328", template, path=lora.choice.path, tensor=name)
             merged[name] = tensor
     return merged
