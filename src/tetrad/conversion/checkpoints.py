@@ -91,7 +91,10 @@ def _drop_usual_architecture(checkpoint: OpenCheckpoint, outline: Model, predict
     """What the metadata must say of a model: of its architecture only what cannot be seen from its tensors."""
     about = outline.weights().metadata
     bare = replace(checkpoint.weights, metadata={**checkpoint.weights.metadata, "tetrad.architecture": "{}"})
-    usual = build_outline(checkpoint.family, bare, outline.name, prediction)
+    try:
+        usual = build_outline(checkpoint.family, bare, outline.name, prediction)
+    except TetradError:  # the tensors alone do not fit together
+        return about
     if _read_configs(usual) == _read_configs(outline):
         about.pop("tetrad.architecture", None)
     return about
@@ -167,10 +170,10 @@ def _note_left_out(job: Job, names: Collection[str]) -> None:
     """Say which entries of the source the result has no place for; those of one kind are counted together."""
     if not names:
         return
-    groups: dict[str, int] = {}
+    groups: dict[str, list[str]] = {}
     for name in names:
-        groups[name.partition(".")[0]] = groups.get(name.partition(".")[0], 0) + 1
-    listed = [group if count == 1 else f"{group}.* ({count})" for group, count in groups.items()]
+        groups.setdefault(name.partition(".")[0], []).append(name)
+    listed = [group[0] if len(group) == 1 else f"{prefix}.* ({len(group)})" for prefix, group in groups.items()]
     template = ngettext(
         "{count} entry of {path} has no place in the format {format} and is left out: {names}",
         "{count} entries of {path} have no place in the format {format} and are left out: {names}",

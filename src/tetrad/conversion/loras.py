@@ -89,9 +89,15 @@ def write_lora(
     tensors = {f"{path}.{name}": each for path, layer in layers.items() for name, each in layer.items()}
     if not has_alphas:
         tensors = _match_alphas(tensors)
-    stored, notes = store_tensors(tensors, job.options.precision or ("fp8" if is_float8 else ""))
+    file_format = formats_of("lora")[job.target]
+    prepared, _loss = file_format.prepare(Weights("lora", tensors), model)
+    if any(prepared.tensors[name] != tensor for name, tensor in tensors.items() if name.endswith(".alpha")):
+        job.note(_("alpha / rank is multiplied into the tensors, since the format has no place for alpha"))
+    stored, notes = store_tensors(prepared.tensors, job.options.precision or ("fp8" if is_float8 else ""))
     job.notes.extend(notes)
-    content = _encode(Weights("lora", stored, dict(metadata)), model, job)
+    about = {key: value for key, value in metadata.items() if not key.startswith(_NOT_KEPT)}
+    content = file_format.encode(Weights("lora", stored), model, about | {"name": job.out.stem})
+    assert isinstance(content, WeightFile)
     if embeddings:
         tensors = content.tensors | dict(embeddings)
         content = WeightFile(tensors, kohya.add_model_hashes(tensors, content.metadata))
@@ -107,19 +113,6 @@ def _match_alphas(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if down is not None and tensor.to(down.dtype) == tensor:
             matched[name] = tensor.to(down.dtype)
     return matched
-
-
-def _encode(weights: Weights, model: Model, job: Job) -> WeightFile:
-    """A file in the job's format."""
-    file_format = formats_of("lora")[job.target]
-    prepared, _loss = file_format.prepare(weights, model)
-    ups = {name: tensor for name, tensor in weights.tensors.items() if name.endswith(".up")}
-    if any(not prepared.tensors[name].equal(tensor) for name, tensor in ups.items()):
-        job.note(_("alpha / rank is multiplied into the tensors, since the format has no place for alpha"))
-    metadata = {key: value for key, value in weights.metadata.items() if not key.startswith(_NOT_KEPT)}
-    content = file_format.encode(prepared, model, metadata | {"name": job.out.stem})
-    assert isinstance(content, WeightFile)
-    return content
 
 
 def _choose_embeddings(job: Job, file: WeightFile, words: list[str]) -> dict[str, Tensor]:
