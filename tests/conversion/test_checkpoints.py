@@ -1,6 +1,5 @@
 """Checkpoints in other formats: what becomes of EMA weights, precision and metadata, and what is refused."""
 
-import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -55,7 +54,9 @@ def test_ema_weights_are_dropped_or_used_in_place_of_the_others(to: str, ending:
 def test_ema_weights_can_be_those_of_a_diffusers_folder_and_are_named_where_they_are_left_out(tmp_path: Path) -> None:
     source = save_with_ema(tmp_path / "a.safetensors")
     result = convert(source, "diffusers", tmp_path / "kept")
-    assert "model_ema" in str(result.notes[0]) and f"({len(load_file(source)) - len(file_tensors())})" in str(result.notes[0])
+    assert "model_ema" in str(result.notes[0]) and f"({len(load_file(source)) - len(file_tensors())})" in str(
+        result.notes[0]
+    )
     used = convert(source, "diffusers", tmp_path / "used", ema="use")
     assert used.notes == ()
     bias = load_file(tmp_path / "used" / "unet" / "diffusion_pytorch_model.safetensors")["conv_out.bias"]
@@ -125,7 +126,7 @@ def test_fp8_is_for_the_matrices_of_the_unet_that_fit_into_it(tmp_path: Path) ->
     assert result.notes[0].values["names"] == MATRIX
     tiny_model = library.load_model(str(result.paths[0]))
     assert tiny_model.unet.conv_in.weight.dtype == torch.float32
-    with pytest.raises(TetradError, match="fp8|float8") as caught:
+    with pytest.raises(TetradError, match="float8_e4m3fn") as caught:
         convert(source, "ckpt", tmp_path / "b.ckpt", precision="fp8")
     assert caught.value.code == "E5353"
 
@@ -149,12 +150,24 @@ REFUSED: dict[str, tuple[str, Callable[[Path], tuple[Path, dict[str, str]]]]] = 
     ),
     "NaN in a folder": (
         "E5014.*",
-        lambda folder: (save(folder / "a.safetensors", **{BIAS.replace(".", "__"): torch.full((4,), torch.inf)}), {"to": "diffusers"}),
+        lambda folder: (
+            save(folder / "a.safetensors", **{BIAS.replace(".", "__"): torch.full((4,), torch.inf)}),
+            {"to": "diffusers"},
+        ),
     ),
     "no EMA": ("E5352", lambda folder: (save(folder / "a.safetensors"), {"to": "ckpt", "ema": "use"})),
-    "nothing to do": ("E5350.*nothing would change", lambda folder: (save(folder / "a.safetensors"), {"to": "safetensors"})),
-    "an unknown pair": ("E5350.*safetensors, ckpt, diffusers", lambda folder: (save(folder / "a.safetensors"), {"to": "kohya"})),
-    "an unknown precision": ("E3103.*fp64", lambda folder: (save(folder / "a.safetensors"), {"to": "ckpt", "precision": "fp64"})),
+    "nothing to do": (
+        "E5350.*nothing would change",
+        lambda folder: (save(folder / "a.safetensors"), {"to": "safetensors"}),
+    ),
+    "an unknown pair": (
+        "E5350.*safetensors, ckpt, diffusers",
+        lambda folder: (save(folder / "a.safetensors"), {"to": "kohya"}),
+    ),
+    "an unknown precision": (
+        "E3103.*fp64",
+        lambda folder: (save(folder / "a.safetensors"), {"to": "ckpt", "precision": "fp64"}),
+    ),
     "no tensors": ("E5350.*no tensors", lambda folder: (save_empty(folder / "a.safetensors"), {"to": "ckpt"})),
 }
 
@@ -186,11 +199,15 @@ def test_what_cannot_be_converted_is_refused_in_a_sentence_and_leaves_nothing(
 def test_the_result_is_never_an_existing_file(tmp_path: Path) -> None:
     source = save(tmp_path / "a.safetensors")
     (tmp_path / "a.ckpt").touch()
-    for out, words in ((source, "made of"), (tmp_path / "a.ckpt", "already exists"), (tmp_path / "x" / "a.ckpt", "no folder")):
+    for out, words in (
+        (source, "made of"),
+        (tmp_path / "a.ckpt", "already exists"),
+        (tmp_path / "x" / "a.ckpt", "no folder"),
+    ):
         with pytest.raises(TetradError, match=words) as caught:
             convert(source, "ckpt", out)
         assert caught.value.code == "E4202"
-    with pytest.raises(TetradError, match="must end in .ckpt"):
+    with pytest.raises(TetradError, match=r"must end in \.ckpt"):
         convert(source, "ckpt", tmp_path / "b.pth")
 
 

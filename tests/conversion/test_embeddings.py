@@ -56,7 +56,9 @@ def test_a1111_finds_the_embedding_in_the_text_and_in_the_pixels_of_an_image(has
     choices = {"picture": tmp_path / "cat.jpg"} if has_picture else {}
     source = save(tmp_path / "zkr.safetensors", step="7", ss_sd_model_name="base.safetensors")
     result = convert(source, "png", tmp_path / "preview.png", **choices)
-    expected = json.loads(as_json(embedding(ROWS, "zkr") | {"step": 7, "sd_checkpoint": None, "sd_checkpoint_name": "base"}))
+    expected = json.loads(
+        as_json(embedding(ROWS, "zkr") | {"step": 7, "sd_checkpoint": None, "sd_checkpoint_name": "base"})
+    )
     assert read_text_as_a1111(result.paths[0]) == expected
     assert read_pixels_as_a1111(result.paths[0]) == expected
     if has_picture:

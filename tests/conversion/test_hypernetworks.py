@@ -56,7 +56,9 @@ def draw(path: Path | None = None, strength: float = 1.0) -> Tensor:
 
 
 @pytest.mark.parametrize("to", ["kohya", "diffusers"])
-def test_a_linear_hypernetwork_without_biases_gives_the_same_image_as_its_lora(to: str, base: str, tmp_path: Path) -> None:
+def test_a_linear_hypernetwork_without_biases_gives_the_same_image_as_its_lora(
+    to: str, base: str, tmp_path: Path
+) -> None:
     source = save_hypernetwork(tmp_path / "style", has_biases=False)
     result = convert(source, to, tmp_path / "lora.safetensors", model=base, strength=0.6)
     assert "exactly" in str(result.notes[0]) and result.notes[0].values == {"rank": 64}
@@ -77,7 +79,10 @@ def test_a_smaller_rank_loses_what_is_said(base: str, tmp_path: Path) -> None:
     for name in small:
         if name.endswith(".up"):
             path = name.removesuffix("up")
-            scaled = [each[name] @ each[f"{path}down"] * each[f"{path}alpha"] / len(each[f"{path}down"]) for each in (exact, small)]
+            scaled = [
+                each[name] @ each[f"{path}down"] * each[f"{path}alpha"] / len(each[f"{path}down"])
+                for each in (exact, small)
+            ]
             lost, total = lost + float((scaled[0] - scaled[1]).square().sum()), total + float(scaled[0].square().sum())
     (note,) = convert(source, "kohya", tmp_path / "again.safetensors", model=base, rank=8).notes
     assert note.values == {"rank": 8, "loss": f"{(lost / total) ** 0.5:.2%}"}
@@ -86,7 +91,9 @@ def test_a_smaller_rank_loses_what_is_said(base: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings", [{}, {"activation": "swish"}, {"layer_norm": True}], ids=["biases", "activation", "layer norm"]
 )
-def test_any_other_hypernetwork_is_imitated_as_nearly_as_is_said(settings: dict[str, Any], base: str, tmp_path: Path) -> None:
+def test_any_other_hypernetwork_is_imitated_as_nearly_as_is_said(
+    settings: dict[str, Any], base: str, tmp_path: Path
+) -> None:
     source = save_hypernetwork(tmp_path / "style", **settings)
     (tmp_path / "prompts.txt").write_text("a photo of a cat\n\n")
     result = convert(source, "kohya", tmp_path / "lora.safetensors", model=base, prompts=tmp_path / "prompts.txt")

@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from merging.lora_samples import FULL_RANK, KINDS, ON_BASE, build_model, build_weights, changes_of, save, save_base, save_kind
+from merging.lora_samples import (
+    FULL_RANK,
+    KINDS,
+    ON_BASE,
+    build_model,
+    build_weights,
+    changes_of,
+    save,
+    save_base,
+    save_kind,
+)
 from safetensors.torch import load_file
 
 from tetrad import library
@@ -24,7 +34,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("kind", list(KINDS))
 @pytest.mark.parametrize("to", ["kohya", "diffusers"])
-def test_every_algorithm_becomes_a_plain_lora_with_the_noted_loss(kind: str, to: str, base: str, tmp_path: Path) -> None:
+def test_every_algorithm_becomes_a_plain_lora_with_the_noted_loss(
+    kind: str, to: str, base: str, tmp_path: Path
+) -> None:
     source = save_kind(tmp_path / "a", kind)
     result = convert(source, to, tmp_path / "b.safetensors", model=base)
     before, after = changes_of(source), changes_of(result.paths[0])
@@ -32,7 +44,11 @@ def test_every_algorithm_becomes_a_plain_lora_with_the_noted_loss(kind: str, to:
     lost = sum(float((change - after[name]).square().sum()) for name, change in held.items())
     total = sum(float(change.square().sum()) for change in held.values())
     assert (lost / total) ** 0.5 < 0.0101
-    assert {name.rpartition(".")[2] for name in library.read_weights(result.paths[0], build_model()).tensors} == {"down", "up", "alpha"}
+    assert {name.rpartition(".")[2] for name in library.read_weights(result.paths[0], build_model()).tensors} == {
+        "down",
+        "up",
+        "alpha",
+    }
     unheld = sum(name.endswith((".w_norm", ".b_norm", ".diff_b")) for name in build_weights(kind).tensors)
     noted = [note.values["count"] for note in result.notes if "bias" in note.template]
     assert noted == [unheld] * bool(unheld) and len(before) - len(held) == unheld
@@ -46,7 +62,9 @@ def test_a_rank_bounds_the_plain_lora_and_its_loss_is_said(kind: str, base: str,
     lost = total = 0.0
     for name, change in before.items():
         if name in after:
-            best = torch.linalg.svdvals(change.flatten(1))[3:].square().sum()  # no rank 3 is nearer  [Eckart & Young 1936]
+            best = (
+                torch.linalg.svdvals(change.flatten(1))[3:].square().sum()
+            )  # no rank 3 is nearer  [Eckart & Young 1936]
             torch.testing.assert_close((change - after[name]).square().sum(), best, rtol=1e-3, atol=1e-9)
             lost, total = lost + float(best), total + float(change.square().sum())
     (note,) = (note for note in result.notes if "rank" in note.values)
@@ -63,7 +81,11 @@ def test_what_depends_on_the_base_model_needs_it(kind: str, tmp_path: Path) -> N
     layer = "unet.down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2"
     weight = shapes[layer.removeprefix("unet.")].weight
     tensors = {
-        "DoRA": {"down": torch.ones(2, weight.shape[1]), "up": torch.ones(len(weight), 2), "magnitude": torch.ones(len(weight), 1)},
+        "DoRA": {
+            "down": torch.ones(2, weight.shape[1]),
+            "up": torch.ones(len(weight), 2),
+            "magnitude": torch.ones(len(weight), 1),
+        },
         "OFT": {"oft_blocks": torch.zeros(4, len(weight) // 4, len(weight) // 4)},
     }[kind]
     named = kohya.encode(Weights("lora", {f"{layer}.{name}": tensor for name, tensor in tensors.items()}))
@@ -78,12 +100,17 @@ def test_what_depends_on_the_base_model_needs_it(kind: str, tmp_path: Path) -> N
 def test_a_plain_lora_of_a_released_family_needs_no_model(tmp_path: Path) -> None:
     model = FAMILIES["sd1"].build_released()
     layer = "text_encoder.encoder.layers.3.mlp.fc1"
-    weights = Weights("lora", {f"{layer}.down": torch.ones(2, 768), f"{layer}.up": torch.ones(3072, 2), f"{layer}.alpha": torch.tensor(1.0)})
+    weights = Weights(
+        "lora",
+        {f"{layer}.down": torch.ones(2, 768), f"{layer}.up": torch.ones(3072, 2), f"{layer}.alpha": torch.tensor(1.0)},
+    )
     named = kohya.encode(weights)
     weight_files.write_safetensors(tmp_path / "a.safetensors", named, {"ss_base_model_version": "sd_v1"})
     result = convert(tmp_path / "a.safetensors", "diffusers", tmp_path / "b.safetensors")
     tensors = load_file(result.paths[0])
-    assert torch.equal(tensors["text_encoder.text_model.encoder.layers.3.mlp.fc1.lora_B.weight"], torch.full((3072, 2), 0.5))
+    assert torch.equal(
+        tensors["text_encoder.text_model.encoder.layers.3.mlp.fc1.lora_B.weight"], torch.full((3072, 2), 0.5)
+    )
     assert "alpha" in str(result.notes[0])
     assert model.family == "sd1"
 

@@ -1,6 +1,6 @@
 """Every conversion there and back gives the same file: names, types and bits of all tensors, and the metadata."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any

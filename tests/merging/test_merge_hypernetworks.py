@@ -75,7 +75,7 @@ def test_what_cannot_be_chained_is_refused(tmp_path: Path) -> None:
     for width in (768, 1024):
         weight_files.write_file(tmp_path / f"{width}.pt", {**content, width: content[32]})
         families.append(tmp_path / f"{width}.pt")
-    with pytest.raises(TetradError, match="768 and .*1024") as caught:
+    with pytest.raises(TetradError, match=r"768 and .*1024") as caught:
         merge_hypernetworks(families, tmp_path / "out.pt")
     assert caught.value.code == "E5107"
     content[32][0]["linear.0.weight"][0, 0] = torch.nan

@@ -12,7 +12,7 @@ from tetrad.conversion.job import Converter, Job
 from tetrad.conversion.plain import is_plain, make_plain
 from tetrad.conversion.precision import store_tensors
 from tetrad.errors import TetradError
-from tetrad.formats import a1111, bundles, kohya, weight_files
+from tetrad.formats import a1111, bundles, kohya, peft, weight_files
 from tetrad.formats.tensor_streams import open_tensors
 from tetrad.formats.weight_files import WeightFile
 from tetrad.given_paths import check_output_is_new
@@ -27,7 +27,8 @@ from tetrad.methods.lora.combine import Tensors, depends_on_base
 from tetrad.models.base import Model
 from tetrad.weights import Weights
 
-_NOT_KEPT = ("sshs_", "format")  # kohya's hashes of the tensors, which change; what only diffusers' files have
+# kohya's hashes of the tensors, which change; and what only diffusers' files have.
+_NOT_KEPT = ("sshs_", "format", peft.CONFIG_METADATA_KEY)
 
 
 def convert_lora(job: Job) -> None:

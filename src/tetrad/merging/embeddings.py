@@ -10,7 +10,7 @@ from tetrad.errors import TetradError, naming_file
 from tetrad.formats import a1111, weight_files
 from tetrad.given_paths import check_output_is_new
 from tetrad.library.embedding_files import SUFFIXES, write_embedding
-from tetrad.locales import Message, _
+from tetrad.locales import Message, _, ngettext
 from tetrad.merging.lora_metadata import describe_origin
 from tetrad.merging.weighted import GivenFile, Merged, pair_with_weights
 from tetrad.methods.textual_inversion.settings import MAX_VECTORS
@@ -49,8 +49,8 @@ def merge_embeddings(files: Sequence[GivenFile], out: str | Path, average: bool 
     ]
     history = describe_origin("merge embedding", parents, {"mode": "average" if average else "concatenate"})
     write_embedding(out, Weights("embedding", merged, {"word": out.stem, **history}))
-    template = _("{name} has {count} vectors: {files}")
-    return Merged(out, Message(template, name=out.stem, count=count, files=" + ".join(names)))
+    template = ngettext("{name} has {count} vector: {files}", "{name} has {count} vectors: {files}", count)
+    return Merged(out, Message(template, name=out.stem, files=" + ".join(names)))
 
 
 def _read(path: Path) -> Weights:
