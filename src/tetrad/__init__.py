@@ -1,6 +1,6 @@
 """Tetrad trains Stable Diffusion 1, 2 and XL on a folder of images.
 
-From Python: `from tetrad import load, generate, train, resume, scan`; see docs/python.md.
+From Python: `from tetrad import load, generate, train, resume, scan, merge_checkpoints`; see docs/python.md.
 
 The entrances are `cli` (the command line), `__main__` (`python -m tetrad`), `web` (a page in the browser), `api`
 (Python) and `demo` (the tasks of `tetrad demo`). `settings` defines what a person can set; `run` turns it into a
@@ -23,6 +23,11 @@ __version__ = "0.1.0"
 # What `from tetrad import …` offers, and where it is.
 FROM_PYTHON = {
     **dict.fromkeys(("load", "generate", "train", "resume"), "tetrad.api"),
+    "extract_lora": "tetrad.merging.lora_extraction",
+    "merge_checkpoints": "tetrad.merging.checkpoint_merge",
+    "merge_loras": "tetrad.merging.lora_merge",
+    "merge_loras_into": "tetrad.merging.lora_into_checkpoint",
+    "resize_lora": "tetrad.merging.lora_resize",
     "scan": "tetrad.inspection.dataset.scan",
     "convert": "tetrad.conversion.convert",
     "merge_embeddings": "tetrad.merging.embeddings",

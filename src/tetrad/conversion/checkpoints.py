@@ -15,7 +15,7 @@ from tetrad.formats import diffusers, ldm, pickles, weight_files
 from tetrad.formats.deferred_tensors import compute_tensor, defer_tensors, list_sources
 from tetrad.formats.pickle_writer import write_pickle
 from tetrad.formats.tensor_streams import TensorLayout, open_tensors, write_tensors
-from tetrad.library.checkpoints import find_network_files, is_finite, read_configuration
+from tetrad.library.checkpoints import find_network_files, read_configuration, require_finite
 from tetrad.library.identification import identify
 from tetrad.library.outlines import OpenCheckpoint, build_outline, open_checkpoint, resolve_prediction
 from tetrad.locales import _, ngettext
@@ -214,9 +214,8 @@ def _finite_tensor_of(path: Path, tensors: Mapping[str, Tensor]) -> Callable[[st
 
     def compute(name: str) -> Tensor:
         tensor = compute_tensor(tensors[name]).contiguous()
-        if tensor.is_floating_point() and tensor.numel() and not is_finite(tensor):
-            template = _("{path} cannot be used: {tensor} contains NaN or Inf; download or create the file again")
-            raise TetradError("E5014", template, path=path, tensor=name)
+        if tensor.is_floating_point() and tensor.numel():
+            require_finite(path, name, tensor)
         return tensor
 
     return compute

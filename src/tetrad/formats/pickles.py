@@ -87,8 +87,8 @@ def get_file_offset(tensor: Tensor) -> int:
 
     [https://docs.pytorch.org/docs/stable/notes/serialization.html, "torch.load under FakeTensorMode"]
     """
-    storage_offset: int = tensor.untyped_storage()._checkpoint_offset  # type: ignore[attr-defined]
-    return storage_offset + tensor.storage_offset() * tensor.itemsize
+    storage: Any = tensor.untyped_storage()
+    return int(storage._checkpoint_offset) + int(tensor.storage_offset()) * tensor.itemsize
 
 
 def list_other_entries(path: Path) -> list[str]:

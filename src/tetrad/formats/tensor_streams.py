@@ -141,7 +141,7 @@ def _open_places(path: Path, places: Mapping[str, _Place]) -> Iterator[Callable[
         try:
             with lock:
                 file.seek(places[name].start)
-                count = file.readinto(data.numpy())
+                count = file.readinto(data.numpy().data)
         except OSError as error:
             raise weight_files.unreadable_error(path, error) from error
         if count != len(data):
@@ -178,7 +178,7 @@ def write_tensors(
         file.write(header)
         for name, tensor in _compute_ahead(layouts, compute):
             assert _layout_of(tensor) == layouts[name], f"{name} is not as it was said to be"
-            file.write(as_bytes(tensor).numpy())
+            file.write(as_bytes(tensor).numpy().data)
             on_written()
 
 

@@ -48,13 +48,7 @@ class LoraChoice:
         assert match is not None, "every text has a file"
         strengths = {name: float(number) for name, number in _PART.findall(match["parts"] or "")}
         both = float(match["both"] or 1.0)
-        path = expand_path(match["file"])
-        if not path.exists():
-            may_be_name = folders is not None and len(path.parts) == 1 and any(map(Path.is_dir, folders["lora"]))
-            if not may_be_name:
-                raise missing_file_error(path)
-            assert folders is not None
-            path = find_file("lora", match["file"], folders)
+        path = find_lora(match["file"], folders)
         return cls(path, strengths.get("unet", both), strengths.get("te", both))
 
     def strength_of(self, part: str, denoiser: str = "unet") -> float:
@@ -68,6 +62,16 @@ class LoraChoice:
         return {"unet": self.unet, "text_encoder": self.text_encoder}
 
 
+def find_lora(name: str, folders: ModelFolders | None = None) -> Path:
+    """A LoRA by its path, or by its name in the folders.  E5001 where there is no such file, E5101 for no such name."""
+    path = expand_path(name)
+    if path.exists():
+        return path
+    if folders is None or len(path.parts) > 1 or not any(folder.is_dir() for folder in folders["lora"]):
+        raise missing_file_error(path)
+    return find_file("lora", name, folders)
+
+
 @dataclass(frozen=True)
 class OpenLora:
     """A LoRA that was read: tensors by layer, the embeddings inside it, and the file's metadata."""
@@ -78,12 +82,14 @@ class OpenLora:
     metadata: Mapping[str, str]
 
 
-def read_loras(choices: Sequence[LoraChoice], base: Path | None = None) -> tuple[list[OpenLora], Model]:
+def read_loras(loras: Sequence[str | LoraChoice], base: Path | None = None) -> tuple[list[OpenLora], Model]:
     """The LoRAs, and a model without weights that has their layers: that of `base`, else the one they are made for.
 
-    Raises E5101 for a file that is not a LoRA, E5320 for LoRAs of different families, E5321 where nothing tells the
+    LoRAs are given as files with strengths, or as text: "style.safetensors:0.8".
+    Raises E5101 for a file that is not a LoRA, E5301 for LoRAs of different families, E5321 where nothing tells the
     family, E5102 where a LoRA does not fit the layers, E5014 for NaN or Inf.
     """
+    choices = [each if isinstance(each, LoraChoice) else LoraChoice.parse(each) for each in loras]
     files = {choice.path: weight_files.read_weight_file(choice.path) for choice in choices}
     for path, file in files.items():
         if (found := identify(file.tensors)) != "lora":
@@ -102,7 +108,7 @@ def _decode(choice: LoraChoice, file: WeightFile, model: Model, model_layers: Ma
             get_matching_layer(model_layers, path, tensors, model)  # type: ignore[arg-type]
     kept = bundles.remove_embeddings(file).tensors
     embeddings = {name: tensor for name, tensor in file.tensors.items() if name not in kept}
-    return OpenLora(choice, layers, embeddings, file.metadata)
+    return OpenLora(choice, layers, embeddings, weight_files.read_safetensors_metadata(choice.path))
 
 
 def _open_model(path: Path) -> Model:
@@ -127,7 +133,7 @@ def _find_model(files: Mapping[Path, WeightFile]) -> Model:
                 "{path} is for {family}, but {other} is for {other_family}; only LoRAs of one family can be merged"
             )
             values = {"path": path, "family": title, "other": first, "other_family": known[first]}
-            raise TetradError("E5320", template, **values)
+            raise TetradError("E5301", template, **values)
     if any(file.metadata.get("ss_sd_model_name") == BUILTIN_NAME for file in files.values()):
         return _open_model(MODEL_PATH)
     return next(family for family in FAMILIES.values() if family.family_title == known[first]).build_released()

@@ -9,21 +9,19 @@ from typing import Any
 from torch import Tensor
 
 from tetrad import __version__
-from tetrad.documents import parse_json
 from tetrad.library.hashes import get_file_hash
+from tetrad.merging.history import MODELS, RECIPE, describe_parent, parse_object
 from tetrad.merging.ranks import is_spatial
+from tetrad.methods.lora.settings import Lora
 from tetrad.models.base import Model
 
-HISTORY_KEY = "tetrad.history"  # JSON: the command, its settings, and its files with theirs
-_MAX_HISTORY = 200_000  # characters; an older history than that is left out
 _NETWORK_MODULE = "networks.lora"
 _VARIES = "Dynamic"  # what kohya's own merges write where layers differ
 # What a file says about its model and its use; the files that were merged must agree on it.
 _SHARED_KEYS = (
     *("ss_base_model_version", "ss_v2", "ss_sd_model_name", "ss_sd_model_hash", "ss_new_sd_model_hash"),
     *("ss_vae_name", "ss_vae_hash", "ss_new_vae_hash", "ss_clip_skip", "ss_resolution", "ss_zero_terminal_snr"),
-    *("modelspec.sai_model_spec", "modelspec.architecture", "modelspec.implementation", "modelspec.license"),
-    *("modelspec.prediction_type", "modelspec.resolution", "modelspec.usage_hint"),
+    *("modelspec.prediction_type", "modelspec.resolution", "modelspec.usage_hint", "modelspec.license"),
 )
 _TAGS_KEY, _TRIGGER_KEY = "ss_tag_frequency", "modelspec.trigger_phrase"
 
@@ -31,6 +29,9 @@ _TAGS_KEY, _TRIGGER_KEY = "ss_tag_frequency", "modelspec.trigger_phrase"
 def inherit_metadata(parents: Sequence[Mapping[str, str]], model: Model) -> dict[str, str]:
     """What the metadata of all parents agree on, their trigger words and their tags."""
     entries = {key: value for key, value in model.metadata.items() if key.startswith("ss_")}
+    entries["modelspec.sai_model_spec"] = "1.0.1"
+    entries["modelspec.architecture"] = model.metadata["modelspec.architecture"] + Lora.artifact.architecture
+    entries["modelspec.implementation"] = Lora.artifact.implementation
     for key in _SHARED_KEYS:
         values = {parent.get(key) for parent in parents} - {None}
         if len(values) == 1:
@@ -40,7 +41,7 @@ def inherit_metadata(parents: Sequence[Mapping[str, str]], model: Model) -> dict
         entries[_TRIGGER_KEY] = ", ".join(triggers)
     tags: dict[str, Any] = {}
     for parent in parents:
-        tags |= _read_object(parent.get(_TAGS_KEY, "{}"))
+        tags |= parse_object(parent.get(_TAGS_KEY, "{}"))
     if tags:
         entries[_TAGS_KEY] = json.dumps(tags, ensure_ascii=False)
     return entries
@@ -71,30 +72,21 @@ def _common_alpha(layers: Sequence[Mapping[str, Tensor]]) -> str:
 
 
 def describe_origin(
-    command: str, parents: Sequence[tuple[Path, Mapping[str, Any], Mapping[str, str]]], settings: Mapping[str, Any]
+    command: str, parents: Mapping[Path, Mapping[str, Any]], settings: Mapping[str, Any]
 ) -> dict[str, str]:
-    """The history: a command, its files with what was done with each and their own metadata, and its settings."""
-    files = []
-    for path, role, metadata in parents:
-        file = {"name": path.name, **({"sha256": get_file_hash(path)} if path.is_file() else {}), **role}
-        if history := _read_object(metadata.get(HISTORY_KEY, "{}")):
-            file["history"] = history
-        files.append(file)
-    history = {"command": command, "tetrad": __version__, **settings, "files": files}
-    text = json.dumps(history, ensure_ascii=False)
-    if len(text) > _MAX_HISTORY:
-        text = json.dumps({**history, "files": [{**file, "history": "…"} for file in files]}, ensure_ascii=False)
+    """The history, as A1111 writes that of checkpoints: a recipe, and all files that the result was made of.
+
+    The recipe says what was done with each file, by its hash; a diffusers folder has none.
+    """
+    hashes = {path: get_file_hash(path) if path.is_file() else "" for path in parents}
+    files = [{"name": path.name, "hash": hashes[path], **role} for path, role in parents.items()]
+    models: dict[str, Any] = {}
+    for path, file_hash in hashes.items():
+        models |= describe_parent(path, file_hash) if file_hash else {}
+    recipe = {"type": "tetrad", "command": command, "version": __version__, **settings, "files": files}
     return {
-        HISTORY_KEY: text,
-        "modelspec.merged_from": ", ".join(path.name for path, _role, _metadata in parents),
+        RECIPE: json.dumps(recipe, ensure_ascii=False),
+        MODELS: json.dumps(models, ensure_ascii=False),
+        "modelspec.merged_from": ", ".join(path.stem for path in parents),
         "modelspec.date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _read_object(text: str) -> dict[str, Any]:
-    """A JSON object from metadata; an empty one where other programs wrote something else."""
-    try:
-        value = parse_json(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -33,6 +33,10 @@ class LayerReport:
     norm: float
     lost: float  # norm of what was left out
 
+    @property
+    def lost_share(self) -> float:
+        return self.lost / self.norm if self.norm else 0.0
+
 
 @dataclass(frozen=True)
 class LoraReport:
@@ -49,6 +53,13 @@ class LoraReport:
         norm = sum(layer.norm**2 for layer in layers)
         return float((sum(layer.lost**2 for layer in layers) / norm) ** 0.5) if norm else 0.0
 
+    def by_part(self) -> dict[str, list[LayerReport]]:
+        """The layers of each part of the model."""
+        parts: dict[str, list[LayerReport]] = {}
+        for layer in self.layers:
+            parts.setdefault(layer.path.partition(".")[0], []).append(layer)
+        return parts
+
     @property
     def left_out_shares(self) -> dict[str, float]:
         """What no LoRA holds, each kind as a share of the norm of the whole change."""
@@ -64,12 +75,7 @@ class LoraReport:
             "lost": self.lost_share(),
             "left_out": self.left_out_shares,
             "layers": {
-                layer.path: {
-                    "rank": layer.rank,
-                    "norm": layer.norm,
-                    "lost": layer.lost / layer.norm if layer.norm else 0,
-                }
-                for layer in self.layers
+                layer.path: {"rank": layer.rank, "norm": layer.norm, "lost": layer.lost_share} for layer in self.layers
             },
         }
 
@@ -84,6 +90,7 @@ class LoraOutput:
     choice: RankChoice
     metadata: Mapping[str, str]
     embeddings: Mapping[str, Tensor] = field(default_factory=dict)  # bundle_emb.…
+    alpha: float | None = None  # None: the largest rank
 
     def write(self, layers: Mapping[str, CombinedLayer], left_out: Mapping[str, float] | None = None) -> LoraReport:
         """Write layers with the same alpha everywhere, because diffusers misreads files where alphas differ.
@@ -100,8 +107,9 @@ class LoraOutput:
         return LoraReport(self.path, report_layers(layers), self.dtype, left_out or {})
 
     def _alpha(self, layers: Mapping[str, CombinedLayer]) -> float:
-        """The largest rank, as the dtype of the file can hold it."""
-        return float(torch.tensor(float(max(1, *(layer.rank for layer in layers.values())))).to(self.dtype))
+        """The alpha of all layers, as the dtype of the file can hold it."""
+        alpha = self.alpha or float(max((1, *(layer.rank for layer in layers.values()))))
+        return float(torch.tensor(alpha).to(self.dtype))
 
     def _fit(self, layers: Mapping[str, CombinedLayer], max_bytes: int) -> Mapping[str, CombinedLayer]:
         """The layers with the ranks that fit into a file of this size, with all names and metadata.  E5324 for none."""
@@ -122,7 +130,7 @@ class LoraOutput:
     def write_tensors(self, layers: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Write the tensors of each layer and read them back.
 
-        Raises E5325 where numbers are too large for the dtype, E4202 and E4204 where the file cannot be written, E5103
+        Raises E5303 where numbers are too large for the dtype, E4202 and E4204 where the file cannot be written, E5103
         where it reads back differently.
         """
         content = self._encode(layers)
@@ -139,9 +147,10 @@ class LoraOutput:
     def _encode(self, layers: Mapping[str, Mapping[str, Tensor]]) -> weight_files.WeightFile:
         weights = Weights("lora", self._cast(layers))
         if name := find_not_finite(weights):
-            template = _("{path} is not written: {tensor} is too large for {dtype}; use --precision fp32")
-            dtype = str(self.dtype).removeprefix("torch.")
-            raise TetradError("E5325", template, path=self.path, tensor=name, dtype=dtype)
+            template = _(
+                "{path} is not written, because {tensor} is too large for this precision; use --precision fp32"
+            )
+            raise TetradError("E5303", template, path=self.path, tensor=name)
         metadata = {**self.metadata, **describe_network(layers), "ss_output_name": self.path.stem}
         metadata |= {"modelspec.title": self.path.stem, "name": self.path.stem}
         content = formats_of("lora")[_FORMAT].encode(weights, self.model, metadata)

@@ -42,6 +42,10 @@ class RankChoice:
         """Whether every rank is kept."""
         return self == RankChoice()
 
+    def as_record(self) -> dict[str, float]:
+        """What was chosen, for the history."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
     def limit_for(self, shape: Sequence[int], average_rank: int = MAX_RANK) -> RankLimit:
         """The limit of a layer with this weight; `average_rank` is what a file of this size has room for."""
         rank = self.conv_rank if is_spatial(shape) and self.conv_rank else self.rank
@@ -55,10 +59,8 @@ def is_spatial(shape: Sequence[int]) -> bool:
     return len(shape) == 4 and tuple(shape[2:]) != (1, 1)
 
 
-def count_average_rank(shapes: Sequence[Sequence[int]], max_bytes: int | None, itemsize: int) -> int:
+def count_average_rank(shapes: Sequence[Sequence[int]], max_bytes: int, itemsize: int) -> int:
     """The rank that layers with weights of these shapes have in a file of this size, where all have the same."""
-    if max_bytes is None:
-        return MAX_RANK
     return max(1, max_bytes // max(1, sum(bytes_per_rank(shape, itemsize) for shape in shapes)))
 
 

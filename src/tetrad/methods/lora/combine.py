@@ -22,18 +22,21 @@ class CombinedLayer:
     shape: Sequence[int]  # of the weight
     factors: Factors | None = None
     others: Tensors = field(default_factory=dict)  # of `SUMMED_TENSORS`
+    kept: Tensors | None = None  # the tensors of a file, where they are to stay as they are
 
     @property
     def rank(self) -> int:
         return len(self.factors.down) if self.factors else 0
 
     def truncate(self, rank: int) -> Self:
-        return replace(self, factors=self.factors.truncate(rank)) if self.factors else self
+        if self.factors is None or rank >= self.rank:
+            return self
+        return replace(self, factors=self.factors.truncate(rank), kept=None)
 
     def tensors(self, alpha: float) -> dict[str, Tensor]:
         """The tensors of a LoRA file with this alpha: the scale α / r, which readers apply, is taken out of `up`."""
-        if not self.factors or not self.rank:
-            return dict(self.others)
+        if self.kept is not None or not self.factors or not self.rank:
+            return dict(self.others if self.kept is None else self.kept)
         up = self.factors.up * (self.rank / alpha)
         return {
             "down": self.factors.down.reshape(self.rank, *self.shape[1:]),

@@ -1,6 +1,7 @@
 """Merges LoRAs into one LoRA: exactly, with their ranks side by side, or within a lower rank."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import reduce
 from pathlib import Path
 
@@ -8,69 +9,82 @@ import torch
 from torch import Tensor
 
 from tetrad.errors import TetradError
-from tetrad.library.checkpoints import DTYPES
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import _
 from tetrad.merging.checkpoint import open_checkpoint
+from tetrad.merging.checkpoint_merge import Progress
 from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, read_loras
 from tetrad.merging.lora_metadata import describe_origin, inherit_metadata
 from tetrad.merging.lora_output import LoraOutput, LoraReport
 from tetrad.merging.ranks import RankChoice, count_average_rank
 from tetrad.methods.lora.combine import CombinedLayer, changes_weight, combine, depends_on_base, is_low_rank
 from tetrad.methods.lora.layer import weight_of
+from tetrad.methods.lora.settings import MAX_RANK
 from tetrad.methods.lora.weights import named_layers
-
-_ReadWeight = Callable[[str], Tensor]  # of a layer, by its path
+from tetrad.models.base import Model
+from tetrad.models.device import dtype_of
+from tetrad.paths import expand_path
 
 
 def merge_loras(
-    choices: Sequence[LoraChoice],
-    output_path: Path,
-    ranks: RankChoice | None = None,
-    base: Path | None = None,
+    loras: Sequence[str | LoraChoice],
+    out: str | Path,
+    *,
+    model: str | Path | None = None,
     precision: str = "",
-    on_layer: Callable[[int, int], None] = lambda done, total: None,
+    on_start: Progress = lambda total: lambda: None,
+    **ranks: float | None,
 ) -> LoraReport:
-    """Write a LoRA whose change of every layer is Σ s ΔW.
+    """Write a LoRA whose change of every layer is the sum of the LoRAs' changes, each times its strength.
 
-    It is exact unless `ranks` limits the ranks, which is needed for other kinds than LoRA and LoCon. A DoRA and an OFT
-    need `base`, their checkpoint. `precision` "" is that of the files. Embeddings inside the files are kept.
-    Raises E5326 for a kind that needs ranks, E5327 for one that needs the checkpoint, E5328 for two embeddings of one
-    name, and what `read_loras` and `LoraOutput.write` raise.
+    `loras` are files with their strengths, "style.safetensors:0.8". The result is exact, with all ranks side by side,
+    unless `ranks` limits them (the fields of `RankChoice`: rank, conv_rank, energy, max_bytes), which other kinds than
+    LoRA and LoCon need. A DoRA and an OFT need `model`, their checkpoint. `precision` "" is that of the files.
+    Embeddings inside the files are kept.
+    Raises what `read_loras`, `combine_loras`, `merge_embeddings` and `LoraOutput.write` raise.
     """
+    output_path, base = expand_path(out), expand_path(model) if model else None
     check_output_path(output_path)
-    ranks = ranks or RankChoice()
-    loras, model = read_loras(choices, base)
-    model_layers = dict(named_layers(model))
-    groups = dict(group_layers(loras, model.denoiser))
+    choice = RankChoice(**ranks)  # type: ignore[arg-type]
+    opened, skeleton = read_loras(loras, base)
+    dtype = dtype_of(precision) if precision else find_common_dtype(opened)
+    parents = {lora.choice.path: lora.choice.strengths for lora in opened}
+    origin = describe_origin("merge lora", parents, choice.as_record())
+    metadata = inherit_metadata([lora.metadata for lora in opened], skeleton) | origin
+    output = LoraOutput(output_path, skeleton, dtype, choice, metadata, merge_embeddings(opened))
+    return output.write(combine_loras(opened, skeleton, choice, base, dtype.itemsize, on_start))
+
+
+def combine_loras(
+    loras: Sequence[OpenLora],
+    model: Model,
+    ranks: RankChoice,
+    base: Path | None,
+    itemsize: int,
+    on_start: Progress,
+) -> dict[str, CombinedLayer]:
+    """Every layer that some LoRA has, with the sum of their changes, by path.
+
+    Raises E5326 for a kind that needs ranks, E5327 for one that needs the checkpoint.
+    """
     for lora in loras:
         _check_kind(lora, ranks, base)
-    settings = {"rank": ranks.rank, "conv_rank": ranks.conv_rank, "energy": ranks.energy, "max_bytes": ranks.max_bytes}
-    origin = describe_origin(
-        "merge lora",
-        [(lora.choice.path, lora.choice.strengths, lora.metadata) for lora in loras],
-        {name: value for name, value in settings.items() if value is not None},
-    )
-    dtype = DTYPES[precision] if precision else find_common_dtype(loras)
-    metadata = inherit_metadata([lora.metadata for lora in loras], model) | origin
-    output = LoraOutput(output_path, model, dtype, ranks, metadata, merge_embeddings(loras))
-    shapes = [weight_of(model_layers[path]).shape for path in groups]
-    average_rank = count_average_rank(shapes, ranks.max_bytes, dtype.itemsize)
-
-    def combine_all(read_weight: _ReadWeight) -> Mapping[str, CombinedLayer]:
-        layers = {}
-        for done, (path, weighted) in enumerate(groups.items(), 1):
-            needs_values = any(depends_on_base(tensors) for _strength, tensors in weighted)
-            weight = read_weight(path) if needs_values else weight_of(model_layers[path])
+    weights = {path: weight_of(layer) for path, layer in named_layers(model)}  # on the meta device
+    groups = dict(group_layers(loras, model.denoiser))
+    on_layer = on_start(len(groups))
+    average_rank = MAX_RANK
+    if ranks.max_bytes is not None:
+        average_rank = count_average_rank([weights[path].shape for path in groups], ranks.max_bytes, itemsize)
+    combined = {}
+    with open_checkpoint(base) if base else nullcontext() as checkpoint:
+        for path, weighted in groups.items():
+            weight = weights[path]
+            if checkpoint and any(depends_on_base(tensors) for _strength, tensors in weighted):
+                weight = checkpoint.read(f"{path}.weight")
             limit = None if ranks.is_exact else ranks.limit_for(weight.shape, average_rank)
-            layers[path] = combine(weighted, weight, limit)
-            on_layer(done, len(groups))
-        return layers
-
-    if base is None:
-        return output.write(combine_all(lambda path: weight_of(model_layers[path])))
-    with open_checkpoint(base) as checkpoint:
-        return output.write(combine_all(lambda path: checkpoint.read(f"{path}.weight")))
+            combined[path] = combine(weighted, weight, limit)
+            on_layer()
+    return combined
 
 
 def _check_kind(lora: OpenLora, ranks: RankChoice, base: Path | None) -> None:

@@ -8,8 +8,7 @@ import torch
 from lora_samples import KINDS, LOW_RANK, changes_of, save_base, save_kind
 
 from tetrad.merging.lora_files import LoraChoice
-from tetrad.merging.merge_loras import merge_loras
-from tetrad.merging.ranks import RankChoice
+from tetrad.merging.lora_merge import merge_loras
 
 
 def assert_is_weighted_sum(merged: Path, files: dict[Path, float], tolerance: float) -> None:
@@ -29,7 +28,7 @@ def test_the_change_of_merged_plain_loras_is_the_weighted_sum_of_their_changes(
 ) -> None:
     base = save_base(tmp_path / "base")
     a, b = save_kind(tmp_path / "a", kinds[0], 1), save_kind(tmp_path / "b", kinds[1], 2)
-    merge_loras([LoraChoice(a, 0.8, 0.8), LoraChoice(b, -0.5, -0.5)], tmp_path / "c.safetensors", base=base)
+    merge_loras([LoraChoice(a, 0.8, 0.8), LoraChoice(b, -0.5, -0.5)], tmp_path / "c.safetensors", model=base)
     assert_is_weighted_sum(tmp_path / "c.safetensors", {a: 0.8, b: -0.5}, 1e-6)
 
 
@@ -38,6 +37,6 @@ def test_other_kinds_are_merged_within_a_rank_that_holds_all_of_them(tmp_path: P
     base = save_base(tmp_path / "base")
     a, b = save_kind(tmp_path / "a", kind, 1), save_kind(tmp_path / "b", "LoRA", 2)
     choices = [LoraChoice(a, 0.7, 0.7), LoraChoice(b, 1.5, 1.5)]
-    report = merge_loras(choices, tmp_path / "c.safetensors", RankChoice(energy=1.0), base)
+    report = merge_loras(choices, tmp_path / "c.safetensors", energy=1.0, model=base)
     assert_is_weighted_sum(tmp_path / "c.safetensors", {a: 0.7, b: 1.5}, 1e-5)
     assert report.lost_share() < 1e-5

@@ -36,7 +36,7 @@ def find_layers() -> Mapping[str, torch.nn.Module]:
 
 
 def randn(seed: int, name: str, *shape: int) -> Tensor:
-    return 0.1 * torch.randn(shape, generator=generator(seed, 0, name))
+    return 0.3 * torch.randn(shape, generator=generator(seed, 0, name))
 
 
 def plain(seed: int, path: str, rank: int = RANK, alpha: float = ALPHA) -> dict[str, Tensor]:
@@ -106,7 +106,9 @@ KINDS = LOW_RANK | FULL_RANK | ON_BASE
 
 def build_weights(kind: str, seed: int = 1) -> Weights:
     layers = {path: make(seed, path) for path, make in KINDS[kind]}
-    return Weights("lora", {f"{path}.{name}": each for path, tensors in layers.items() for name, each in tensors.items()})
+    return Weights(
+        "lora", {f"{path}.{name}": each for path, tensors in layers.items() for name, each in tensors.items()}
+    )
 
 
 def save(path: Path, weights: Weights, metadata: Mapping[str, str] | None = None) -> Path:
