@@ -1,5 +1,6 @@
 """Embeddings merged into one: one after another, or averaged."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -58,8 +59,11 @@ def test_the_average_of_a_file_with_itself_is_the_file(tmp_path: Path) -> None:
     a = save(tmp_path / "a.safetensors", 3, 1, 32)
     merged = merge_embeddings([(a, 0.3), (a, 0.4)], tmp_path / "same.safetensors", average=True).path
     assert torch.equal(rows_of(merged)["emb_params"], rows_of(a)["emb_params"])
-    history = weight_files.read_safetensors_metadata(merged)["tetrad.history"]
-    assert '"weight": 0.3' in history and '"mode": "average"' in history and "sha256" in history
+    recipe = json.loads(weight_files.read_safetensors_metadata(merged)["sd_merge_recipe"])
+    assert recipe["files"] == [
+        {"name": "a.safetensors", "hash": weight_files.compute_file_hash(a), "weights": [0.3, 0.4]}
+    ]
+    assert recipe["mode"] == "average"
 
 
 def test_embeddings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:

@@ -69,8 +69,7 @@ def convert_hypernetwork(job: Job) -> None:
     about = {key: value for key, value in model.metadata.items() if key.startswith("ss_")} | describe_network(tensors)
     about |= {"ss_sd_model_name": model.name, "ss_output_name": job.out.stem}
     about |= {"modelspec.architecture": model.metadata["modelspec.architecture"] + "/lora"}
-    settings = {"strength": job.options.strength}
-    about |= describe_origin("convert", [(job.source, settings, weights.metadata)], {"model": model.name})
+    about |= describe_origin("convert", {job.source: {"strength": job.options.strength}}, {"model": model.name})
     write_lora(tensors, model, about, job)
 
 

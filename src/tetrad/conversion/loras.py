@@ -52,7 +52,7 @@ def convert_lora(job: Job) -> None:
     if job.target != "lycoris" and not all(map(is_plain, layers.values())):
         with _open_base(base, lora, job) as read_weight:
             layers = make_plain(layers, model, read_weight, job)
-        metadata |= describe_network(layers) | describe_origin("convert", [(job.source, {}, metadata)], {})
+        metadata |= describe_network(layers) | describe_origin("convert", {job.source: {}}, {})
     write_lora(layers, model, metadata, job, embeddings)
     for word, path in zip(words, split_paths, strict=False):
         embedding, _unmatched = a1111.decode_embedding(bundles.extract_embedding(file, word))

@@ -44,9 +44,7 @@ def merge_embeddings(files: Sequence[GivenFile], out: str | Path, average: bool 
     if count > MAX_VECTORS:
         template = _("the merged embedding would have {count} vectors, but a prompt holds {limit}; merge fewer files")
         raise TetradError("E5356", template, count=count, limit=MAX_VECTORS)
-    parents = [
-        (path, {"weight": weight}, each.metadata) for (path, weight), each in zip(pairs, embeddings, strict=True)
-    ]
+    parents = {path: {"weights": [weight for each, weight in pairs if each == path]} for path, _weight in pairs}
     history = describe_origin("merge embedding", parents, {"mode": "average" if average else "concatenate"})
     write_embedding(out, Weights("embedding", merged, {"word": out.stem, **history}))
     template = ngettext("{name} has {count} vector: {files}", "{name} has {count} vectors: {files}", count)

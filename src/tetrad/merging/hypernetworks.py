@@ -10,7 +10,8 @@ from tetrad.formats import a1111, weight_files
 from tetrad.given_paths import check_output_is_new
 from tetrad.library.checkpoints import check_finite
 from tetrad.locales import Message, _
-from tetrad.merging.lora_metadata import HISTORY_KEY, describe_origin
+from tetrad.merging.history import RECIPE
+from tetrad.merging.lora_metadata import describe_origin
 from tetrad.merging.weighted import GivenFile, Merged, pair_with_weights
 from tetrad.methods.hypernetwork.linear import LinearNetwork, chain, is_linear
 from tetrad.methods.hypernetwork.settings import NetworkShape
@@ -44,11 +45,8 @@ def merge_hypernetworks(files: Sequence[GivenFile], out: str | Path) -> Merged:
         ]
         merged = chain(networks)
         tensors |= {f"{name}.layers.0.weight": merged.matrix.float(), f"{name}.layers.0.bias": merged.bias.float()}
-    parents = [
-        (path, {"strength": strength}, each.metadata)
-        for (path, strength), each in zip(pairs, hypernetworks, strict=True)
-    ]
-    history = describe_origin("merge hypernetwork", parents, {})[HISTORY_KEY]
+    parents = {path: {"strengths": [strength for each, strength in pairs if each == path]} for path, _strength in pairs}
+    history = describe_origin("merge hypernetwork", parents, {})[RECIPE]
     content = a1111.encode_hypernetwork(Weights("hypernetwork", tensors, _SHAPE.as_metadata()), {"name": out.stem})
     weight_files.write_file(out, content | {"optional_info": history})
     template = _("{name} does what these do one after another: {files}")
