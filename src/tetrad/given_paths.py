@@ -1,12 +1,11 @@
 """Paths that a person gives: what is said where there is no such file.  Needs no torch, so it is checked first."""
 
-from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from tetrad.builtin import BUILTIN_NAME, resolve_images_path, resolve_model_path
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
-from tetrad.paths import check_path_length, expand_path
+from tetrad.paths import expand_path
 
 # What people can train on; docs/models.md has the whole list.
 _CHECKPOINTS = {"sd1": "v1-5-pruned-emaonly-fp16.safetensors", "sdxl": "sd_xl_base_1.0.safetensors"}
@@ -55,26 +54,6 @@ def check_init_files_exist(image: Path | None, mask: Path | None) -> None:
         if path and not expand_path(path).exists():
             template = _("{label} {path} cannot be read: {reason}")
             raise TetradError("E3251", template, label=label, path=path, reason=Message(_("the file does not exist")))
-
-
-def check_output_is_new(path: Path, sources: Iterable[Path], suffixes: Collection[str] = ()) -> None:
-    """E4202 where a result made of other files cannot be written, before anything is read.
-
-    E5350 where its name ends in none of the suffixes.
-    """
-    check_path_length(path)
-    if any(path.resolve() == source.resolve() for source in sources):
-        template = _("{path} is one of the files that the result is made of; give another name with --out")
-        raise TetradError("E4202", template, path=path)
-    if path.exists():
-        template = _("{path} already exists and is not overwritten; give another name with --out")
-        raise TetradError("E4202", template, path=path)
-    if not path.absolute().parent.is_dir():
-        template = _("{path} cannot be written because there is no folder {folder}; create it first")
-        raise TetradError("E4202", template, path=path, folder=path.parent)
-    if suffixes and path.suffix.lower() not in suffixes:
-        template = _("{path} must end in {suffixes}, because its ending says the format; change its name")
-        raise TetradError("E5350", template, path=path, suffixes=" / ".join(suffixes))
 
 
 def missing_checkpoint_error(path: Path, may_be_name: bool = False) -> TetradError:

@@ -200,13 +200,13 @@ def test_the_result_is_never_an_existing_file(tmp_path: Path) -> None:
     source = save(tmp_path / "a.safetensors")
     (tmp_path / "a.ckpt").touch()
     for out, words in (
-        (source, "made of"),
+        (source, "already exists"),
         (tmp_path / "a.ckpt", "already exists"),
         (tmp_path / "x" / "a.ckpt", "no folder"),
     ):
         with pytest.raises(TetradError, match=words) as caught:
             convert(source, "ckpt", out)
-        assert caught.value.code == "E4202"
+        assert caught.value.code == "E5210"
     with pytest.raises(TetradError, match=r"must end in \.ckpt"):
         convert(source, "ckpt", tmp_path / "b.pth")
 

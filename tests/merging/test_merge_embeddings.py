@@ -81,7 +81,7 @@ def test_embeddings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         with pytest.raises(TetradError, match=words) as caught:
             merge_embeddings(files, tmp_path / "out.safetensors", average)
         assert caught.value.code == "E5356"
-    for out, code in ((sd1, "E4202"), (tmp_path / "out.ckpt", "E5350")):
+    for out, code in ((sd1, "E5210"), (tmp_path / "out.ckpt", "E5210")):
         with pytest.raises(TetradError) as caught:
             merge_embeddings([sd1, sd1], out)
         assert caught.value.code == code

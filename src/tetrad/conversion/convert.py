@@ -13,8 +13,9 @@ from tetrad.formats import diffusers
 from tetrad.formats.embedding_images import is_image
 from tetrad.formats.tensor_streams import open_tensors
 from tetrad.formats.weight_files import get_stem
-from tetrad.given_paths import check_output_is_new, missing_file_error
+from tetrad.given_paths import missing_file_error
 from tetrad.library.identification import artifact_type, identify, title_of
+from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
@@ -45,7 +46,7 @@ def convert(
     """Write a file in another format; without `out`, in the current folder under its own name.
 
     `to` is the format's name, or "" where the ending of `out` says it; `choices` are the fields of `Options`. Raises
-    E3103 or E3260 for a choice that does not exist or has no effect, E4202 where the result cannot be written, E5350
+    E3103 or E3260 for a choice that does not exist or has no effect, E5210 where the result cannot be written, E5350
     for a conversion that does not exist, and what the conversion itself raises. Nothing is half-written.
     """
     source, out, options = expand_path(file), expand_path(out) if out else None, Options(**choices)
@@ -66,7 +67,7 @@ def convert(
     _check_options(options, converter, file_type)
     suffix = converter.targets[target]
     job = Job(source, target, out or Path(f"{_stem_of(source)}{suffix}"), options, on_progress)
-    check_output_is_new(job.out, [source], [suffix] if suffix else [])
+    check_output_path(job.out, suffix)
     converter.convert(job)
     return Conversion((job.out, *job.more_files), tuple(job.notes))
 

@@ -15,9 +15,9 @@ from tetrad.errors import TetradError
 from tetrad.formats import a1111, bundles, kohya, peft, weight_files
 from tetrad.formats.tensor_streams import open_tensors
 from tetrad.formats.weight_files import WeightFile
-from tetrad.given_paths import check_output_is_new
 from tetrad.library.artifacts import formats_of
 from tetrad.library.embedding_files import write_embedding
+from tetrad.library.vae.bake import check_output_path
 from tetrad.library.vae.load import check_read_back
 from tetrad.locales import _
 from tetrad.merging.checkpoint import open_checkpoint
@@ -47,7 +47,7 @@ def convert_lora(job: Job) -> None:
     embeddings = _choose_embeddings(job, file, words)
     split_paths = [job.out.with_name(f"{word}.safetensors") for word in words] if job.options.split else []
     for path in split_paths:
-        check_output_is_new(path, [])
+        check_output_path(path)
     layers, metadata = lora.layers, dict(lora.metadata)
     if job.target != "lycoris" and not all(map(is_plain, layers.values())):
         with _open_base(base, lora, job) as read_weight:

@@ -3,8 +3,8 @@
 `folders` lists the folders of A1111, Forge and ComfyUI that are searched; `search` finds files in them by name, and
 `embeddings` those that a prompt names;
 `identification` detects what a file is; `hashes` computes the hashes by which web UIs and model sites identify files;
-`checkpoints` loads whole models; `artifacts` reads, attaches and saves what a method trained; `vae` does the same for
-VAE files.
+`checkpoints` loads whole models, and `outlines` their layers without values; `artifacts` reads, attaches and saves what
+a method trained, `embedding_files` writes embeddings without a model; `vae` does the same for VAE files.
 """
 
 from tetrad.lazy import export

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from tetrad.errors import TetradError, naming_file
 from tetrad.formats import a1111, weight_files
-from tetrad.given_paths import check_output_is_new
 from tetrad.library.embedding_files import SUFFIXES, write_embedding
+from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _, ngettext
 from tetrad.merging.lora_metadata import describe_origin
 from tetrad.merging.weighted import GivenFile, Merged, pair_with_weights
@@ -22,11 +22,14 @@ def merge_embeddings(files: Sequence[GivenFile], out: str | Path, average: bool 
     """Write one embedding made of several, each with its weight, and say what it is.
 
     Concatenated (weights are 1), it stands for all the words one after another. Averaged, each vector is the weighted
-    mean Σ w v / Σ w of the vectors at its place. Raises E4202 where `out` cannot be written, E5106 for a file that is
+    mean Σ w v / Σ w of the vectors at its place. Raises E5210 where `out` cannot be written, E5106 for a file that is
     no embedding, E5356 for embeddings that do not go together.
     """
     pairs, out = pair_with_weights(files), expand_path(out)
-    check_output_is_new(out, [path for path, _weight in pairs], SUFFIXES)
+    if out.suffix not in SUFFIXES:
+        template = _("{path} must end in {suffixes}, which says the format; change its name")
+        raise TetradError("E5210", template, path=out, suffixes=" / ".join(SUFFIXES))
+    check_output_path(out, out.suffix)
     embeddings = [_read(path) for path, _weight in pairs]
     weights = [weight for _path, weight in pairs]
     names = [path.name for path, _weight in pairs]

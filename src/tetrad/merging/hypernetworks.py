@@ -7,8 +7,8 @@ from torch import Tensor
 
 from tetrad.errors import TetradError, naming_file
 from tetrad.formats import a1111, weight_files
-from tetrad.given_paths import check_output_is_new
 from tetrad.library.checkpoints import check_finite
+from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _
 from tetrad.merging.history import RECIPE
 from tetrad.merging.lora_metadata import describe_origin
@@ -27,11 +27,11 @@ def merge_hypernetworks(files: Sequence[GivenFile], out: str | Path) -> Merged:
     """Write one hypernetwork that does at strength 1 what several do in this order, each at its strength.
 
     `hypernetwork.linear.chain` has the formula. A width that only some of them have networks for is changed by those
-    alone. Raises E4202 where `out` cannot be written, E5107 for different families, E5108 for a damaged file, E5357 for
+    alone. Raises E5210 where `out` cannot be written, E5107 for different families, E5108 for a damaged file, E5357 for
     one that is not linear.
     """
     pairs, out = pair_with_weights(files), expand_path(out)
-    check_output_is_new(out, [path for path, _strength in pairs], [".pt"])
+    check_output_path(out, ".pt")
     hypernetworks = [_read(path) for path, _strength in pairs]
     strengths = [strength for _path, strength in pairs]
     names = [path.name for path, _strength in pairs]
