@@ -36,6 +36,17 @@ __all__, __getattr__ = export(
         "tensor_streams": ["TensorFile", "TensorLayout", "check_free_space", "open_tensors", "write_tensors"],
         "tensors": ["as_bytes", "unshare_tensors"],
         "vae": ["find_vae_keys"],
-        "weight_files": ["FileContent", "WeightFile", "compute_file_hash", "read_tensor_names", "read_weight_file"],
+        "weight_files": [
+            "compute_file_hash",
+            "FileContent",
+            "get_stem",
+            "read_tensor_names",
+            "read_weight_file",
+            "WeightFile",
+        ],
+        "deferred_tensors": ["compute_tensor", "defer_tensors", "list_sources"],
+        "embedding_images": ["is_image"],
+        "pickle_writer": ["write_pickle"],
+        "embedding_image_writer": ["write_embedding_image"],
     },
 )

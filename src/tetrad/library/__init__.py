@@ -44,7 +44,7 @@ _NAMES, __getattr__ = export(
     __name__,
     {
         "artifacts": ["artifact_types", "decode_weights", "method_of"],
-        "checkpoints": ["find_network_files", "read_configuration"],
+        "checkpoints": ["check_finite", "DTYPES", "find_network_files", "read_configuration", "require_finite"],
         "embeddings": ["NamedEmbedding"],
         "folders": ["WEIGHT_FILE_SUFFIXES", "list_files", "walk_visible_files"],
         "hashes": ["compute_hash_after_header"],
@@ -53,6 +53,9 @@ _NAMES, __getattr__ = export(
         "vae.bake": ["CheckpointVae", "detect_folder_family"],
         "vae.describe": ["VaeDescription", "describe_vae", "describe_vae_file", "hash_weights"],
         "vae.latents": ["parse_latent_file", "read_latents", "write_latents"],
+        "embedding_files": ["SUFFIXES", "write_embedding"],
+        "vae.load": ["check_read_back"],
+        "outlines": ["build_outline", "open_checkpoint", "OpenCheckpoint", "resolve_prediction"],
     },
 )
 __all__ = [

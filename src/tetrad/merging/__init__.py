@@ -22,5 +22,10 @@ __all__, __getattr__ = export(
         "lora_into_checkpoint": ["merge_loras_into"],
         "lora_merge": ["merge_loras"],
         "lora_resize": ["resize_lora"],
+        "checkpoint": ["open_checkpoint"],
+        "lora_files": ["LoraChoice", "OpenLora", "read_loras"],
+        "lora_metadata": ["describe_network", "describe_origin"],
+        "embeddings": ["merge_embeddings"],
+        "hypernetworks": ["merge_hypernetworks"],
     },
 )

@@ -10,6 +10,10 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "settings": ["Hypernetwork", "TENSOR"],
+        "settings": ["Hypernetwork", "NetworkShape", "TENSOR"],
+        "linear": ["chain", "is_linear", "LinearNetwork"],
+        "weights": ["build_networks", "named_attention_layers", "read_widths"],
+        "adapter": ["with_hypernetwork"],
+        "network": ["HypernetworkModule"],
     },
 )

@@ -19,5 +19,9 @@ __all__, __getattr__ = export(
     {
         "formats": ["detect_family"],
         "settings": ["Lora"],
+        "combine": ["changes_weight", "CombinedLayer", "depends_on_base", "SUMMED_TENSORS", "Tensors"],
+        "svd": ["factorize", "RankLimit"],
+        "layer": ["weight_of"],
+        "weights": ["named_layers"],
     },
 )
