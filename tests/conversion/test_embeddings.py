@@ -53,7 +53,7 @@ def read_pixels_as_a1111(path: Path) -> Any:
 def test_a1111_finds_the_embedding_in_the_text_and_in_the_pixels_of_an_image(has_picture: bool, tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
     Image.fromarray(picture).save(tmp_path / "cat.jpg", quality=100)
-    choices = {"picture": tmp_path / "cat.jpg"} if has_picture else {}
+    choices = {"image": tmp_path / "cat.jpg"} if has_picture else {}
     source = save(tmp_path / "zkr.safetensors", step="7", ss_sd_model_name="base.safetensors")
     result = convert(source, "png", tmp_path / "preview.png", **choices)
     expected = json.loads(
@@ -105,12 +105,12 @@ def test_choices_without_effect_and_other_files_are_refused(tmp_path: Path) -> N
     weight_files.write_safetensors(tmp_path / "nan.safetensors", {"emb_params": ROWS * torch.nan}, {})
     (tmp_path / "text.jpg").write_text("no image")
     cases = [
-        (source, "pt", {"picture": tmp_path / "photo.png"}, "E3260"),
+        (source, "pt", {"image": tmp_path / "photo.png"}, "E3260"),
         (source, "pt", {"precision": "fp16"}, "E5353"),
         (source, "safetensors", {"precision": "fp8"}, "E5353"),
         (source, "ckpt", {}, "E5350"),
         (source, "png", {"model": "builtin"}, "E3260"),
-        (source, "png", {"picture": tmp_path / "text.jpg"}, "E4103"),
+        (source, "png", {"image": tmp_path / "text.jpg"}, "E4103"),
         (tmp_path / "photo.png", "pt", {}, "E5106"),
         (tmp_path / "nan.safetensors", "pt", {}, "E5106"),
         (tmp_path / "none.pt", "safetensors", {}, "E5001"),

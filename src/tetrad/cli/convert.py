@@ -53,7 +53,7 @@ def convert(
     split: Annotated[
         bool, typer.Option("--split", help=_("Write the embeddings in a LoRA as files beside the result"))
     ] = False,
-    picture: Annotated[Path | None, typer.Option(help=_("Image into which the embedding is put"))] = None,
+    image: Annotated[Path | None, typer.Option(help=_("Image into which the embedding is put"))] = None,
     prediction_type: Annotated[str, typer.Option(help=_("epsilon or v, where the checkpoint does not say"))] = "",
 ) -> None:
     file = expand_path(file)
@@ -75,7 +75,7 @@ def convert(
         prompts=prompts,
         bundle=tuple(bundle or ()),
         split=split,
-        picture=picture,
+        image=image,
         prediction_type=prediction_type,
     )
     for note in result.notes:

@@ -18,7 +18,7 @@ from tetrad.formats.tensor_streams import TensorLayout, open_tensors, write_tens
 from tetrad.library.checkpoints import find_network_files, read_configuration, require_finite
 from tetrad.library.identification import identify
 from tetrad.library.outlines import OpenCheckpoint, build_outline, open_checkpoint, resolve_prediction
-from tetrad.locales import _, ngettext
+from tetrad.locales import Message, _, ngettext
 from tetrad.models.base import Model
 from tetrad.models.diffusers_folder import build_folder
 from tetrad.models.families import FAMILIES
@@ -180,7 +180,7 @@ def _note_left_out(job: Job, names: Collection[str]) -> None:
         len(names),
     )
     shown = ", ".join([*listed[:_LISTED_NAMES], *["…"] * (len(listed) > _LISTED_NAMES)])
-    job.note(template, path=job.source.name, format=job.target, names=shown)
+    job.notes.append(Message(template, path=job.source.name, format=job.target, names=shown))
 
 
 def _write_single_file(job: Job, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -193,12 +193,14 @@ def _write_single_file(job: Job, tensors: Mapping[str, Tensor], metadata: Mappin
     if job.target == "ckpt":
         _note_left_out(job, list(metadata))
         if metadata.get("modelspec.prediction_type", "epsilon") != "epsilon" and "v_pred" not in tensors:
-            job.note(
-                _(
-                    "a .ckpt cannot say that the model predicts v; a program that does not find that out needs a"
-                    " configuration {name} beside it"
-                ),
-                name=job.out.with_suffix(".yaml").name,
+            job.notes.append(
+                Message(
+                    _(
+                        "a .ckpt cannot say that the model predicts v; a program that does not find that out needs a"
+                        " configuration {name} beside it"
+                    ),
+                    name=job.out.with_suffix(".yaml").name,
+                )
             )
         write_pickle(job.out, layouts, compute, on_written)
     else:

@@ -14,7 +14,7 @@ from tetrad.errors import TetradError
 from tetrad.given_paths import check_model_exists
 from tetrad.library.artifacts import read_weights
 from tetrad.library.checkpoints import load_model
-from tetrad.locales import _, ngettext
+from tetrad.locales import Message, _, ngettext
 from tetrad.merging.checkpoint import open_checkpoint
 from tetrad.merging.lora_metadata import describe_network, describe_origin
 from tetrad.methods.hypernetwork.linear import LinearNetwork, is_linear
@@ -97,9 +97,11 @@ def _convert_exactly(
     rank, share = max(each.rank for each in layers.values()), (lost / max(total, 1e-30)) ** 0.5
     if share > _ROUNDING:
         template = _("the LoRA has rank {rank}; {loss} of the hypernetwork's change is lost by that")
-        job.note(template, rank=rank, loss=f"{share:.2%}")
+        job.notes.append(Message(template, rank=rank, loss=f"{share:.2%}"))
     else:
-        job.note(_("the LoRA has rank {rank} and changes this model exactly as the hypernetwork does"), rank=rank)
+        job.notes.append(
+            Message(_("the LoRA has rank {rank} and changes this model exactly as the hypernetwork does"), rank=rank)
+        )
     return layers
 
 
@@ -116,7 +118,7 @@ def _imitate(weights: Weights, path: Path, job: Job) -> dict[str, CombinedLayer]
         " of the change of keys and values is missed (rank {rank})",
         len(prompts),
     )
-    job.note(template, rank=max(each.rank for each in layers.values()), error=f"{error:.1%}")
+    job.notes.append(Message(template, rank=max(each.rank for each in layers.values()), error=f"{error:.1%}"))
     return layers
 
 

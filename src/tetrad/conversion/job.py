@@ -21,7 +21,7 @@ class Options:
     prompts: Path | None = None  # a file with prompts, one a line, on which a hypernetwork is imitated
     bundle: tuple[Path, ...] = ()  # embeddings to be put into a LoRA
     split: bool = False  # whether embeddings in a LoRA become files of their own
-    picture: Path | None = None  # the image into which an embedding is put
+    image: Path | None = None  # the image into which an embedding is put
     prediction_type: str = ""  # of a checkpoint, where its file does not say
 
     def list_chosen(self) -> list[str]:
@@ -40,9 +40,6 @@ class Job:
     on_progress: Callable[[int, int], None] = lambda done, total: None
     notes: list[Message] = field(default_factory=list)
     more_files: list[Path] = field(default_factory=list)  # written beside `out`
-
-    def note(self, template: str, **values: object) -> None:
-        self.notes.append(Message(template, **values))
 
 
 @dataclass(frozen=True)

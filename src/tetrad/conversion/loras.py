@@ -19,7 +19,7 @@ from tetrad.library.artifacts import formats_of
 from tetrad.library.embedding_files import write_embedding
 from tetrad.library.vae.bake import check_output_path
 from tetrad.library.vae.load import check_read_back
-from tetrad.locales import _
+from tetrad.locales import Message, _
 from tetrad.merging.checkpoint import open_checkpoint
 from tetrad.merging.lora_files import LoraChoice, OpenLora, read_loras
 from tetrad.merging.lora_metadata import describe_network, describe_origin
@@ -93,7 +93,9 @@ def write_lora(
     file_format = formats_of("lora")[job.target]
     prepared, _loss = file_format.prepare(Weights("lora", tensors), model)
     if any(prepared.tensors[name] != tensor for name, tensor in tensors.items() if name.endswith(".alpha")):
-        job.note(_("alpha / rank is multiplied into the tensors, since the format has no place for alpha"))
+        job.notes.append(
+            Message(_("alpha / rank is multiplied into the tensors, since the format has no place for alpha"))
+        )
     stored, notes = store_tensors(prepared.tensors, job.options.precision or ("fp8" if is_float8 else ""))
     job.notes.extend(notes)
     about = {key: value for key, value in metadata.items() if not key.startswith(_NOT_KEPT)}

@@ -62,7 +62,7 @@ def _note_loss(combined: Mapping[str, CombinedLayer], job: Job) -> None:
         len(combined),
     )
     rank = max(layer.rank for layer in combined.values())
-    job.note(template, rank=rank, loss=f"{(lost / max(total, 1e-30)) ** 0.5:.2%}")
+    job.notes.append(Message(template, rank=rank, loss=f"{(lost / max(total, 1e-30)) ** 0.5:.2%}"))
 
 
 def _most_common_alpha(layers: Mapping[str, Tensors]) -> float:
@@ -80,4 +80,4 @@ def _note_unheld(by_path: Mapping[str, Tensors], job: Job) -> None:
             "{count} changes of biases and norms are left out, because a plain LoRA cannot hold them: {name}, …",
             len(unheld),
         )
-        job.note(template, name=unheld[0])
+        job.notes.append(Message(template, name=unheld[0]))
