@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from tetrad.conversion.job import Job
-from tetrad.locales import Message, _, ngettext
+from tetrad.locales import Message, ngettext
 from tetrad.methods.lora.combine import SUMMED_TENSORS, CombinedLayer, Tensors, changes_weight, combine, depends_on_base
 from tetrad.methods.lora.layer import weight_of
 from tetrad.methods.lora.svd import RankLimit
