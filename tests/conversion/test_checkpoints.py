@@ -199,16 +199,16 @@ def test_what_cannot_be_converted_is_refused_in_a_sentence_and_leaves_nothing(
 def test_the_result_is_never_an_existing_file(tmp_path: Path) -> None:
     source = save(tmp_path / "a.safetensors")
     (tmp_path / "a.ckpt").touch()
-    for out, words in (
-        (source, "already exists"),
-        (tmp_path / "a.ckpt", "already exists"),
-        (tmp_path / "x" / "a.ckpt", "no folder"),
-    ):
+    cases = [
+        ("safetensors", source, "already exists"),
+        ("ckpt", tmp_path / "a.ckpt", "already exists"),
+        ("ckpt", tmp_path / "x" / "a.ckpt", "no folder"),
+        ("ckpt", tmp_path / "b.pth", r"must end in \.ckpt"),
+    ]
+    for to, out, words in cases:
         with pytest.raises(TetradError, match=words) as caught:
-            convert(source, "ckpt", out)
+            convert(source, to, out, precision="fp16")
         assert caught.value.code == "E5210"
-    with pytest.raises(TetradError, match=r"must end in \.ckpt"):
-        convert(source, "ckpt", tmp_path / "b.pth")
 
 
 def test_a_file_of_another_kind_changes_its_container_only(tmp_path: Path) -> None:
