@@ -27,6 +27,7 @@ LAYERS = [
     {"estimate", "generation"},
     {"evaluation", "inspection"},
     {"merging"},
+    {"conversion"},
     {"run"},
     {"api", "demo", "doctor"},
     {"web"},

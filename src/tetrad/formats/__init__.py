@@ -8,10 +8,12 @@ Every format is a pure function from dict to dict; no model and no network acces
   weight files.
 - `ldm`, `openclip` and `diffusers` are the layouts of checkpoints: CompVis single files, OpenCLIP's text encoder in
   them, and diffusers folders. `vae` handles VAE files in any of these layouts.
-- `embedding_images` reads embeddings that A1111 saved inside images, `bundles` those inside LoRA files.
+- `embedding_images` reads embeddings inside images as A1111 saves them, and `embedding_image_writer` writes them;
+  `bundles` handles those inside LoRA files.
 - `kohya` and `peft` are the two formats of LoRA files. `a1111` handles embeddings and hypernetworks.
 - `key_tables` translates names by a table of module paths. `survey` collects shapes, dtypes and bad values of a file.
-- `tensor_streams` reads and writes weight files tensor by tensor, in constant memory.
+- `tensor_streams` reads and writes weight files tensor by tensor, in constant memory, and `pickle_writer` writes .ckpt
+  files so; `deferred_tensors` are tensors of such files on which the other modules work without reading them.
 - `tensors` prepares tensors that were read, and those that are to be written.
 """
 
@@ -43,6 +45,11 @@ __all__, __getattr__ = export(
             "read_tensor_names",
             "read_weight_file",
             "WeightFile",
+            "get_stem",
         ],
+        "deferred_tensors": ["compute_tensor", "defer_tensors", "list_sources"],
+        "embedding_images": ["is_image"],
+        "pickle_writer": ["write_pickle"],
+        "embedding_image_writer": ["write_embedding_image"],
     },
 )

@@ -228,6 +228,7 @@ def check_safetensors(path: Path, first_bytes: bytes) -> dict[str, Any]:
     return header
 
 
+_WriteNetwork = Callable[[Path, Mapping[str, Tensor], Mapping[str, str]], None]
 FileContent = WeightFile | pickles.PlainContent | diffusers.Folder  # for a safetensors file, a pickle, a folder
 
 
@@ -247,8 +248,11 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         save_file(unshare_tensors(tensors), str(temporary_path), dict(metadata))
 
 
-def write_folder(path: Path, folder: diffusers.Folder) -> None:
-    """Write a folder, completely or not at all.  E4202 if it cannot be written or already exists."""
+def write_folder(path: Path, folder: diffusers.Folder, write: _WriteNetwork | None = None) -> None:
+    """Write a folder, completely or not at all; `write` writes the file of each network.
+
+    E4202 if it cannot be written or already exists.
+    """
     if path.exists():
         raise TetradError("E4202", _("{path} already exists; choose another folder for the model"), path=path)
     with convert_write_errors(path):
@@ -259,7 +263,8 @@ def write_folder(path: Path, folder: diffusers.Folder) -> None:
                 (temporary / name).parent.mkdir(exist_ok=True)
                 (temporary / name).write_text(content, "utf-8")
         for part, tensors in folder.networks.items():
-            write_safetensors(temporary / part / f"{diffusers.FILE_STEMS[part]}.safetensors", tensors, folder.metadata)
+            network_path = temporary / part / f"{diffusers.FILE_STEMS[part]}.safetensors"
+            (write or write_safetensors)(network_path, tensors, folder.metadata)
         with convert_write_errors(path):
             temporary.chmod(0o755)
             temporary.rename(path)

@@ -1,6 +1,7 @@
 """Load whole models from a single file, a diffusers folder or "builtin"."""
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -126,8 +127,10 @@ def unsupported_file_error(path: Path, file_type: str) -> TetradError:
     return TetradError(code, template, path=path, found=title_of(file_type))
 
 
-def read_diffusers_folder(path: Path) -> tuple[str, Weights]:
-    """A diffusers folder's family and weights; E5001 where a part is missing."""
+def read_diffusers_folder(
+    path: Path, read: Callable[[Path], Mapping[str, Tensor]] = lambda file: weight_files.read_weight_file(file).tensors
+) -> tuple[str, Weights]:
+    """A diffusers folder's family and weights; `read` gives a file's tensors.  E5001 where a part is missing."""
     part_names = [part for part in diffusers.FILE_STEMS if part != "text_encoder_2" or (path / part).is_dir()]
     configurations = {part: weight_files.read_json(path / part / "config.json") for part in part_names}
     configurations["scheduler"] = weight_files.read_json(path / "scheduler" / "scheduler_config.json")
@@ -143,11 +146,7 @@ def read_diffusers_folder(path: Path) -> tuple[str, Weights]:
                 missing=required_files[part],
                 required=", ".join(required_files.values()),
             )
-        parts[part] = {
-            name: tensor
-            for file in network_paths
-            for name, tensor in weight_files.read_weight_file(file).tensors.items()
-        }
+        parts[part] = {name: tensor for file in network_paths for name, tensor in read(file).items()}
     weights = diffusers.decode(parts, configurations)
     unet_path = find_network_files(path / diffusers.DENOISER, diffusers.DENOISER)[0]
     unet_metadata = weight_files.read_safetensors_metadata(unet_path)

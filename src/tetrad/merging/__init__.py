@@ -7,6 +7,9 @@
 `lora_extraction` makes one from two checkpoints. `lora_files` reads LoRAs and their strengths, `checkpoint` the tensors
 of a checkpoint one at a time, `ranks` chooses how many ranks are kept, `lora_output` writes the file and its report,
 and `lora_metadata` what it says about itself.
+
+`embeddings` puts the vectors of embeddings together or averages them, `hypernetworks` chains linear hypernetworks;
+`weighted` has what they are given and what they return.
 """
 
 from tetrad.lazy import export
@@ -19,7 +22,11 @@ __all__, __getattr__ = export(
         "lora_into_checkpoint": ["merge_loras_into"],
         "lora_merge": ["merge_loras"],
         "lora_resize": ["resize_lora"],
-        "lora_files": ["LoraChoice", "find_lora"],
+        "lora_files": ["LoraChoice", "find_lora", "OpenLora", "read_loras"],
         "lora_output": ["LoraReport"],
+        "checkpoint": ["open_checkpoint"],
+        "lora_metadata": ["describe_network", "describe_origin"],
+        "embeddings": ["merge_embeddings"],
+        "hypernetworks": ["merge_hypernetworks"],
     },
 )

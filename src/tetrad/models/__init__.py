@@ -17,7 +17,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "prediction": ["CONFIG_NAME_KEY", "CONFIG_PREDICTION_KEY", "check_prediction_name"],
+        "prediction": ["check_prediction_name", "CONFIG_NAME_KEY", "CONFIG_PREDICTION_KEY", "PredictionInfo"],
         "base": [
             "autocast_to_model_dtype",
             "Conditioning",

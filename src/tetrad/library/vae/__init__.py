@@ -25,6 +25,7 @@ __all__, __getattr__ = export(
         "latents": ["parse_latent_file", "read_latents", "write_latents"],
         "load": [
             "build_architecture_metadata",
+            "check_read_back",
             "get_norm_groups",
             "hash_model_vae_encoder",
             "hash_vae_encoder",

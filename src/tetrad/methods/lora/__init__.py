@@ -18,10 +18,7 @@ __all__, __getattr__ = export(
     __name__,
     {
         "formats": ["detect_family"],
-        "settings": [
-            "Lora",
-            "MAX_RANK",
-        ],
+        "settings": ["Lora", "MAX_RANK"],
         "combine": [
             "CombinedLayer",
             "Tensors",
@@ -31,6 +28,7 @@ __all__, __getattr__ = export(
             "is_low_rank",
             "sum_tensors",
             "sum_weight_changes",
+            "SUMMED_TENSORS",
         ],
         "svd": ["RankLimit", "factorize"],
         "weights": ["get_matching_layer", "group_by_layer", "named_layers"],
