@@ -99,6 +99,7 @@ class Finished:
     steps: int
     seconds: float
     complete: bool
+    peak_memory: int = 0  # bytes that the process held at most; 0: not measured
     has_effect: bool = True
 
 

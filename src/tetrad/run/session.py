@@ -10,6 +10,7 @@ from typing import Protocol
 from tetrad.errors import TetradError
 from tetrad.estimate.memory import as_memory_error
 from tetrad.locales import Message, _
+from tetrad.models.device import measure_peak_memory
 from tetrad.run.events import Event, Finished, Note, Phase, Progress, Started, Trained
 from tetrad.run.folder import RunFolder
 from tetrad.run.recovery import PointWish
@@ -135,7 +136,8 @@ def train_and_save(trainee: _Trainee, folder: RunFolder, watch: Watch, keeps_poi
     has_effect = not is_complete or trainee.has_effect()
     if not has_effect:
         yield _note_no_effect()
-    yield Finished(path, folder.path, step, time.monotonic() - start_time, is_complete, has_effect)
+    seconds = time.monotonic() - start_time
+    yield Finished(path, folder.path, step, seconds, is_complete, measure_peak_memory(), has_effect)
     if is_complete and not keeps_points:
         keeper.remove()  # after the event is written, so that a run killed here is known to be complete
 
