@@ -153,6 +153,7 @@ def test_a_program_captions_the_images_that_have_no_caption(folder: Path, tmp_pa
     [
         ("一个女孩，长发，红色连衣裙。坐在草地上", "1girl, long hair, red dress, sitting on grass", []),
         ("zkr, 白色的猫, 龘龘怪兽", "zkr, white cat, 龘龘 monster", ["龘龘"]),
+        ("1个男孩穿白色T恤, 3只狗, zkr猫", "1boy wearing white t-shirt, 3 dog, zkr cat", []),
         ("赤い猫", "赤い cat", ["赤い"]),
         ("a cat, on a sofa", "a cat, on a sofa", []),
     ],
@@ -163,4 +164,4 @@ def test_chinese_tags_are_translated_by_their_longest_match(caption: str, englis
 
 def test_the_dictionary_is_two_columns_and_translates_to_english() -> None:
     rows = load_dictionary()
-    assert len(rows) > 1500 and all(chinese and english.isascii() for chinese, english in rows.items())
+    assert len(rows) > 1500 and all(english.isascii() and not chinese.isascii() for chinese, english in rows.items())

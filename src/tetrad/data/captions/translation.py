@@ -8,8 +8,9 @@ from tetrad.data.captions.edits import edit_lines
 
 _DICTIONARY = Path(__file__).with_name("tags_zh.tsv")
 _SEPARATORS = re.compile("[,，、。；;]")
-_WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]+")  # with kana, so that Japanese words are listed
-_PARTICLES = "的地了着上里"  # they only join words
+# A run of Chinese characters, with one letter or digit in front (T恤); with kana, so that Japanese words are listed.
+_WORDS = re.compile(r"(?:(?<![A-Za-z0-9])[A-Za-z0-9])?[\u3040-\u30ff\u3400-\u9fff]+")
+_PARTICLES = "的地了着上里个只"  # they only join words, or count things
 
 
 @cache
@@ -48,10 +49,10 @@ def _translate_run(run: str, unknown: list[str]) -> list[str]:
     while position <= len(run):
         lengths = range(min(longest, len(run) - position), 0, -1)
         length = next((each for each in lengths if run[position : position + each] in dictionary), 0)
-        at_particle = position < len(run) and not length and not rest and run[position] in _PARTICLES
+        at_particle = position < len(run) and not length and rest.isascii() and run[position] in _PARTICLES
         if (length or at_particle or position == len(run)) and rest:
             words.append(rest)
-            unknown.append(rest)
+            unknown += [] if rest.isascii() else [rest]
             rest = ""
         if length:
             words.append(dictionary[run[position : position + length]])
