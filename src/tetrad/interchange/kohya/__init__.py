@@ -1,0 +1,6 @@
+"""kohya's sd-scripts: configuration files (TOML) and command lines of the six scripts for Stable Diffusion 1, 2 and XL.
+
+`read` decides about every key: `keys` is the table of all keys with those that stand for themselves, `training`
+decides about length, rates, schedule and optimizer, `network` about LoRA and embeddings, `data` about images and the
+model, `saving` about the loss, saved files and previews.
+"""
