@@ -23,6 +23,7 @@ from tetrad.cli import (
     doctor,
     generate,
     grid,
+    import_settings,
     inspect,
     recommend,
     resume,
@@ -61,6 +62,7 @@ app = typer.Typer(
 app.command("demo", help=demo.HELP)(demo.demo)
 app.add_typer(train.app, name="train")
 app.command("resume", help=resume.HELP)(resume.resume)
+app.command("import", help=import_settings.HELP)(import_settings.import_settings)
 app.add_typer(run_folders.app, name="runs")
 app.command("scan", help=scan.HELP)(scan.scan)
 app.command("doctor", help=doctor.HELP)(doctor.doctor)

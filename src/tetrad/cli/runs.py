@@ -32,9 +32,10 @@ def collect_values(
     given: Mapping[str, Any],
     assignments: list[str] | None,
     arguments: Mapping[str, str],
+    imported: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A recipe file's values, overridden by the command line: first arguments, then flags, then --set."""
-    values = read_values(recipe) if recipe else {}
+    """The values of a recipe file, or those imported, overridden by the command line: arguments, flags, then --set."""
+    values = read_values(recipe) if recipe else dict(imported or {})
     for key, argument in arguments.items():
         if argument:
             put(values, key, argument)

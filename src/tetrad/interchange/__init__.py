@@ -15,6 +15,6 @@ __all__, __getattr__ = export(
     {
         "job": ["Job", "Outcome", "Row"],
         "read": ["check", "find_trainer", "make_recipe", "make_values", "missing_files_error", "read_configuration"],
-        "report": ["as_records", "describe_row"],
+        "report": ["as_records", "describe_row", "list_notes", "summarize"],
     },
 )

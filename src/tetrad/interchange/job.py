@@ -44,6 +44,14 @@ class Row:
     is_given: bool = True  # not the other trainer's default for a key that the file leaves out
 
 
+class MissingFile(NamedTuple):
+    """A file or folder that a configuration names and that is not there; `setting` is "" for none."""
+
+    key: str
+    value: str
+    setting: str = ""
+
+
 class Job:
     """Collects what becomes of each key.  `entries` are the file's keys by the names that the trainer's table has."""
 
@@ -55,8 +63,7 @@ class Job:
         self.notes: list[Message] = []
         self.errors: list[TetradError] = []
         self.failures: list[Message] = []  # why the file does not start in its own trainer
-        self.missing: dict[str, str] = {}  # keys of files that do not exist, and their values
-        self.paths: list[str] = []  # the settings that are paths
+        self.missing: list[MissingFile] = []
         self.pictures: Pictures | None = None  # None where the folder of images does not exist
         self.has_plain_folder = False  # images are in the folder itself, not in folders named like 10_zkr
         self.plain_repeats = 0  # repeats of the images of such a folder, where its trainer chooses them
@@ -138,9 +145,8 @@ class Job:
         """A key with the path of a file becomes a setting; a file that is not there is remembered."""
         if value := self.get(name):
             self.map(name, {setting: str(value)})
-            self.paths.append(setting)
             if not Path(str(value)).expanduser().exists():
-                self.missing[self.shown(name)] = str(value)
+                self.missing.append(MissingFile(self.shown(name), str(value), setting))
 
     def list_rows(self) -> Iterator[Row]:
         """What became of each key in the file's order, then the trainer's defaults that are written into the recipe."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from tetrad.documents import parse_json, read_text_file
 from tetrad.interchange.flat import flatten
-from tetrad.interchange.job import Job
+from tetrad.interchange.job import Job, MissingFile
 from tetrad.interchange.onetrainer_keys import CONCEPT_KEYS
 from tetrad.interchange.pictures import one_size, onetrainer_bucket, read_folder
 from tetrad.locales import Message, _
@@ -38,7 +38,7 @@ def _read_file(job: Job) -> None:
     """Read the concepts' own file as if it stood in the configuration."""
     path = Path(job.word("concept_file_name")).expanduser()
     if not path.is_file():
-        job.missing[job.shown("concept_file_name")] = str(path)
+        job.missing.append(MissingFile(job.shown("concept_file_name"), str(path), "data.images"))
         job.leave("concept_file_name", Message(_("the file is not there; give the folder of images on the command line")))
         return
     try:

@@ -90,7 +90,7 @@ def decide_saving(job: Job) -> None:
 def decide_previews(job: Job) -> None:
     """When previews are made, and their prompts."""
     unit, every = job.word("sample_after_unit", "MINUTE"), job.whole("sample_after", 10)
-    epochs = {"sample.every": -1, "sample.every_epochs": every}
+    epochs = {"sample.every_epochs": every}
     settings: dict[str, Any] = {"NEVER": {"sample.every": -1}, "STEP": {"sample.every": every}, "EPOCH": epochs}.get(unit, {})
     for name in ("sample_after", "sample_after_unit"):
         if name in job.entries:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from tetrad.errors import TetradError
 from tetrad.interchange.ai_toolkit import read_ai_toolkit
 from tetrad.interchange.commands import Command
@@ -166,6 +168,11 @@ def _unknown_error(path: Path) -> TetradError:
     return TetradError("E3162", template, file=path)
 
 
+def dump(job: Job) -> str:
+    """The recipe as TOML: only what the file, or its trainer, says; everything else is at Tetrad's defaults."""
+    return tomli_w.dumps(make_values(job))
+
+
 def make_values(job: Job) -> dict[str, Any]:
     """The recipe's values, by section."""
     values: dict[str, Any] = {}
@@ -206,11 +213,15 @@ def check(job: Job, is_strict: bool = False) -> None:
         raise TetradError("E3166", template, file=job.path, keys=", ".join(undone))
 
 
-def missing_files_error(job: Job) -> TetradError | None:
-    """E3165 with every file of the configuration that is not there; None where all are."""
-    if not job.missing:
+def missing_files_error(job: Job, values: Mapping[str, Any] | None = None) -> TetradError | None:
+    """E3165 with every file of the configuration that is not there; None where all are.
+
+    `values` are those of the run by setting; a file that they replace is not missed.
+    """
+    missed = [each for each in job.missing if values is None or values.get(each.setting, each.value) == each.value]
+    if not missed:
         return None
-    listed = "; ".join(f"{key} = {value}" for key, value in job.missing.items())
+    listed = "; ".join(f"{each.key} = {each.value}" for each in missed)
     template = _("these files of {file} are not there: {missing}; correct the paths in it, or give them on the command line")
     return TetradError("E3165", template, file=job.path, missing=listed)
 

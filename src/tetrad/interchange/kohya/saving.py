@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tetrad.documents import read_text_file
-from tetrad.interchange.job import Job
+from tetrad.interchange.job import Job, MissingFile
 from tetrad.locales import Message, _
 
 SAMPLERS = {
@@ -118,7 +118,7 @@ def decide_previews(job: Job) -> None:
     epochs, every = job.whole("sample_every_n_epochs"), job.whole("sample_every_n_steps")
     if "sample_every_n_epochs" in job.entries:
         name = "sample_every_n_epochs"
-        job.map(name, _sample_epochs(job, epochs)) if epochs else job.equal(name)
+        job.map(name, _every_epochs(job, "sample", epochs)) if epochs else job.equal(name)
     if epochs and "sample_every_n_steps" in job.entries:
         job.skip("sample_every_n_steps", Message(_("sample_every_n_epochs comes first")))
     elif not epochs:
@@ -128,10 +128,6 @@ def decide_previews(job: Job) -> None:
         _decide_sampler(job, "sample_sampler")
     if "sample_prompts" in job.entries:
         _decide_prompts(job)
-
-
-def _sample_epochs(job: Job, epochs: int) -> dict[str, Any]:
-    return {"sample.every": -1} | _every_epochs(job, "sample", epochs)
 
 
 def _decide_sampler(job: Job, name: str) -> None:
@@ -153,7 +149,7 @@ def _decide_prompts(job: Job) -> None:
     path = Path(given).expanduser()
     is_file = path.suffix.lower() in (".txt", ".toml", ".json")
     if is_file and not path.is_file():
-        job.missing[job.shown("sample_prompts")] = given
+        job.missing.append(MissingFile(job.shown("sample_prompts"), given))
         job.leave("sample_prompts", Message(_("the file is not there; Tetrad chooses the prompts")))
         return
     if is_file and path.suffix.lower() != ".txt":
