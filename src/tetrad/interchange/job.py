@@ -145,8 +145,13 @@ class Job:
         """A key with the path of a file becomes a setting; a file that is not there is remembered."""
         if value := self.get(name):
             self.map(name, {setting: str(value)})
-            if not Path(str(value)).expanduser().exists():
-                self.missing.append(MissingFile(self.shown(name), str(value), setting))
+            self.look_for(name, setting)
+
+    def look_for(self, name: str, setting: str = "") -> None:
+        """Remember a file that a key names and that is not there; `setting` is what replaces it on the command line."""
+        value = str(self.get(name) or "")
+        if value and not Path(value).expanduser().exists():
+            self.missing.append(MissingFile(self.shown(name), value, setting))
 
     def list_rows(self) -> Iterator[Row]:
         """What became of each key in the file's order, then the trainer's defaults that are written into the recipe."""

@@ -191,6 +191,7 @@ def _decide_kept_rates(job: Job, tab: str) -> None:
         percent = job.number(name, 0.0) or 0.0
         if tab == "LoRA" or tab == "TI" or not percent:
             job.skip(name, Message(_("kohya_ss does not hand it on in this tab"))) if percent else job.equal(name)
+            job.entries[name] = Entry(name, None, job.get(name))
         elif percent < 0:
             job.rename(name, "stop_text_encoder_training", -1)
         else:

@@ -110,6 +110,9 @@ def map_arguments(job: Job, prefix: str, arguments: dict[str, Any]) -> None:
         name = f"{prefix}{key}"
         if not is_own:
             job.leave(name, Message(_("it is for an optimizer that Tetrad does not have")))
+        elif key == "weight_decay" and float(value) > 1:
+            job.leave(name, Message(_("a weight decay above 1 is not taken; the optimizer uses its usual value")))
+            arguments = {**arguments, key: None}
         elif key == "weight_decay":
             job.map(name, {"train.weight_decay": float(value)})
         elif key not in _ARGUMENTS[ours]:

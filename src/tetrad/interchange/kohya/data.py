@@ -3,6 +3,7 @@
 from math import ceil, prod, sqrt
 from pathlib import Path
 
+from tetrad.interchange import reasons
 from tetrad.interchange.job import Job
 from tetrad.interchange.kohya.training import folder_of, sides_of
 from tetrad.interchange.pictures import read_folder, read_folders, repeats_of, words_of
@@ -18,9 +19,8 @@ def decide_data(job: Job) -> None:
         job.take_path(source, "data.images")
         for name in ("train_data_dir", "reg_data_dir", "in_json"):
             if job.get(name):
-                job.take_path(name, "data.images")
+                job.look_for(name)
                 job.skip(name, Message(_("the data set of dataset_config comes first")))
-        job.settings["data.images"] = job.word(source)
     else:
         _take_folder(job, source)
         _take_class_images(job, source)
@@ -29,6 +29,7 @@ def decide_data(job: Job) -> None:
             job.equal(name)
     _decide_repeats(job, source)
     _decide_resolution(job, source)
+    _decide_bucket_sides(job)
     _note_cached_text(job)
 
 
@@ -112,6 +113,20 @@ def _decide_resolution(job: Job, source: str) -> None:
     template = _("{width} × {height} is not a square; images keep their own shapes at this area")
     reason = None if sides[0] == sides[1] else Message(template, width=sides[0], height=sides[1])
     job.map("resolution", {"data.resolution": side}, reason)
+
+
+def _decide_bucket_sides(job: Job) -> None:
+    """The shortest and the longest side of an image: half and twice the resolution here."""
+    side = job.settings.get("data.resolution", 0)
+    for name, ours in (("min_bucket_reso", side // 2), ("max_bucket_reso", 2 * side)):
+        if name not in job.entries:
+            continue
+        if job.flag("bucket_no_upscale"):
+            job.skip(name, Message(_("it does not count with bucket_no_upscale")))
+        elif job.whole(name) == ours or not job.get(name):
+            job.equal(name)
+        else:
+            job.leave(name, Message(reasons.OTHER_BUCKETS))
 
 
 def _note_cached_text(job: Job) -> None:

@@ -59,8 +59,7 @@ _DATA: dict[str, Rule] = {
     "enable_bucket": lambda job, name: (
         job.equal(name) if job.flag(name) else job.leave(name, Message(_("images keep their shape instead of a square")))
     ),
-    "min_bucket_reso": not_done(reasons.OTHER_BUCKETS),
-    "max_bucket_reso": not_done(reasons.OTHER_BUCKETS),
+    **_each("min_bucket_reso max_bucket_reso", elsewhere),
     "bucket_reso_steps": not_done(_("the sides of buckets are multiples of 64"), unless=(None, "", 64, "64")),
     "bucket_no_upscale": not_done(_("small images are enlarged to the resolution, and are blurred by it")),
     "shuffle_caption": _flag("data.captions.shuffle"),

@@ -91,6 +91,8 @@ def _decide_arguments(job: Job, arguments: dict[str, Any], other: str, is_lycori
     """A row for each argument of the network."""
     if is_lycoris and not other and job.settings.get("method.rank"):  # LyCORIS trains convolutions by itself
         arguments = {"conv_dim": job.settings["method.rank"], "conv_alpha": job.settings["method.alpha"], **arguments}
+        if "preset" not in arguments:
+            job.notes.append(_FULL_PRESET)
     for key, value in arguments.items():
         name = f"network_args {key}"
         if other and key not in ("algo", "preset"):
@@ -138,6 +140,9 @@ def _decide_plus_ratio(job: Job, name: str, key: str, value: Any) -> None:
         job.leave(name, Message(_("LoRA+ has one ratio for all parts; give method.plus_ratio")))
 
 
+_FULL_PRESET = Message(
+    _("LyCORIS also trains the first and last convolutions and the time embedding, which are not trained here")
+)
 _PLAIN = Message(_("the run trains a plain LoRA"))
 
 

@@ -156,12 +156,13 @@ def _decide_prompts(job: Job) -> None:
         job.leave("sample_prompts", Message(_("prompts are read from .txt files only; Tetrad chooses the prompts")))
         return
     try:
-        lines = read_text_file(path).splitlines() if is_file else [given]
+        lines = (read_text_file(path) if is_file else given).splitlines()
     except (OSError, ValueError):
         job.leave("sample_prompts", Message(_("the file cannot be read; Tetrad chooses the prompts")))
         return
     settings = parse_prompts([line for line in lines if line.strip() and not line.startswith("#")])
-    reason = None if is_file else Message(_("sd-scripts expects a file here and draws no preview with a prompt"))
+    is_wrong_there = not is_file and job.trainer == "sd-scripts"
+    reason = Message(_("sd-scripts expects a file here and makes no previews")) if is_wrong_there else None
     job.map("sample_prompts", settings, reason)
 
 
