@@ -1,4 +1,4 @@
-"""The one door for JSON, TOML and YAML that people and other programs write: size, depth, digits and letters are checked."""
+"""The one door for JSON, TOML and YAML that other programs write: size, depth, digits and letters are checked."""
 
 import errno
 import json
@@ -105,7 +105,9 @@ def _yaml_loader() -> Any:
     """The safe loader, which makes plain values only, with numbers as YAML 1.2 has them."""
     import yaml
 
-    loader = type("Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": dict(yaml.SafeLoader.yaml_implicit_resolvers)})
+    loader: Any = type(
+        "Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": dict(yaml.SafeLoader.yaml_implicit_resolvers)}
+    )
     for first in "+-.0123456789":
         resolvers = loader.yaml_implicit_resolvers.get(first, [])
         loader.yaml_implicit_resolvers[first] = [("tag:yaml.org,2002:float", _YAML_FLOAT), *resolvers]

@@ -57,7 +57,10 @@ def diffusers_schedule(name: str, steps: int, warmup: int, cycles: float, power:
 
 def sd_scripts(values: Values, script: str, has_class_images: bool, is_flat: bool) -> Run:
     """train_network.py, train_db.py, fine_tune.py, sdxl_train.py and train_textual_inversion.py."""
-    batch, accumulation = int(number(values, "train_batch_size", 1)), int(number(values, "gradient_accumulation_steps", 1))
+    batch, accumulation = (
+        int(number(values, "train_batch_size", 1)),
+        int(number(values, "gradient_accumulation_steps", 1)),
+    )
     epochs, steps = int(number(values, "max_train_epochs")), int(number(values, "max_train_steps", 1600)) or 1600
     sizes = SIZES * (int(number(values, "dataset_repeats", 1)) if is_flat else REPEATS)
     if has_class_images:
@@ -74,7 +77,11 @@ def sd_scripts(values: Values, script: str, has_class_images: bool, is_flat: boo
     warmup = int(given * steps) if isinstance(given, float) and (given < 1 or values.get("is_toml")) else int(given)
     name = str(values.get("lr_scheduler") or "constant")
     factor = diffusers_schedule(
-        name, steps, warmup, number(values, "lr_scheduler_num_cycles", 1) or 1, number(values, "lr_scheduler_power", 1) or 1
+        name,
+        steps,
+        warmup,
+        number(values, "lr_scheduler_num_cycles", 1) or 1,
+        number(values, "lr_scheduler_power", 1) or 1,
     )
     base = number(values, "learning_rate", 2e-6)
     unet, text = _rates(values, script, base)
@@ -127,7 +134,13 @@ def onetrainer(values: Values) -> Run:
     trains = values.get("train_text_encoder", trains) and values.get("training_method") != "EMBEDDING"
     text = number(values, "text_encoder_learning_rate", base)
     weights = {"min_snr_gamma": number(values, "min_snr_gamma"), "debiased": 0.0, "prior": 1.0}
-    return Run(steps, lambda k: base * factor(k), (lambda k: text * factor(k)) if trains else None, batch * accumulation, weights)
+    return Run(
+        steps,
+        lambda k: base * factor(k),
+        (lambda k: text * factor(k)) if trains else None,
+        batch * accumulation,
+        weights,
+    )
 
 
 def ai_toolkit(process: Values) -> Run:
@@ -137,7 +150,11 @@ def ai_toolkit(process: Values) -> Run:
     steps, rate = int(train.get("steps", 1000)) // accumulation, float(train.get("lr", 1e-6))
     trains = bool(train.get("train_text_encoder", False))
     images = int(train.get("batch_size", 1)) * accumulation * int(train.get("gradient_accumulation", 1))
-    weights = {"min_snr_gamma": number(train, "min_snr_gamma"), "debiased": 0.0, "prior": float(train.get("reg_weight", 1.0))}
+    weights = {
+        "min_snr_gamma": number(train, "min_snr_gamma"),
+        "debiased": 0.0,
+        "prior": float(train.get("reg_weight", 1.0)),
+    }
     return Run(steps, lambda k: rate, (lambda k: rate) if trains else None, images, weights)
 
 
@@ -145,7 +162,12 @@ def kohya_ss(values: Values, tab: str, has_class_images: bool) -> tuple[dict[str
     """What the page hands on: sd-scripts' keys, and its script."""
     made = {key: value for key, value in values.items() if value not in ("", None)}
     is_xl = values.get("sdxl") is True or values.get("sdxl_checkbox") is True
-    scripts = {"LoRA": "train_network", "TI": "train_textual_inversion", "Finetuning": "fine_tune", "DreamBooth": "train_db"}
+    scripts = {
+        "LoRA": "train_network",
+        "TI": "train_textual_inversion",
+        "Finetuning": "fine_tune",
+        "DreamBooth": "train_db",
+    }
     script = f"sdxl_{scripts[tab]}" if is_xl and tab in ("LoRA", "TI") else "sdxl_train" if is_xl else scripts[tab]
     batch, accumulation = int(number(made, "train_batch_size", 1)), int(number(made, "gradient_accumulation_steps", 1))
     epochs = int(number(made, "epoch", 1))
@@ -160,11 +182,15 @@ def kohya_ss(values: Values, tab: str, has_class_images: bool) -> tuple[dict[str
         if values.get("dataset_config"):
             steps = 1600
     made["max_train_steps"] = steps or 1600
-    made["lr_warmup_steps"] = f"{number(values, 'lr_warmup', 10):g}%" if "lr_warmup_steps" not in made or not number(
-        made, "lr_warmup_steps") else int(number(made, "lr_warmup_steps"))  # fmt: skip
+    made["lr_warmup_steps"] = (
+        f"{number(values, 'lr_warmup', 10):g}%"
+        if "lr_warmup_steps" not in made or not number(made, "lr_warmup_steps")
+        else int(number(made, "lr_warmup_steps"))
+    )
     if made.get("lr_scheduler") == "cosine_with_restarts":
         made.setdefault("lr_scheduler_num_cycles", epochs)
     if tab == "LoRA":
+        made = {"unet_lr": 1e-4, "text_encoder_lr": 0} | made
         unet, text = number(made, "unet_lr"), number(made, "text_encoder_lr")
         if not unet and not text:
             made.pop("unet_lr", None), made.pop("text_encoder_lr", None)
@@ -173,5 +199,6 @@ def kohya_ss(values: Values, tab: str, has_class_images: bool) -> tuple[dict[str
     if "network_train_unet_only" in str(values.get("additional_parameters", "")):
         made["network_train_unet_only"] = True
     made.setdefault("lr_scheduler", "cosine")
+    made.setdefault("learning_rate", 1e-4 if tab == "LoRA" else 1e-5)
     made["enable_bucket"] = values.get("enable_bucket", True)
     return made, script

@@ -10,11 +10,21 @@ from typing import Any
 
 import pytest
 import yaml
-from interchange.other_trainers import CLASS_REPEATS, CLASS_SIZES, REPEATS, SIZES, Run, ai_toolkit, kohya_ss, onetrainer, sd_scripts
+from interchange.other_trainers import (
+    CLASS_REPEATS,
+    CLASS_SIZES,
+    REPEATS,
+    SIZES,
+    Run,
+    ai_toolkit,
+    kohya_ss,
+    onetrainer,
+    sd_scripts,
+)
 from PIL import Image
 
 from tetrad.interchange.job import Job
-from tetrad.interchange.kohya_ss import find_tab
+from tetrad.interchange.kohya_ss.read import find_tab
 from tetrad.interchange.read import make_recipe, read_configuration
 from tetrad.settings import Recipe
 from tetrad.training.lr_schedules import Decay
@@ -33,9 +43,24 @@ NO_RUN = {
 }
 # Their optimizer finds its own rate or is not here, or the rate is above 0.1: the method's own rate is used.
 OTHER_RATE = set(
-    "gui-lora-01 gui-lora-02 gui-lora-03 gui-lora-05 gui-lora-08 gui-lora-10 gui-lora-14 gui-lora-19"
-    " gui-lora-21 gui-dreambooth-02 gui-finetune-02 kohya-cli-02 kohya-cli-07 kohya-cli-15 kohya-toml-02"
-    " kohya-toml-05 kohya-toml-08".split()
+    [
+        "gui-lora-01",
+        "gui-lora-02",
+        "gui-lora-03",
+        "gui-lora-05",
+        "gui-lora-08",
+        "gui-lora-10",
+        "gui-lora-14",
+        "gui-lora-19",
+        "gui-dreambooth-02",
+        "gui-finetune-02",
+        "kohya-cli-02",
+        "kohya-cli-07",
+        "kohya-cli-15",
+        "kohya-toml-02",
+        "kohya-toml-05",
+        "kohya-toml-08",
+    ]
 )
 # Their schedule is not here, or their own trainer does not start with it.
 OTHER_SCHEDULE = {"gui-finetune-01", "gui-lora-02", "kohya-cli-15", "kohya-toml-02"}
@@ -71,9 +96,13 @@ def check_rates(recipe: Recipe, their: Run) -> None:
     """Both rates at every update; polynomial ends at 1e-7 there."""
     train = recipe.train
     decay = Decay(
-        train.scheduler or "constant", their.steps, train.warmup_steps, train.scheduler_cycles, train.scheduler_power,
+        train.scheduler or "constant",
+        their.steps,
+        train.warmup_steps,
+        train.scheduler_cycles,
+        train.scheduler_power,
         train.warmup_from_zero,
-    )  # fmt: skip
+    )
     assert train.learning_rate is not None
     trains_text = getattr(recipe.method, "text_encoder", False)
     assert trains_text == (their.text_rate is not None)
@@ -100,7 +129,11 @@ def read_with_images(name: str) -> Job:
     images = str(job.settings.get("data.images", ""))
     is_flat = job.has_plain_folder or job.get("in_json") or job.trainer in ("OneTrainer", "ai-toolkit")
     if images and not images.endswith((".toml", ".json")):
-        inner = Path(images) if is_flat or re.match(r"\d+_", Path(images).name) else Path(images, f"{REPEATS}_xyzword person")
+        inner = (
+            Path(images)
+            if is_flat or re.match(r"\d+_", Path(images).name)
+            else Path(images, f"{REPEATS}_xyzword person")
+        )
         make_images(inner, SIZES)
     if reg := job.settings.get("data.class_images.images"):
         make_images(Path(str(reg), f"{CLASS_REPEATS}_person"), CLASS_SIZES)
@@ -134,7 +167,11 @@ def derive(name: str, job: Job) -> Run:
         values, script = parse_command(text), job.base
     run = sd_scripts(values, script, has_class_images, is_flat)
     own_repeats = re.match(r"(\d+)_", Path(str(job.settings.get("data.images", ""))).name)
-    return run if not own_repeats or is_flat else sd_scripts(values | {"dataset_repeats": int(own_repeats[1])}, script, has_class_images, True)
+    return (
+        run
+        if not own_repeats or is_flat
+        else sd_scripts(values | {"dataset_repeats": int(own_repeats[1])}, script, has_class_images, True)
+    )
 
 
 def parse_command(text: str) -> dict[str, Any]:

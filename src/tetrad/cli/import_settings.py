@@ -25,7 +25,10 @@ def import_settings(
     file: Annotated[
         Path,
         typer.Argument(
-            help=_("Configuration of sd-scripts (TOML, or a command line), kohya_ss, lora-scripts, OneTrainer or ai-toolkit")
+            help=_(
+                "Configuration of sd-scripts (TOML, or a command line), kohya_ss, lora-scripts,"
+                " OneTrainer or ai-toolkit"
+            )
         ),
     ],
     out: Annotated[
@@ -49,7 +52,11 @@ def import_settings(
     make_recipe(job)
     if out:
         write_recipe(job, expand_path(out))
-        print_note(_("the recipe is in {path}; run it with: {command}"), path=out, command=format_command("train", "--recipe", out))
+        print_note(
+            _("the recipe is in {path}; run it with: {command}"),
+            path=out,
+            command=format_command("train", "--recipe", out),
+        )
     elif not as_json:
         print_note(_("run it with: {command}"), command=format_command("train", "--from", file))
 

@@ -17,7 +17,9 @@ from tetrad.paths import expand_path
 
 SourceFile = Annotated[
     Path | None,
-    typer.Option("--from", metavar="FILE", help=_("Configuration of another trainer (see `tetrad import`); flags override it")),
+    typer.Option(
+        "--from", metavar="FILE", help=_("Configuration of another trainer (see `tetrad import`); flags override it")
+    ),
 ]
 
 

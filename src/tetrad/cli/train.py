@@ -11,9 +11,9 @@ from tetrad.cli import vae_decoder
 from tetrad.cli.flags import build_command, flag_parameters, make_parameter
 from tetrad.cli.recipe_command import VAE_DECODER, check_recipe_command, find_file_option, read_command
 from tetrad.cli.runs import AsJson, Assignments, RecipeFile, StopRequest, collect_values, follow
+from tetrad.cli.source import SourceFile, check_files, read_method, read_source
 from tetrad.cli.terminal import announce_loading
 from tetrad.errors import TetradError
-from tetrad.cli.source import SourceFile, check_files, read_method, read_source
 from tetrad.given_paths import check_images_exist, check_model_exists, check_trained_file_exists
 from tetrad.interchange.read import make_values
 from tetrad.locales import _
@@ -25,7 +25,8 @@ from tetrad.settings.values import quote
 
 IMAGES_HELP = _("Folder of images, or builtin:subject, builtin:person, builtin:style")
 HELP = _(
-    "Train a model on your images; `tetrad train --recipe FILE` takes the method from the recipe, and `--from FILE` from"
+    "Train a model on your images; `tetrad train --recipe FILE` takes the method from the recipe, and"
+    " `--from FILE` from"
     " another trainer's configuration."
 )
 

@@ -32,7 +32,7 @@ class Command:
 
 
 def find_commands(path: Path, text: str) -> tuple[Command, ...]:
-    """Every command of a file that runs one of sd-scripts' scripts.  E3162 where a variable's value is not in the file."""
+    """Every command that runs one of sd-scripts' scripts.  E3162 where a variable's value is not in the file."""
     if match := _PRINTED_LIST.search(text):
         return tuple(_as_commands(ast.literal_eval(match[0]), text.count("\n", 0, match.start()) + 1))
     keeps_backslashes = path.suffix.lower() in (".bat", ".cmd", ".ps1")
@@ -108,7 +108,9 @@ def _as_commands(words: list[str], number: int) -> Iterator[Command]:
             return
 
 
-def parse_words(words: tuple[str, ...], flags: frozenset[str], lists: frozenset[str], known: frozenset[str]) -> dict[str, object]:
+def parse_words(
+    words: tuple[str, ...], flags: frozenset[str], lists: frozenset[str], known: frozenset[str]
+) -> dict[str, object]:
     """Keys and values of a command's words, as argparse reads them: an unambiguous beginning of a name counts.
 
     A switch is True; a list takes the words up to the next `--`. What is given twice counts the last time.

@@ -1,4 +1,4 @@
-"""Open a file of another trainer: its letters, its language (TOML, JSON, YAML or a command line), what is wrong in it."""
+"""Open a file of another trainer: its letters, its language (TOML, JSON, YAML, a command line), and its mistakes."""
 
 import re
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ def _explain_toml(text: str, error: ValueError) -> Message:
     lines = text.split("\n")
     content = lines[line - 1] if line <= len(lines) else ""
     if found := next((each for each in content if each in _CURLY_QUOTES), ""):
-        template = _("line {line}, column {column} has the typographic quote {quote}; use the straight quote \" instead")
+        template = _('line {line}, column {column} has the typographic quote {quote}; use the straight quote " instead')
         return Message(template, line=line, column=content.index(found) + 1, quote=found)
     if "\\" in content and '"' in content:
         return Message(
@@ -101,7 +101,9 @@ def _explain_toml(text: str, error: ValueError) -> Message:
             line=line,
             content=content.replace("\\", "/").strip(),
         )
-    return Message(_("line {line}, column {column} is not valid TOML: {content}"), line=line, column=column, content=content)
+    return Message(
+        _("line {line}, column {column} is not valid TOML: {content}"), line=line, column=column, content=content
+    )
 
 
 def _explain_json(text: str, error: ValueError) -> Message:
@@ -115,7 +117,9 @@ def _explain_json(text: str, error: ValueError) -> Message:
             return Message(_("line {line} is a comment, which JSON does not allow; remove it"), line=number)
     if comma := _LAST_COMMA.search(text):
         number = text.count("\n", 0, comma.start()) + 1
-        return Message(_("line {line} ends with a comma before a closing bracket, which JSON does not allow"), line=number)
+        return Message(
+            _("line {line} ends with a comma before a closing bracket, which JSON does not allow"), line=number
+        )
     if not text.rstrip().endswith(("}", "]")):
         template = _("the file is cut off at line {line}, column {column}; it does not end with a closing bracket")
         end = text.rstrip("\n")

@@ -7,7 +7,7 @@ from tetrad.interchange.job import Entry
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "", whole: tuple[str, ...] = ()) -> dict[str, Entry]:
-    """`{"unet": {"train": true}}` as `unet.train`; lists of tables as `name[0].key`; keys in `whole` stay as they are."""
+    """`{"unet": {"train": true}}` as `unet.train`, lists of tables as `name[0].key`; keys in `whole` stay whole."""
     flat: dict[str, Entry] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"

@@ -105,7 +105,9 @@ class Job:
         template = _("{key} is {value} in {file}, but it must be {expected}")
         entry = self.entries[name]
         self.errors.append(
-            TetradError("E3163", template, key=entry.shown, value=repr(entry.value), file=self.path.name, expected=expected)
+            TetradError(
+                "E3163", template, key=entry.shown, value=repr(entry.value), file=self.path.name, expected=expected
+            )
         )
 
     def shown(self, name: str) -> str:
@@ -116,7 +118,9 @@ class Job:
         given = self.entries[old]
         self.entries.pop(new, None)
         entry = Entry(given.shown, value, given.value if given.given is None else given.given)
-        self.entries = {(new if name == old else name): (entry if name == old else each) for name, each in self.entries.items()}
+        self.entries = {
+            (new if name == old else name): (entry if name == old else each) for name, each in self.entries.items()
+        }
 
     def map(self, name: str, settings: Mapping[str, Value], reason: Message | None = None) -> None:
         """The key becomes these settings."""

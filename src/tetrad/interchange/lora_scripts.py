@@ -11,32 +11,44 @@ from tetrad.interchange.job import Entry, Job
 from tetrad.interchange.kohya.read import fill_job
 from tetrad.interchange.kohya.training import folder_of, list_of
 from tetrad.interchange.pictures import read_folder, read_folders, repeats_of
+from tetrad.interchange.rules import words
 from tetrad.locales import Message, _
 
 TRAINER = "lora-scripts"
 SCRIPTS = {
-    "sd-lora": "train_network", "sdxl-lora": "sdxl_train_network", "sd-dreambooth": "train_db",
-    "sdxl-finetune": "sdxl_train", "sd-textual-inversion": "train_textual_inversion",
+    "sd-lora": "train_network",
+    "sdxl-lora": "sdxl_train_network",
+    "sd-dreambooth": "train_db",
+    "sdxl-finetune": "sdxl_train",
+    "sd-textual-inversion": "train_textual_inversion",
     "sdxl-textual-inversion": "sdxl_train_textual_inversion",
-}  # fmt: skip
+}
 SIGNS = frozenset(
-    "model_train_type lycoris_algo network_args_custom optimizer_args_custom enable_block_weights enable_preview"
-    " ui_custom_params prodigy_d0 prodigy_d_coef randomly_choice_prompt positive_prompts".split()
+    words(
+        "model_train_type lycoris_algo network_args_custom optimizer_args_custom enable_block_weights enable_preview"
+        " ui_custom_params prodigy_d0 prodigy_d_coef randomly_choice_prompt positive_prompts"
+    )
 )
-_ARGUMENTS = {"lycoris_algo": "algo", "lokr_factor": "factor", "dylora_unit": "unit", "dropout": "dropout", "train_norm": "train_norm"}
-_BLOCK_FIELDS = (
+_ARGUMENTS = {
+    "lycoris_algo": "algo",
+    "lokr_factor": "factor",
+    "dylora_unit": "unit",
+    "dropout": "dropout",
+    "train_norm": "train_norm",
+}
+_BLOCK_FIELDS = words(
     "down_lr_weight mid_lr_weight up_lr_weight block_lr_zero_threshold enable_base_weight base_weights"
     " base_weights_multiplier"
-).split()
-_FORKS = (
+)
+_FORKS = words(
     "experimental_attention_profile_window flashattn sageattn cross_attn_fused_kv opt_channels_last"
     " pytorch_cuda_expandable_segments safeguard_enabled cooldown_poll_seconds enable_distributed_training machine_rank"
     " sync_config_from_main sync_config_keys_from_main num_machines main_process_port gpu_ids"
-).split()
-_PREVIEW = (
+)
+_PREVIEW = words(
     "positive_prompts negative_prompts sample_width sample_height sample_cfg sample_seed sample_steps"
     " randomly_choice_prompt prompt_file"
-).split()
+)
 # Repeats that the program chooses for a folder without any, up to this many images.
 _REPEATS = ((10, 7), (50, 5), (100, 3))
 
@@ -135,9 +147,10 @@ def _decide_preview(job: Job) -> None:
     if "enable_preview" in job.entries:
         job.skip("enable_preview", Message(_("it says whether there are previews")))
     simple = {
-        "negative_prompts": ("sample.negative_prompt", str), "sample_cfg": ("sample.cfg_scale", float),
+        "negative_prompts": ("sample.negative_prompt", str),
+        "sample_cfg": ("sample.cfg_scale", float),
         "sample_steps": ("sample.steps", int),
-    }  # fmt: skip
+    }
     for name in _PREVIEW:
         if name not in job.entries:
             continue
@@ -155,7 +168,7 @@ def _decide_preview(job: Job) -> None:
 
 
 def _decide_moved_images(job: Job) -> None:
-    """A folder without N_name folders: lora-scripts moves its images into one; here they stay, with the same repeats."""
+    """lora-scripts moves images of a folder without N_name folders into one; here they stay, with the same repeats."""
     folder = folder_of(job, "train_data_dir")
     if folder is None or job.get("dataset_config") or read_folders(folder) or repeats_of(folder):
         return
@@ -167,6 +180,8 @@ def _decide_moved_images(job: Job) -> None:
 
 def describe_preset(path: Path, values: Mapping[str, Any]) -> TetradError:
     """E3162 for a preset, which holds only what differs."""
-    template = _("{file} is a preset of {trainer}, which holds only what differs ({sections}); save a whole configuration")
+    template = _(
+        "{file} is a preset of {trainer}, which holds only what differs ({sections}); save a whole configuration"
+    )
     sections = ", ".join(key for key in values if key != "metadata")
     return TetradError("E3162", template, file=path, trainer=TRAINER, sections=sections)

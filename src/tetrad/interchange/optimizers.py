@@ -6,6 +6,7 @@ from typing import Any
 
 from tetrad.errors import TetradError
 from tetrad.interchange.job import Job
+from tetrad.interchange.rules import words
 from tetrad.locales import Message, _
 
 # Their names in lower case without `_`, and ours.
@@ -20,23 +21,32 @@ KNOWN = {
     "adafactor": "adafactor",
 }
 # Optimizers that find a rate of their own, or take rates of another size, so that the file's rate is none for ours.
-ADAPTIVE = (
+ADAPTIVE = words(
     "prodigy dadaptation dadaptadam dadaptadagrad dadaptadan dadaptadanip dadaptlion dadaptsgd dadaptadampreprint"
     " prodigyplusschedulefree prodigyadv prodigyplus automagic automagic2 automagic3"
-).split()
-OTHERS = (
-    "lion lion8bit pagedlion8bit sgd sgdnesterov sgdnesterov8bit adamwschedulefree radamschedulefree sgdschedulefree came"
+)
+OTHERS = words(
+    "lion lion8bit pagedlion8bit sgd sgdnesterov sgdnesterov8bit adamwschedulefree radamschedulefree"
+    " sgdschedulefree came"
     " adan adabelief adagrad adagrad8bit adafactoradv adamwadv lionadv lamb lamb8bit lars lars8bit rmsprop"
     " rmsprop8bit ademamix ademamix8bit simplifiedademamix shampoo soap tiger aida adopt muon muonadv yogi adamini"
     " schedulefreeadamw schedulefreesgd came8bit adampp adamwprodigy signsgdadv adam8bitkahan adamw8bitkahan"
     " adamw8bitkahansum stableadamw ademamixschedulefree"
-).split()
+)
 _ARGUMENTS = {
     "adamw": {"weight_decay", "betas", "eps", "amsgrad"},
     "adamw8bit": {"weight_decay", "betas", "eps", "amsgrad"},
-    "adafactor": {"weight_decay", "eps", "scale_parameter", "relative_step", "warmup_init", "clip_threshold",
-                  "decay_rate", "beta1"},
-}  # fmt: skip
+    "adafactor": {
+        "weight_decay",
+        "eps",
+        "scale_parameter",
+        "relative_step",
+        "warmup_init",
+        "clip_threshold",
+        "decay_rate",
+        "beta1",
+    },
+}
 # The values with which an argument changes nothing here.
 _USUAL: dict[str, tuple[object, ...]] = {
     "betas": ((0.9, 0.999), [0.9, 0.999]),
@@ -66,8 +76,8 @@ def map_optimizer(job: Job, name: str, given: str) -> bool:
         return True
     if plain in ADAPTIVE or plain in OTHERS or "." in given:
         template = _(
-            "Tetrad does not have the optimizer {optimizer}: the run uses AdamW at the method's own learning rate, because"
-            " a rate for {optimizer} is none for AdamW"
+            "Tetrad does not have the optimizer {optimizer}: the run uses AdamW at the method's own learning rate,"
+            " because a rate for {optimizer} is none for AdamW"
         )
         job.leave(name, Message(template, optimizer=given))
         job.settings["train.optimizer"] = "adamw"
@@ -136,7 +146,7 @@ def map_arguments(job: Job, prefix: str, arguments: dict[str, Any]) -> None:
 _NAMES = ("optimizer_type", "optimizer.optimizer", "train.optimizer")
 _OWN_RATE = Message(
     _(
-        "Adafactor finds its own rate there unless relative_step=False is given; here it follows the file's learning rate,"
-        " so the run learns at another rate"
+        "Adafactor finds its own rate there unless relative_step=False is given; here it follows the file's learning"
+        " rate, so the run learns at another rate"
     )
 )

@@ -7,27 +7,55 @@ from typing import Any
 import tomli_w
 
 from tetrad.errors import TetradError
-from tetrad.interchange.ai_toolkit import read_ai_toolkit
+from tetrad.interchange.ai_toolkit.read import read_ai_toolkit
 from tetrad.interchange.commands import Command
 from tetrad.interchange.document import Document, open_document
 from tetrad.interchange.job import Job, Outcome
 from tetrad.interchange.kohya import read as kohya
 from tetrad.interchange.kohya.keys import KEYS
-from tetrad.interchange.kohya_ss import read_kohya_ss
+from tetrad.interchange.kohya_ss.read import read_kohya_ss
 from tetrad.interchange.lora_scripts import SIGNS, describe_preset, read_lora_scripts
-from tetrad.interchange.onetrainer import read_onetrainer
+from tetrad.interchange.onetrainer.read import read_onetrainer
 from tetrad.locales import Message, _
 from tetrad.settings.recipe import Recipe
 from tetrad.settings.toml import build_recipe, put
 
 _OWN_SECTIONS = {"data", "text", "method", "train", "loss", "save", "sample"}
 _KOHYA_SIGNS = {
-    "pretrained_model_name_or_path", "network_module", "train_data_dir", "network_dim", "network_alpha", "network_args",
-    "max_train_epochs", "max_train_steps", "output_name", "output_dir", "optimizer_type", "train_batch_size", "unet_lr",
-    "text_encoder_lr", "lr_warmup_steps", "mixed_precision", "cache_latents", "token_string", "dataset_config", "in_json",
-    "save_every_n_epochs", "caption_extension", "enable_bucket", "max_token_length", "in_json", "clip_skip", "resolution",
-}  # fmt: skip
-_ONETRAINER_SIGNS = {"training_method", "base_model_name", "output_model_destination", "concept_file_name", "model_type"}
+    "pretrained_model_name_or_path",
+    "network_module",
+    "train_data_dir",
+    "network_dim",
+    "network_alpha",
+    "network_args",
+    "max_train_epochs",
+    "max_train_steps",
+    "output_name",
+    "output_dir",
+    "optimizer_type",
+    "train_batch_size",
+    "unet_lr",
+    "text_encoder_lr",
+    "lr_warmup_steps",
+    "mixed_precision",
+    "cache_latents",
+    "token_string",
+    "dataset_config",
+    "in_json",
+    "save_every_n_epochs",
+    "caption_extension",
+    "enable_bucket",
+    "max_token_length",
+    "clip_skip",
+    "resolution",
+}
+_ONETRAINER_SIGNS = {
+    "training_method",
+    "base_model_name",
+    "output_model_destination",
+    "concept_file_name",
+    "model_type",
+}
 _EASY_SCRIPTS_SIGNS = {"general_args", "train_mode", "subsets", "bucket_args", "saving_args"}
 
 
@@ -93,7 +121,9 @@ def _read_values(document: Document, method: str) -> Job:
     if {"basic", "advanced"} & keys and document.suffix == ".toml" and not keys & _KOHYA_SIGNS:
         template = _("{file} has the defaults of kohya_ss' page, not a run; save a configuration with its Save button")
         raise TetradError("E3162", template, file=path)
-    if document.suffix == ".json" and (keys & {"LoRA_type", "max_resolution", "lr_warmup", "optimizer", "LyCORIS_preset"}):
+    if document.suffix == ".json" and (
+        keys & {"LoRA_type", "max_resolution", "lr_warmup", "optimizer", "LyCORIS_preset"}
+    ):
         return read_kohya_ss(path, values)
     return _read_kohya(path, values, method)
 
@@ -222,7 +252,7 @@ def missing_files_error(job: Job, values: Mapping[str, Any] | None = None) -> Te
     if not missed:
         return None
     listed = "; ".join(f"{each.key} = {each.value}" for each in missed)
-    template = _("these files of {file} are not there: {missing}; correct the paths in it, or give them on the command line")
+    template = _(
+        "these files of {file} are not there: {missing}; correct the paths in it, or give them on the command line"
+    )
     return TetradError("E3165", template, file=job.path, missing=listed)
-
-

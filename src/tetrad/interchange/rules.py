@@ -63,3 +63,8 @@ def elsewhere(job: Job, name: str) -> None:
 
 
 NOT_GIVEN = Message(_("it is empty, which is the same as not given"))
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a text, for long lists of keys."""
+    return tuple(text.split())

@@ -36,7 +36,9 @@ def decide_data(job: Job) -> None:
 def _take_folder(job: Job, source: str) -> None:
     """The folder of images with its N_name folders, which Tetrad reads itself."""
     if source == "in_json":
-        template = _("captions of {file} are not read; write them into text files beside the images, or into metadata.jsonl")
+        template = _(
+            "captions of {file} are not read; write them into text files beside the images, or into metadata.jsonl"
+        )
         job.leave("in_json", Message(template, file=job.word("in_json")))
     job.take_path("train_data_dir", "data.images")
     folder = folder_of(job, "train_data_dir")
@@ -57,7 +59,8 @@ def _take_folder(job: Job, source: str) -> None:
         )
         if job.plain_repeats:
             template = _(
-                "{folder} has no folder named like 10_zkr in it, so lora-scripts moves the images into one; here they stay"
+                "{folder} has no folder named like 10_zkr in it, so lora-scripts moves the images into"
+                " one; here they stay"
                 " and each is used {repeats} times in an epoch"
             )
         job.notes.append(Message(template, folder=folder, repeats=repeats))
@@ -135,11 +138,15 @@ def _note_cached_text(job: Job) -> None:
         if name not in job.entries:
             continue
         changes = [key for key in ("shuffle_caption", "caption_dropout_rate", "token_warmup_step") if job.get(key)]
-        trains = not job.flag("network_train_unet_only") and job.number("text_encoder_lr") != 0.0 and job.base.endswith("network")
+        trains = (
+            not job.flag("network_train_unet_only")
+            and job.number("text_encoder_lr") != 0.0
+            and job.base.endswith("network")
+        )
         if job.flag(name) and (changes or trains):
             template = _(
-                "the text encodings change during the run, so sd-scripts stops; Tetrad trains as asked and does not cache"
-                " them"
+                "the text encodings change during the run, so sd-scripts stops; Tetrad trains as asked and does not"
+                " cache them"
             )
             job.failures.append(Message(template))
             job.skip(name, Message(template))
@@ -165,7 +172,9 @@ def decide_model(job: Job) -> None:
         length = job.whole("max_token_length") or 75
         chunks = 1 if length <= 75 else ceil((length - 74) / 75)
         tokens = min(75 * chunks, _TOKENS[-1])
-        job.map("max_token_length", {"text.max_tokens": tokens}) if job.get("max_token_length") else job.equal("max_token_length")
+        job.map("max_token_length", {"text.max_tokens": tokens}) if job.get("max_token_length") else job.equal(
+            "max_token_length"
+        )
 
 
 def decide_name(job: Job) -> None:

@@ -1,8 +1,8 @@
-"""The table of sd-scripts' keys: library/train_util.py, custom_train_functions.py, config_util.py and the six scripts."""
+"""The table of sd-scripts' keys: library/train_util.py, custom_train_functions.py, config_util.py, the six scripts."""
 
 from tetrad.interchange import reasons
 from tetrad.interchange.job import Job, Rule
-from tetrad.interchange.rules import elsewhere, equal, meaningless, not_done, path, to
+from tetrad.interchange.rules import elsewhere, equal, meaningless, not_done, path, to, words
 from tetrad.locales import Message, _
 
 _DTYPES = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
@@ -57,7 +57,9 @@ _MODEL: dict[str, Rule] = {
 _DATA: dict[str, Rule] = {
     **_each("train_data_dir reg_data_dir in_json dataset_config dataset_repeats resolution", elsewhere),
     "enable_bucket": lambda job, name: (
-        job.equal(name) if job.flag(name) else job.leave(name, Message(_("images keep their shape instead of a square")))
+        job.equal(name)
+        if job.flag(name)
+        else job.leave(name, Message(_("images keep their shape instead of a square")))
     ),
     **_each("min_bucket_reso max_bucket_reso", elsewhere),
     "bucket_reso_steps": not_done(_("the sides of buckets are multiples of 64"), unless=(None, "", 64, "64")),
@@ -81,7 +83,9 @@ _DATA: dict[str, Rule] = {
     "resize_interpolation": not_done(_("images are resized by Lanczos")),
     "alpha_mask": _flag("data.alpha_mask"),
     **_each("masked_loss conditioning_data_dir", not_done(reasons.MASKS)),
-    **_each("cache_latents cache_latents_to_disk vae_batch_size skip_cache_check cache_info", meaningless(reasons.CACHING)),
+    **_each(
+        "cache_latents cache_latents_to_disk vae_batch_size skip_cache_check cache_info", meaningless(reasons.CACHING)
+    ),
     **_each("cache_text_encoder_outputs cache_text_encoder_outputs_to_disk", elsewhere),
     "text_encoder_batch_size": meaningless(reasons.CACHING),
     **_each("max_data_loader_n_workers persistent_data_loader_workers", meaningless(reasons.SPEED)),
@@ -116,7 +120,7 @@ _TRAINING: dict[str, Rule] = {
         " ddp_timeout ddp_gradient_as_bucket_view ddp_static_graph num_cpu_threads_per_process num_machines multi_gpu",
         meaningless(reasons.MACHINES),
     ),
-    "no_token_padding": not_done(_("captions of a batch are always padded to the same length"))
+    "no_token_padding": not_done(_("captions of a batch are always padded to the same length")),
 }
 _LOSS: dict[str, Rule] = {
     "loss_type": lambda job, name: (
@@ -156,7 +160,9 @@ _SAVING: dict[str, Rule] = {
     "output_name": elsewhere,
     **_each("save_model_as use_safetensors", elsewhere),
     "save_precision": _dtype("save.precision"),
-    **_each("save_every_n_epochs save_n_epoch_ratio save_every_n_steps save_last_n_epochs save_last_n_steps", elsewhere),
+    **_each(
+        "save_every_n_epochs save_n_epoch_ratio save_every_n_steps save_last_n_epochs save_last_n_steps", elsewhere
+    ),
     **_each("save_last_n_epochs_state save_last_n_steps_state", meaningless(_("only the newest resume point is kept"))),
     **_each("save_state save_state_on_train_end", equal(reasons.ALWAYS_RESUMES)),
     **_each("resume skip_until_initial_step initial_epoch initial_step", not_done(reasons.NO_STATE)),
@@ -175,7 +181,10 @@ _SAVING: dict[str, Rule] = {
         meaningless(reasons.LOGGING),
     ),
     **_each("sample_prompts sample_every_n_steps sample_every_n_epochs sample_at_first sample_sampler", elsewhere),
-    **_each("validation_split validate_every_n_steps validate_every_n_epochs max_validation_steps", not_done(reasons.VALIDATION)),
+    **_each(
+        "validation_split validate_every_n_steps validate_every_n_epochs max_validation_steps",
+        not_done(reasons.VALIDATION),
+    ),
     "validation_seed": meaningless(reasons.VALIDATION),
     **_each(
         "weighting_scheme logit_mean logit_std mode_scale discrete_flow_shift model_prediction_type timestep_sampling"
@@ -193,19 +202,23 @@ _FOREIGN: dict[str, Rule] = {  # keys that people write into sd-scripts' files a
 }
 KEYS: dict[str, Rule] = {**_MODEL, **_DATA, **_TRAINING, **_LOSS, **_NETWORK, **_SAVING}
 FOREIGN_KEYS = _FOREIGN
-LISTS = frozenset("network_args optimizer_args lr_scheduler_args text_encoder_lr base_weights base_weights_multiplier".split())
+LISTS = frozenset(
+    words("network_args optimizer_args lr_scheduler_args text_encoder_lr base_weights base_weights_multiplier")
+)
 FLAGS = frozenset(
-    "v2 v_parameterization disable_mmap_load_safetensors weighted_captions enable_bucket bucket_no_upscale"
-    " shuffle_caption enable_wildcard flip_aug color_aug random_crop alpha_mask masked_loss cache_latents"
-    " cache_latents_to_disk skip_cache_check cache_info cache_text_encoder_outputs"
-    " cache_text_encoder_outputs_to_disk persistent_data_loader_workers debug_dataset train_text_encoder"
-    " use_8bit_adam use_lion_optimizer fused_backward_pass full_fp16 full_bf16 fp8_base fp8_base_unet"
-    " gradient_checkpointing cpu_offload_checkpointing lowram highvram lowvram xformers sdpa mem_eff_attn"
-    " diffusers_xformers torch_compile no_half_vae deepspeed zero3_init_flag zero3_save_16bit_model"
-    " fp16_master_weights_and_gradients ddp_gradient_as_bucket_view ddp_static_graph no_token_padding"
-    " noise_offset_random_strength ip_noise_gamma_random_strength debiased_estimation_loss"
-    " scale_v_pred_loss_like_noise_pred zero_terminal_snr dim_from_weights network_train_unet_only"
-    " network_train_text_encoder_only no_metadata fine_tuning use_object_template use_style_template"
-    " use_safetensors save_state save_state_on_train_end skip_until_initial_step save_state_to_huggingface"
-    " resume_from_huggingface async_upload log_config sample_at_first split_mode output_config multi_gpu".split()
+    words(
+        "v2 v_parameterization disable_mmap_load_safetensors weighted_captions enable_bucket bucket_no_upscale"
+        " shuffle_caption enable_wildcard flip_aug color_aug random_crop alpha_mask masked_loss cache_latents"
+        " cache_latents_to_disk skip_cache_check cache_info cache_text_encoder_outputs"
+        " cache_text_encoder_outputs_to_disk persistent_data_loader_workers debug_dataset train_text_encoder"
+        " use_8bit_adam use_lion_optimizer fused_backward_pass full_fp16 full_bf16 fp8_base fp8_base_unet"
+        " gradient_checkpointing cpu_offload_checkpointing lowram highvram lowvram xformers sdpa mem_eff_attn"
+        " diffusers_xformers torch_compile no_half_vae deepspeed zero3_init_flag zero3_save_16bit_model"
+        " fp16_master_weights_and_gradients ddp_gradient_as_bucket_view ddp_static_graph no_token_padding"
+        " noise_offset_random_strength ip_noise_gamma_random_strength debiased_estimation_loss"
+        " scale_v_pred_loss_like_noise_pred zero_terminal_snr dim_from_weights network_train_unet_only"
+        " network_train_text_encoder_only no_metadata fine_tuning use_object_template use_style_template"
+        " use_safetensors save_state save_state_on_train_end skip_until_initial_step save_state_to_huggingface"
+        " resume_from_huggingface async_upload log_config sample_at_first split_mode output_config multi_gpu"
+    )
 )

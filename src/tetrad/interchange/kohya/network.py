@@ -13,9 +13,12 @@ _DEFAULT_RANK, _DEFAULT_ALPHA = 4, 1.0
 LYCORIS_PLAIN = ("", "lora", "locon")
 _PLAIN_MODULES = ("", "networks.lora", "locon.locon_kohya", "lycoris.kohya", "lycoris.locon")
 _OTHER_MODULES = {
-    "networks.loha": "LoHa", "networks.lokr": "LoKr", "networks.oft": "OFT", "networks.dylora": "DyLoRA",
+    "networks.loha": "LoHa",
+    "networks.lokr": "LoKr",
+    "networks.oft": "OFT",
+    "networks.dylora": "DyLoRA",
     "networks.lora_fa": "LoRA-FA",
-}  # fmt: skip
+}
 _RATES_BY_BLOCK = ("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold")
 _OFF = (False, 0, 0.0, None, "", "False", "0", -1, "-1")
 _EQUAL_PRESETS = ("attn-mlp",)
@@ -37,7 +40,9 @@ def decide_network(job: Job) -> None:
     is_lycoris = module.startswith("lycoris")
     other = _OTHER_MODULES.get(module) or (algorithm if is_lycoris and algorithm not in LYCORIS_PLAIN else "")
     if "network_args" in job.entries:
-        job.equal("network_args", Message(_("its arguments are listed one by one"))) if arguments else job.equal("network_args")
+        job.equal("network_args", Message(_("its arguments are listed one by one"))) if arguments else job.equal(
+            "network_args"
+        )
     if module not in _PLAIN_MODULES and module not in _OTHER_MODULES:
         reason = Message(_("program code of {module} is not run; the run trains a plain LoRA"), module=module)
         job.leave("network_module", reason)
@@ -103,7 +108,11 @@ def _decide_arguments(job: Job, arguments: dict[str, Any], other: str, is_lycori
 
 
 def _decide_argument(job: Job, name: str, key: str, value: Any) -> None:
-    simple = {"rank_dropout": "method.rank_dropout", "module_dropout": "method.module_dropout", "dropout": "method.dropout"}
+    simple = {
+        "rank_dropout": "method.rank_dropout",
+        "module_dropout": "method.module_dropout",
+        "dropout": "method.dropout",
+    }
     if key in simple:
         job.map(name, {simple[key]: float(value or 0)}) if value else job.equal(name)
     elif key == "conv_dim":
@@ -167,12 +176,30 @@ def decide_hypernetwork(job: Job) -> None:
 
 def skip_other_methods(job: Job) -> None:
     """A row for each key of a network or an embedding that this script does not have."""
-    names = (
-        "network_module network_dim network_alpha network_dropout network_args network_weights network_train_unet_only"
-        " network_train_text_encoder_only init_word num_vectors_per_token use_object_template use_style_template weights"
-        " hypernetwork_module hypernetwork_weights stop_text_encoder_training learning_rate_te learning_rate_te1"
-        " learning_rate_te2 train_text_encoder unet_lr text_encoder_lr"
-    ).split()
+    names = [
+        "network_module",
+        "network_dim",
+        "network_alpha",
+        "network_dropout",
+        "network_args",
+        "network_weights",
+        "network_train_unet_only",
+        "network_train_text_encoder_only",
+        "init_word",
+        "num_vectors_per_token",
+        "use_object_template",
+        "use_style_template",
+        "weights",
+        "hypernetwork_module",
+        "hypernetwork_weights",
+        "stop_text_encoder_training",
+        "learning_rate_te",
+        "learning_rate_te1",
+        "learning_rate_te2",
+        "train_text_encoder",
+        "unet_lr",
+        "text_encoder_lr",
+    ]
     for name in names:
         if name in job.entries and name not in job.rows:
             if job.get(name) in _OFF or job.get(name) == []:

@@ -8,7 +8,7 @@ from typing import Any
 from tetrad.errors import TetradError
 from tetrad.interchange.commands import Command, parse_words
 from tetrad.interchange.job import Entry, Job
-from tetrad.interchange.kohya import data, network, saving, training
+from tetrad.interchange.kohya import data, network, rates, saving, training
 from tetrad.interchange.kohya.keys import FLAGS, FOREIGN_KEYS, KEYS, LISTS
 from tetrad.locales import Message, _
 
@@ -90,7 +90,7 @@ def fill_job(job: Job) -> Job:
     }
     if kind in deciders:
         deciders[kind](job)
-    training.decide_rates(job, kind, carries)
+    rates.decide_rates(job, kind, carries)
     saving.decide_loss(job)
     saving.decide_saving(job)
     saving.decide_previews(job)
@@ -124,7 +124,7 @@ def leave_unknown(job: Job, name: str, known: Mapping[str, Any]) -> None:
 
 
 def _check_paths(job: Job) -> None:
-    """E3163 for a path with control characters: a Windows path whose single backslashes became a tab or a line break."""
+    """E3163 for a path with control characters, which single backslashes of a Windows path became."""
     for name, entry in job.entries.items():
         value = entry.value
         if not isinstance(value, str) or not name.endswith(("_dir", "_path", "vae", "_json", "_config")):

@@ -9,10 +9,19 @@ from tetrad.interchange.job import Job, MissingFile
 from tetrad.locales import Message, _
 
 SAMPLERS = {
-    "ddim": "DDIM", "pndm": "DDIM", "lms": "Euler", "euler": "Euler", "euler_a": "Euler a", "heun": "Heun",
-    "dpm_2": "DPM2", "dpm_2_a": "DPM2 a", "dpmsolver": "DPM++ 2M", "dpmsolver++": "DPM++ 2M",
-    "dpmsingle": "DPM++ 2S a", "ddpm": "Euler a",
-}  # fmt: skip
+    "ddim": "DDIM",
+    "pndm": "DDIM",
+    "lms": "Euler",
+    "euler": "Euler",
+    "euler_a": "Euler a",
+    "heun": "Heun",
+    "dpm_2": "DPM2",
+    "dpm_2_a": "DPM2 a",
+    "dpmsolver": "DPM++ 2M",
+    "dpmsolver++": "DPM++ 2M",
+    "dpmsingle": "DPM++ 2S a",
+    "ddpm": "Euler a",
+}
 _SAME_SAMPLERS = ("ddim", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver++")
 _OPTION = re.compile(r"\s--(\w+)\s+(.*?)(?=\s--\w+\s|$)")
 
@@ -31,7 +40,9 @@ def decide_loss(job: Job) -> None:
         job.map(name, {"loss.pyramid_layers": multires}) if multires else job.equal(name)
     if "multires_noise_discount" in job.entries:
         name, discount = "multires_noise_discount", job.number("multires_noise_discount", 0.3) or 0.3
-        job.map(name, {"loss.pyramid_discount": discount}) if multires else job.skip(name, _only_with("multires_noise_iterations"))
+        job.map(name, {"loss.pyramid_discount": discount}) if multires else job.skip(
+            name, _only_with("multires_noise_iterations")
+        )
     gamma = job.number("min_snr_gamma", 0.0) or 0.0
     if "min_snr_gamma" in job.entries:
         job.map("min_snr_gamma", {"loss.min_snr_gamma": gamma}) if gamma else job.equal("min_snr_gamma")
@@ -81,7 +92,9 @@ def decide_saving(job: Job) -> None:
         name = "save_every_n_epochs"
         job.map(name, _every_epochs(job, "save", epochs)) if epochs else job.equal(name)
     if "save_every_n_steps" in job.entries:
-        job.map("save_every_n_steps", {"save.every": min(every, 1_000_000)}) if every else job.equal("save_every_n_steps")
+        job.map("save_every_n_steps", {"save.every": min(every, 1_000_000)}) if every else job.equal(
+            "save_every_n_steps"
+        )
     for name, interval in (("save_last_n_epochs", epochs), ("save_last_n_steps", every)):
         if name in job.entries:
             kept = job.whole(name)
@@ -141,7 +154,7 @@ def _decide_sampler(job: Job, name: str) -> None:
 
 
 def _decide_prompts(job: Job) -> None:
-    """A file of prompts, one in each line; a text that is no file is a prompt itself, which people often write there."""
+    """A file of prompts, one in each line; a text that is no file is a prompt itself."""
     given = job.word("sample_prompts")
     if not given:
         job.equal("sample_prompts")

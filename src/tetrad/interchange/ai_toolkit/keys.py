@@ -6,8 +6,14 @@ from tetrad.interchange.rules import elsewhere, equal, meaningless, not_done, pa
 from tetrad.locales import Message, _
 
 _DTYPES = {
-    "float16": "fp16", "fp16": "fp16", "bfloat16": "bf16", "bf16": "bf16", "float32": "fp32", "fp32": "fp32", "float": "fp32",
-}  # fmt: skip
+    "float16": "fp16",
+    "fp16": "fp16",
+    "bfloat16": "bf16",
+    "bf16": "bf16",
+    "float32": "fp32",
+    "fp32": "fp32",
+    "float": "fp32",
+}
 _ERRORS = {"mse": "l2", "mae": "l1"}
 _NO_KEY = _("ai-toolkit has no such key and ignores it")
 _PRESERVATION = _("the model is not held to what it drew before, so other words may change too")
@@ -52,31 +58,50 @@ KEYS: dict[str, Rule] = {
     "job": equal(),
     **_each("meta.name meta.version config.meta.name config.meta.version", meaningless(_("it is only a label"))),
     **_each(
-        "process.log_dir config.log_dir process.device config.device process.sqlite_db_path process.performance_log_every"
+        "process.log_dir config.log_dir process.device config.device process.sqlite_db_path"
+        " process.performance_log_every"
         " config.performance_log_every logging.log_every logging.use_wandb logging.verbose logging.use_ui_logger"
         " logging.project_name logging.run_name process.is_ui config.is_ui config.sqlite_db_path",
         meaningless(reasons.LOGGING),
     ),
     **_each("process.training_folder config.training_folder", elsewhere),
     **_each("process.output_name process.save_root config.output_name", not_done(_NO_KEY)),
-    **_each("network.type network.linear network.linear_alpha network.rank network.alpha network.conv network.conv_alpha", elsewhere),
+    **_each(
+        "network.type network.linear network.linear_alpha network.rank network.alpha network.conv network.conv_alpha",
+        elsewhere,
+    ),
     "network.dropout": to("method.dropout", float),
     "network.transformer_only": meaningless(reasons.OTHER_FAMILY),
     "network.pretrained_lora_path": path("continue_from"),
     **_each("network.lokr_full_rank network.lokr_factor network.old_lokr_format", elsewhere),
-    "network.network_kwargs": not_done(_("layers are not chosen by parts of their names"),
-                                       unless=(None, {}, {"ignore_if_contains": []}, {"only_if_contains": []},
-                                               {"ignore_if_contains": [], "only_if_contains": []})),
-    **_each("network.all_layers network.split_multistage_loras network.layer_offloading", meaningless(reasons.OTHER_FAMILY)),
-    **_each("train.steps train.batch_size train.gradient_accumulation train.gradient_accumulation_steps train.lr", elsewhere),
+    "network.network_kwargs": not_done(
+        _("layers are not chosen by parts of their names"),
+        unless=(
+            None,
+            {},
+            {"ignore_if_contains": []},
+            {"only_if_contains": []},
+            {"ignore_if_contains": [], "only_if_contains": []},
+        ),
+    ),
+    **_each(
+        "network.all_layers network.split_multistage_loras network.layer_offloading", meaningless(reasons.OTHER_FAMILY)
+    ),
+    **_each(
+        "train.steps train.batch_size train.gradient_accumulation train.gradient_accumulation_steps train.lr", elsewhere
+    ),
     **_each("train.unet_lr train.text_encoder_lr train.embedding_lr train.refiner_lr train.adapter_lr", elsewhere),
     **_each("train.optimizer train.optimizer_params train.lr_scheduler train.lr_scheduler_params", elsewhere),
     **_each("train.train_unet train.train_text_encoder train.disable_sampling train.skip_first_sample", elsewhere),
     "train.train_refiner": meaningless(reasons.OTHER_FAMILY),
-    "train.noise_scheduler": not_done(_("the model's own noise schedule is used"),
-                                      unless=(None, "ddpm", "ddim", "lms", "euler", "euler_a", "pndm", "dpmsolver++")),
-    "train.timestep_type": not_done(_("all time steps are drawn with the same probability"),
-                                    unless=(None, "sigmoid", "linear", "lognorm_blend", "weighted", "shift")),
+    "train.noise_scheduler": not_done(
+        _("the model's own noise schedule is used"),
+        unless=(None, "ddpm", "ddim", "lms", "euler", "euler_a", "pndm", "dpmsolver++"),
+    ),
+    "train.timestep_type": not_done(
+        _("all time steps are drawn with the same probability"),
+        unless=(None, "sigmoid", "linear", "lognorm_blend", "weighted", "shift"),
+    ),
     **_each("train.linear_timesteps train.linear_timesteps2", meaningless(reasons.OTHER_FAMILY)),
     "train.next_sample_timesteps": not_done(reasons.TIMESTEPS),
     "train.content_or_style": not_done(reasons.TIMESTEPS, unless=(None, "balanced")),
@@ -84,9 +109,14 @@ KEYS: dict[str, Rule] = {
     "train.max_denoising_steps": not_done(reasons.TIMESTEPS, unless=(None, 999, 1000)),
     "train.noise_offset": to("loss.noise_offset", float),
     **_each("train.dynamic_noise_offset train.random_noise_multiplier", not_done(_("noise is not changed at random"))),
-    **_each("train.noise_multiplier train.target_noise_multiplier", not_done(_("noise is not scaled"), unless=(None, 1, 1.0))),
+    **_each(
+        "train.noise_multiplier train.target_noise_multiplier",
+        not_done(_("noise is not scaled"), unless=(None, 1, 1.0)),
+    ),
     "train.min_snr_gamma": to("loss.min_snr_gamma", float),
-    **_each("train.snr_gamma train.learnable_snr_gos", not_done(_("late steps count more: only Min-SNR weights the loss"))),
+    **_each(
+        "train.snr_gamma train.learnable_snr_gos", not_done(_("late steps count more: only Min-SNR weights the loss"))
+    ),
     "train.loss_type": _loss,
     "train.gradient_checkpointing": to("train.gradient_checkpointing", bool),
     "train.dtype": _dtype("train.precision"),
@@ -103,7 +133,8 @@ KEYS: dict[str, Rule] = {
     "train.reg_weight": to("data.class_images.weight", float),
     **_each(
         "train.prompt_dropout_prob train.negative_prompt train.max_negative_prompts train.short_and_long_captions"
-        " train.single_item_batching train.do_prior_divergence train.do_cfg train.do_random_cfg train.inverted_mask_prior",
+        " train.single_item_batching train.do_prior_divergence train.do_cfg train.do_random_cfg"
+        " train.inverted_mask_prior",
         not_done(_("captions are used as they are"), unless=(None, "", 0, False, 1, 0.0)),
     ),
     **_each(
@@ -114,7 +145,10 @@ KEYS: dict[str, Rule] = {
     "train.clip_skip": not_done(_NO_KEY),
     "model.name_or_path": path("model"),
     "model.vae_path": path("vae"),
-    **_each("model.lora_path model.assistant_lora_path", not_done(_("base LoRAs are not merged in first; merge them into the model before training"))),
+    **_each(
+        "model.lora_path model.assistant_lora_path",
+        not_done(_("base LoRAs are not merged in first; merge them into the model before training")),
+    ),
     **_each("model.is_xl model.is_v2 model.is_sd2 model.arch", meaningless(reasons.FAMILY)),
     "model.is_v_pred": lambda job, name: job.map(name, {"prediction": "v"}) if job.flag(name) else job.equal(name),
     **_each("model.quantize model.quantize_te", not_done(reasons.QUANTIZED)),
@@ -125,7 +159,9 @@ KEYS: dict[str, Rule] = {
         " model.attn_masking model.split_model_over_gpus model.is_ssd model.is_vega",
         meaningless(reasons.MEMORY),
     ),
-    **_each("datasets.folder_path datasets.dataset_path datasets.resolution datasets.num_repeats datasets.is_reg", elsewhere),
+    **_each(
+        "datasets.folder_path datasets.dataset_path datasets.resolution datasets.num_repeats datasets.is_reg", elsewhere
+    ),
     **_each("datasets.caption_ext datasets.caption_type datasets.flip_x datasets.trigger_word", elsewhere),
     "datasets.default_caption": not_done(_("an image without a caption gets the trigger word")),
     "datasets.caption_dropout_rate": to("data.captions.dropout", float),
@@ -134,9 +170,15 @@ KEYS: dict[str, Rule] = {
     "datasets.keep_tokens": to("data.captions.keep_tokens", int),
     "datasets.buckets": not_done(_("images keep their shape instead of a square"), unless=(None, True)),
     "datasets.bucket_tolerance": not_done(_("the sides of buckets are multiples of 64"), unless=(None, 64)),
-    **_each("datasets.scale datasets.loss_multiplier datasets.network_weight", not_done(_("all folders count the same in the loss"), unless=(None, 1, 1.0))),
-    **_each("datasets.square_crop datasets.random_crop datasets.random_scale datasets.flip_y datasets.augments"
-            " datasets.augmentations datasets.standardize_images", not_done(reasons.CROP)),
+    **_each(
+        "datasets.scale datasets.loss_multiplier datasets.network_weight",
+        not_done(_("all folders count the same in the loss"), unless=(None, 1, 1.0)),
+    ),
+    **_each(
+        "datasets.square_crop datasets.random_crop datasets.random_scale datasets.flip_y datasets.augments"
+        " datasets.augmentations datasets.standardize_images",
+        not_done(reasons.CROP),
+    ),
     **_each("datasets.prior_reg", not_done(_PRESERVATION)),
     "datasets.batch_size": not_done(_("all folders have the batch size of the run"), unless=(None, 1)),
     "datasets.mask_path": not_done(reasons.MASKS),
@@ -163,9 +205,11 @@ KEYS: dict[str, Rule] = {
     "sample.guidance_rescale": not_done(_("guidance is not rescaled")),
     "sample.network_multiplier": not_done(_("the network is used at its full strength"), unless=(None, 1, 1.0)),
     **_each("sample.num_frames sample.fps sample.format sample.ext", meaningless(reasons.OTHER_FAMILY)),
-    **_each("slider.resolutions slider.batch_full_slide slider.targets slider.guidance_strength slider.anchor_strength"
-            " slider.positive_prompt slider.negative_prompt slider.target_class slider.anchor_class",
-            not_done(_("sliders are not trained from texts alone"), unless=())),
+    **_each(
+        "slider.resolutions slider.batch_full_slide slider.targets slider.guidance_strength slider.anchor_strength"
+        " slider.positive_prompt slider.negative_prompt slider.target_class slider.anchor_class",
+        not_done(_("sliders are not trained from texts alone"), unless=()),
+    ),
     "adapter": not_done(_("adapters such as IP-Adapter are not trained")),
     **_each("embedding.trigger embedding.tokens embedding.init_words embedding.save_format", elsewhere),
-}  # fmt: skip
+}

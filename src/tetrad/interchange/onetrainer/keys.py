@@ -2,16 +2,16 @@
 
 from tetrad.interchange import reasons
 from tetrad.interchange.job import Job, Rule
-from tetrad.interchange.rules import elsewhere, equal, meaningless, not_done, path, to
+from tetrad.interchange.rules import elsewhere, equal, meaningless, not_done, path, to, words
 from tetrad.locales import Message, _
 
 VERSION = 11
 _OTHER_SIZES = _("the buckets are of other shapes, which is close to OneTrainer's nine")
 _PARTS = ("unet", "text_encoder", "text_encoder_2", "vae")
-FOREIGN_PARTS = (
+FOREIGN_PARTS = words(
     "prior transformer effnet_encoder decoder decoder_text_encoder decoder_vqgan text_encoder_3 text_encoder_4"
     " unconditional_transformer"
-).split()
+)
 _DTYPES = {"FLOAT_16": "fp16", "BFLOAT_16": "bf16", "FLOAT_32": "fp32", "TFLOAT_32": "fp32"}
 
 
@@ -62,7 +62,9 @@ KEYS: dict[str, Rule] = {
     **_each("learning_rate_scheduler learning_rate_cycles learning_rate_min_factor learning_rate_scaler", elsewhere),
     **_each("embedding_learning_rate optimizer.optimizer optimizer.weight_decay weight_decay", elsewhere),
     **_each("custom_learning_rate_scheduler scheduler_params", elsewhere),
-    "loss_scaler": not_done(_("the loss is not multiplied by the batch size, which AdamW hardly notices"), unless=(None, "", "NONE")),
+    "loss_scaler": not_done(
+        _("the loss is not multiplied by the batch size, which AdamW hardly notices"), unless=(None, "", "NONE")
+    ),
     "optimizer.fused_back_pass": to("train.fused_backward", bool),
     "optimizer.stochastic_rounding": meaningless(reasons.HALF_WEIGHTS),
     **_each("optimizer.__version optimizer.fused optimizer.foreach", meaningless(reasons.SPEED)),
@@ -112,34 +114,56 @@ KEYS: dict[str, Rule] = {
         lambda job, name: job.skip(name, Message(_("it only counts with {value}"), value="align_prop")),
     ),
     **_each("sample_definition_file_name samples sample_after sample_after_unit sample_skip_first", elsewhere),
-    **_each("sample_image_format samples_to_tensorboard non_ema_sampling sample_video_format sample_audio_format",
-            meaningless(_("Tetrad keeps previews as PNG files in the run's folder"))),
+    **_each(
+        "sample_image_format samples_to_tensorboard non_ema_sampling sample_video_format sample_audio_format",
+        meaningless(_("Tetrad keeps previews as PNG files in the run's folder")),
+    ),
     **_each("save_every save_every_unit save_skip_first save_filename_prefix", elsewhere),
-    **_each("backup_after backup_after_unit rolling_backup rolling_backup_count backup_before_save", equal(reasons.ALWAYS_RESUMES)),
+    **_each(
+        "backup_after backup_after_unit rolling_backup rolling_backup_count backup_before_save",
+        equal(reasons.ALWAYS_RESUMES),
+    ),
     "validation": not_done(reasons.VALIDATION),
     **_each("validate_after validate_after_unit", meaningless(reasons.VALIDATION)),
-    **_each("embedding.placeholder embedding.token_count embedding.initial_embedding_text embedding.model_name", elsewhere),
-    **_each("embedding.train embedding.stop_training_after embedding.stop_training_after_unit", meaningless(
-        _("an embedding is trained during the whole run"))),
+    **_each(
+        "embedding.placeholder embedding.token_count embedding.initial_embedding_text embedding.model_name", elsewhere
+    ),
+    **_each(
+        "embedding.train embedding.stop_training_after embedding.stop_training_after_unit",
+        meaningless(_("an embedding is trained during the whole run")),
+    ),
     **_each("embedding.uuid embedding.__version", meaningless(_("it is a number of OneTrainer's own"))),
     "embedding.is_output_embedding": not_done(_("embeddings are trained before the text encoder, not after it")),
-    **{f"{part}.{key}": rule for part in _PARTS for key, rule in {
-        "__version": meaningless(_("it is a number of OneTrainer's own")),
-        "weight_dtype": _stored,
-        **_each("gradient_checkpointing", elsewhere),
-        **_each("offload_fraction activation_offloading attention_mask guidance_scale include quantization"
-                " train_embedding offload layer_offload_fraction compile", meaningless(reasons.MEMORY)),
-        **_each("stop_training_after stop_training_after_unit", elsewhere),
-    }.items()},
-    **_each("unet.model_name text_encoder.model_name text_encoder_2.model_name", not_done(
-        _("the parts of the model are read from its own file"))),
-    **_each("vae.train vae.learning_rate vae.dropout_probability unet.dropout_probability",
-            meaningless(_("the VAE is trained with `tetrad train vae-decoder`, and only text encoders drop captions"))),
-}  # fmt: skip
+    **{
+        f"{part}.{key}": rule
+        for part in _PARTS
+        for key, rule in {
+            "__version": meaningless(_("it is a number of OneTrainer's own")),
+            "weight_dtype": _stored,
+            **_each("gradient_checkpointing", elsewhere),
+            **_each(
+                "offload_fraction activation_offloading attention_mask guidance_scale include quantization"
+                " train_embedding offload layer_offload_fraction compile",
+                meaningless(reasons.MEMORY),
+            ),
+            **_each("stop_training_after stop_training_after_unit", elsewhere),
+        }.items()
+    },
+    **_each(
+        "unet.model_name text_encoder.model_name text_encoder_2.model_name",
+        not_done(_("the parts of the model are read from its own file")),
+    ),
+    **_each(
+        "vae.train vae.learning_rate vae.dropout_probability unet.dropout_probability",
+        meaningless(_("the VAE is trained with `tetrad train vae-decoder`, and only text encoders drop captions")),
+    ),
+}
 CONCEPT_KEYS: dict[str, Rule] = {
     **_each("path type enabled include_subdirectories balancing balancing_strategy", elsewhere),
-    **_each("name seed __version image.__version text.__version image_variations text_variations concept_stats",
-            meaningless(reasons.CACHING)),
+    **_each(
+        "name seed __version image.__version text.__version image_variations text_variations concept_stats",
+        meaningless(reasons.CACHING),
+    ),
     "loss_weight": not_done(_("all folders count the same in the loss"), unless=(None, 1, 1.0)),
     **_each("text.prompt_source text.prompt_path", elsewhere),
     "text.enable_tag_shuffling": to("data.captions.shuffle", bool),
@@ -148,21 +172,30 @@ CONCEPT_KEYS: dict[str, Rule] = {
     "text.tag_dropout_enable": elsewhere,
     "text.tag_dropout_mode": elsewhere,
     "text.tag_dropout_probability": elsewhere,
-    **_each("text.tag_dropout_special_tags text.tag_dropout_special_tags_mode text.tag_dropout_special_tags_regex",
-            not_done(_("all tags are dropped with the same probability"), unless=(None, "", "NONE", False))),
+    **_each(
+        "text.tag_dropout_special_tags text.tag_dropout_special_tags_mode text.tag_dropout_special_tags_regex",
+        not_done(_("all tags are dropped with the same probability"), unless=(None, "", "NONE", False)),
+    ),
     "text.caps_randomize_enable": not_done(_("capital letters of captions stay as they are")),
-    **_each("text.caps_randomize_mode text.caps_randomize_probability text.caps_randomize_lowercase",
-            meaningless(_("it only counts with text.caps_randomize_enable"))),
+    **_each(
+        "text.caps_randomize_mode text.caps_randomize_probability text.caps_randomize_lowercase",
+        meaningless(_("it only counts with text.caps_randomize_enable")),
+    ),
     "image.enable_crop_jitter": not_done(reasons.CROP),
     "image.enable_random_flip": to("data.flip", bool),
     "image.enable_fixed_flip": not_done(_("images are not all mirrored")),
-    **_each("image.enable_random_rotate image.enable_fixed_rotate image.enable_random_brightness"
-            " image.enable_fixed_brightness image.enable_random_contrast image.enable_fixed_contrast"
-            " image.enable_random_saturation image.enable_fixed_saturation image.enable_random_hue"
-            " image.enable_fixed_hue image.enable_random_circular_mask_shrink"
-            " image.enable_random_mask_rotate_crop", not_done(reasons.CROP)),
-    **_each("image.random_rotate_max_angle image.random_brightness_max_strength image.random_contrast_max_strength"
-            " image.random_saturation_max_strength image.random_hue_max_strength image.resolution_override",
-            meaningless(_("it only counts with the switch before it"))),
+    **_each(
+        "image.enable_random_rotate image.enable_fixed_rotate image.enable_random_brightness"
+        " image.enable_fixed_brightness image.enable_random_contrast image.enable_fixed_contrast"
+        " image.enable_random_saturation image.enable_fixed_saturation image.enable_random_hue"
+        " image.enable_fixed_hue image.enable_random_circular_mask_shrink"
+        " image.enable_random_mask_rotate_crop",
+        not_done(reasons.CROP),
+    ),
+    **_each(
+        "image.random_rotate_max_angle image.random_brightness_max_strength image.random_contrast_max_strength"
+        " image.random_saturation_max_strength image.random_hue_max_strength image.resolution_override",
+        meaningless(_("it only counts with the switch before it")),
+    ),
     "image.enable_resolution_override": not_done(_("all images are trained at the same resolution")),
-}  # fmt: skip
+}

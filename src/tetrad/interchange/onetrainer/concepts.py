@@ -7,7 +7,7 @@ from typing import Any
 from tetrad.documents import parse_json, read_text_file
 from tetrad.interchange.flat import flatten
 from tetrad.interchange.job import Job, MissingFile
-from tetrad.interchange.onetrainer_keys import CONCEPT_KEYS
+from tetrad.interchange.onetrainer.keys import CONCEPT_KEYS
 from tetrad.interchange.pictures import one_size, onetrainer_bucket, read_folder
 from tetrad.locales import Message, _
 
@@ -29,7 +29,9 @@ def decide_concepts(job: Job) -> None:
     kinds = {number: job.word(f"concepts[{number}].type", "STANDARD") for number in enabled}
     usable = [number for number in enabled if kinds[number] == "STANDARD"]
     if len(usable) > 1:
-        job.notes.append(Message(_("the configuration has {count} folders of images; only the first is used"), count=len(usable)))
+        job.notes.append(
+            Message(_("the configuration has {count} folders of images; only the first is used"), count=len(usable))
+        )
     for number in numbers:
         _decide_concept(job, f"concepts[{number}].", bool(usable) and number == usable[0], kinds.get(number, ""))
 
@@ -39,7 +41,9 @@ def _read_file(job: Job) -> None:
     path = Path(job.word("concept_file_name")).expanduser()
     if not path.is_file():
         job.missing.append(MissingFile(job.shown("concept_file_name"), str(path), "data.images"))
-        job.leave("concept_file_name", Message(_("the file is not there; give the folder of images on the command line")))
+        job.leave(
+            "concept_file_name", Message(_("the file is not there; give the folder of images on the command line"))
+        )
         return
     try:
         values = parse_json(read_text_file(path))
@@ -67,7 +71,10 @@ def _decide_concept(job: Job, prefix: str, is_used: bool, kind: str) -> None:
         return
     job.take_path(f"{prefix}path", "data.images")
     folder = Path(job.word(f"{prefix}path")).expanduser()
-    balancing, strategy = job.number(f"{prefix}balancing", 1.0) or 1.0, job.word(f"{prefix}balancing_strategy", "REPEATS")
+    balancing, strategy = (
+        job.number(f"{prefix}balancing", 1.0) or 1.0,
+        job.word(f"{prefix}balancing_strategy", "REPEATS"),
+    )
     if found := read_folder(folder, job.flag(f"{prefix}include_subdirectories")) if job.get(f"{prefix}path") else None:
         count = int(balancing) if strategy == "SAMPLES" else int(len(found) * balancing)
         job.pictures = found.fill(count)
@@ -96,7 +103,10 @@ def _decide_captions(job: Job, prefix: str) -> None:
         else:
             job.equal(name)
     on = job.flag(f"{prefix}text.tag_dropout_enable")
-    mode, rate = job.word(f"{prefix}text.tag_dropout_mode", "FULL"), job.number(f"{prefix}text.tag_dropout_probability", 0.0)
+    mode, rate = (
+        job.word(f"{prefix}text.tag_dropout_mode", "FULL"),
+        job.number(f"{prefix}text.tag_dropout_probability", 0.0),
+    )
     setting = {"FULL": "dropout", "RANDOM": "tag_dropout"}.get(mode)
     for key in ("text.tag_dropout_enable", "text.tag_dropout_mode", "text.tag_dropout_probability"):
         name = f"{prefix}{key}"

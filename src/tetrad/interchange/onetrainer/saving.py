@@ -37,10 +37,11 @@ def _decide_weight(job: Job) -> None:
         job.map("min_snr_gamma", {"loss.min_snr_gamma": gamma})
     elif "min_snr_gamma" in job.entries:
         job.equal("min_snr_gamma")
-    settings: dict[str, Any] = {
+    known: dict[str, dict[str, Any]] = {
         "MIN_SNR_GAMMA": {"loss.min_snr_gamma": strength},
         "DEBIASED_ESTIMATION": {"loss.debiased": True},
-    }.get(kind, {})
+    }
+    settings = known.get(kind, {})
     for name in ("loss_weight_fn", "loss_weight_strength"):
         if name not in job.entries:
             continue
@@ -49,14 +50,22 @@ def _decide_weight(job: Job) -> None:
         elif kind == "CONSTANT":
             job.equal(name)
         else:
-            job.leave(name, Message(_("the loss is not weighted by this function of the time step, so late steps count more")))
+            job.leave(
+                name, Message(_("the loss is not weighted by this function of the time step, so late steps count more"))
+            )
 
 
 def _decide_timesteps(job: Job) -> None:
     """Uniform time steps; before version 4 a bias without a weight is uniform too."""
     version, weight = job.whole("__version"), job.number("noising_weight", 0.0) or 0.0
     kind = job.word("timestep_distribution", "SIGMOID" if weight and version < 4 else "UNIFORM")
-    for name in ("timestep_distribution", "noising_weight", "noising_bias", "timestep_shift", "dynamic_timestep_shifting"):
+    for name in (
+        "timestep_distribution",
+        "noising_weight",
+        "noising_bias",
+        "timestep_shift",
+        "dynamic_timestep_shifting",
+    ):
         if name not in job.entries:
             continue
         shift = name == "timestep_shift" and (job.number(name, 1.0) or 1.0) != 1.0
@@ -76,8 +85,12 @@ def decide_saving(job: Job) -> None:
         is_folder = job.word("output_model_format") == "DIFFUSERS"
         job.map("output_model_format", {"save.format": "diffusers"}) if is_folder else job.equal("output_model_format")
     unit, every = job.word("save_every_unit", "NEVER"), job.whole("save_every")
-    settings = {"STEP": {"save.every": every}, "EPOCH": {"save.every_epochs": every}, "MINUTE": {"save.every_minutes": every},
-                "HOUR": {"save.every_minutes": 60 * every}}.get(unit, {})  # fmt: skip
+    settings = {
+        "STEP": {"save.every": every},
+        "EPOCH": {"save.every_epochs": every},
+        "MINUTE": {"save.every_minutes": every},
+        "HOUR": {"save.every_minutes": 60 * every},
+    }.get(unit, {})
     for name in ("save_every", "save_every_unit"):
         if name in job.entries:
             job.map(name, settings) if settings and every else job.equal(name)
@@ -91,7 +104,9 @@ def decide_previews(job: Job) -> None:
     """When previews are made, and their prompts."""
     unit, every = job.word("sample_after_unit", "MINUTE"), job.whole("sample_after", 10)
     epochs = {"sample.every_epochs": every}
-    settings: dict[str, Any] = {"NEVER": {"sample.every": -1}, "STEP": {"sample.every": every}, "EPOCH": epochs}.get(unit, {})
+    settings: dict[str, Any] = {"NEVER": {"sample.every": -1}, "STEP": {"sample.every": every}, "EPOCH": epochs}.get(
+        unit, {}
+    )
     for name in ("sample_after", "sample_after_unit"):
         if name in job.entries:
             reason = Message(_("previews are counted in steps or epochs, not in time; there are four in a run"))

@@ -1,0 +1,122 @@
+"""ai-toolkit's folders of images, saved files and previews."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tetrad.interchange.job import Job
+from tetrad.interchange.pictures import read_folder
+from tetrad.locales import Message, _
+
+
+def decide_datasets(job: Job) -> None:
+    """The first folder of training images and the first of class images."""
+    numbers = sorted({int(name[9 : name.index("]")]) for name in job.entries if name.startswith("datasets[")})
+    own = [number for number in numbers if not job.flag(f"datasets[{number}].is_reg")]
+    reg = [number for number in numbers if number not in own]
+    for number in numbers:
+        prefix = f"datasets[{number}]."
+        if number in own[1:] or number in reg[1:]:
+            for name in job.entries:
+                if name.startswith(prefix):
+                    job.leave(name, Message(_("only the first folder of images is used")))
+        else:
+            _decide_folder(job, prefix, number in reg)
+    _decide_word(job)
+
+
+def _decide_folder(job: Job, prefix: str, is_reg: bool) -> None:
+    name = f"{prefix}folder_path" if job.get(f"{prefix}folder_path") else f"{prefix}dataset_path"
+    job.take_path(name, "data.class_images.images" if is_reg else "data.images")
+    sides = job.get(f"{prefix}resolution") or 512
+    sides = sorted(int(side) for side in sides) if isinstance(sides, list) else [int(sides)]
+    repeats = job.whole(f"{prefix}num_repeats", 1) or 1
+    if is_reg:
+        job.notes.append(
+            Message(
+                _("there every second step is a batch of class images; here they are beside the images in every step")
+            )
+        )
+        for key in ("resolution", "num_repeats", "is_reg", "caption_dropout_rate", "caption_ext"):
+            if f"{prefix}{key}" in job.entries:
+                job.skip(f"{prefix}{key}", Message(_("class images are used as the images are")))
+        return
+    if len(set(sides)) > 1 and f"{prefix}resolution" in job.entries:
+        job.settings["data.resolution"] = sides[-1]
+        template = _("images are trained at one resolution, {largest}")
+        job.leave(f"{prefix}resolution", Message(template, largest=sides[-1]))
+    else:
+        job.map(f"{prefix}resolution", {"data.resolution": sides[-1]})
+    if f"{prefix}num_repeats" in job.entries:
+        job.map(f"{prefix}num_repeats", {"data.repeats": repeats})
+    if f"{prefix}is_reg" in job.entries:
+        job.equal(f"{prefix}is_reg")
+    folder = Path(job.word(name)).expanduser()
+    if job.get(name) and (found := read_folder(folder)):
+        job.pictures = found.repeat(repeats * len(sides))
+    _decide_captions(job, prefix)
+
+
+def _decide_captions(job: Job, prefix: str) -> None:
+    kind, extension = f"{prefix}caption_type", f"{prefix}caption_ext"
+    if job.get(kind):
+        template = _("ai-toolkit takes it for the ending of caption files, instead of caption_ext")
+        job.map(kind, {"data.captions.extension": job.word(kind)}, Message(template))
+        if extension in job.entries:
+            job.skip(extension, Message(_("{key} comes first"), key="caption_type"))
+    elif extension in job.entries:
+        job.map(extension, {"data.captions.extension": job.word(extension, "txt")})
+    flips = f"{prefix}flip_x"
+    if flips in job.entries:
+        reason = Message(_("there each image is used twice in an epoch, upright and mirrored; here either at random"))
+        job.map(flips, {"data.flip": True}, reason) if job.flag(flips) else job.equal(flips)
+
+
+def _decide_word(job: Job) -> None:
+    """The trigger word is put before captions that lack it, which Tetrad does too."""
+    names = [name for name in job.entries if name == "process.trigger_word" or name.endswith("].trigger_word")]
+    for name in names:
+        word = job.word(name)
+        job.map(name, {"data.trigger_word": word}) if word else job.equal(name)
+
+
+def decide_saving(job: Job) -> None:
+    for name in ("process.training_folder", "config.training_folder"):
+        if name in job.entries:
+            job.map(name, {"save.out": job.word(name, "output")})
+    if "config.name" in job.entries:
+        job.map("config.name", {"save.name": job.word("config.name")})
+    every = job.whole("save.save_every", 1000)
+    job.map("save.save_every", {"save.every": max(0, every)})
+    kept = job.whole("save.max_step_saves_to_keep", 5)
+    job.map("save.max_step_saves_to_keep", {"save.keep_last": kept})
+    if "save.save_format" in job.entries:
+        is_diffusers = job.word("save.save_format") == "diffusers"
+        job.map("save.save_format", {"save.format": "diffusers"}) if is_diffusers else job.equal("save.save_format")
+
+
+def decide_previews(job: Job) -> None:
+    """Previews, whose prompts may have options of their own."""
+    has_section = any(name.startswith("sample.") for name in job.entries)
+    off = job.flag("train.disable_sampling") or not has_section
+    if "train.disable_sampling" in job.entries:
+        job.map("train.disable_sampling", {"sample.every": -1}) if off else job.equal("train.disable_sampling")
+    if off:
+        job.settings["sample.every"] = -1
+    else:
+        job.map("sample.sample_every", {"sample.every": job.whole("sample.sample_every", 100)})
+    if "train.skip_first_sample" in job.entries:
+        job.map("train.skip_first_sample", {"sample.before_training": not job.flag("train.skip_first_sample")})
+    texts: Any = job.get("sample.prompts")
+    samples: Any = job.get("sample.samples")
+    if isinstance(samples, list):
+        texts = [str(item.get("prompt", "")) for item in samples if isinstance(item, Mapping)]
+    for name in ("sample.prompts", "sample.samples"):
+        if name in job.entries:
+            job.map(name, {"sample.prompts": _clean(job, texts)}) if texts else job.equal(name)
+
+
+def _clean(job: Job, texts: list[Any]) -> list[str]:
+    """Prompts without their options, and with the trigger word for [trigger]."""
+    word = job.word("process.trigger_word")
+    return [str(text).partition(" --")[0].replace("[trigger]", word).strip() for text in texts]

@@ -1,0 +1,5 @@
+"""kohya_ss' configurations: what its page makes of them before sd-scripts reads them.
+
+`read` turns the page's fields into sd-scripts' keys, `keys` lists the fields that are its own, `length` counts steps as
+the page does and decides which rates it hands on.
+"""
