@@ -1,7 +1,7 @@
 """`tetrad import`: another trainer's configuration as a recipe, with what becomes of each of its keys."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,12 +9,12 @@ from tetrad.cli.commands import format_command
 from tetrad.cli.terminal import print_json, print_note, print_text, print_warning
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import write_atomically
-from tetrad.interchange.job import Job
-from tetrad.interchange.read import check, dump, make_recipe, missing_files_error, read_configuration
-from tetrad.interchange.report import as_records, describe_row, list_notes, summarize
 from tetrad.locales import _
 from tetrad.methods import METHODS
 from tetrad.paths import expand_path
+
+if TYPE_CHECKING:
+    from tetrad.interchange.job import Job
 
 HELP = _("Read a configuration of kohya, OneTrainer or ai-toolkit, and write it as a recipe.")
 METHOD_HELP = _("What the file trains, where it does not say it: lora, textual-inversion or dreambooth")
@@ -40,6 +40,9 @@ def import_settings(
 ) -> None:
     """Show what becomes of each key; nothing is trained, and with an error nothing is written."""
     check_method_name(method)
+    from tetrad.interchange.read import check, make_recipe, read_configuration
+    from tetrad.interchange.report import as_records, describe_row, summarize
+
     job = read_configuration(expand_path(file), method)
     if as_json:
         print_json(as_records(job))
@@ -68,16 +71,21 @@ def check_method_name(method: str) -> None:
         raise TetradError("E2001", template, methods=", ".join(METHODS), value=repr(method))
 
 
-def print_notes(job: Job) -> None:
+def print_notes(job: "Job") -> None:
     """What is to be said about the file, and which of its files are not there."""
+    from tetrad.interchange.read import missing_files_error
+    from tetrad.interchange.report import list_notes
+
     for note in list_notes(job):
         print_warning(NOTE, note)
     if error := missing_files_error(job):
         print_warning(NOTE, error.sentence)
 
 
-def write_recipe(job: Job, path: Path) -> None:
+def write_recipe(job: "Job", path: Path) -> None:
     """Write the recipe's values.  E4202 where there is a file already, or no folder."""
+    from tetrad.interchange.read import dump
+
     if path.exists():
         template = _("{path} already exists; give another file with --out")
         raise TetradError("E4202", template, path=path)

@@ -5,7 +5,6 @@ from typing import Any
 
 from tetrad.cli.commands import format_command
 from tetrad.errors import TetradError
-from tetrad.interchange.read import find_trainer
 from tetrad.locales import _
 from tetrad.methods import METHODS
 from tetrad.settings.toml import build_recipe, read_values
@@ -42,6 +41,8 @@ def check_recipe_command(recipe: Path | None, command: str) -> None:
 
 def check_is_recipe(path: Path) -> None:
     """E3160 where the file is another trainer's configuration."""
+    from tetrad.interchange.read import find_trainer
+
     if path.is_file() and (trainer := find_trainer(path)):
         template = _("{recipe} is a configuration of {trainer}, not a recipe; run it with: {command}")
         command = format_command("train", "--from", path)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -32,10 +33,12 @@ def collect_values(
     given: Mapping[str, Any],
     assignments: list[str] | None,
     arguments: Mapping[str, str],
-    imported: dict[str, Any] | None = None,
+    imported: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """The values of a recipe file, or those imported, overridden by the command line: arguments, flags, then --set."""
-    values = read_values(recipe) if recipe else dict(imported or {})
+    """The values of a recipe file, or imported settings, overridden by the command line: arguments, flags, --set."""
+    values = read_values(recipe) if recipe else {}
+    for key, value in imported.items():
+        put(values, key, value)
     for key, argument in arguments.items():
         if argument:
             put(values, key, argument)

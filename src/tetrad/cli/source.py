@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tetrad.cli.import_settings import NOTE
 from tetrad.cli.terminal import print_note, print_warning
 from tetrad.errors import TetradError
-from tetrad.interchange.job import Job, Outcome
-from tetrad.interchange.read import check, missing_files_error, read_configuration
-from tetrad.interchange.report import describe_row, list_notes, summarize
 from tetrad.locales import _
 from tetrad.paths import expand_path
+
+if TYPE_CHECKING:
+    from tetrad.interchange.job import Job
 
 SourceFile = Annotated[
     Path | None,
@@ -25,14 +25,20 @@ SourceFile = Annotated[
 
 def read_method(source: Path) -> str:
     """The method that a configuration trains; errors as `read_configuration`."""
+    from tetrad.interchange.read import read_configuration
+
     return str(read_configuration(expand_path(source)).settings["method.kind"])
 
 
-def read_source(source: Path, recipe: Path | None, kind: str) -> Job:
+def read_source(source: Path, recipe: Path | None, kind: str) -> "Job":
     """The configuration, with a sentence for each key that is not done, and for what else is to be said.
 
     E2001 where a recipe is given too, E3104 where the configuration is for another method.
     """
+    from tetrad.interchange.job import Outcome
+    from tetrad.interchange.read import check, read_configuration
+    from tetrad.interchange.report import describe_row, list_notes, summarize
+
     if recipe:
         raise TetradError("E2001", _("--recipe and --from both say what to train; give only one of them"))
     job = read_configuration(expand_path(source), kind)
@@ -50,8 +56,10 @@ def read_source(source: Path, recipe: Path | None, kind: str) -> Job:
     return job
 
 
-def check_files(job: Job, values: Mapping[str, Any]) -> None:
+def check_files(job: "Job", values: Mapping[str, Any]) -> None:
     """E3165 where the run has no model, or files that the configuration names are not there."""
+    from tetrad.interchange.read import missing_files_error
+
     if not values.get("model"):
         raise TetradError("E3165", _("{file} names no model; give one with --model"), file=job.path)
     if error := missing_files_error(job, _flatten(values)):

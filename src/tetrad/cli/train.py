@@ -15,7 +15,6 @@ from tetrad.cli.source import SourceFile, check_files, read_method, read_source
 from tetrad.cli.terminal import announce_loading
 from tetrad.errors import TetradError
 from tetrad.given_paths import check_images_exist, check_model_exists, check_trained_file_exists
-from tetrad.interchange.read import make_values
 from tetrad.locales import _
 from tetrad.methods import METHODS
 from tetrad.settings.field import settings_of
@@ -67,7 +66,7 @@ def method_command(kind: str) -> Callable[..., None]:
         check_recipe_command(recipe, kind)
         job = read_source(source, recipe, kind) if source else None
         arguments = {"method.kind": kind, "data.images": images}
-        values = collect_values(recipe, flags, given, assignments, arguments, make_values(job) if job else None)
+        values = collect_values(recipe, flags, given, assignments, arguments, job.settings if job else {})
         check_method(values, kind)
         if job:
             check_files(job, values)

@@ -1,11 +1,10 @@
 """Other trainers' configurations: read them as recipes, and say of every key what becomes of it.
 
 `read` recognizes whose configuration a file is, `document` opens it and `commands` finds the command lines in shell
-files. Each trainer has a reader: `kohya` (sd-scripts), `kohya_ss`, `lora_scripts`, `onetrainer` (with
-`onetrainer_keys`, `onetrainer_concepts` and `onetrainer_saving`) and `ai_toolkit` (with `ai_toolkit_keys`). They fill a
-`job`: the outcome of each key, by the rules of `rules` and the texts of `reasons`. `flat` flattens nested values,
-`optimizers` and `rates` translate optimizers and learning rates, `arithmetic` counts steps as the trainers do, and
-`pictures` counts their images. `report` lists the outcome, `export` writes sd-scripts' keys.
+files. Each trainer has a reader: `kohya` (sd-scripts), `kohya_ss`, `lora_scripts`, `onetrainer` and `ai_toolkit`. They
+fill a `job`: the outcome of each key, by the rules of `rules` and the texts of `reasons`. `flat` flattens nested
+values, `optimizers` and `rates` translate optimizers and learning rates, `arithmetic` counts steps as the trainers do,
+and `pictures` counts their images. `report` lists the outcome, `to_kohya` writes sd-scripts' keys.
 """
 
 from tetrad.lazy import export
@@ -13,8 +12,16 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "job": ["Job", "Outcome", "Row"],
-        "read": ["check", "find_trainer", "make_recipe", "make_values", "missing_files_error", "read_configuration"],
+        "job": ["Job", "Outcome"],
+        "read": [
+            "check",
+            "dump",
+            "find_trainer",
+            "make_recipe",
+            "make_values",
+            "missing_files_error",
+            "read_configuration",
+        ],
         "report": ["as_records", "describe_row", "list_notes", "summarize"],
     },
 )

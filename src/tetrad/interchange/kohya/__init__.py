@@ -4,3 +4,14 @@
 decides about length, rates, schedule and optimizer, `network` about LoRA and embeddings, `data` about images and the
 model, `saving` about the loss, saved files and previews.
 """
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "keys": ["FLAGS", "KEYS", "LISTS"],
+        "read": ["fill_job", "leave_unknown"],
+        "training": ["folder_of", "list_of"],
+    },
+)

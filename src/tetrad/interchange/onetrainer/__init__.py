@@ -4,3 +4,12 @@
 about length, rates, schedule and optimizer, `network` about LoRA and embeddings, `concepts` about the folders of
 images, `saving` about the loss, saved files and previews.
 """
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "read": ["read_onetrainer"],
+    },
+)
