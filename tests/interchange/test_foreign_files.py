@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from commands import run
 
+from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.errors import TetradError
 from tetrad.interchange.job import Job, Outcome
 from tetrad.interchange.read import check, find_trainer, make_values, missing_files_error, read_configuration
@@ -142,6 +143,11 @@ def test_a_configuration_given_as_a_recipe_names_the_command(tmp_path: Path) -> 
     refused = run("train", "--recipe", CASES / "onetrainer-01.json")
     assert refused.returncode == 3
     assert "E3160" in refused.stderr and "train --from" in refused.stderr
+
+
+def test_a_run_given_as_a_data_set_is_told_what_it_is() -> None:
+    with pytest.raises(TetradError, match="configuration of a run of sd-scripts"):
+        list_dataset(CASES / "kohya-toml-04.toml")
 
 
 def test_a_run_from_a_configuration_follows_it_and_flags_override_it(tmp_path: Path, monkeypatch: Any) -> None:

@@ -83,13 +83,18 @@ def print_notes(job: "Job") -> None:
 
 
 def write_recipe(job: "Job", path: Path) -> None:
-    """Write the recipe's values.  E4202 where there is a file already, or no folder."""
+    """Write the recipe's values; errors as `check_new_file`."""
     from tetrad.interchange.read import dump
 
+    check_new_file(path)
+    write_atomically(path, dump(job).encode())
+
+
+def check_new_file(path: Path) -> None:
+    """E4202 where there is a file already, or no folder."""
     if path.exists():
         template = _("{path} already exists; give another file with --out")
         raise TetradError("E4202", template, path=path)
     if not path.parent.is_dir():
         template = _("{path} cannot be written: there is no folder {folder}; create it, or change --out")
         raise TetradError("E4202", template, path=path, folder=path.parent)
-    write_atomically(path, dump(job).encode())
