@@ -145,7 +145,8 @@ def _parse_config(path: Path) -> dict[str, Any]:
         raise _config_error(path, str(error)) from error
     if (not isinstance(content, dict) or "datasets" not in content) and (trainer := find_trainer(path)):
         template = _(
-            "{path} is a configuration of a run of {trainer}, not of a data set; run it with: tetrad train --from {path}"
+            "{path} is a configuration of a run of {trainer}, not of a data set; run it with: tetrad train --from"
+            " {path}"
         )
         raise TetradError("E4170", template, path=path, trainer=trainer)
     if not isinstance(content, dict) or "datasets" not in content:
