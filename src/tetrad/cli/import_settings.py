@@ -41,14 +41,14 @@ def import_settings(
     """Show what becomes of each key; nothing is trained, and with an error nothing is written."""
     check_method_name(method)
     from tetrad.interchange.read import check, make_recipe, read_configuration
-    from tetrad.interchange.report import as_records, describe_row, summarize
+    from tetrad.interchange.report import as_records, describe_row, list_shown_rows, summarize
 
     job = read_configuration(expand_path(file), method)
     if as_json:
         print_json(as_records(job))
     else:
         print_text(summarize(job))
-        for row in job.list_rows():
+        for row in list_shown_rows(job):
             print_text(describe_row(row))
     print_notes(job)
     check(job, strict)

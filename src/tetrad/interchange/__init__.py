@@ -22,6 +22,6 @@ __all__, __getattr__ = export(
             "missing_files_error",
             "read_configuration",
         ],
-        "report": ["as_records", "describe_row", "list_notes", "summarize"],
+        "report": ["as_records", "describe_row", "list_notes", "list_shown_rows", "summarize"],
     },
 )

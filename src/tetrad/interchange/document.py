@@ -45,7 +45,7 @@ def open_document(path: Path) -> Document:
     return Document(path, values, suffix=suffix, notes=notes)
 
 
-def unreadable_error(path: Path, reason: Message) -> TetradError:
+def unreadable_error(path: Path, reason: Message | str) -> TetradError:
     """E3161: the file cannot be read."""
     return TetradError("E3161", _("the configuration {file} cannot be read: {reason}"), file=path, reason=reason)
 
@@ -56,7 +56,7 @@ def _read_text(path: Path) -> tuple[str, tuple[Message, ...]]:
         with open_regular(path) as file:
             content = file.read(MAX_DOCUMENT_BYTES + 1)
     except OSError as error:
-        raise unreadable_error(path, Message("{reason}", reason=error.strerror)) from error
+        raise unreadable_error(path, error.strerror or "") from error
     if len(content) > MAX_DOCUMENT_BYTES:
         raise unreadable_error(path, Message(_("it has more than {limit:,} bytes"), limit=MAX_DOCUMENT_BYTES))
     is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
@@ -81,7 +81,7 @@ def _find_suffix(path: Path, text: str) -> str:
     return ".json" if text.lstrip()[0] in "{[" else ".toml"
 
 
-def _explain_toml(text: str, error: ValueError) -> Message:
+def _explain_toml(text: str, error: ValueError) -> Message | str:
     """What is wrong in a TOML file, with the usual reasons: typographic quotes, and the backslashes of Windows."""
     place = _PLACE.search(str(error))
     if not place:
@@ -106,7 +106,7 @@ def _explain_toml(text: str, error: ValueError) -> Message:
     )
 
 
-def _explain_json(text: str, error: ValueError) -> Message:
+def _explain_json(text: str, error: ValueError) -> Message | str:
     """What is wrong in a JSON file, with the usual reasons: comments, a last comma, and a file that is cut off."""
     position = getattr(error, "pos", None)
     if position is None:
@@ -127,7 +127,7 @@ def _explain_json(text: str, error: ValueError) -> Message:
     return Message(_("line {line}, column {column} is not valid JSON"), line=line, column=column)
 
 
-def _explain_yaml(text: str, error: ValueError) -> Message:
+def _explain_yaml(text: str, error: ValueError) -> Message | str:
     """What is wrong in a YAML file, with the usual reason: tabs."""
     for number, content in enumerate(text.split("\n"), start=1):
         if content[: len(content) - len(content.lstrip())].count("\t"):
@@ -138,9 +138,9 @@ def _explain_yaml(text: str, error: ValueError) -> Message:
     return Message(_("line {line}, column {column} is not valid YAML"), line=mark.line + 1, column=mark.column + 1)
 
 
-def _reason_of(error: ValueError) -> Message:
+def _reason_of(error: ValueError) -> Message | str:
     reason = error.args[0] if error.args else error
-    return reason if isinstance(reason, Message) else Message("{reason}", reason=reason)
+    return reason if isinstance(reason, Message) else str(reason)
 
 
 _EXPLANATIONS = {".toml": _explain_toml, ".json": _explain_json, ".yaml": _explain_yaml}

@@ -64,6 +64,7 @@ class Job:
         self.errors: list[TetradError] = []
         self.failures: list[Message] = []  # why the file does not start in its own trainer
         self.missing: list[MissingFile] = []
+        self.implied: set[str] = set()  # entries that do not stand in the file, but that its trainer adds
         self.pictures: Pictures | None = None  # None where the folder of images does not exist
         self.has_plain_folder = False  # images are in the folder itself, not in folders named like 10_zkr
         self.plain_repeats = 0  # repeats of the images of such a folder, where its trainer chooses them
@@ -113,6 +114,11 @@ class Job:
     def shown(self, name: str) -> str:
         return self.entries[name].shown if name in self.entries else name
 
+    def imply(self, name: str, value: Value) -> None:
+        """Add a key that the trainer adds to the file's."""
+        self.entries[name] = Entry(name, value)
+        self.implied.add(name)
+
     def rename(self, old: str, new: str, value: Value) -> None:
         """Read a key under another name and with another value, as its trainer does; it is shown as it stands."""
         given = self.entries[old]
@@ -140,8 +146,8 @@ class Job:
         self._put(name, Outcome.NOT_DONE, {}, reason)
 
     def _put(self, name: str, outcome: Outcome, settings: Mapping[str, Value], reason: Message | None) -> None:
-        entry, is_given = self.entries.get(name), name in self.entries
-        if is_given or settings:
+        entry, is_given = self.entries.get(name), name in self.entries and name not in self.implied
+        if entry or settings:
             value = (entry.value if entry.given is None else entry.given) if entry else None
             self.rows[name] = Row(self.shown(name), value, outcome, dict(settings), reason, is_given)
 

@@ -147,6 +147,6 @@ _NAMES = ("optimizer_type", "optimizer.optimizer", "train.optimizer")
 _OWN_RATE = Message(
     _(
         "Adafactor finds its own rate there unless relative_step=False is given; here it follows the file's learning"
-        " rate, so the run learns at another rate"
+        " rate, so the rate is another one"
     )
 )

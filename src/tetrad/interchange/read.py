@@ -69,7 +69,9 @@ def read_configuration(path: Path, method: str = "") -> Job:
     if not document.suffix:
         job = _read_command(document, method)
     elif isinstance(document.values, list):
-        raise _not_a_run_error(path, _describe_list(document.values))
+        first = document.values[0]
+        is_concepts = isinstance(first, Mapping) and bool({"path", "image", "text"} & set(first))
+        raise _not_a_run_error(path, _CONCEPTS if is_concepts else _LIST)
     elif not isinstance(document.values, Mapping):
         raise _unknown_error(path)
     else:
@@ -173,12 +175,7 @@ def find_trainer(path: Path) -> str:
     return kohya.TRAINER if _is_kohya(values) else ""
 
 
-def _describe_list(values: list[Any]) -> str:
-    first = values[0] if values else None
-    return _CONCEPTS if isinstance(first, Mapping) and {"path", "image", "text"} & set(first) else _LIST
-
-
-def _not_a_run_error(path: Path, template: str) -> TetradError:
+def _not_a_run_error(path: Path, template: str | Message) -> TetradError:
     return TetradError("E3162", template, file=path)
 
 

@@ -16,6 +16,11 @@ _OUTCOMES = {
 }
 
 
+def list_shown_rows(job: Job) -> Iterator[Row]:
+    """The file's own keys, and what its trainer adds where that becomes a setting."""
+    return (row for row in job.list_rows() if row.is_given or row.settings)
+
+
 def describe_row(row: Row) -> Message:
     """One key: its value, what becomes of it, and why."""
     outcome = Message(_OUTCOMES[row.outcome])

@@ -35,17 +35,17 @@ def path(setting: str) -> Rule:
     return rule
 
 
-def meaningless(reason: str) -> Rule:
+def meaningless(template: str | Message) -> Rule:
     """The key has no meaning here."""
-    return lambda job, name: job.skip(name, Message(reason))
+    return lambda job, name: job.skip(name, as_message(template))
 
 
-def equal(reason: str = "") -> Rule:
+def same(template: str | Message = "") -> Rule:
     """Tetrad does what the key asks for, whatever its value."""
-    return lambda job, name: job.equal(name, Message(reason) if reason else None)
+    return lambda job, name: job.equal(name, as_message(template) if template else None)
 
 
-def not_done(reason: str, unless: Collection[Any] = OFF) -> Rule:
+def not_done(template: str | Message, unless: Collection[Any] = OFF) -> Rule:
     """The key asks for what is not done, unless it is off or not given."""
 
     def rule(job: Job, name: str) -> None:
@@ -53,7 +53,7 @@ def not_done(reason: str, unless: Collection[Any] = OFF) -> Rule:
         if value in unless or value in ([], {}):
             job.equal(name)
         else:
-            job.leave(name, Message(reason))
+            job.leave(name, as_message(template))
 
     return rule
 
@@ -63,6 +63,10 @@ def elsewhere(job: Job, name: str) -> None:
 
 
 NOT_GIVEN = Message(_("it is empty, which is the same as not given"))
+
+
+def as_message(template: str | Message) -> Message:
+    return template if isinstance(template, Message) else Message(template)
 
 
 def words(text: str) -> tuple[str, ...]:

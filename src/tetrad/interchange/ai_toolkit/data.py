@@ -21,26 +21,38 @@ def decide_datasets(job: Job) -> None:
                 if name.startswith(prefix):
                     job.leave(name, Message(_("only the first folder of images is used")))
         else:
-            _decide_folder(job, prefix, number in reg)
+            (_decide_class_images if number in reg else _decide_folder)(job, prefix)
     _decide_word(job)
 
 
-def _decide_folder(job: Job, prefix: str, is_reg: bool) -> None:
-    name = f"{prefix}folder_path" if job.get(f"{prefix}folder_path") else f"{prefix}dataset_path"
-    job.take_path(name, "data.class_images.images" if is_reg else "data.images")
+def _folder_key(job: Job, prefix: str) -> str:
+    return f"{prefix}folder_path" if job.get(f"{prefix}folder_path") else f"{prefix}dataset_path"
+
+
+def _decide_class_images(job: Job, prefix: str) -> None:
+    """Class images, whose rhythm is another one there."""
+    name = _folder_key(job, prefix)
+    others = {job.word(key) for key in job.entries if key.endswith("].folder_path") and not key.startswith(prefix)}
+    if job.word(name) in others:
+        job.leave(name, Message(_("class images and images are in the same folder; the run has no class images")))
+    else:
+        job.take_path(name, "data.class_images.images")
+        template = _(
+            "there every second step is a batch of class images; here they are beside the images in every step"
+        )
+        job.notes.append(Message(template))
+    for key in ("resolution", "num_repeats", "is_reg", "caption_dropout_rate", "caption_ext"):
+        if f"{prefix}{key}" in job.entries:
+            job.skip(f"{prefix}{key}", Message(_("class images are used as the images are")))
+
+
+def _decide_folder(job: Job, prefix: str) -> None:
+    """The images, their resolution and repeats."""
+    name = _folder_key(job, prefix)
+    job.take_path(name, "data.images")
     sides = job.get(f"{prefix}resolution") or 512
     sides = sorted(int(side) for side in sides) if isinstance(sides, list) else [int(sides)]
     repeats = job.whole(f"{prefix}num_repeats", 1) or 1
-    if is_reg:
-        job.notes.append(
-            Message(
-                _("there every second step is a batch of class images; here they are beside the images in every step")
-            )
-        )
-        for key in ("resolution", "num_repeats", "is_reg", "caption_dropout_rate", "caption_ext"):
-            if f"{prefix}{key}" in job.entries:
-                job.skip(f"{prefix}{key}", Message(_("class images are used as the images are")))
-        return
     if len(set(sides)) > 1 and f"{prefix}resolution" in job.entries:
         job.settings["data.resolution"] = sides[-1]
         template = _("images are trained at one resolution, {largest}")
@@ -107,6 +119,7 @@ def decide_previews(job: Job) -> None:
         job.map("sample.sample_every", {"sample.every": job.whole("sample.sample_every", 100)})
     if "train.skip_first_sample" in job.entries:
         job.map("train.skip_first_sample", {"sample.before_training": not job.flag("train.skip_first_sample")})
+    _decide_sizes(job)
     texts: Any = job.get("sample.prompts")
     samples: Any = job.get("sample.samples")
     if isinstance(samples, list):
@@ -114,6 +127,15 @@ def decide_previews(job: Job) -> None:
     for name in ("sample.prompts", "sample.samples"):
         if name in job.entries:
             job.map(name, {"sample.prompts": _clean(job, texts)}) if texts else job.equal(name)
+
+
+def _decide_sizes(job: Job) -> None:
+    """Previews have the size of the training images."""
+    side = job.settings.get("data.resolution", 0)
+    for name in ("sample.width", "sample.height"):
+        if name in job.entries:
+            reason = Message(_("previews have the size of the training images"))
+            job.equal(name) if job.whole(name) == side else job.leave(name, reason)
 
 
 def _clean(job: Job, texts: list[Any]) -> list[str]:

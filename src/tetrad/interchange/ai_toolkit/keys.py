@@ -2,7 +2,7 @@
 
 from tetrad.interchange import reasons
 from tetrad.interchange.job import Job, Rule
-from tetrad.interchange.rules import elsewhere, equal, meaningless, not_done, path, to
+from tetrad.interchange.rules import elsewhere, meaningless, not_done, path, same, to
 from tetrad.locales import Message, _
 
 _DTYPES = {
@@ -16,7 +16,7 @@ _DTYPES = {
 }
 _ERRORS = {"mse": "l2", "mae": "l1"}
 _NO_KEY = _("ai-toolkit has no such key and ignores it")
-_PRESERVATION = _("the model is not held to what it drew before, so other words may change too")
+_PRESERVATION = _("the model is not held to what it generated before, so other words may change too")
 
 
 def _dtype(setting: str) -> Rule:
@@ -55,7 +55,7 @@ def _if_preserving(job: Job, name: str) -> None:
 
 KEYS: dict[str, Rule] = {
     **_each("job config.name process.type process.trigger_word config.trigger_word", elsewhere),
-    "job": equal(),
+    "job": same(),
     **_each("meta.name meta.version config.meta.name config.meta.version", meaningless(_("it is only a label"))),
     **_each(
         "process.log_dir config.log_dir process.device config.device process.sqlite_db_path"
@@ -99,7 +99,7 @@ KEYS: dict[str, Rule] = {
         unless=(None, "ddpm", "ddim", "lms", "euler", "euler_a", "pndm", "dpmsolver++"),
     ),
     "train.timestep_type": not_done(
-        _("all time steps are drawn with the same probability"),
+        _("all time steps have the same probability"),
         unless=(None, "sigmoid", "linear", "lognorm_blend", "weighted", "shift"),
     ),
     **_each("train.linear_timesteps train.linear_timesteps2", meaningless(reasons.OTHER_FAMILY)),
@@ -123,7 +123,7 @@ KEYS: dict[str, Rule] = {
     "train.max_grad_norm": to("train.max_grad_norm", float),
     "train.seed": to("train.seed", int),
     **_each("train.ema_config.use_ema train.ema_config.ema_decay", elsewhere),
-    "train.ema_config": equal(),
+    "train.ema_config": same(),
     **_each("train.diff_output_preservation train.blank_prompt_preservation", not_done(_PRESERVATION)),
     **_each(
         "train.diff_output_preservation_class train.diff_output_preservation_multiplier"
@@ -196,7 +196,7 @@ KEYS: dict[str, Rule] = {
     "sample.sampler": _sampler,
     **_each("sample.sample_every sample.prompts sample.samples", elsewhere),
     "sample.sample_start_step": not_done(_("previews begin with the first step that has one")),
-    **_each("sample.width sample.height", not_done(_("previews have the size of the training images"), unless=())),
+    **_each("sample.width sample.height", elsewhere),
     "sample.neg": to("sample.negative_prompt", str),
     "sample.seed": not_done(_("previews have the seed of the run"), unless=()),
     "sample.guidance_scale": to("sample.cfg_scale", float),

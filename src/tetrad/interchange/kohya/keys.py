@@ -2,7 +2,7 @@
 
 from tetrad.interchange import reasons
 from tetrad.interchange.job import Job, Rule
-from tetrad.interchange.rules import elsewhere, equal, meaningless, not_done, path, to, words
+from tetrad.interchange.rules import elsewhere, meaningless, not_done, path, same, to, words
 from tetrad.locales import Message, _
 
 _DTYPES = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
@@ -133,7 +133,7 @@ _LOSS: dict[str, Rule] = {
     **_each("min_snr_gamma debiased_estimation_loss", elsewhere),
     **_each(
         "noise_offset_random_strength ip_noise_gamma_random_strength",
-        not_done(_("the strength is not drawn at random, so on average it is twice as high")),
+        not_done(_("the strength is not random, so on average it is twice as high")),
     ),
     "noise_offset_type": meaningless(_("only kohya_ss reads it, sd-scripts does not")),
     "adaptive_noise_scale": not_done(_("the noise offset does not grow with the brightness of the image")),
@@ -146,7 +146,7 @@ _LOSS: dict[str, Rule] = {
 _NETWORK: dict[str, Rule] = {
     **_each("network_module network_dim network_alpha network_dropout network_args network_weights", elsewhere),
     **_each("network_train_unet_only network_train_text_encoder_only weights", elsewhere),
-    "dim_from_weights": equal(_("the rank of the file is always used")),
+    "dim_from_weights": same(_("the rank of the file is always used")),
     **_each("base_weights base_weights_multiplier", not_done(_NOT_MERGED)),
     "scale_weight_norms": _number("method.max_norm"),
     **_each("no_metadata training_comment", meaningless(reasons.KEEPS_FILES)),
@@ -164,7 +164,7 @@ _SAVING: dict[str, Rule] = {
         "save_every_n_epochs save_n_epoch_ratio save_every_n_steps save_last_n_epochs save_last_n_steps", elsewhere
     ),
     **_each("save_last_n_epochs_state save_last_n_steps_state", meaningless(_("only the newest resume point is kept"))),
-    **_each("save_state save_state_on_train_end", equal(reasons.ALWAYS_RESUMES)),
+    **_each("save_state save_state_on_train_end", same(reasons.ALWAYS_RESUMES)),
     **_each("resume skip_until_initial_step initial_epoch initial_step", not_done(reasons.NO_STATE)),
     **_each(
         "huggingface_repo_id huggingface_repo_type huggingface_path_in_repo huggingface_repo_visibility"

@@ -35,7 +35,8 @@ def decide_network(job: Job) -> None:
     module = job.word("network_module", "networks.lora")
     arguments = parse_arguments(job, "network_args", list_of(job, "network_args"))
     for key, value in arguments.items():
-        job.entries.setdefault(f"network_args {key}", Entry(f"network_args {key}", value))
+        if f"network_args {key}" not in job.entries:
+            job.entries[f"network_args {key}"] = Entry(f"network_args {key}", value)
     algorithm = str(arguments.get("algo", "")).lower()
     is_lycoris = module.startswith("lycoris")
     other = _OTHER_MODULES.get(module) or (algorithm if is_lycoris and algorithm not in LYCORIS_PLAIN else "")

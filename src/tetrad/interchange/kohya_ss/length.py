@@ -24,9 +24,9 @@ def decide_kept_rates(job: Job, tab: str) -> None:
         return
     unet, text = job.number("unet_lr", 0.0) or 0.0, job.number("text_encoder_lr", 0.0) or 0.0
     if text and not unet:
-        job.entries["network_train_text_encoder_only"] = Entry("unet_lr = 0", True)
+        job.imply("network_train_text_encoder_only", True)
     elif unet and not text:
-        job.entries["network_train_unet_only"] = Entry("text_encoder_lr = 0", True)
+        job.imply("network_train_unet_only", True)
     if not unet and not text:
         for name in ("unet_lr", "text_encoder_lr"):
             if name in job.entries:

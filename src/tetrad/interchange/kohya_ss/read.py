@@ -67,7 +67,7 @@ def _check_family(job: Job) -> None:
 
 def _skip_own_keys(job: Job, tab: str) -> None:
     """Keys of the page that are handed on to nothing."""
-    for names, reason in (
+    for names, template in (
         (keys.BUTTONS, _("it belongs to kohya_ss' page")),
         (keys.ACCELERATE, reasons.MACHINES),
         (keys.OTHER_FAMILY, reasons.OTHER_FAMILY),
@@ -76,15 +76,15 @@ def _skip_own_keys(job: Job, tab: str) -> None:
     ):
         for name in names:
             if name in job.entries:
-                job.skip(name, Message(reason))
+                job.skip(name, Message(template))
     if "num_processes" in job.entries:
         job.entries["num_processes"] = Entry("num_processes", None)
     if tab == "Finetuning" and "image_folder" in job.entries:
         job.rename("image_folder", "train_data_dir", job.get("image_folder"))
     if tab == "TI" and "template" in job.entries:
         word = job.word("template")
-        template = {"object template": "subject", "style template": "style"}.get(word)
-        job.map("template", {"data.captions.template": template}) if template else job.equal("template")
+        ours = {"object template": "subject", "style template": "style"}.get(word)
+        job.map("template", {"data.captions.template": ours}) if ours else job.equal("template")
     if "batch_size" in job.entries:
         job.skip("batch_size", Message(_("it is only for preparing the metadata; train_batch_size counts")))
 
@@ -106,7 +106,7 @@ def _decide_type(job: Job, tab: str) -> None:
     if "LoRA_type" in job.entries:
         job.rename("LoRA_type", "network_module", module)
     else:
-        job.entries["network_module"] = Entry("LoRA_type", module)
+        job.imply("network_module", module)
     has_convolutions = is_lycoris or kind in ("Kohya LoCon", "Kohya DyLoRA", "Kohya LoHa", "Kohya LoKr")
     arguments = [f"algo={keys.LYCORIS_TYPES[kind]}"] if is_lycoris else []
     for name in (*keys.NETWORK_ARGUMENTS, *keys.LYCORIS_ARGUMENTS):
@@ -133,7 +133,7 @@ def _decide_type(job: Job, tab: str) -> None:
         else:
             job.skip("LyCORIS_preset", Message(_("it has no effect with LoRA_type = {value}"), value=kind))
     if arguments:
-        job.entries["network_args"] = Entry("network_args", arguments)
+        job.imply("network_args", arguments)
 
 
 def _decide_noise(job: Job) -> None:
@@ -203,5 +203,5 @@ def _fill_page_defaults(job: Job, values: Mapping[str, Any], tab: str) -> None:
         "the file leaves out {keys}, for which kohya_ss keeps what stands in its page; its own defaults are used"
     )
     for key, value in missing.items():
-        job.entries[keys.RENAMED.get(key, key)] = Entry(key, value)
+        job.imply(keys.RENAMED.get(key, key), value)
     job.notes.append(Message(template, keys=", ".join(f"{key} = {value}" for key, value in missing.items())))

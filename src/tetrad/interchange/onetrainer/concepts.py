@@ -62,12 +62,12 @@ def _read_file(job: Job) -> None:
 
 def _decide_concept(job: Job, prefix: str, is_used: bool, kind: str) -> None:
     if not is_used:
-        reason = {"": _("it is not enabled"), "STANDARD": _("only the first folder of images is used")}.get(
+        template = {"": _("it is not enabled"), "STANDARD": _("only the first folder of images is used")}.get(
             kind, _("only folders of training images are used")
         )
         for name in job.entries:
             if name.startswith(prefix):
-                job.leave(name, Message(reason)) if kind else job.skip(name, Message(reason))
+                job.leave(name, Message(template)) if kind else job.skip(name, Message(template))
         return
     job.take_path(f"{prefix}path", "data.images")
     folder = Path(job.word(f"{prefix}path")).expanduser()

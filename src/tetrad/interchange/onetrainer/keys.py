@@ -2,7 +2,7 @@
 
 from tetrad.interchange import reasons
 from tetrad.interchange.job import Job, Rule
-from tetrad.interchange.rules import elsewhere, equal, meaningless, not_done, path, to, words
+from tetrad.interchange.rules import elsewhere, meaningless, not_done, path, same, to, words
 from tetrad.locales import Message, _
 
 VERSION = 11
@@ -80,9 +80,9 @@ KEYS: dict[str, Rule] = {
     "gradient_checkpointing": elsewhere,
     **_each("peft_type lora_rank lora_alpha layer_filter layer_filter_preset layer_filter_regex", elsewhere),
     "lora_decompose": to("method.dora", bool),
-    "lora_decompose_norm_epsilon": equal(),
+    "lora_decompose_norm_epsilon": same(),
     "lora_decompose_output_axis": elsewhere,
-    "bundle_additional_embeddings": equal(),
+    "bundle_additional_embeddings": same(),
     "additional_embeddings": not_done(_("embeddings are not trained together with another method")),
     "preserve_embedding_norm": not_done(_("an embedding may grow longer than it was")),
     **_each("concept_file_name concepts resolution aspect_ratio_bucketing", elsewhere),
@@ -121,7 +121,7 @@ KEYS: dict[str, Rule] = {
     **_each("save_every save_every_unit save_skip_first save_filename_prefix", elsewhere),
     **_each(
         "backup_after backup_after_unit rolling_backup rolling_backup_count backup_before_save",
-        equal(reasons.ALWAYS_RESUMES),
+        same(reasons.ALWAYS_RESUMES),
     ),
     "validation": not_done(reasons.VALIDATION),
     **_each("validate_after validate_after_unit", meaningless(reasons.VALIDATION)),

@@ -72,7 +72,7 @@ def _decide_timesteps(job: Job) -> None:
         if kind == "UNIFORM" and not shift:
             job.equal(name)
         else:
-            job.leave(name, Message(_("all time steps are drawn with the same probability")))
+            job.leave(name, Message(_("all time steps have the same probability")))
 
 
 def decide_saving(job: Job) -> None:
