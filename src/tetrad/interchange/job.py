@@ -105,11 +105,13 @@ class Job:
         """Note E3163: a value is not what it must be."""
         template = _("{key} is {value} in {file}, but it must be {expected}")
         entry = self.entries[name]
-        self.errors.append(
-            TetradError(
-                "E3163", template, key=entry.shown, value=repr(entry.value), file=self.path.name, expected=expected
-            )
-        )
+        values = {"key": entry.shown, "value": repr(entry.value), "file": self.path.name, "expected": expected}
+        self.refuse(name, TetradError("E3163", template, **values))
+
+    def refuse(self, name: str, error: TetradError) -> None:
+        """Note an error about the value of a key."""
+        self.errors.append(error)
+        self.leave(name, error.sentence)
 
     def shown(self, name: str) -> str:
         return self.entries[name].shown if name in self.entries else name

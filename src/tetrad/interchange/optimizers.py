@@ -84,7 +84,7 @@ def map_optimizer(job: Job, name: str, given: str) -> bool:
         return False
     template = _("{key} is {value} in {file}, which is no optimizer of {trainer}; Tetrad has {known}")
     values = {"key": job.shown(name), "value": repr(given), "file": job.path.name, "trainer": job.trainer}
-    job.errors.append(TetradError("E3163", template, known="adamw, adamw8bit, adafactor", **values))
+    job.refuse(name, TetradError("E3163", template, known="adamw, adamw8bit, adafactor", **values))
     return False
 
 
@@ -120,7 +120,10 @@ def map_arguments(job: Job, prefix: str, arguments: dict[str, Any]) -> None:
         name = f"{prefix}{key}"
         if not is_own:
             job.leave(name, Message(_("it is for an optimizer that Tetrad does not have")))
-        elif key == "weight_decay" and float(value) > 1:
+        elif key == "weight_decay" and not isinstance(value, int | float):
+            job.fail(name, Message(_("a number")))
+            arguments = {**arguments, key: None}
+        elif key == "weight_decay" and value > 1:
             job.leave(name, Message(_("a weight decay above 1 is not taken; the optimizer uses its usual value")))
             arguments = {**arguments, key: None}
         elif key == "weight_decay":

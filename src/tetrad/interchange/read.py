@@ -66,19 +66,28 @@ def read_configuration(path: Path, method: str = "") -> Job:
     Tetrad does not have, E3167 where it does not say which script it is for.  Other errors are in `job.errors`.
     """
     document = open_document(path)
-    if not document.suffix:
-        job = _read_command(document, method)
-    elif isinstance(document.values, list):
-        first = document.values[0]
-        is_concepts = isinstance(first, Mapping) and bool({"path", "image", "text"} & set(first))
-        raise _not_a_run_error(path, _CONCEPTS if is_concepts else _LIST)
-    elif not isinstance(document.values, Mapping):
-        raise _unknown_error(path)
-    else:
-        job = _read_values(document, method)
+    try:
+        job = _read_document(document, method)
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:  # nobody checks the types in these files
+        template = _("{file} has a value of another type than its trainer expects ({reason})")
+        raise TetradError("E3163", template, file=path, reason=str(error)) from error
     job.notes[:0] = document.notes
     _check_choices(job)
     return job
+
+
+def _read_document(document: Document, method: str) -> Job:
+    """The job of commands or of values."""
+    path = document.path
+    if not document.suffix:
+        return _read_command(document, method)
+    if isinstance(document.values, list):
+        first = document.values[0]
+        is_concepts = isinstance(first, Mapping) and bool({"path", "image", "text"} & set(first))
+        raise _not_a_run_error(path, _CONCEPTS if is_concepts else _LIST)
+    if not isinstance(document.values, Mapping):
+        raise _unknown_error(path)
+    return _read_values(document, method)
 
 
 def _read_command(document: Document, method: str) -> Job:

@@ -50,8 +50,10 @@ def _decide_folder(job: Job, prefix: str) -> None:
     """The images, their resolution and repeats."""
     name = _folder_key(job, prefix)
     job.take_path(name, "data.images")
-    sides = job.get(f"{prefix}resolution") or 512
-    sides = sorted(int(side) for side in sides) if isinstance(sides, list) else [int(sides)]
+    other = f"{prefix}dataset_path"
+    if other in job.entries and other != name:
+        job.skip(other, Message(_("{key} comes first"), key="folder_path"))
+    sides = _read_sides(job, f"{prefix}resolution")
     repeats = job.whole(f"{prefix}num_repeats", 1) or 1
     if len(set(sides)) > 1 and f"{prefix}resolution" in job.entries:
         job.settings["data.resolution"] = sides[-1]
@@ -67,6 +69,16 @@ def _decide_folder(job: Job, prefix: str) -> None:
     if job.get(name) and (found := read_folder(folder)):
         job.pictures = found.repeat(repeats * len(sides))
     _decide_captions(job, prefix)
+
+
+def _read_sides(job: Job, name: str) -> list[int]:
+    """The resolutions of a folder: a number, or a list of them."""
+    given = job.get(name) or 512
+    try:
+        return sorted(int(side) for side in given) if isinstance(given, list) else [int(given)]
+    except (TypeError, ValueError):
+        job.fail(name, Message(_("a number like 512")))
+        return [512]
 
 
 def _decide_captions(job: Job, prefix: str) -> None:
@@ -125,7 +137,9 @@ def decide_previews(job: Job) -> None:
     if isinstance(samples, list):
         texts = [str(item.get("prompt", "")) for item in samples if isinstance(item, Mapping)]
     for name in ("sample.prompts", "sample.samples"):
-        if name in job.entries:
+        if name in job.entries and texts is not None and not isinstance(texts, list):
+            job.fail(name, Message(_("a list")))
+        elif name in job.entries:
             job.map(name, {"sample.prompts": _clean(job, texts)}) if texts else job.equal(name)
 
 

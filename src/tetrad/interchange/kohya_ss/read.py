@@ -97,9 +97,8 @@ def _decide_type(job: Job, tab: str) -> None:
     if kind not in (*keys.LORA_TYPES, *keys.LYCORIS_TYPES):
         template = _("{key} is {value} in {file}; the types that Tetrad knows are {known}")
         known = ", ".join((*keys.LORA_TYPES, *keys.LYCORIS_TYPES))
-        job.errors.append(
-            TetradError("E3163", template, key="LoRA_type", value=repr(kind), file=job.path.name, known=known)
-        )
+        values = {"key": "LoRA_type", "value": repr(kind), "file": job.path.name, "known": known}
+        job.errors.append(TetradError("E3163", template, **values))
         kind = "Standard"
     is_lycoris = kind in keys.LYCORIS_TYPES
     module = "lycoris.kohya" if is_lycoris else keys.LORA_TYPES[kind]

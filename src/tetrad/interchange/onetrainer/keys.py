@@ -154,7 +154,8 @@ KEYS: dict[str, Rule] = {
         not_done(_("the parts of the model are read from its own file")),
     ),
     **_each(
-        "vae.train vae.learning_rate vae.dropout_probability unet.dropout_probability",
+        "vae.train vae.stop_training_after vae.stop_training_after_unit vae.learning_rate"
+        " vae.dropout_probability unet.dropout_probability",
         meaningless(_("the VAE is trained with `tetrad train vae-decoder`, and only text encoders drop captions")),
     ),
 }

@@ -55,7 +55,15 @@ def decide_embedding(job: Job) -> None:
         job.take_path("embedding.model_name", "continue_from")
         if "embedding.model_name" not in job.rows:
             job.equal("embedding.model_name")
-    for name in ("lora_rank", "lora_alpha", "peft_type", "layer_filter", "layer_filter_preset", "layer_filter_regex"):
+    for name in (
+        "lora_decompose_output_axis",
+        "lora_rank",
+        "lora_alpha",
+        "peft_type",
+        "layer_filter",
+        "layer_filter_preset",
+        "layer_filter_regex",
+    ):
         if name in job.entries:
             job.skip(name, Message(_("it only counts for a LoRA")))
 

@@ -118,9 +118,23 @@ def _decide_model(job: Job, method: str, model_type: str) -> None:
         if name in job.entries:
             job.map(name, settings) if job.flag(name) else job.equal(name)
     _decide_skipped_layers(job, model_type)
+    _decide_dropout(job)
     checkpointing = [name for name in job.entries if name.rpartition(".")[2] == "gradient_checkpointing"]
     for name in checkpointing:
         job.map(name, {"train.gradient_checkpointing": job.get(name) not in (False, "OFF", None)})
+
+
+def _decide_dropout(job: Job) -> None:
+    """The probability of leaving a caption out, the same for all text encoders."""
+    names = [name for name in job.entries if name.rpartition(".")[2] == "dropout_probability" and name not in job.rows]
+    rates = {job.number(name, 0.0) or 0.0 for name in names}
+    for name in names:
+        if rates == {0.0}:
+            job.equal(name)
+        elif len(rates) == 1:
+            job.map(name, {"data.captions.dropout": rates.copy().pop()})
+        else:
+            job.leave(name, Message(_("captions are used as they are")))
 
 
 def _decide_skipped_layers(job: Job, model_type: str) -> None:

@@ -114,7 +114,9 @@ def decide_previews(job: Job) -> None:
     if "sample_skip_first" in job.entries:
         job.map("sample_skip_first", {"sample.before_training": not job.whole("sample_skip_first")})
     samples: Any = job.get("samples")
-    if "samples" in job.entries and not samples:
+    if samples is not None and not isinstance(samples, list):
+        job.fail("samples", Message(_("a list")))
+    elif "samples" in job.entries and not samples:
         job.equal("samples")
     if samples is None and job.get("sample_definition_file_name"):
         samples = _read_samples(job)
