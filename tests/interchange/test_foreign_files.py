@@ -1,5 +1,7 @@
 """Other trainers' files are recognized, each of their keys is accounted for, and bad ones end in one sentence."""
 
+import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +36,24 @@ def test_every_key_of_a_configuration_has_an_outcome_and_a_reason(path: Path) ->
     start = next((trainer for kind, trainer in WHOSE.items() if path.name.startswith(kind)), job.trainer)
     assert job.trainer == start
     assert set(job.entries) <= set(job.rows)
+    assert keys_of(path) <= {row.key for row in job.list_rows()}
     for row in job.list_rows():
         assert row.settings or row.reason or row.outcome is not Outcome.MAPPED, row
         assert row.reason or row.outcome not in (Outcome.MEANINGLESS, Outcome.NOT_DONE), row
         assert all(setting in job.settings for setting in row.settings), row
     if path.name != "kohya-cli-16.txt":
         assert find_trainer(path)
+
+
+def keys_of(path: Path) -> set[str]:
+    """The keys of the file itself, of one level of sections in TOML."""
+    text = path.read_text("utf-8-sig")
+    if path.suffix == ".json":
+        return {key for key, value in json.loads(text).items() if not isinstance(value, dict | list)}
+    if path.suffix == ".toml":
+        sections = tomllib.loads(text)
+        return {inner for key, each in sections.items() for inner in (each if isinstance(each, dict) else [key])}
+    return set()
 
 
 def broken(name: str) -> Job:

@@ -121,10 +121,19 @@ class Job:
         self.entries[name] = Entry(name, value)
         self.implied.add(name)
 
+    def set_aside(self, name: str, reason: Message) -> None:
+        """Keep a key of the file in the report although another one stands for it."""
+        entry = self.entries.pop(name, None)
+        if entry is None or name in self.implied:
+            return
+        kept = f"{name} (set aside)"
+        self.entries[kept] = entry
+        self._put(kept, Outcome.MEANINGLESS, {}, reason)
+
     def rename(self, old: str, new: str, value: Value) -> None:
         """Read a key under another name and with another value, as its trainer does; it is shown as it stands."""
         given = self.entries[old]
-        self.entries.pop(new, None)
+        self.set_aside(new, Message(_("{key} comes first"), key=given.shown))
         entry = Entry(given.shown, value, given.value if given.given is None else given.given)
         self.entries = {
             (new if name == old else name): (entry if name == old else each) for name, each in self.entries.items()

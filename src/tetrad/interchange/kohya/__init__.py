@@ -10,6 +10,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
+        "network": ["note_small_alpha"],
         "keys": ["FLAGS", "KEYS", "LISTS"],
         "read": ["fill_job", "leave_unknown"],
         "training": ["folder_of", "list_of"],

@@ -69,9 +69,20 @@ def _decide_rank(job: Job, other: str) -> None:
     else:
         job.map("network_dim", {"method.rank": rank})
         job.map("network_alpha", {"method.alpha": float(alpha or rank)})
+        note_small_alpha(job, rank, float(alpha or rank))
     dropout = job.number("network_dropout", 0.0) or 0.0
     if "network_dropout" in job.entries:
         job.map("network_dropout", {"method.dropout": dropout}) if dropout else job.equal("network_dropout")
+
+
+def note_small_alpha(job: Job, rank: int, alpha: float) -> None:
+    """The default alpha of 1 makes the effective rate of a high rank small, which people often do not mean."""
+    if alpha * 16 <= rank:
+        template = _(
+            "the change is scaled by alpha / rank = {alpha} / {rank}, as the file asks; many mean an alpha near the"
+            " rank"
+        )
+        job.notes.append(Message(template, alpha=f"{alpha:g}", rank=rank))
 
 
 def _decide_start(job: Job, name: str) -> None:

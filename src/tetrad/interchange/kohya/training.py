@@ -144,7 +144,7 @@ def decide_schedule(job: Job) -> None:
         settings["train.scheduler"] = base
     else:
         settings["train.scheduler"] = "cosine" if "cosine" in base.lower() else "constant"
-    if "lr_scheduler" not in job.rows:
+    if not torch_class:
         if base in _SCHEDULES and name != "adafactor":
             job.map("lr_scheduler", settings)
         else:
@@ -175,9 +175,8 @@ def _decide_torch_schedule(job: Job, torch_class: str, arguments: list[str], ste
     values = parse_arguments(job, "lr_scheduler_args", arguments)
     period, lowest = values.get("T_max"), values.get("eta_min", 0)
     is_cosine = torch_class.rpartition(".")[2] == "CosineAnnealingLR"
-    reason = Message(_("lr_scheduler_type comes first"))
     if "lr_scheduler" in job.entries:
-        job.skip("lr_scheduler", reason)
+        job.skip("lr_scheduler", Message(_("lr_scheduler_type comes first")))
     if is_cosine and steps and period == steps and not lowest:
         job.map("lr_scheduler_type", {"train.scheduler": "cosine"})
         job.map("lr_scheduler_args", {"train.scheduler": "cosine"})
@@ -185,7 +184,6 @@ def _decide_torch_schedule(job: Job, torch_class: str, arguments: list[str], ste
     template = _("Tetrad does not have this schedule; the run uses {scheduler}")
     ours = "cosine" if is_cosine else "constant"
     job.leave("lr_scheduler_type", Message(template, scheduler=ours))
-    job.rows.setdefault("lr_scheduler", job.rows["lr_scheduler_type"]) if "lr_scheduler" not in job.rows else None
     if "lr_scheduler_args" in job.entries:
         job.leave("lr_scheduler_args", Message(template, scheduler=ours))
     return ours

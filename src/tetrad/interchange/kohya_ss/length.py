@@ -36,8 +36,7 @@ def decide_kept_rates(job: Job, tab: str) -> None:
 def _decide_stop(job: Job, name: str, percent: float) -> None:
     template = _(
         "the page calls it per cents of the steps, and since April 2024 kohya_ss hands it on as {count}"
-        " steps; here the text"
-        " encoders are trained for {percent} % of the run, as the page says"
+        " steps; here the text encoders are trained for {percent} % of the run, as the page says"
     )
     job.map(
         name,
@@ -53,7 +52,8 @@ def decide_steps(job: Job, tab: str) -> None:
     has_steps, has_epochs = job.whole("max_train_steps") > 0, job.whole("max_train_epochs") > 0
     _decide_warmup(job)
     if not job.get("lr_scheduler_num_cycles") and job.word("lr_scheduler") == "cosine_with_restarts":
-        job.entries["lr_scheduler_num_cycles"] = Entry("epoch", epochs)
+        job.set_aside("lr_scheduler_num_cycles", Message(_("{key} comes first"), key="epoch"))
+        job.imply("lr_scheduler_num_cycles", epochs)
     if has_steps or has_epochs:
         if "epoch" in job.entries:
             job.skip("epoch", Message(_("max_train_steps or max_train_epochs comes first")))
@@ -95,6 +95,4 @@ def _decide_warmup(job: Job) -> None:
         if "lr_warmup" in job.entries:
             job.skip("lr_warmup", Message(_("lr_warmup_steps comes first")))
         return
-    job.entries.pop("lr_warmup_steps", None)
-    job.rows.pop("lr_warmup_steps", None)
     job.rename("lr_warmup", "lr_warmup_steps", f"{percent:g}%" if percent else 0)

@@ -185,6 +185,8 @@ def _add_parameters(job: Job) -> None:
             template = _("{key} in additional_parameters overrides {value} in the page's own field")
             job.notes.append(Message(template, key=f"--{key}", value=repr(job.get(key))))
         job.rows.pop(key, None)
+        job.set_aside(key, Message(_("{key} comes first"), key="additional_parameters"))
+        job.implied.discard(key)
         job.entries[key] = Entry(shown, value)
 
 

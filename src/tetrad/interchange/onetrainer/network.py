@@ -1,6 +1,7 @@
 """What OneTrainer's keys of a LoRA and of an embedding become."""
 
 from tetrad.interchange.job import Job
+from tetrad.interchange.kohya.network import note_small_alpha
 from tetrad.locales import Message, _
 
 
@@ -14,6 +15,7 @@ def decide_network(job: Job) -> None:
     if kind == "LORA":
         job.map("lora_rank", {"method.rank": rank})
         job.map("lora_alpha", {"method.alpha": alpha})
+        note_small_alpha(job, rank, alpha)
     else:
         for name in ("lora_rank", "lora_alpha"):
             if name in job.entries:
