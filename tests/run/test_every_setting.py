@@ -71,6 +71,7 @@ WIRES = [
     Wire("prediction", "v", "training"),
     Wire("continue_from", "start.safetensors", "training", {"train.steps": 5}),
     Wire("data.images", "other", "training"),
+    Wire("data.metadata", "captions.json", "training"),
     Wire("data.trigger_word", "qqq", "training", {"data.captions.template": "a [name]"}),
     Wire("data.class_word", "dog", "training", {"data.captions.template": "a [name]"}),
     Wire("data.repeats", 2, "training", {"train.steps": 0, "train.epochs": 1}),
@@ -211,7 +212,7 @@ START: Values = {
     "sample.every": -1,
 }
 LEFT = ("runs/run/run*", "runs/run/resume", "runs/earlier/resume/step-*")  # what is looked for after a run
-PATHS = ("model", "vae", "continue_from", "data.images", "data.class_images.images", "save.out")
+PATHS = ("model", "vae", "continue_from", "data.images", "data.metadata", "data.class_images.images", "save.out")
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +228,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (path / name).mkdir()
         for image_number in range(2):
             save_image(path / name / f"red dog {image_number}.png", seed=10 * number + image_number)
+    (path / "captions.json").write_text('{"red dog 0": {"caption": "a blue cat"}, "red dog 1": {"tags": "old"}}')
     finished = list(train(build(path, START, path / "start")))[-1]
     assert isinstance(finished, Finished)
     for name in ("start", "copy"):

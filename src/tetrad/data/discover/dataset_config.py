@@ -189,11 +189,11 @@ def _list_config_subset(path: Path, section: _ConfigSection, folder: Path, defau
     if class_tokens := section["class_tokens"]:
         subset = replace(subset.with_class_tokens(class_tokens), caption_source="class_tokens")
     if metadata_file := section["metadata_file"]:
-        return _list_metadata_file(_resolve_relative_path(path, metadata_file), folder, subset)
+        return list_metadata_file(_resolve_relative_path(path, metadata_file), folder, subset)
     return list_folder(folder, subset, recursive=False)
 
 
-def _list_metadata_file(file: Path, folder: Path, subset: Subset) -> Listing:
+def list_metadata_file(file: Path, folder: Path, subset: Subset) -> Listing:
     """The images in a folder and below it that have a caption in kohya's metadata file."""
     metadata = read_metadata(file, folder)
     listing = list_folder(folder, subset)

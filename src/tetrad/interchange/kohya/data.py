@@ -36,10 +36,7 @@ def decide_data(job: Job) -> None:
 def _take_folder(job: Job, source: str) -> None:
     """The folder of images with its N_name folders, which Tetrad reads itself."""
     if source == "in_json":
-        template = _(
-            "captions of {file} are not read; write them into text files beside the images, or into metadata.jsonl"
-        )
-        job.leave("in_json", Message(template, file=job.word("in_json")))
+        job.take_path("in_json", "data.metadata")
     job.take_path("train_data_dir", "data.images")
     folder = folder_of(job, "train_data_dir")
     if folder is None:
