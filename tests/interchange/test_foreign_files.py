@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from commands import run
+from interchange.other_trainers import diffusers_schedule
 
 from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.errors import TetradError
@@ -169,12 +170,15 @@ def test_a_run_from_a_configuration_follows_it_and_flags_override_it(tmp_path: P
     source = tmp_path / "run.toml"
     source.write_text(
         'network_module = "networks.lora"\ntrain_data_dir = "nowhere"\nlearning_rate = 1e-3\nnetwork_dim = 2\n'
-        'max_train_steps = 9\nlr_warmup_steps = 2\nlr_scheduler = "cosine"\noutput_name = "theirs"\noutput_dir = "."\n'
+        'max_train_steps = 90\nlr_warmup_steps = 2\nlr_scheduler = "cosine"\noutput_name = "theirs"\n'
+        "network_train_unet_only = true\n"
     )
-    given = ("--model", "builtin", "--steps", "2", "--out", str(tmp_path / "runs"), "--set", "train.device=cpu")
+    given = ("--model", "builtin", "--steps", "6", "--out", str(tmp_path / "runs"), "--set", "train.device=cpu")
     finished = run("train", "--from", source, "builtin:subject", *given)
     assert finished.returncode == 0, finished.stderr
     plan = next((tmp_path / "runs").glob("*/plan.toml")).read_text()
-    assert (
-        "steps = 2" in plan and "warmup_from_zero = true" in plan and "rank = 2" in plan and 'name = "theirs"' in plan
-    )
+    assert "steps = 6" in plan and "rank = 2" in plan and 'name = "theirs"' in plan
+    metrics = next((tmp_path / "runs").glob("*/metrics.jsonl")).read_text().splitlines()
+    factor = diffusers_schedule("cosine", 6, 2, 1, 1)
+    rates = [json.loads(line)["learning_rate"] for line in metrics]
+    assert rates == pytest.approx([1e-3 * factor(update) for update in range(1, 7)])
