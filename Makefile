@@ -54,6 +54,7 @@ $(BIN)/python:
 CATALOGUES := $(wildcard src/tetrad/locales/*/LC_MESSAGES/*.po)
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt $(CATALOGUES)
+	@echo "installing Tetrad into $(VENV); the first time this downloads PyTorch and takes some minutes"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 

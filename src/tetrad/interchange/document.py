@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tetrad.documents import MAX_DOCUMENT_BYTES, open_regular, parse_json, parse_toml, parse_yaml
+from tetrad.documents import MAX_DOCUMENT_BYTES, BadDocument, open_regular, parse_json, parse_toml, parse_yaml
 from tetrad.errors import TetradError
 from tetrad.interchange.commands import Command, find_commands
 from tetrad.locales import Message, _
 
 COMMAND_SUFFIXES = (".sh", ".bat", ".cmd", ".ps1")
-_PLACE = re.compile(r"\(at line (\d+), column (\d+)\)")
 _COMMENT = re.compile(r"^\s*(?://|/\*|#)")
 _LAST_COMMA = re.compile(r",\s*[}\]]")
 _CURLY_QUOTES = "“”„‟‘’"
@@ -83,10 +82,9 @@ def _find_suffix(path: Path, text: str) -> str:
 
 def _explain_toml(text: str, error: ValueError) -> Message | str:
     """What is wrong in a TOML file, with the usual reasons: typographic quotes, and the backslashes of Windows."""
-    place = _PLACE.search(str(error))
-    if not place:
+    if not isinstance(error, BadDocument):
         return _reason_of(error)
-    line, column = int(place[1]), int(place[2])
+    line, column = error.line, error.column
     lines = text.split("\n")
     content = lines[line - 1] if line <= len(lines) else ""
     if found := next((each for each in content if each in _CURLY_QUOTES), ""):
@@ -108,10 +106,8 @@ def _explain_toml(text: str, error: ValueError) -> Message | str:
 
 def _explain_json(text: str, error: ValueError) -> Message | str:
     """What is wrong in a JSON file, with the usual reasons: comments, a last comma, and a file that is cut off."""
-    position = getattr(error, "pos", None)
-    if position is None:
+    if not isinstance(error, BadDocument):
         return _reason_of(error)
-    line, column = text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
     for number, content in enumerate(text.split("\n"), start=1):
         if _COMMENT.match(content):
             return Message(_("line {line} is a comment, which JSON does not allow; remove it"), line=number)
@@ -124,7 +120,7 @@ def _explain_json(text: str, error: ValueError) -> Message | str:
         template = _("the file is cut off at line {line}, column {column}; it does not end with a closing bracket")
         end = text.rstrip("\n")
         return Message(template, line=end.count("\n") + 1, column=len(end) - end.rfind("\n"))
-    return Message(_("line {line}, column {column} is not valid JSON"), line=line, column=column)
+    return Message(_("line {line}, column {column} is not valid JSON"), line=error.line, column=error.column)
 
 
 def _explain_yaml(text: str, error: ValueError) -> Message | str:

@@ -32,6 +32,6 @@ __all__, __getattr__ = export(
             "save_vae",
         ],
         "read": ["read_vae"],
-        "select": ["VaeChoice", "choose_training_vae", "choose_vae", "list_vaes"],
+        "select": ["VaeChoice", "choose_training_vae", "choose_vae", "list_vaes", "may_be_vae"],
     },
 )
