@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tetrad.images.load import BadImage, open_image, read_exif_orientation
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import open_image, read_exif_orientation
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _REPEATED_FOLDER = re.compile(r"(\d+)_(.*)")
