@@ -13,15 +13,8 @@ __all__, __getattr__ = export(
     __name__,
     {
         "job": ["Job", "Outcome"],
-        "read": [
-            "check",
-            "dump",
-            "find_trainer",
-            "make_recipe",
-            "make_values",
-            "missing_files_error",
-            "read_configuration",
-        ],
+        "read": ["check", "dump", "find_trainer", "make_recipe", "missing_files_error", "read_configuration"],
         "report": ["as_records", "describe_row", "list_notes", "list_shown_rows", "summarize"],
+        "to_kohya": ["export_run"],
     },
 )

@@ -10,9 +10,10 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "network": ["note_small_alpha"],
         "keys": ["FLAGS", "KEYS", "LISTS"],
+        "network": ["note_small_alpha"],
         "read": ["fill_job", "leave_unknown"],
+        "saving": ["SAMPLERS"],
         "training": ["folder_of", "list_of"],
     },
 )

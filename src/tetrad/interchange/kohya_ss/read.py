@@ -67,16 +67,16 @@ def _check_family(job: Job) -> None:
 
 def _skip_own_keys(job: Job, tab: str) -> None:
     """Keys of the page that are handed on to nothing."""
-    for names, template in (
-        (keys.BUTTONS, _("it belongs to kohya_ss' page")),
-        (keys.ACCELERATE, reasons.MACHINES),
-        (keys.OTHER_FAMILY, reasons.OTHER_FAMILY),
-        (["sdxl", "sdxl_checkbox"], reasons.FAMILY),
-        (["sdxl_cache_text_encoder_outputs", "sdxl_no_half_vae"], reasons.CACHING),
+    for names, reason in (
+        (keys.BUTTONS, Message(_("it belongs to kohya_ss' page"))),
+        (keys.ACCELERATE, Message(reasons.MACHINES)),
+        (keys.OTHER_FAMILY, Message(reasons.OTHER_FAMILY)),
+        (("sdxl", "sdxl_checkbox"), Message(reasons.FAMILY)),
+        (("sdxl_cache_text_encoder_outputs", "sdxl_no_half_vae"), Message(reasons.CACHING)),
     ):
         for name in names:
             if name in job.entries:
-                job.skip(name, Message(template))
+                job.skip(name, reason)
     if "num_processes" in job.entries:
         job.entries["num_processes"] = Entry("num_processes", None)
     if tab == "Finetuning" and "image_folder" in job.entries:

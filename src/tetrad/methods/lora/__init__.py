@@ -17,6 +17,6 @@ __all__, __getattr__ = export(
     __name__,
     {
         "formats": ["detect_family"],
-        "settings": ["Lora"],
+        "settings": ["MAX_RANK", "Lora"],
     },
 )
