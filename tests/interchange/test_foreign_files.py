@@ -170,7 +170,7 @@ def test_a_run_from_a_configuration_follows_it_and_flags_override_it(tmp_path: P
     source = tmp_path / "run.toml"
     source.write_text(
         'network_module = "networks.lora"\ntrain_data_dir = "nowhere"\nlearning_rate = 1e-3\nnetwork_dim = 2\n'
-        'max_train_steps = 90\nlr_warmup_steps = 2\nlr_scheduler = "cosine"\noutput_name = "theirs"\n'
+        'max_train_epochs = 90\nlr_warmup_steps = 2\nlr_scheduler = "cosine"\noutput_name = "theirs"\n'
         "network_train_unet_only = true\n"
     )
     given = ("--model", "builtin", "--steps", "6", "--out", str(tmp_path / "runs"), "--set", "train.device=cpu")

@@ -56,6 +56,16 @@ def read_source(source: Path, recipe: Path | None, kind: str) -> "Job":
     return job
 
 
+def without_length(job: "Job", given: Mapping[str, Any], assignments: list[str] | None) -> dict[str, Any]:
+    """The configuration's settings; without its length in steps or epochs where the command line gives one."""
+    keys = ("train.steps", "train.epochs")
+    flags = {key.replace(".", "_") for key in keys}
+    is_given = any(given.get(flag) is not None for flag in flags)
+    if is_given or any(each.partition("=")[0].strip() in keys for each in assignments or []):
+        return {key: value for key, value in job.settings.items() if key not in keys}
+    return job.settings
+
+
 def check_files(job: "Job", values: Mapping[str, Any]) -> None:
     """E3165 where the run has no model, or files that the configuration names are not there."""
     from tetrad.interchange.read import missing_files_error

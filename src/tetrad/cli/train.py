@@ -11,7 +11,7 @@ from tetrad.cli import vae_decoder
 from tetrad.cli.flags import build_command, flag_parameters, make_parameter
 from tetrad.cli.recipe_command import VAE_DECODER, check_recipe_command, find_file_option, read_command
 from tetrad.cli.runs import AsJson, Assignments, RecipeFile, StopRequest, collect_values, follow
-from tetrad.cli.source import SourceFile, check_files, read_method, read_source
+from tetrad.cli.source import SourceFile, check_files, read_method, read_source, without_length
 from tetrad.cli.terminal import announce_loading
 from tetrad.errors import TetradError
 from tetrad.given_paths import check_images_exist, check_model_exists, check_trained_file_exists
@@ -24,8 +24,7 @@ from tetrad.settings.values import quote
 
 IMAGES_HELP = _("Folder of images, or builtin:subject, builtin:person, builtin:style")
 HELP = _(
-    "Train a model on your images; `tetrad train --recipe FILE` takes the method from the recipe, and"
-    " `--from FILE` from"
+    "Train a model on your images; `tetrad train --recipe FILE` takes the method from the recipe, and `--from FILE` from"
     " another trainer's configuration."
 )
 
@@ -66,7 +65,8 @@ def method_command(kind: str) -> Callable[..., None]:
         check_recipe_command(recipe, kind)
         job = read_source(source, recipe, kind) if source else None
         arguments = {"method.kind": kind, "data.images": images}
-        values = collect_values(recipe, flags, given, assignments, arguments, job.settings if job else {})
+        imported = without_length(job, given, assignments) if job else {}
+        values = collect_values(recipe, flags, given, assignments, arguments, imported)
         check_method(values, kind)
         if job:
             check_files(job, values)
