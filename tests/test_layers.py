@@ -27,6 +27,7 @@ LAYERS = [
     {"library"},
     {"estimate", "generation"},
     {"evaluation", "inspection"},
+    {"merging"},
     {"run"},
     {"api", "demo", "doctor"},
     {"web"},

@@ -2,9 +2,9 @@
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_settings` (`tetrad import`),
 `export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `generate`, `grid`, `recommend`
-(and `tetrad probe`), `inspect`, `vae`, `doctor`, `web`. Shared: `options` has the options of several commands, `flags`
-makes options from the settings, `recipe_command` finds the command that a recipe is for, `source` reads the
-configuration of `tetrad train --from`, `runs` follows a training run, `terminal` prints its events, notes and
+(and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`), `doctor`, `web`. Shared:
+`options` has the options of several commands, `flags` makes options from the settings, `recipe_command` finds the
+command that a recipe is for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal` prints its events, notes and
 warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained file, `commands`
 formats commands to paste, `output` checks and chooses the path of an image, `streams` ends a command whose output
 cannot be written, `help` translates the help texts, `click_strings` has the words and errors of typer. Torch is
@@ -28,6 +28,7 @@ from tetrad.cli import (
     grid,
     import_settings,
     inspect,
+    merge,
     recommend,
     resume,
     run_folders,
@@ -75,6 +76,7 @@ app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)
 app.command("probe", help=recommend.PROBE_HELP)(recommend.probe)
 app.command("inspect", help=_("Show what a file is: type, family, rank, hashes, training."))(inspect.inspect)
 app.add_typer(vae.app, name="vae")
+app.add_typer(merge.app, name="merge")
 app.command("grid", help=grid.HELP)(with_folder_flags(grid.grid))
 app.command("web", help=web.HELP)(web.web)
 

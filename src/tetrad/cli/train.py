@@ -24,8 +24,8 @@ from tetrad.settings.values import quote
 
 IMAGES_HELP = _("Folder of images, or builtin:subject, builtin:person, builtin:style")
 HELP = _(
-    "Train a model on your images; `tetrad train --recipe FILE` takes the method from the recipe, and `--from FILE` from"
-    " another trainer's configuration."
+    "Train a model on your images; `tetrad train --recipe FILE` takes the method from the recipe, and `--from FILE`"
+    " from another trainer's configuration."
 )
 
 

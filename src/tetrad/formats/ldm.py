@@ -26,6 +26,7 @@ _IGNORED_KEYS = re.compile(
     r"|conditioner\.embedders\.\d\.(model\.|transformer\.)?(logit_scale|attn_mask)"
     r"|conditioner\.embedders\.0\.(transformer\.)?text_projection)|position_ids$"
 )
+_OLD_CLIP_PREFIX = re.compile(r"^cond_stage_model\.transformer\.(?=embeddings|encoder|final_layer_norm)")
 FLAG_KEYS = ("v_pred", "ztsnr")  # empty tensors that mark v-prediction and a zero-terminal noise schedule
 _RESNET_NAMES = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1"}
 _RESNET_NAMES |= {"norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
@@ -93,12 +94,13 @@ def encode(weights: Weights, layout: SingleFileLayout = SD1) -> dict[str, Tensor
 
 
 def _map_normalized_names(names: Iterable[str]) -> dict[str, str]:
-    """Normalized names of the tensors that are used → their names in the file.
+    """Normalized names of the tensors that are used → their names in the file."""
+    return {normalize_name(name): name for name in names if not _IGNORED_KEYS.search(name)}
 
-    The oldest files leave `text_model` out of CLIP's names.
-    """
-    old_clip_prefix = re.compile(r"^cond_stage_model\.transformer\.(?=embeddings|encoder|final_layer_norm)")
-    return {old_clip_prefix.sub(CLIP_PREFIX + ".", name): name for name in names if not _IGNORED_KEYS.search(name)}
+
+def normalize_name(name: str) -> str:
+    """A tensor's name as current files have it: the oldest ones leave `text_model` out of CLIP's names."""
+    return _OLD_CLIP_PREFIX.sub(f"{CLIP_PREFIX}.", name)
 
 
 def attention_conv_to_linear(name: str, tensor: Tensor) -> Tensor:

@@ -44,14 +44,15 @@ _NAMES, __getattr__ = export(
     __name__,
     {
         "artifacts": ["artifact_types", "method_of"],
-        "checkpoints": ["find_network_files", "read_configuration"],
+        "checkpoints": ["DTYPES", "find_network_files", "list_configurations", "read_configuration", "require_finite"],
         "embeddings": ["NamedEmbedding"],
-        "folders": ["WEIGHT_FILE_SUFFIXES", "list_files", "walk_visible_files"],
+        "folders": ["list_files", "walk_visible_files"],
         "hashes": ["compute_hash_after_header"],
         "identification": ["UNKNOWN", "artifact_type", "identify", "title_of"],
         "search": ["read_file_type"],
-        "vae.bake": ["CheckpointVae", "detect_folder_family"],
+        "vae.bake": ["CheckpointVae", "detect_folder_family", "fit_vae", "load_own_vae"],
         "vae.describe": ["VaeDescription", "describe_vae", "describe_vae_file", "hash_weights"],
+        "vae.load": ["load_replacement_vae"],
         "vae.latents": ["parse_latent_file", "read_latents", "write_latents"],
     },
 )

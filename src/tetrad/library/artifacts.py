@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tetrad.errors import TetradError, naming_file
 from tetrad.formats import bundles, weight_files
+from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.library.checkpoints import check_finite, find_not_finite, read_diffusers_folder
 from tetrad.library.identification import artifact_type, identify, title_of
 from tetrad.locales import Message, _, ngettext
@@ -126,7 +127,7 @@ def save_weights(path: Path, weights: Weights, model: Model, metadata: Metadata,
     """
     file_format = _get_format(weights.kind, format)
     weights, _loss = file_format.prepare(weights, model)
-    if path.suffix in (".safetensors", *weight_files.PICKLE_SUFFIXES):
+    if path.suffix in WEIGHT_FILE_SUFFIXES:
         path = path.with_suffix("")
     path = path.with_name(path.name + file_format.suffix)
     if name := find_not_finite(weights):

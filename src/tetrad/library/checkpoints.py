@@ -58,9 +58,14 @@ def check_finite(path: Path, weights: Weights) -> None:
         if not tensor.numel():
             template = _("{path} cannot be used: the tensor {tensor} is empty; download or create the file again")
             raise TetradError("E5014", template, path=path, tensor=name)
-        if not _is_finite(tensor):
-            template = _("{path} cannot be used: {tensor} contains NaN or Inf; download or create the file again")
-            raise TetradError("E5014", template, path=path, tensor=name)
+        require_finite(path, name, tensor)
+
+
+def require_finite(path: Path, name: str, tensor: Tensor) -> None:
+    """E5014 where a tensor of a file contains NaN or Inf."""
+    if not _is_finite(tensor):
+        template = _("{path} cannot be used: {tensor} contains NaN or Inf; download or create the file again")
+        raise TetradError("E5014", template, path=path, tensor=name)
 
 
 def find_not_finite(weights: Weights) -> str:
@@ -91,14 +96,20 @@ def read_configuration(path: Path) -> dict[str, str]:
 
     Only that line is read, so that no YAML has to be parsed. A file that cannot be read says nothing.
     """
-    for config_path in (path.with_suffix(suffix) for suffix in _CONFIGURATION_SUFFIXES):
+    for config_path in list_configurations(path):
         try:
-            found = _PARAMETERIZATION.search(read_text_file(config_path)) if config_path.is_file() else None
+            found = _PARAMETERIZATION.search(read_text_file(config_path))
         except (OSError, ValueError):
             continue
         if found:
             return {CONFIG_PREDICTION_KEY: found[1].lower(), CONFIG_NAME_KEY: config_path.name}
     return {}
+
+
+def list_configurations(path: Path) -> list[Path]:
+    """The configurations beside a checkpoint."""
+    paths = (path.with_suffix(suffix) for suffix in _CONFIGURATION_SUFFIXES)
+    return [config_path for config_path in paths if config_path.is_file()]
 
 
 def _unsupported_file_error(path: Path, file_type: str) -> TetradError:

@@ -44,6 +44,7 @@ __all__, __getattr__ = export(
             "describe_device",
             "dtype_of",
             "get_free_memory",
+            "measure_peak_memory",
             "is_memory_error",
             "move_to",
             "select_device",
