@@ -2,13 +2,13 @@
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_settings` (`tetrad import`),
 `export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `generate`, `grid`, `recommend`
-(and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`), `doctor`, `web`. Shared:
-`options` has the options of several commands, `flags` makes options from the settings, `recipe_command` finds the
-command that a recipe is for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal` prints its events, notes and
-warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained file, `commands`
-formats commands to paste, `output` checks and chooses the path of an image, `streams` ends a command whose output
-cannot be written, `help` translates the help texts, `click_strings` has the words and errors of typer. Torch is
-imported only inside the commands that need it.
+(and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`), `doctor`, `web`. Shared: `options`
+has the options of several commands, `flags` makes options from the settings, `recipe_command` finds the command that a
+recipe is for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal`
+prints its events, notes and warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with
+a trained file, `commands` formats commands to paste, `output` checks and chooses the path of an image, `streams` ends a
+command whose output cannot be written, `help` translates the help texts, `click_strings` has the words and errors of
+typer. Torch is imported only inside the commands that need it.
 """
 
 import errno
