@@ -26,6 +26,7 @@ _IGNORED_KEYS = re.compile(
     r"|conditioner\.embedders\.\d\.(model\.|transformer\.)?(logit_scale|attn_mask)"
     r"|conditioner\.embedders\.0\.(transformer\.)?text_projection)|position_ids$"
 )
+_NETWORK_PREFIXES = (UNET_PREFIX, "cond_stage_model.", "conditioner.", VAE_PREFIX)
 FLAG_KEYS = ("v_pred", "ztsnr")  # empty tensors that mark v-prediction and a zero-terminal noise schedule
 _RESNET_NAMES = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1"}
 _RESNET_NAMES |= {"norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
@@ -60,9 +61,7 @@ def decode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], layout: S
     )
     canonical_names = translate_names(ldm_tensors, _build_table_for_file(ldm_tensors, layout))
     for name in ldm_tensors:
-        if name not in canonical_names and name.startswith(
-            (UNET_PREFIX, "cond_stage_model.", "conditioner.", VAE_PREFIX)
-        ):
+        if name not in canonical_names and name.startswith(_NETWORK_PREFIXES):
             raise TetradError(
                 "E5009",
                 _(
@@ -90,6 +89,11 @@ def encode(weights: Weights, layout: SingleFileLayout = SD1) -> dict[str, Tensor
     }
     flags = {flag: torch.zeros(0) for flag in weights.metadata.get("tetrad.flags", "").split()}
     return openclip.fuse_qkv(ldm_tensors) | flags
+
+
+def is_used(name: str) -> bool:
+    """Whether a tensor of a single file belongs to a network that generates images, or is a flag."""
+    return not _IGNORED_KEYS.search(name) and (name.startswith(_NETWORK_PREFIXES) or name in FLAG_KEYS)
 
 
 def _map_normalized_names(names: Iterable[str]) -> dict[str, str]:

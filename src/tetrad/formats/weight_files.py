@@ -48,7 +48,7 @@ def read_weight_file(
     Raises E5001 if there is no file, E5002 if it is cut off or damaged, E5003 if it is something else than a model,
     E5010 if it is a pickle that asks for more than tensors, E5106 if it is an image without an embedding.
     """
-    first_bytes = _read_first_bytes(path)
+    first_bytes = read_first_bytes(path)
     if read_whole := _get_reader(path, first_bytes):
         tensors, metadata = read_whole(path)
     else:
@@ -70,7 +70,7 @@ def iterate_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
 
     Raises what `read_weight_file` raises.
     """
-    first_bytes = _read_first_bytes(path)
+    first_bytes = read_first_bytes(path)
     if read_whole := _get_reader(path, first_bytes):
         yield from read_whole(path)[0].items()
         return
@@ -96,7 +96,7 @@ def _open_safetensors(path: Path, first_bytes: bytes) -> Iterator[Any]:
 def read_safetensors_metadata(path: Path) -> dict[str, str]:
     """A safetensors file's metadata, without its tensors; empty if the file cannot be read."""
     try:
-        with _open_safetensors(path, _read_first_bytes(path)) as file:
+        with _open_safetensors(path, read_first_bytes(path)) as file:
             return dict(file.metadata() or {})
     except (TetradError, OSError):
         return {}
@@ -105,14 +105,14 @@ def read_safetensors_metadata(path: Path) -> dict[str, str]:
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a weight file.  For one that is not safetensors it raises what `read_weight_file` raises."""
     may_be_safetensors = path.suffix.lower() not in PICKLE_SUFFIXES and not embedding_images.is_image(path)
-    read_whole = None if may_be_safetensors else _get_reader(path, _read_first_bytes(path))
+    read_whole = None if may_be_safetensors else _get_reader(path, read_first_bytes(path))
     return read_whole(path)[1] if read_whole else read_safetensors_metadata(path)
 
 
 def read_tensor_names(path: Path) -> list[str]:
     """The tensor names of a safetensors file, without reading tensors; empty if the file cannot be read."""
     try:
-        with _open_safetensors(path, _read_first_bytes(path)) as file:
+        with _open_safetensors(path, read_first_bytes(path)) as file:
             return list(file.keys())
     except (TetradError, OSError):
         return []
@@ -146,7 +146,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_first_bytes(path: Path) -> bytes:
+def read_first_bytes(path: Path) -> bytes:
     """The first 64 bytes.  E5001 if there is no such file, E5003 if it is something else than a model."""
     if not path.exists():
         raise missing_file_error(path)

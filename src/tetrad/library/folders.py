@@ -9,6 +9,7 @@ from tetrad.errors import TetradError
 from tetrad.formats import weight_files
 from tetrad.locales import _
 from tetrad.methods import METHODS, folder_flags
+from tetrad.methods.artifact import VAE_FOLDERS
 from tetrad.paths import expand_path
 
 WEIGHT_FILE_SUFFIXES = (".safetensors", *weight_files.PICKLE_SUFFIXES)
@@ -38,7 +39,7 @@ def model_folder_specs() -> dict[str, _ModelFolderSpec]:
         )
         for artifact in artifacts
     }
-    return specs | {"vae": _ModelFolderSpec(_("VAE"), ("models/VAE", "models/vae"), "--models-dir", "E5160")}
+    return specs | {"vae": _ModelFolderSpec(_("VAE"), VAE_FOLDERS, "--models-dir", "E5160")}
 
 
 def resolve_model_folders(
