@@ -26,6 +26,7 @@ LAYERS = [
     {"library"},
     {"estimate", "generation"},
     {"evaluation", "inspection"},
+    {"merging", "comparison"},
     {"run", "verification"},
     {"installation"},
     {"api", "demo", "doctor"},

@@ -1,7 +1,8 @@
 """The command line, `tetrad`: one module for each command, and what the commands share.
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `resume`, `run_folders` (`tetrad runs`), `scan`,
-`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `doctor`, `web`. Shared: `options` has the
+`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`),
+`doctor`, `web`. Shared: `options` has the
 options of several commands, `flags` makes options from the settings, `recipe_command` finds the command that a recipe
 is for, `runs` follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about
 generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `output`
@@ -24,6 +25,7 @@ from tetrad.cli import (
     generate,
     grid,
     inspect,
+    merge,
     recommend,
     resume,
     run_folders,
@@ -69,6 +71,7 @@ app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)
 app.command("probe", help=recommend.PROBE_HELP)(recommend.probe)
 app.command("inspect", help=_("Show what a file is: type, family, rank, hashes, training."))(inspect.inspect)
 app.add_typer(vae.app, name="vae")
+app.add_typer(merge.app, name="merge")
 app.command("grid", help=grid.HELP)(with_folder_flags(grid.grid))
 app.command("web", help=web.HELP)(web.web)
 

@@ -10,6 +10,7 @@ Every format is a pure function from dict to dict; no model and no network acces
 - `embedding_images` reads embeddings that A1111 saved inside images, `bundles` those inside LoRA files.
 - `kohya` and `peft` are the two formats of LoRA files. `a1111` handles embeddings and hypernetworks.
 - `key_tables` translates names by a table of module paths. `survey` collects shapes, dtypes and bad values of a file.
+- `tensor_streams` reads and writes weight files tensor by tensor, in constant memory.
 - `tensors` prepares tensors that were read, and those that are to be written.
 """
 
@@ -30,7 +31,8 @@ __all__, __getattr__ = export(
         ],
         "ldm": ["SingleFileLayout"],
         "survey": ["TensorSurvey", "count_elements"],
-        "tensors": ["unshare_tensors"],
+        "tensor_streams": ["TensorFile", "TensorLayout", "check_free_space", "open_tensors", "write_tensors"],
+        "tensors": ["as_bytes", "unshare_tensors"],
         "vae": ["find_vae_keys"],
         "weight_files": ["FileContent", "WeightFile", "compute_file_hash", "read_tensor_names", "read_weight_file"],
     },

@@ -5,7 +5,9 @@ import json
 import math
 import re
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +62,41 @@ def read_pickle(path: Path) -> FlatContent:
 
     Raises E5002 if the file is damaged, E5010 if it asks for more than tensors.
     """
+    return _read(path, nullcontext())
+
+
+def read_pickle_layout(path: Path) -> FlatContent | None:
+    """The same without the tensors' data: `get_file_offset` says where it is.
+
+    None for torch's container of before 2020, and for a file whose data is compressed: those must be read as a whole.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            is_compressed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
+    except (OSError, zipfile.BadZipFile):
+        return None
+    if is_compressed:
+        return None
+    from torch._subclasses.fake_tensor import FakeTensorMode  # needs a second
+
+    return _read(path, FakeTensorMode())
+
+
+def get_file_offset(tensor: Tensor) -> int:
+    """Where in the file the data of a tensor of `read_pickle_layout` begins.
+
+    [https://docs.pytorch.org/docs/stable/notes/serialization.html, "torch.load under FakeTensorMode"]
+    """
+    storage_offset: int = tensor.untyped_storage()._checkpoint_offset  # type: ignore[attr-defined]
+    return storage_offset + tensor.storage_offset() * tensor.itemsize
+
+
+def _read(path: Path, mode: AbstractContextManager[object]) -> FlatContent:
     scan = pickle_scan.scan_pickle(path)
     try:
         _check_scan(scan)
         _check_size(path, pickle_scan.check_container(path))
-        with torch.serialization.safe_globals(ALLOWED_GLOBALS), warnings.catch_warnings():
+        with torch.serialization.safe_globals(ALLOWED_GLOBALS), warnings.catch_warnings(), mode:
             warnings.simplefilter("ignore")  # torch warns about protocols that it then refuses
             content = torch.load(path, map_location="cpu", weights_only=True)
         content = content.get("state_dict", content) if isinstance(content, dict) else {}

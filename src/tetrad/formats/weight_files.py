@@ -1,4 +1,4 @@
-"""Opens and writes weight files (safetensors, safe pickles, diffusers folders); nothing else in the program does."""
+"""Opens and writes whole weight files: safetensors, safe pickles, diffusers folders."""
 
 import hashlib
 import shutil
@@ -83,14 +83,14 @@ def iterate_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
 def _open_safetensors(path: Path, first_bytes: bytes) -> Iterator[Any]:
     """A safetensors file that was checked and is open.  E5001 if it cannot be read, E5002 if it is damaged."""
     try:
-        _check_safetensors(path, first_bytes)
+        check_safetensors(path, first_bytes)
         with safe_open(str(path), framework="pt") as file:
             yield file
     except SafetensorError as error:
         template = _("{path} is damaged ({error}); download or copy it again")
         raise TetradError("E5002", template, path=path, error=error) from error
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
 
 
 def read_safetensors_metadata(path: Path) -> dict[str, str]:
@@ -154,14 +154,14 @@ def read_first_bytes(path: Path) -> bytes:
         with path.open("rb") as file:
             first_bytes = file.read(64)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
     for signature, refusal in _NON_MODEL_SIGNATURES.items():
         if first_bytes.lstrip().lower().startswith(signature):
             raise TetradError("E5003", refusal, path=path)
     return first_bytes
 
 
-def _unreadable(path: Path, error: OSError) -> TetradError:
+def unreadable_error(path: Path, error: OSError) -> TetradError:
     template = _("{path} cannot be read ({reason}); give a model file")
     return TetradError("E5001", template, path=path, reason=error.strerror or error)
 
@@ -182,8 +182,8 @@ def _looks_like_safetensors(first_bytes: bytes) -> bool:
     return len(first_bytes) > 9 and first_bytes[8:9] == b"{"
 
 
-def _check_safetensors(path: Path, first_bytes: bytes) -> None:
-    """E5002 for a file that is cut off or has a broken header, before any tensor is read.
+def check_safetensors(path: Path, first_bytes: bytes) -> dict[str, Any]:
+    """The header.  E5002 for a file that is cut off or has a broken header, before any tensor is read.
 
     The header gives the position of every tensor, so the expected size is known.
     """
@@ -213,6 +213,7 @@ def _check_safetensors(path: Path, first_bytes: bytes) -> None:
     if file_size != expected_size:
         template = _CUT_OFF if file_size < expected_size else _TOO_LONG
         raise TetradError("E5002", template, path=path, size=file_size, expected=expected_size)
+    return header
 
 
 FileContent = WeightFile | pickles.PlainContent | diffusers.Folder  # for a safetensors file, a pickle, a folder
