@@ -20,7 +20,7 @@ _FOLDER_FILES = ("model_index.json", "scheduler/scheduler_config.json", "tokeniz
 
 def judge_checkpoint(family: str, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Verdict]:
     """A verdict for each program on a single file with tensors of these names and shapes."""
-    unused = tuple(name for name in shapes if not ldm.is_used(name))
+    unused = tuple(name for name in shapes if ldm.is_left_over(name))
     if problem := _find_layout_problem(family, shapes):
         yield from (Verdict(reader, "no", problem, unused) for reader in READERS)
         return
