@@ -24,6 +24,10 @@ __version__ = "0.1.0"
 FROM_PYTHON = {
     **dict.fromkeys(("load", "generate", "train", "resume"), "tetrad.api"),
     "scan": "tetrad.inspection.dataset.scan",
+    "verify": "tetrad.verification.verify",
+    "diff": "tetrad.comparison.diff",
+    "install": "tetrad.installation.install",
+    "uninstall": "tetrad.installation.uninstall",
 }
 
 

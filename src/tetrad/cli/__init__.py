@@ -1,7 +1,7 @@
 """The command line, `tetrad`: one module for each command, and what the commands share.
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `resume`, `run_folders` (`tetrad runs`), `scan`,
-`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`),
+`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`, `merge` (its commands: `merge_checkpoint`),
 `doctor`, `web`. Shared: `options` has the
 options of several commands, `flags` makes options from the settings, `recipe_command` finds the command that a recipe
 is for, `runs` follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about
@@ -21,10 +21,12 @@ import typer.main
 
 from tetrad.cli import (
     demo,
+    diff,
     doctor,
     generate,
     grid,
     inspect,
+    install,
     merge,
     recommend,
     resume,
@@ -33,6 +35,7 @@ from tetrad.cli import (
     scan,
     train,
     vae,
+    verify,
     web,
 )
 from tetrad.cli.click_strings import USAGE, explain_usage_error
@@ -70,6 +73,10 @@ app.command("generate", help=generate.HELP)(with_folder_flags(generate.generate)
 app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)
 app.command("probe", help=recommend.PROBE_HELP)(recommend.probe)
 app.command("inspect", help=_("Show what a file is: type, family, rank, hashes, training."))(inspect.inspect)
+app.command("verify", help=verify.HELP)(verify.verify)
+app.command("diff", help=diff.HELP)(diff.diff)
+app.command("install", help=install.HELP)(install.install)
+app.command("uninstall", help=install.UNINSTALL_HELP)(install.uninstall)
 app.add_typer(vae.app, name="vae")
 app.add_typer(merge.app, name="merge")
 app.command("grid", help=grid.HELP)(with_folder_flags(grid.grid))

@@ -55,7 +55,7 @@ def _inspect_weights(path: Path) -> Inspection:
         problems.append(Message(_("its type is unknown; its first tensors are {tensors}"), tensors=names))
     elif file_type == UNKNOWN:
         problems.append(Message(_("it contains no tensors")))
-    return Inspection(str(path), file_type, title, facts, metadata, problems)
+    return Inspection(str(path), file_type, title, facts, metadata, problems, tensor_survey.non_finite)
 
 
 def _inspect_by_file_type(

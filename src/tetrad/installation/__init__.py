@@ -11,9 +11,9 @@ __all__, __getattr__ = export(
     __name__,
     {
         "copies": ["Copy"],
-        "install": ["InstallOptions", "Installed", "install_files"],
+        "install": ["Installed"],
         "names": ["check_name", "choose_free_name", "make_safe_stem"],
-        "uninstall": ["Uninstalled", "uninstall_file"],
+        "uninstall": ["Uninstalled"],
         "web_uis": ["Destination", "list_folders", "recognize", "require_web_ui"],
     },
 )

@@ -10,7 +10,8 @@ from tetrad.errors import TetradError
 from tetrad.formats import diffusers, ldm, vae
 from tetrad.library.checkpoints import find_network_files
 from tetrad.locales import Message, _
-from tetrad.models.families import FAMILIES
+from tetrad.models.base import Model
+from tetrad.models.checks import PURPOSES
 from tetrad.verification.loras import list_examples, make_verdict
 from tetrad.verification.result import READERS, Verdict
 
@@ -18,10 +19,14 @@ _OLD_CLIP = re.compile(r"cond_stage_model\.transformer\.(embeddings|encoder|fina
 _FOLDER_FILES = ("model_index.json", "scheduler/scheduler_config.json", "tokenizer")
 
 
-def judge_checkpoint(family: str, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Verdict]:
-    """A verdict for each program on a single file with tensors of these names and shapes."""
+def judge_checkpoint(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Verdict]:
+    """A verdict for each program on a single file with tensors of these names and shapes, for a model of its family."""
     unused = tuple(name for name in shapes if ldm.is_left_over(name))
-    if problem := _find_layout_problem(family, shapes):
+    channels = shapes.get(f"{ldm.UNET_PREFIX}.input_blocks.0.0.weight", (0, model.channels))[1]
+    if channels != model.channels:
+        yield from _judge_other_purpose(channels, unused, len(shapes))
+        return
+    if problem := _find_layout_problem(model, shapes):
         yield from (Verdict(reader, "no", problem, unused) for reader in READERS)
         return
     has_vae = bool(vae.find_vae_keys(shapes)[0])
@@ -38,15 +43,37 @@ def judge_checkpoint(family: str, shapes: Mapping[str, tuple[int, ...]]) -> Iter
             yield make_verdict(reader, unused, len(shapes))
 
 
-def _find_layout_problem(family: str, shapes: Mapping[str, tuple[int, ...]]) -> Message | None:
-    """What prevents a network from being built from these tensors: one is missing, left over or of an odd shape."""
+def _judge_other_purpose(channels: int, unused: tuple[str, ...], total: int) -> Iterator[Verdict]:
+    """A U-Net with more input channels, such as an inpainting model: web UIs load it, trainers of LoRAs do not."""
+    for reader in ("A1111", "ComfyUI", "diffusers"):
+        yield make_verdict(reader, unused, total)
+    template = _("it trains U-Nets with 4 input channels only, and this one has {channels}: it is {purpose}")
+    purpose = Message(PURPOSES.get(channels, _("a model for another purpose")))
+    yield Verdict("kohya", "no", Message(template, channels=channels, purpose=purpose))
+
+
+def _find_layout_problem(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Message | None:
+    """What keeps the networks of a model from being filled with these tensors: one is missing, left over or misshaped.
+
+    Programs build networks of the released sizes, so a file of another size does not fit either.
+    """
     tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     try:
-        weights = ldm.decode(tensors, {"modelspec.prediction_type": "epsilon"}, FAMILIES[family].single_file)
-        FAMILIES[family].build(weights, FAMILIES[family].family_title)
+        found = ldm.decode(tensors, {}, model.single_file).tensors
     except TetradError as error:
         return error.sentence
-    return None
+    expected = {
+        f"{part}.{name}": tensor for part, network in model.parts().items() for name, tensor in network.state_dict().items()
+    }
+    for name, tensor in expected.items():
+        if name not in found:
+            return Message(_("the tensor {tensor} is missing"), tensor=name)
+        if found[name].shape != tensor.shape:
+            template = _("the tensor {tensor} has the shape {shape}, but {model} has {expected} there")
+            shapes_shown = {"shape": tuple(found[name].shape), "expected": tuple(tensor.shape)}
+            return Message(template, tensor=name, model=model.name, **shapes_shown)
+    extra = [name for name in found if name not in expected and not name.startswith("vae.")]
+    return Message(_("{model} has no tensor {tensor}"), model=model.name, tensor=extra[0]) if extra else None
 
 
 def judge_folder(path: Path) -> Iterator[Verdict]:

@@ -107,7 +107,7 @@ def _no_key_verdict(reader: str, ignored: tuple[str, ...], tensors: Mapping[str,
 def make_verdict(reader: str, ignored: tuple[str, ...], total: int) -> Verdict:
     """That a program loads a file, and how many keys it ignores."""
     if not ignored:
-        template = ngettext("it uses the {count} key", "it uses all {count} keys", total)
+        template = ngettext("it uses the only key", "it uses all {count} keys", total)
         return Verdict(reader, "loads", Message(template))
     template = ngettext(
         "it ignores {count} of {total} keys: {examples}", "it ignores {count} of {total} keys: {examples}", len(ignored)

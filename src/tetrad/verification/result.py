@@ -46,6 +46,8 @@ class Verification:
     inspection: Inspection
     findings: list[Finding] = field(default_factory=list)
     verdicts: list[Verdict] = field(default_factory=list)
+    # Of a LoRA: ‖ΔW‖ / ‖W‖, or without a base model the root mean square of ΔW.
+    change_by_layer: dict[str, float] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -77,6 +79,7 @@ class Verification:
             "what": in_english(self.inspection.what),
             "facts": in_english(self.inspection.facts),
             "findings": [in_english(vars(each)) for each in self.findings],
+            "change_by_layer": self.change_by_layer,
             "readers": {each.reader: _as_record(each) for each in self.verdicts},
         }
 

@@ -1,0 +1,68 @@
+"""What was installed into a web UI, in a file in its folder: the hash of each file, by which a change is noticed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tetrad.documents import parse_json, read_text_file
+from tetrad.formats import weight_files
+from tetrad.formats.atomic_write import convert_write_errors, replace_file
+from tetrad.installation.web_uis import Destination
+
+FILE_NAME = "tetrad-installed.json"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One installed file: its place below the web UI's folder, and the hash of it and of what was put beside it."""
+
+    place: str
+    hashes: Mapping[str, str]  # sha256 by place, the file itself first
+
+    def names(self) -> set[str]:
+        """What a person may call it."""
+        path = Path(self.place)
+        return {path.stem, path.name, self.place}
+
+
+def hash_path(path: Path) -> str:
+    """sha256 of a file, or of the names and contents of the files in a folder; "" where there is none."""
+    if path.is_file():
+        return weight_files.compute_file_hash(path)
+    if not path.is_dir():
+        return ""
+    files = sorted(each for each in path.rglob("*") if each.is_file())
+    parts = [f"{each.relative_to(path).as_posix()} {weight_files.compute_file_hash(each)}" for each in files]
+    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
+
+
+def read_receipts(web_ui: Destination) -> list[Receipt]:
+    """The receipts of a web UI; none where the file is missing or was changed by hand into something else."""
+    try:
+        rows = parse_json(read_text_file(web_ui.path / FILE_NAME))["files"]
+        return [Receipt(str(row["file"]), {str(key): str(value) for key, value in row["sha256"].items()}) for row in rows]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
+
+
+def write_receipts(web_ui: Destination, receipts: list[Receipt]) -> None:
+    """Replace the file.  E4202 where it cannot be written."""
+    rows: list[dict[str, Any]] = [{"file": each.place, "sha256": dict(each.hashes)} for each in receipts]
+    path = web_ui.path / FILE_NAME
+    with convert_write_errors(path):
+        replace_file(path, json.dumps({"files": rows}, ensure_ascii=False, indent=1).encode())
+
+
+def add_receipt(web_ui: Destination, made: list[Path]) -> None:
+    """Remember files that were just installed, the main one first.  E4202 where that cannot be written."""
+    hashes = {place_of(web_ui, path): hash_path(path) for path in made}
+    place = next(iter(hashes))
+    others = [each for each in read_receipts(web_ui) if each.place != place]
+    write_receipts(web_ui, [*others, Receipt(place, hashes)])
+
+
+def place_of(web_ui: Destination, path: Path) -> str:
+    return path.relative_to(web_ui.path).as_posix()
