@@ -49,7 +49,9 @@ def describe_difference(difference: "Difference") -> Iterator[str | Message]:
         yield Message(_("The files are the same, byte for byte."))
         return
     if difference.has_same_weights:
-        yield Message(_("The weights are the same: every tensor of A has the same values in B."))
+        template = _("The weights are the same: every tensor of A has the same values in B.")
+        changes = _("Both files change every layer in the same way.")
+        yield Message(changes if difference.compares_changes else template)
     else:
         yield from format_blocks(difference)
     yield from describe_names(difference)

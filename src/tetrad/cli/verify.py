@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 HELP = _("Check files: whole, finite, safe; which programs load them; and whether they change anything.")
 SIGNS = {"ok": "✓", "warn": "!", "bad": "✗"}
 OUTCOMES = {"loads": _("yes"), "partly": _("in part"), "differently": _("differently"), "no": _("no")}
-LABEL_WIDTH, OUTCOME_WIDTH, LINE_WIDTH = 16, 13, 100  # columns
+LABEL_WIDTH, WIDE, LINE_WIDTH = 16, 29, 100  # columns: of labels, of programs with their verdicts, of all
 PROGRAMS = {"a1111": "A1111", "forge": "A1111", "comfyui": "ComfyUI", "diffusers": "diffusers", "kohya": "kohya"}
 
 
@@ -81,19 +81,20 @@ def verify_one(name: str, base: str, programs: tuple[str, ...], as_json: bool) -
 
 def print_verification(verification: "Verification") -> None:
     inspection = verification.inspection
-    family = inspection.facts.get("family")
-    template = _("{path}: {type}, {family}") if isinstance(family, str) else _("{path}: {type}")
+    family = str(inspection.facts.get("family", ""))
+    template = _("{path}: {type}") if family in str(inspection.what) else _("{path}: {type} ({family})")
     print_text(Message(template, path=inspection.path, type=inspection.what, family=family))
     for finding in verification.findings:
         print_row(f"{SIGNS[finding.state]} {translate(finding.label)}", LABEL_WIDTH, str(finding.found))
     if not verification.verdicts:
         print_text(Message(_("  no rules are known by which other programs load such files")))
         return
-    print_text(pad(pad("  " + translate(_("loads in")), LABEL_WIDTH), LABEL_WIDTH + OUTCOME_WIDTH).rstrip())
+    print_text("")
+    print_row(pad(f"  {translate(_('program'))}", LABEL_WIDTH) + translate(_("loads it")), WIDE, translate(_("why")))
     for verdict in verification.verdicts:
         reader = "A1111, Forge" if verdict.reader == "A1111" else verdict.reader
         start = pad(f"  {reader}", LABEL_WIDTH) + translate(OUTCOMES[verdict.outcome])
-        print_row(start, LABEL_WIDTH + OUTCOME_WIDTH, str(verdict.reason))
+        print_row(start, WIDE, str(verdict.reason))
 
 
 def print_row(start: str, width: int, text: str) -> None:

@@ -11,7 +11,7 @@ from tetrad.formats import embedding_images
 from tetrad.formats.atomic_write import remove_all
 from tetrad.installation.copies import Copy
 from tetrad.installation.names import check_name
-from tetrad.installation.receipts import add_receipt, hash_path
+from tetrad.installation.receipts import add_receipts, hash_path
 from tetrad.installation.web_uis import Destination, list_folders, require_web_ui
 from tetrad.locales import Message, _
 from tetrad.methods import METHODS
@@ -62,8 +62,7 @@ def install(
             is_there = copy.target.exists()
             made = [] if is_there else copy.run()
             installed.append(Installed(copy.source, copy.target, tuple(made), tuple(notes)))
-            if made:
-                add_receipt(web_ui, made)
+        add_receipts(web_ui, [each.made for each in installed if each.made])
     except BaseException:
         remove_all(path for each in installed for path in each.made)
         raise

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,20 +49,22 @@ def read_receipts(web_ui: Destination) -> list[Receipt]:
 
 
 def write_receipts(web_ui: Destination, receipts: list[Receipt]) -> None:
-    """Replace the file.  E4202 where it cannot be written."""
+    """Replace the file; without receipts there is none.  E4202 where it cannot be written."""
     rows: list[dict[str, Any]] = [{"file": each.place, "sha256": dict(each.hashes)} for each in receipts]
     path = web_ui.path / FILE_NAME
     with convert_write_errors(path):
-        replace_file(path, json.dumps({"files": rows}, ensure_ascii=False, indent=1).encode())
+        if rows:
+            replace_file(path, json.dumps({"files": rows}, ensure_ascii=False, indent=1).encode())
+        else:
+            path.unlink(missing_ok=True)
 
 
-def add_receipt(web_ui: Destination, made: list[Path]) -> None:
-    """Remember files that were just installed, the main one first.  E4202 where that cannot be written."""
-    hashes = {place_of(web_ui, path): hash_path(path) for path in made}
-    place = next(iter(hashes))
-    others = [each for each in read_receipts(web_ui) if each.place != place]
-    write_receipts(web_ui, [*others, Receipt(place, hashes)])
-
-
-def place_of(web_ui: Destination, path: Path) -> str:
-    return path.relative_to(web_ui.path).as_posix()
+def add_receipts(web_ui: Destination, installed: Sequence[Sequence[Path]]) -> None:
+    """Remember what was just installed: of each file the paths that are new, the main one first.  E4202 as above."""
+    new = []
+    for paths in installed:
+        places = [path.relative_to(web_ui.path).as_posix() for path in paths]
+        new.append(Receipt(places[0], dict(zip(places, map(hash_path, paths), strict=True))))
+    known = {each.place: each for each in (*read_receipts(web_ui), *new)}
+    if new:
+        write_receipts(web_ui, list(known.values()))

@@ -94,13 +94,19 @@ def _judge_by_rule(reader: str, rule: _Rule, tensors: Mapping[str, Tensor], mode
 
 
 def _no_key_verdict(reader: str, ignored: tuple[str, ...], tensors: Mapping[str, Tensor]) -> Verdict:
+    """That nothing of a file has an effect in a program, and why."""
     if reader == "kohya" and any(key.endswith(_LYCORIS) for key in tensors):
         template = _(
             "networks.lora reads plain LoRA only, so nothing of this file has an effect; with LyCORIS installed,"
             " --network_module lycoris.kohya reads it"
         )
-        return Verdict(reader, "no", Message(template), ignored)
-    template = _("it knows none of the {count:,} keys (the first is {key}), so the file has no effect there")
+    elif any(key.endswith(tuple(f".{name}" for name in peft.TENSOR_NAMES_BY_SUFFIX if name != "alpha")) for key in tensors):
+        template = _(
+            "it does not know diffusers' names, such as {key}, so nothing of this file has an effect there; convert it"
+            " to kohya's format"
+        )
+    else:
+        template = _("it knows none of the {count:,} keys (the first is {key}), so the file has no effect there")
     return Verdict(reader, "no", Message(template, count=len(tensors), key=next(iter(tensors))), ignored)
 
 
@@ -179,8 +185,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _find_wrong_alpha(alphas: Mapping[str, float]) -> str:
-    """An attention layer that gets another alpha than its own: diffusers gives all of them the most frequent one."""
-    if not alphas:
-        return ""
-    usual = Counter(alphas.values()).most_common(1)[0][0]
-    return next((name for name, alpha in alphas.items() if alpha != usual and "processor" in name), "")
+    """An attention layer of the U-Net that gets another alpha than its own: all of them get its most frequent one."""
+    of_unet = {name: alpha for name, alpha in alphas.items() if name.startswith("unet.")}
+    usual = Counter(of_unet.values()).most_common(1)
+    return next((name for name, alpha in of_unet.items() if alpha != usual[0][0] and "processor" in name), "")

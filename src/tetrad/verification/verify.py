@@ -44,7 +44,8 @@ def verify(path: str | Path, *, base: str | Path = "") -> Verification:
     verification = Verification(inspection, [*_check_content(inspection)])
     if verify_type := _VERIFIERS.get(inspection.kind):
         verify_type(verification, resolve_model_path(str(path)), str(base))
-    verification.verdicts = [_open_first(verification, verdict) for verdict in verification.verdicts]
+    verdicts = [_open_first(verification, verdict) for verdict in verification.verdicts]
+    verification.verdicts = sorted(verdicts, key=lambda verdict: READERS.index(verdict.reader))
     return verification
 
 
