@@ -75,7 +75,7 @@ def _compare_tensors(
             difference.dtypes[dtypes] = difference.dtypes.get(dtypes, 0) + 1
         tensors = old.read(), new.read()
         if not _have_same_shape(tensors[0], tensors[1]):
-            difference.shapes[name] = old.shape, new.shape
+            difference.shapes[name] = tuple(tensors[0].shape), tuple(tensors[1].shape)
         elif measured := _measure(tensors[0], tensors[1].reshape(tensors[0].shape)):
             block = find_block(name)
             blocks.setdefault(block, BlockDifference(block)).add(*measured)

@@ -18,9 +18,8 @@ from tetrad.models.families import FAMILIES
 
 @dataclass(frozen=True)
 class NamedTensor:
-    """A tensor that is not read yet; `shape` is that of `read()`."""
+    """A tensor that is not read yet."""
 
-    shape: tuple[int, ...]
     dtype: torch.dtype
     read: Callable[[], Tensor]
 
@@ -66,7 +65,7 @@ def _name_embedding(path: Path) -> NamedTensors:
     """The vectors of an embedding by text encoder."""
     file = weight_files.read_weight_file(path)
     weights, _unmatched = a1111.decode_embedding(file)
-    tensors = {name: NamedTensor(tuple(each.shape), each.dtype, each.clone) for name, each in weights.tensors.items()}
+    tensors = {name: NamedTensor(each.dtype, each.clone) for name, each in weights.tensors.items()}
     return NamedTensors("embedding", "embedding", tensors, file.metadata)
 
 
@@ -93,17 +92,19 @@ def _name_checkpoint(file: TensorFile, family: str) -> dict[str, NamedTensor]:
     """The tensors of a single file; those that no network uses keep their names."""
     tensors, located = {}, ldm.locate_parts(list(file), FAMILIES[family].single_file)
     for key in file:
-        names = located.get(key, [key])
-        for number, name in enumerate(names):
-            tensors[name] = _use(file, key) if len(names) == 1 else _use_part(file, key, number, len(names))
+        for number, name in enumerate(located.get(key, [key])):
+            tensors[name] = _use_part(file, key, number)
     return tensors
 
 
 def _use(file: TensorFile, key: str) -> NamedTensor:
-    return NamedTensor(file[key].shape, file[key].dtype, lambda: widen_float8(file.read(key)))
+    return NamedTensor(file[key].dtype, lambda: widen_float8(file.read(key)))
 
 
-def _use_part(file: TensorFile, key: str, number: int, count: int) -> NamedTensor:
-    """One of the equal parts that a tensor consists of."""
-    height, *rest = file[key].shape
-    return NamedTensor((height // count, *rest), file[key].dtype, lambda: file.read(key).chunk(count)[number])
+def _use_part(file: TensorFile, key: str, number: int) -> NamedTensor:
+    """One of the tensors of a network that a tensor of a single file holds."""
+
+    def read() -> Tensor:
+        return list(ldm.split_tensor(key, widen_float8(file.read(key))).values())[number]
+
+    return NamedTensor(file[key].dtype, read)
