@@ -55,7 +55,9 @@ def test_a_difference_is_measured_in_the_block_where_it_is(tmp_path: Path) -> No
     assert all(each.different == 1 for each in blocks.values())
     original = {name: each.double() for name, each in tiny.build_weights(is_shallow=True).tensors.items()}
     in_decoder = [each for name, each in original.items() if name.startswith(("vae.decoder", "vae.post_quant"))]
-    expected = float(original["vae.decoder.conv_in.weight"].norm() / torch.cat([x.flatten() for x in in_decoder]).norm())
+    expected = float(
+        original["vae.decoder.conv_in.weight"].norm() / torch.cat([x.flatten() for x in in_decoder]).norm()
+    )
     assert blocks["VAE decoder"].relative == pytest.approx(expected, rel=1e-4)
 
 
@@ -115,7 +117,7 @@ def test_loras_are_compared_by_what_they_change_whatever_their_ranks_and_formats
 def test_a_dora_needs_the_base_model(tmp_path: Path) -> None:
     weights = tiny.attach(Lora(rank=2, dora=True), tiny.build_model(is_shallow=True), generator(0, 0, "m")).weights()
     paths = [library.save_weights(tmp_path / name, weights, MODEL, SD1 | {"n": name}, "lycoris") for name in "ab"]
-    with pytest.raises(TetradError, match="E5492.*--base"):
+    with pytest.raises(TetradError, match=r"E5492.*--base"):
         tetrad.diff(*paths)
     base = tiny.save_shallow_checkpoint(tmp_path / "base")
     assert tetrad.diff(*paths, base=base).has_same_weights

@@ -1,13 +1,13 @@
 """The command line, `tetrad`: one module for each command, and what the commands share.
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `resume`, `run_folders` (`tetrad runs`), `scan`,
-`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`, `merge` (its commands: `merge_checkpoint`),
-`doctor`, `web`. Shared: `options` has the
-options of several commands, `flags` makes options from the settings, `recipe_command` finds the command that a recipe
-is for, `runs` follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about
-generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `output`
-checks and chooses the path of an image, `streams` ends a command whose output cannot be written, `help` translates the
-help texts, `click_strings` has the words and errors of typer. Torch is imported only inside the commands that need it.
+`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`),
+`vae`, `merge` (its commands: `merge_checkpoint`), `doctor`, `web`. Shared: `options` has the options of several
+commands, `flags` makes options from the settings, `recipe_command` finds the command that a recipe is for, `runs`
+follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about generated images,
+`next_steps` says what to do with a trained file, `commands` formats commands to paste, `output` checks and chooses the
+path of an image, `streams` ends a command whose output cannot be written, `help` translates the help texts,
+`click_strings` has the words and errors of typer. Torch is imported only inside the commands that need it.
 """
 
 import errno

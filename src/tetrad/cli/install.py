@@ -31,7 +31,9 @@ def install(
     ] = None,
     strength: Annotated[
         float,
-        typer.Option(min=-10, max=10, help=_("Weight that A1111 and Forge write into the prompt"), show_default=_("theirs")),
+        typer.Option(
+            min=-10, max=10, help=_("Weight that A1111 and Forge write into the prompt"), show_default=_("theirs")
+        ),
     ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
@@ -46,7 +48,9 @@ def install(
     for each in install_files(files, to, name=name, preview=preview, strength=strength):
         if as_json:
             record = {"source": each.source, "target": each.target, "new": list(each.made)}
-            plain = {key: list(map(str, value)) if isinstance(value, list) else str(value) for key, value in record.items()}
+            plain = {
+                key: list(map(str, value)) if isinstance(value, list) else str(value) for key, value in record.items()
+            }
             print_json({**plain, "program": web_ui.program, "notes": in_english(each.notes)})
             continue
         if each.made:

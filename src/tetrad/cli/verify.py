@@ -8,7 +8,7 @@ from tetrad.builtin import resolve_model_path
 from tetrad.cli.terminal import announce_loading, print_json, print_text
 from tetrad.errors import TetradError
 from tetrad.given_paths import check_model_exists, missing_file_error
-from tetrad.locales import Message, _, ngettext, pad, translate, wrap
+from tetrad.locales import Message, _, pad, translate, wrap
 
 if TYPE_CHECKING:
     from tetrad.verification import Verification
@@ -27,7 +27,9 @@ def verify(
     ],
     readers: Annotated[
         str,
-        typer.Option("--for", metavar="PROGRAMS", help=_("Fail unless these load it: a1111, forge, comfyui, diffusers, kohya")),
+        typer.Option(
+            "--for", metavar="PROGRAMS", help=_("Fail unless these load it: a1111, forge, comfyui, diffusers, kohya")
+        ),
     ] = "",
     base: Annotated[
         str, typer.Option(help=_("Checkpoint that the file is for or was made from, to measure what it changes"))

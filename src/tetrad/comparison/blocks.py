@@ -29,13 +29,15 @@ def make_block_finder(names: Collection[str]) -> Callable[[str], str | Message]:
             return "M00" if side == "middle" else f"{_SHORT_NAMES[side]}{int(match[2]):02}"
         part, _dot, path = name.partition(".")
         if part == "vae":
-            return Message(_("VAE encoder")) if path.startswith(("encoder", "quant_conv")) else Message(_("VAE decoder"))
+            return (
+                Message(_("VAE encoder")) if path.startswith(("encoder", "quant_conv")) else Message(_("VAE decoder"))
+            )
         return Message(_PARTS[part]) if part in _PARTS else _OTHERS
 
     return find_block
 
 
-def block_order(block: str | Message) -> tuple[int, str]:
+def block_order(block: str | Message) -> tuple[float, str]:
     """Sorts blocks as a model computes them: text encoders, U-Net, VAE."""
     if isinstance(block, Message):
         order = (*_PARTS.values(), _("VAE encoder"), _("VAE decoder"), _OTHERS.template)

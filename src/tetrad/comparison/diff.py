@@ -20,6 +20,7 @@ from tetrad.library.identification import title_of
 from tetrad.locales import Message, _, ngettext
 from tetrad.models.base import Model
 
+
 def diff(a: str | Path, b: str | Path, *, base: str | Path = "") -> Difference:
     """What differs between two weight files or diffusers folders of one type, and how much.
 
@@ -109,8 +110,8 @@ def _compare_loras(difference: Difference, paths: tuple[Path, Path], base: Model
     """Compare ΔW layer by layer, whatever the ranks and the spellings of the two files are."""
     loras = [read_lora(weight_files.read_weight_file(path), base) for path in paths]
     difference.compares_changes = True
-    for path, lora in zip(paths, loras, strict=True):
-        difference.notes += _describe_unmatched(path, lora)
+    for file, lora in zip(paths, loras, strict=True):
+        difference.notes += _describe_unmatched(file, lora)
     first, second = loras
     difference.only_in = _list_missing(first.layers, second.layers)
     common = [path for path in first.layers if path in second.layers]
@@ -130,7 +131,7 @@ def _compare_loras(difference: Difference, paths: tuple[Path, Path], base: Model
     difference.blocks = list(blocks.values())
 
 
-def _describe_unmatched(path: Path, lora: LoraFile) -> list[Message]:
+def _describe_unmatched(file: Path, lora: LoraFile) -> list[Message]:
     """That some keys are not compared, because they match no layer."""
     if not lora.unmatched:
         return []
@@ -139,4 +140,4 @@ def _describe_unmatched(path: Path, lora: LoraFile) -> list[Message]:
         "{count} keys of {file} match no layer of {model} and are not compared (first: {key})",
         len(lora.unmatched),
     )
-    return [Message(template, file=path.name, model=lora.model.name, key=lora.unmatched[0])]
+    return [Message(template, file=file.name, model=lora.model.name, key=lora.unmatched[0])]

@@ -37,6 +37,11 @@ class LoraFile:
         """Whether the model has its weights, and not only its layers."""
         return get_model_device(self.model).type != "meta"
 
+    @cached_property
+    def misfits(self) -> list[str]:
+        """The layers whose tensors do not fit together, or do not fit the layers of the model."""
+        return [path for path, tensors in self.layers.items() if not lycoris.matches_layer(self.modules[path], tensors)]
+
     def get_weight(self, path: str) -> Tensor | None:
         """The weight of a layer; None where only the layers are known."""
         return weight_of(self.modules[path]).float() if self.has_base_weights else None
@@ -48,7 +53,7 @@ class LoraFile:
         """
         tensors, weight = self.layers[path], self.get_weight(path)
         if weight is not None:
-            if not lycoris.matches_layer(self.modules[path], tensors):
+            if path in self.misfits:
                 raise _misfit_error(path)
             return lycoris.weight_change(tensors, weight).flatten(1)
         return None if depends_on_base(tensors) else _compute_without_weight(path, tensors)

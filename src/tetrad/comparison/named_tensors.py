@@ -72,7 +72,8 @@ def _name_embedding(path: Path) -> NamedTensors:
 def _name_folder(path: Path, stack: ExitStack) -> NamedTensors:
     """The networks of a diffusers folder, or of a folder with a VAE alone."""
     folders = {part: path / part for part in diffusers.FILE_STEMS} if diffusers.is_folder(path) else {"vae": path}
-    tensors, shapes, metadata = {}, {}, {}
+    tensors, metadata = dict[str, NamedTensor](), dict[str, str]()
+    shapes = dict[str, Tensor]()  # of the U-Net
     for part, folder in folders.items():
         for file_path in find_network_files(folder, part):
             file = stack.enter_context(open_tensors(file_path))

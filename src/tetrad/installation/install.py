@@ -47,7 +47,7 @@ def install(
 
     `name` is what a single file is to be called there, `preview` its image, and `strength` the weight on its card (0:
     the web UI's default). Raises E4321 for a folder that is no web UI's, E4341 for a file that has no folder there,
-    E4342 where another file has the name, E4202 where it cannot be written, and what `verify` raises for a damaged file.
+    E4342 where another file has the name, E4202 where it cannot be written, and what `verify` raises.
     """
     sources = [files] if isinstance(files, str | Path) else list(files)
     if len(sources) != 1 and (name or preview):

@@ -7,6 +7,4 @@ are in one module for each type of file, `loras`, `embeddings`, `hypernetworks`,
 
 from tetrad.lazy import export
 
-__all__, __getattr__ = export(
-    __name__, {"result": ["READERS", "Finding", "Verdict", "Verification"]}
-)
+__all__, __getattr__ = export(__name__, {"result": ["READERS", "Finding", "Verdict", "Verification"]})

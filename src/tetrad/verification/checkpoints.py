@@ -63,7 +63,9 @@ def _find_layout_problem(model: Model, shapes: Mapping[str, tuple[int, ...]]) ->
     except TetradError as error:
         return error.sentence
     expected = {
-        f"{part}.{name}": tensor for part, network in model.parts().items() for name, tensor in network.state_dict().items()
+        f"{part}.{name}": tensor
+        for part, network in model.parts().items()
+        for name, tensor in network.state_dict().items()
     }
     for name, tensor in expected.items():
         if name not in found:

@@ -8,15 +8,17 @@ from tetrad.locales import Message, _
 from tetrad.methods.textual_inversion.settings import IMAGE_SUFFIXES
 
 _SAFE, _ANY_PICKLE = ".safetensors", weight_files.PICKLE_SUFFIXES
-# The extensions that a program lists, by type of file. ComfyUI, diffusers and kohya's scripts open any of them.
-_A1111_SUFFIXES = {
-    "checkpoint": (_SAFE, ".ckpt"),
-    "lora": (_SAFE, ".pt", ".ckpt"),
-    "vae": (_SAFE, ".pt", ".ckpt"),
-    "embedding": (_SAFE, ".pt", ".bin", *IMAGE_SUFFIXES),
-    "hypernetwork": (".pt",),
+# The extensions that a program lists, by type of file. Where none are listed here, it opens any.
+_LISTED_SUFFIXES: dict[str, dict[str, tuple[str, ...]]] = {
+    "A1111": {
+        "checkpoint": (_SAFE, ".ckpt"),
+        "lora": (_SAFE, ".pt", ".ckpt"),
+        "vae": (_SAFE, ".pt", ".ckpt"),
+        "embedding": (_SAFE, ".pt", ".bin", *IMAGE_SUFFIXES),
+        "hypernetwork": (".pt",),
+    },
+    "ComfyUI": {"embedding": (_SAFE, ".pt", ".bin")},
 }
-_COMFYUI_SUFFIXES = {"embedding": (_SAFE, ".pt", ".bin")}
 # A1111 1.10, modules/safe.py: what a zip container may hold, and what its pickle may ask for.
 _A1111_MEMBER = re.compile(r"[^/]+/(data/\d+|version|byteorder|\.data/serialization_id|data\.pkl)")
 _A1111_NAMES = {
@@ -36,7 +38,7 @@ _A1111_NAMES = {
 def explain_unopened(reader: str, path: Path, file_type: str) -> Message | None:
     """Why a program does not open a file of this type; None where it opens it."""
     suffix = path.suffix.lower()
-    listed = {"A1111": _A1111_SUFFIXES, "ComfyUI": _COMFYUI_SUFFIXES}.get(reader, {}).get(file_type)
+    listed = _LISTED_SUFFIXES.get(reader, {}).get(file_type)
     if embedding_images.is_image(path) and reader != "A1111":
         return Message(_("it reads no embedding in an image"))
     if listed and suffix not in listed:

@@ -12,6 +12,7 @@ from tetrad.formats import a1111
 from tetrad.formats.weight_files import WeightFile
 from tetrad.locales import Message, _, ngettext
 from tetrad.methods.hypernetwork.weights import build_free_networks
+from tetrad.methods.lora.layer import weight_of
 from tetrad.models.base import Model
 from tetrad.models.tokenizer import load_tokenizer
 from tetrad.verification.result import Finding
@@ -40,7 +41,7 @@ def measure_lora(lora: LoraFile) -> tuple[Finding, dict[str, float]]:
     if not sizes:
         template = _("only the base model's weights show what it changes; give the base model with --base")
         return Finding(LABEL, "ok" if unknown else "warn", Message(template)), {}
-    return Finding(LABEL, *_describe_sizes(sizes, lora)), sizes
+    return _describe_sizes(sizes, lora), sizes
 
 
 def _relative_size(change: Tensor, weight: Tensor | None) -> float:
@@ -49,32 +50,29 @@ def _relative_size(change: Tensor, weight: Tensor | None) -> float:
     return float(torch.linalg.vector_norm(change) / torch.linalg.vector_norm(weight).clamp(min=1e-12))
 
 
-def _describe_sizes(sizes: Mapping[str, float], lora: LoraFile) -> tuple[str, Message]:
+def _describe_sizes(sizes: Mapping[str, float], lora: LoraFile) -> Finding:
     largest = max(sizes, key=lambda path: sizes[path])
     zero = sum(not size for size in sizes.values())
-    if zero == len(sizes):
-        return "warn", Message(_("none: every change is zero, as before training"))
     values = {"middle": median(sizes.values()), "largest": sizes[largest], "layer": largest, "zero": zero}
-    is_tiny = sizes[largest] < (_NEAR_ZERO if lora.has_base_weights else _NEAR_ZERO_CHANGE)
-    if lora.has_base_weights:
-        template = ngettext(
-            "changes the weights of {count} layer by {middle:.3%}",
-            "changes the weights of {count} layers by {middle:.3%} (median) and up to {largest:.3%} ({layer}); {zero}"
-            " are not changed",
-            len(sizes),
-        )
-        if is_tiny:
-            template = _("next to none: no layer's weights change by more than {largest:.1e} of their size ({layer})")
-    elif is_tiny:
-        template = _("next to none: the largest root mean square of a ΔW is {largest:.1e} ({layer})")
-    else:
-        template = ngettext(
-            "changes {count} layer; the root mean square of ΔW is {middle:.1e}",
-            "changes {count} layers; the root mean square of ΔW is {middle:.1e} (median) and up to {largest:.1e}"
-            " ({layer}); {zero} are not changed",
-            len(sizes),
-        )
-    return "warn" if is_tiny else "ok", Message(template, **values)
+    if zero == len(sizes):
+        return Finding(LABEL, "warn", Message(_("none: every change is zero, as before training")))
+    if sizes[largest] < (_NEAR_ZERO if lora.has_base_weights else _NEAR_ZERO_CHANGE):
+        relative = _("next to none: no layer's weights change by more than {largest:.1e} of their size ({layer})")
+        absolute = _("next to none: the largest root mean square of a ΔW is {largest:.1e} ({layer})")
+        return Finding(LABEL, "warn", Message(relative if lora.has_base_weights else absolute, **values))
+    relative = ngettext(
+        "changes the weights of {count} layer by {middle:.3%} of their size",
+        "changes the weights of {count} layers by {middle:.3%} of their size (median) and up to {largest:.3%}"
+        " ({layer}); {zero} are not changed",
+        len(sizes),
+    )
+    absolute = ngettext(
+        "changes {count} layer; the root mean square of ΔW is {middle:.1e}",
+        "changes {count} layers; the root mean square of ΔW is {middle:.1e} (median) and up to {largest:.1e}"
+        " ({layer}); {zero} are not changed",
+        len(sizes),
+    )
+    return Finding(LABEL, "ok", Message(relative if lora.has_base_weights else absolute, **values))
 
 
 def measure_hypernetwork(file: WeightFile) -> Finding:
@@ -103,12 +101,12 @@ def measure_embedding(weights: Weights, base: Model | None) -> Finding:
         return Finding(LABEL, "warn", Message(_("none: all its vectors are zero")))
     if base is None:
         return Finding(LABEL, "ok", Message(_("its vectors are {lowest:.3g} to {highest:.3g} long"), **values))
-    tables = {text.name: text.token_embedding.weight.detach().float() for text in base.text_encoders}
+    tables = {text.name: weight_of(text.token_embedding).detach().float() for text in base.text_encoders}
     usual = torch.cat([table.norm(dim=1) for table in tables.values()])
-    values |= {"shortest": float(usual.quantile(0.01)), "longest": float(usual.quantile(0.99)), "model": base.name}
+    values |= {"shortest": float(usual.quantile(0.01)), "longest": float(usual.quantile(0.99))}
     if token := _find_same_token(weights, tables):
         template = _("next to none: its vectors are those of the word '{token}' of {model}, as before training")
-        return Finding(LABEL, "warn", Message(template, token=token, **values))
+        return Finding(LABEL, "warn", Message(template, token=token, model=base.name))
     template = _(
         "its vectors are {lowest:.3g} to {highest:.3g} long; those of the vocabulary of {model} are mostly"
         " {shortest:.3g} to {longest:.3g}"
@@ -118,8 +116,8 @@ def measure_embedding(weights: Weights, base: Model | None) -> Finding:
             "its vectors are {lowest:.3g} to {highest:.3g} long, far longer than those of the vocabulary of {model},"
             " {shortest:.3g} to {longest:.3g}: it will outweigh the other words of a prompt"
         )
-        return Finding(LABEL, "warn", Message(template, **values))
-    return Finding(LABEL, "ok", Message(template, **values))
+        return Finding(LABEL, "warn", Message(template, model=base.name, **values))
+    return Finding(LABEL, "ok", Message(template, model=base.name, **values))
 
 
 def _find_same_token(weights: Weights, tables: Mapping[str, Tensor]) -> str:

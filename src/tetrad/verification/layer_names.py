@@ -16,10 +16,10 @@ def list_a1111_names(model: Model) -> set[str]:
     for layer, ldm_path in _list_unet_layers(model):
         underscored = ldm_path.replace(".", "_")
         names |= {kohya.to_kohya_name(layer), f"lora_unet_{underscored}", f"{kohya.OFT_PREFIX}{underscored}"}
-    first_prefixes = ("lora_te1_",) if _has_two_encoders(model) else ("lora_te_",)
-    if model.single_file.clip and not _has_two_encoders(model):
-        first_prefixes = ("lora_te_", "lora_te1_")
-    return names | set(_list_text_names(model, first_prefixes))
+    if _has_two_encoders(model):
+        return names | set(_list_text_names(model, "lora_te1_"))
+    # OpenCLIP's layers, those of Stable Diffusion 2, are not found below `lora_te1_`.
+    return names | set(_list_text_names(model, "lora_te_", *(["lora_te1_"] if model.single_file.clip else [])))
 
 
 def list_comfyui_names(model: Model) -> set[str]:
@@ -38,7 +38,7 @@ def list_comfyui_names(model: Model) -> set[str]:
         inner = f"text_model.{path.removeprefix('text_model.')}"
         encoder = first if part == "text_encoder" else "clip_g"
         names |= {f"{part}.{inner}", f"text_encoders.{encoder}.transformer.{inner}"}
-    return names | set(_list_text_names(model, ("lora_te_", "lora_te1_")))
+    return names | set(_list_text_names(model, "lora_te_", "lora_te1_"))
 
 
 def list_kohya_names(model: Model) -> set[str]:
@@ -52,7 +52,7 @@ def list_kohya_names(model: Model) -> set[str]:
     names = {kohya.to_kohya_name(layer) for layer, _ldm_path in trained}
     if _has_two_encoders(model):
         names |= {f"lora_unet_{ldm_path.replace('.', '_')}" for _layer, ldm_path in trained}
-    return names | set(_list_text_names(model, ("lora_te1_",) if _has_two_encoders(model) else ("lora_te_",)))
+    return names | set(_list_text_names(model, "lora_te1_" if _has_two_encoders(model) else "lora_te_"))
 
 
 def _list_unet_layers(model: Model) -> Iterator[tuple[str, str]]:
@@ -64,7 +64,7 @@ def _list_text_layers(model: Model) -> Iterator[str]:
     return (layer for layer, _module in named_layers(model) if model.layers.text.fullmatch(layer))
 
 
-def _list_text_names(model: Model, first_prefixes: tuple[str, ...]) -> Iterator[str]:
+def _list_text_names(model: Model, *first_prefixes: str) -> Iterator[str]:
     """kohya's names for the text encoders' layers, with these prefixes for those of the first one."""
     for layer in _list_text_layers(model):
         name = kohya.to_kohya_name(layer)

@@ -1,7 +1,7 @@
 """Which programs load a LoRA, LoHa, LoKr, OFT or DoRA: by their names for layers and the tensors that they know.
 
-Rules as in A1111 1.10 (extensions-builtin/Lora), ComfyUI (comfy/lora.py, comfy/weight_adapter), kohya's networks/lora.py,
-and diffusers, whose own conversion is run.
+Rules as in A1111 1.10 (extensions-builtin/Lora), ComfyUI (comfy/lora.py, comfy/weight_adapter) and kohya's
+networks/lora.py; of diffusers its own conversion is run.
 """
 
 import logging
@@ -19,7 +19,7 @@ from tetrad.formats.weight_files import WeightFile
 from tetrad.locales import Message, _, ngettext
 from tetrad.methods.lora import lycoris
 from tetrad.methods.lora.weights import named_layers
-from tetrad.models.base import Model
+from tetrad.models.base import Model, denoiser_of
 from tetrad.verification.layer_names import list_a1111_names, list_comfyui_names, list_kohya_names
 from tetrad.verification.result import Verdict
 
@@ -46,7 +46,10 @@ class _Rule:
 
 _RULES = {
     "A1111": _Rule(
-        list_a1111_names, (*_PLAIN, *_NEW_NAMES, *_LYCORIS, ".oft_diag"), (*_EXTRAS, ".scale"), refuses_other_tensors=True
+        list_a1111_names,
+        (*_PLAIN, *_NEW_NAMES, *_LYCORIS, ".oft_diag"),
+        (*_EXTRAS, ".scale"),
+        refuses_other_tensors=True,
     ),
     "ComfyUI": _Rule(
         list_comfyui_names,
@@ -100,7 +103,9 @@ def _no_key_verdict(reader: str, ignored: tuple[str, ...], tensors: Mapping[str,
             "networks.lora reads plain LoRA only, so nothing of this file has an effect; with LyCORIS installed,"
             " --network_module lycoris.kohya reads it"
         )
-    elif any(key.endswith(tuple(f".{name}" for name in peft.TENSOR_NAMES_BY_SUFFIX if name != "alpha")) for key in tensors):
+    elif any(
+        key.endswith(tuple(f".{name}" for name in peft.TENSOR_NAMES_BY_SUFFIX if name != "alpha")) for key in tensors
+    ):
         template = _(
             "it does not know diffusers' names, such as {key}, so nothing of this file has an effect there; convert it"
             " to kohya's format"
@@ -132,7 +137,7 @@ def _find_misread_dora(reader: str, tensors: Mapping[str, Tensor], used: Collect
     magnitudes = [key for key in tensors if key.endswith(_DORA)]
     if not magnitudes:
         return None
-    if not used & set(magnitudes):
+    if not set(magnitudes) & set(used):
         return Message(_("it ignores the magnitudes of this DoRA (dora_scale), so it computes another change"))
     if any(lycoris.norm_axis(tensors[key]) == 0 for key in magnitudes):
         template = _("it takes the magnitudes of this DoRA, one for each output, for those of inputs or of W alone")
@@ -165,7 +170,8 @@ def _convert_as_diffusers(tensors: Mapping[str, Tensor], model: Model) -> tuple[
     """A file's tensors by diffusers' names, and the alphas that it found.  Raises what diffusers raises."""
     with _without_warnings():
         if len(model.single_file.text_encoders) > 1:
-            config = getattr(model.parts()[model.denoiser], "config")
+            denoiser: Any = denoiser_of(model)
+            config = denoiser.config
             converted, alphas = StableDiffusionXLLoraLoaderMixin.lora_state_dict(dict(tensors), unet_config=config)
         else:
             converted, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(dict(tensors))

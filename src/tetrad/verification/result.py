@@ -51,7 +51,8 @@ class Verification:
 
     @property
     def path(self) -> str:
-        return self.inspection.path
+        path: str = self.inspection.path  # the front of `inspection` has no types
+        return path
 
     def verdict_of(self, reader: str) -> Verdict | None:
         """The verdict of a program; None where its rules for this type of file are not known."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tetrad.builtin import resolve_model_path
-from tetrad.comparison import list_released_models, read_lora
+from tetrad.comparison import LoraFile, list_released_models, read_lora
 from tetrad.comparison.diff import diff
 from tetrad.errors import TetradError
 from tetrad.formats import a1111, embedding_images, weight_files
@@ -23,7 +23,7 @@ from tetrad.verification.checkpoints import judge_checkpoint, judge_folder
 from tetrad.verification.containers import explain_unopened
 from tetrad.verification.embeddings import judge_embedding
 from tetrad.verification.hypernetworks import judge_hypernetwork
-from tetrad.verification.loras import judge_lora
+from tetrad.verification.loras import judge_lora, list_examples
 from tetrad.verification.result import READERS, Finding, Verdict, Verification
 from tetrad.verification.vaes import judge_vae
 
@@ -59,7 +59,7 @@ def _check_content(inspection: Inspection) -> Iterator[Finding]:
         template = ngettext(
             "{count} tensor contains NaN or Inf: {names}", "{count} tensors contain NaN or Inf: {names}", len(names)
         )
-        yield Finding(_("finite"), "bad", Message(template, names=", ".join(names[:3])), names)
+        yield Finding(_("finite"), "bad", Message(template, names=list_examples(names)), names)
     else:
         yield Finding(_("finite"), "ok", Message(_("no tensor contains NaN or Inf")))
     yield Finding(_("safe"), "ok", _describe_safety(path))
@@ -106,15 +106,28 @@ def _verify_lora(verification: Verification, path: Path, base: str) -> None:
             "{count} keys match no layer of {model}: {names}",
             len(lora.unmatched),
         )
-        message = Message(template, model=lora.model.name, names=", ".join(lora.unmatched[:3]))
+        message = Message(template, model=lora.model.name, names=list_examples(lora.unmatched))
         verification.findings.append(Finding(_("keys"), "warn", message, tuple(lora.unmatched)))
-    if not verification.inspection.not_finite and lora.layers:
+    can_be_measured = lora.layers and not verification.inspection.not_finite
+    if can_be_measured and not (lora.misfits and lora.has_base_weights):
         try:
             finding, verification.change_by_layer = effects.measure_lora(lora)
         except TetradError as error:
             finding = Finding(effects.LABEL, "bad", error.sentence)
         verification.findings.append(finding)
-    verification.verdicts += judge_lora(file, lora.model)
+    if lora.misfits:
+        verification.verdicts += [Verdict(reader, "no", _describe_misfits(lora)) for reader in READERS]
+    else:
+        verification.verdicts += judge_lora(file, lora.model)
+
+
+def _describe_misfits(lora: LoraFile) -> Message:
+    template = ngettext(
+        "the tensors of {count} of {total} layers do not fit {model}: {layers}; it was made for a model of another size",
+        "the tensors of {count} of {total} layers do not fit {model}: {layers}; it was made for a model of another size",
+        len(lora.misfits),
+    )
+    return Message(template, total=len(lora.layers), model=lora.model.name, layers=list_examples(lora.misfits))
 
 
 def _verify_embedding(verification: Verification, path: Path, base: str) -> None:

@@ -1,7 +1,6 @@
 """The names of a data set's files: safe ones for the disk, and the original ones as text for people."""
 
 import json
-import re
 from pathlib import Path
 
 from tetrad.data.discover.image_files import IMAGE_SUFFIXES
