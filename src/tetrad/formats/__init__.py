@@ -32,7 +32,7 @@ __all__, __getattr__ = export(
         "ldm": ["SingleFileLayout"],
         "survey": ["TensorSurvey", "count_elements"],
         "tensor_streams": ["TensorFile", "TensorLayout", "check_free_space", "open_tensors", "write_tensors"],
-        "tensors": ["as_bytes", "unshare_tensors"],
+        "tensors": ["as_bytes", "unshare_tensors", "widen_float8"],
         "vae": ["find_vae_keys"],
         "weight_files": ["FileContent", "WeightFile", "compute_file_hash", "read_tensor_names", "read_weight_file"],
     },

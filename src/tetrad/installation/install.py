@@ -11,7 +11,7 @@ from tetrad.formats import embedding_images
 from tetrad.formats.atomic_write import remove_all
 from tetrad.installation.copies import Copy
 from tetrad.installation.names import check_name
-from tetrad.installation.receipts import add_receipts, hash_path
+from tetrad.installation.receipts import add_receipts, hash_file
 from tetrad.installation.web_uis import Destination, list_folders, require_web_ui
 from tetrad.locales import Message, _
 from tetrad.methods import METHODS
@@ -73,6 +73,9 @@ def _plan_copy(
     source: Path, web_ui: Destination, name: str, preview: str | Path | None, strength: float
 ) -> tuple[Copy, list[Message]]:
     """What is copied for a file, and what the web UI will not do with it."""
+    if source.is_dir():
+        template = _("{path} is a folder, which {program} does not load; convert the model to a single file first")
+        raise TetradError("E4341", template, path=source, program=web_ui.program)
     verification = verify(source)
     verification.check()
     file_type = verification.inspection.kind
@@ -80,9 +83,8 @@ def _plan_copy(
         template = _("{path} is {type}, for which {program} has no folder; give a file that it lists")
         what = verification.inspection.what
         raise TetradError("E4341", template, path=source, type=what, program=web_ui.program)
-    suffix = source.suffix if source.is_file() else ""
-    stem = check_name(name) if name else source.name.removesuffix(suffix)
-    target = web_ui.folder(file_type) / f"{stem}{suffix}"
+    stem = check_name(name) if name else source.stem
+    target = web_ui.folder(file_type) / f"{stem}{source.suffix}"
     image = card = None
     if web_ui.has_cards:
         image = _require_preview(preview) if preview else _find_preview(source)
@@ -111,7 +113,7 @@ def _check_free_targets(copies: Sequence[Copy]) -> None:
         if other != copy.source:
             template = _("{a} and {b} would both become {target}; install one of them with --name")
             raise TetradError("E4342", template, a=other, b=copy.source, target=copy.target)
-        if copy.target.exists() and hash_path(copy.target) != hash_path(copy.source):
+        if copy.target.exists() and hash_file(copy.target) != hash_file(copy.source):
             template = _("{target} is another file and is not replaced; give the new one another name with --name")
             raise TetradError("E4342", template, target=copy.target)
 

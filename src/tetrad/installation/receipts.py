@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tetrad.documents import parse_json, read_text_file
-from tetrad.formats import weight_files
 from tetrad.formats.atomic_write import convert_write_errors, replace_file
 from tetrad.installation.web_uis import Destination
 
@@ -28,15 +27,10 @@ class Receipt:
         return {path.stem, path.name, self.place}
 
 
-def hash_path(path: Path) -> str:
-    """sha256 of a file, or of the names and contents of the files in a folder; "" where there is none."""
-    if path.is_file():
-        return weight_files.compute_file_hash(path)
-    if not path.is_dir():
-        return ""
-    files = sorted(each for each in path.rglob("*") if each.is_file())
-    parts = [f"{each.relative_to(path).as_posix()} {weight_files.compute_file_hash(each)}" for each in files]
-    return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
+def hash_file(path: Path) -> str:
+    """sha256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_receipts(web_ui: Destination) -> list[Receipt]:
@@ -66,7 +60,7 @@ def add_receipts(web_ui: Destination, installed: Sequence[Sequence[Path]]) -> No
     new = []
     for paths in installed:
         places = [path.relative_to(web_ui.path).as_posix() for path in paths]
-        new.append(Receipt(places[0], dict(zip(places, map(hash_path, paths), strict=True))))
+        new.append(Receipt(places[0], dict(zip(places, map(hash_file, paths), strict=True))))
     known = {each.place: each for each in (*read_receipts(web_ui), *new)}
     if new:
         write_receipts(web_ui, list(known.values()))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import convert_write_errors
-from tetrad.installation.receipts import Receipt, hash_path, read_receipts, write_receipts
+from tetrad.installation.receipts import Receipt, hash_file, read_receipts, write_receipts
 from tetrad.installation.web_uis import Destination, require_web_ui
 from tetrad.locales import _
 
@@ -29,7 +29,7 @@ def uninstall(name: str | Path, *, source: str | Path) -> Uninstalled:
     web_ui = require_web_ui(str(source))
     receipt = _find_receipt(web_ui, str(name))
     main = web_ui.path / receipt.place
-    if main.exists() and hash_path(main) != receipt.hashes[receipt.place]:
+    if main.exists() and hash_file(main) != receipt.hashes[receipt.place]:
         template = _("{path} was changed after it was installed, so it is not removed; delete it yourself")
         raise TetradError("E4345", template, path=main)
     removed, kept = [], []
@@ -37,11 +37,11 @@ def uninstall(name: str | Path, *, source: str | Path) -> Uninstalled:
         path = web_ui.path / place
         if not path.exists():
             continue
-        if hash_path(path) != known_hash:
+        if hash_file(path) != known_hash:
             kept.append(path)
             continue
         with convert_write_errors(path):
-            _remove(path)
+            path.unlink()
         removed.append(path)
     write_receipts(web_ui, [each for each in read_receipts(web_ui) if each.place != receipt.place])
     return Uninstalled(tuple(removed), tuple(kept))
@@ -63,13 +63,3 @@ def _find_receipt(web_ui: Destination, name: str) -> Receipt:
     template = _("{name} was not installed into {path} with `tetrad install`; installed are {names}")
     names = ", ".join([each.place for each in receipts][:_SHOWN_NAMES])
     raise TetradError("E4344", template, name=name, path=web_ui.path, names=names)
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, or a folder of which every file was installed."""
-    if path.is_file():
-        path.unlink()
-        return
-    for each in sorted(path.rglob("*"), reverse=True):
-        each.rmdir() if each.is_dir() else each.unlink()
-    path.rmdir()

@@ -52,6 +52,7 @@ _NAMES, __getattr__ = export(
         "search": ["read_file_type"],
         "vae.bake": ["CheckpointVae", "detect_folder_family"],
         "vae.describe": ["VaeDescription", "describe_vae", "describe_vae_file", "hash_weights"],
+        "vae.read": ["find_vae_file"],
         "vae.latents": ["parse_latent_file", "read_latents", "write_latents"],
     },
 )

@@ -27,6 +27,7 @@ from tetrad.verification.loras import judge_lora, list_examples
 from tetrad.verification.result import READERS, Finding, Verdict, Verification
 from tetrad.verification.vaes import judge_vae
 
+_NO_WEIGHT_FILES = ("image", "run", "latents")
 _UNREADABLE_ALGORITHM = "E5135"
 
 
@@ -38,11 +39,12 @@ def verify(path: str | Path, *, base: str | Path = "") -> Verification:
     what opening the base model raises.
     """
     inspection = inspect_path(str(path))
-    if inspection.kind in ("image", "run", "latents"):
+    file_type = inspection.kind
+    if file_type in _NO_WEIGHT_FILES:
         template = _("{path} is {type}; give a model file, a trained file or a diffusers folder")
         raise TetradError("E5483", template, path=inspection.path, type=inspection.what)
     verification = Verification(inspection, [*_check_content(inspection)])
-    if verify_type := _VERIFIERS.get(inspection.kind):
+    if verify_type := _VERIFIERS.get(file_type):
         verify_type(verification, resolve_model_path(str(path)), str(base))
     verdicts = [_open_first(verification, verdict) for verdict in verification.verdicts]
     verification.verdicts = sorted(verdicts, key=lambda verdict: READERS.index(verdict.reader))
@@ -137,8 +139,15 @@ def _verify_embedding(verification: Verification, path: Path, base: str) -> None
     if verification.inspection.trouble:  # several embeddings, or damaged vectors
         return
     weights, _unmatched = a1111.decode_embedding(file)
+    widths = [tensor.shape[1] for tensor in weights.tensors.values()]
     if model:
         check_family(weights, model)
+    elif sum(widths) not in [family.text_width for family in FAMILIES.values()]:
+        shown = " + ".join(map(str, widths))
+        message = Message(
+            _("its vectors are {widths} wide, as in no released model"), widths=" + ".join(map(str, widths))
+        )
+        verification.findings.append(Finding(_("problem"), "warn", message))
     verification.findings.append(effects.measure_embedding(weights, model))
 
 

@@ -9,6 +9,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "settings": ["Hypernetwork", "TENSOR"],
+        "settings": ["COMFYUI_ACTIVATIONS", "Hypernetwork", "NetworkShape", "TENSOR"],
+        "weights": ["build_free_networks"],
     },
 )

@@ -17,7 +17,11 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
+        "combine": ["Tensors", "changes_weight", "depends_on_base"],
         "formats": ["detect_family"],
+        "inspect": ["NO_EFFECT"],
+        "layer": ["weight_of"],
         "settings": ["Lora"],
+        "weights": ["group_by_layer", "named_layers"],
     },
 )

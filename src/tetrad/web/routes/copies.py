@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from tetrad.installation import Copy, Destination, check_name, choose_free_name
+from tetrad.installation import Copy, Destination, add_receipts, check_name, choose_free_name
 from tetrad.locales import Message, _, presentable
 from tetrad.settings.toml import build_recipe
 from tetrad.web.drawing.choices import make_id
@@ -71,8 +71,10 @@ def plan_copy(request: Request, name: str, wish: CopyWish) -> dict[str, Any]:
 @router.post("/api/runs/{name}/copies")
 async def copy_file(request: Request, name: str, wish: CopyWish) -> dict[str, str]:
     """Copy a save; nothing that is there is replaced.  E4202 where the folder cannot be written to."""
-    copy, _destination = make_copy(request, open_pick(request, name), wish)
-    await asyncio.to_thread(copy.run)
+    copy, destination = make_copy(request, open_pick(request, name), wish)
+    made = await asyncio.to_thread(copy.run)
+    if destination.program and copy.source.is_file():
+        await asyncio.to_thread(add_receipts, destination, [made])
     template = _("{file} is in {folder}.")
     return {"text": str(Message(template, file=copy.target.name, folder=copy.target.parent))}
 
