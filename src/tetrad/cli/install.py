@@ -82,6 +82,6 @@ def uninstall(
     for path in result.removed:
         print_text(Message(_("removed: {path}"), path=path))
     if not result.removed:
-        print_note(_("the file was not there any more; Tetrad has forgotten that it was installed"))
+        print_note(_("the file was not there any more; it is no longer listed as installed"))
     for path in result.kept:
         print_note(_("{path} was changed after it was installed, so it stays"), path=path)

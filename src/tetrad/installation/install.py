@@ -80,7 +80,9 @@ def _plan_copy(
     verification.check()
     file_type = verification.inspection.kind
     if file_type not in list_folders():
-        template = _("{path} is {type}, for which {program} has no folder; give a file that it lists")
+        template = _(
+            "{path} is {type}, for which {program} has no folder; give a checkpoint, LoRA, embedding, hypernetwork or VAE"
+        )
         what = verification.inspection.what
         raise TetradError("E4341", template, path=source, type=what, program=web_ui.program)
     stem = check_name(name) if name else source.stem

@@ -57,8 +57,8 @@ def _describe_sizes(sizes: Mapping[str, float], lora: LoraFile) -> Finding:
     if zero == len(sizes):
         return Finding(LABEL, "warn", Message(_("none: every change is zero, as before training")))
     if sizes[largest] < (_NEAR_ZERO if lora.has_base_weights else _NEAR_ZERO_CHANGE):
-        relative = _("next to none: no layer's weights change by more than {largest:.1e} of their size ({layer})")
-        absolute = _("next to none: the largest root mean square of a ΔW is {largest:.1e} ({layer})")
+        relative = _("almost none: no layer's weights change by more than {largest:.1e} of their size ({layer})")
+        absolute = _("almost none: the largest root mean square of a ΔW is {largest:.1e} ({layer})")
         return Finding(LABEL, "warn", Message(relative if lora.has_base_weights else absolute, **values))
     relative = ngettext(
         "changes the weights of {count} layer by {middle:.3%} of their size",
@@ -87,7 +87,7 @@ def measure_hypernetwork(file: WeightFile) -> Finding:
     if not values["highest"]:
         return Finding(LABEL, "warn", Message(_("none: it adds nothing to its inputs, as before training")))
     if values["highest"] < _NEAR_ZERO:
-        template = _("next to none: it adds at most {highest:.1e} of its inputs' length to them")
+        template = _("almost none: it adds at most {highest:.1e} of its inputs' length to them")
         return Finding(LABEL, "warn", Message(template, **values))
     template = _("adds {lowest:.2%} to {highest:.2%} of its inputs' length to them (random inputs)")
     return Finding(LABEL, "ok", Message(template, **values))
@@ -105,7 +105,7 @@ def measure_embedding(weights: Weights, base: Model | None) -> Finding:
     usual = torch.cat([table.norm(dim=1) for table in tables.values()])
     values |= {"shortest": float(usual.quantile(0.01)), "longest": float(usual.quantile(0.99))}
     if token := _find_same_token(weights, tables):
-        template = _("next to none: its vectors are those of the word '{token}' of {model}, as before training")
+        template = _("almost none: its vectors are those of the word '{token}' of {model}, as before training")
         return Finding(LABEL, "warn", Message(template, token=token, model=base.name))
     template = _(
         "its vectors are {lowest:.3g} to {highest:.3g} long; those of the vocabulary of {model} are mostly"
@@ -137,7 +137,7 @@ def describe_difference(difference: Difference) -> Finding:
     """How much a checkpoint differs from its base."""
     total, base = difference.total, difference.paths[0]
     if difference.is_identical or difference.has_same_weights:
-        return Finding(LABEL, "warn", Message(_("none: every tensor is that of {base}"), base=base))
+        return Finding(LABEL, "warn", Message(_("none: every tensor is the same as in {base}"), base=base))
     return _describe_share(total, base)
 
 
@@ -149,14 +149,14 @@ def measure_vae(weights: Weights, base_weights: Weights, base: str) -> Finding:
             old, new = tensor.float(), weights.tensors[name].float()
             total.add(float((old - new).square().sum()), float(old.square().sum()))
     if not total.different:
-        return Finding(LABEL, "warn", Message(_("none: every tensor is that of {base}"), base=base))
+        return Finding(LABEL, "warn", Message(_("none: every tensor is the same as in {base}"), base=base))
     return _describe_share(total, base)
 
 
 def _describe_share(total: BlockDifference, base: str) -> Finding:
     values = {"base": base, "different": total.different, "total": total.compared, "share": total.relative}
     if total.relative < _NEAR_ZERO:
-        template = _("next to none: {different} of {total} tensors differ from {base}, by {share:.1e} of their size")
+        template = _("almost none: {different} of {total} tensors differ from {base}, by {share:.1e} of their size")
         return Finding(LABEL, "warn", Message(template, **values))
     template = _("{different} of {total} tensors differ from {base}, by {share:.3%} of their size")
     return Finding(LABEL, "ok", Message(template, **values))

@@ -140,7 +140,7 @@ def _find_misread_dora(reader: str, tensors: Mapping[str, Tensor], used: Collect
     if not set(magnitudes) & set(used):
         return Message(_("it ignores the magnitudes of this DoRA (dora_scale), so it computes another change"))
     if any(lycoris.norm_axis(tensors[key]) == 0 for key in magnitudes):
-        template = _("it takes the magnitudes of this DoRA, one for each output, for those of inputs or of W alone")
+        template = _("it applies the magnitudes of this DoRA wrongly, because there is one for each output")
         return Message(template)
     return None
 

@@ -124,9 +124,10 @@ def _verify_lora(verification: Verification, path: Path, base: str) -> None:
 
 
 def _describe_misfits(lora: LoraFile) -> Message:
+    """That a LoRA was made for a model of another size."""
     template = ngettext(
-        "the tensors of {count} of {total} layers do not fit {model}: {layers}; it was made for a model of another size",
-        "the tensors of {count} of {total} layers do not fit {model}: {layers}; it was made for a model of another size",
+        "the tensors of {count} of {total} layers do not fit {model} ({layers}): it is for a model of another size",
+        "the tensors of {count} of {total} layers do not fit {model} ({layers}): it is for a model of another size",
         len(lora.misfits),
     )
     return Message(template, total=len(lora.layers), model=lora.model.name, layers=list_examples(lora.misfits))
@@ -144,9 +145,7 @@ def _verify_embedding(verification: Verification, path: Path, base: str) -> None
         check_family(weights, model)
     elif sum(widths) not in [family.text_width for family in FAMILIES.values()]:
         shown = " + ".join(map(str, widths))
-        message = Message(
-            _("its vectors are {widths} wide, as in no released model"), widths=" + ".join(map(str, widths))
-        )
+        message = Message(_("its vectors are {widths} wide, as in no released model"), widths=shown)
         verification.findings.append(Finding(_("problem"), "warn", message))
     verification.findings.append(effects.measure_embedding(weights, model))
 
