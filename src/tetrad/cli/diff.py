@@ -1,6 +1,7 @@
 """`tetrad diff`: say what differs between two files of one type, and how much, by block."""
 
 from collections.abc import Iterator
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,10 +68,15 @@ def format_blocks(difference: "Difference") -> Iterator[str]:
     total = difference.total
     total.block = Message(_("all"))
     for each in [*blocks, total]:
-        rows.append((str(each.block), str(each.compared), str(each.different), f"{each.relative:.3%}"))
+        rows.append((str(each.block), str(each.compared), str(each.different), format_share(each.relative)))
     for row in rows:
         cells = [pad(cell, width) for cell, width in zip(row, COLUMNS, strict=False)]
         yield f"  {''.join(cells)}{row[-1]}"
+
+
+def format_share(share: float) -> str:
+    """As a percentage; of a block that is zero in A there is none."""
+    return f"{share:.3%}" if isfinite(share) else "∞"
 
 
 def describe_names(difference: "Difference") -> Iterator[Message]:

@@ -2,6 +2,7 @@
 
 import filecmp
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,7 @@ def _measure(first: Tensor, second: Tensor) -> tuple[float, float] | None:
     """‖A - B‖² and ‖A‖²; None where one of them contains NaN or Inf."""
     old, new = first.float(), second.float()
     squares = float(torch.linalg.vector_norm(old - new)) ** 2, float(torch.linalg.vector_norm(old)) ** 2
-    return squares if all(map(_is_finite, squares)) and bool(new.isfinite().all()) else None
-
-
-def _is_finite(number: float) -> bool:
-    return number == number and abs(number) != float("inf")
+    return squares if all(map(isfinite, squares)) else None
 
 
 def _compare_loras(difference: Difference, paths: tuple[Path, Path], base: Model | None) -> None:

@@ -1,6 +1,7 @@
 """The result of comparing two files."""
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from tetrad.locales import Message, in_english
@@ -71,7 +72,7 @@ class Difference:
             "identical": self.is_identical,
             "same_weights": self.is_identical or self.has_same_weights,
             "compares_changes": self.compares_changes,
-            "relative": self.total.relative,
+            "relative": _finite(self.total.relative),
             "blocks": [_as_record(each) for each in self.blocks],
             "only_in_a": self.only_in[0],
             "only_in_b": self.only_in[1],
@@ -88,5 +89,10 @@ def _as_record(block: BlockDifference) -> dict[str, Any]:
         "block": in_english(block.block),
         "compared": block.compared,
         "different": block.different,
-        "relative": block.relative,
+        "relative": _finite(block.relative),
     }
+
+
+def _finite(number: float) -> float | None:
+    """JSON has no infinity."""
+    return number if isfinite(number) else None

@@ -81,7 +81,8 @@ def _plan_copy(
     file_type = verification.inspection.kind
     if file_type not in list_folders():
         template = _(
-            "{path} is {type}, for which {program} has no folder; give a checkpoint, LoRA, embedding, hypernetwork or VAE"
+            "{path} is {type}, for which {program} has no folder; give a checkpoint, LoRA, embedding, hypernetwork or"
+            " VAE"
         )
         what = verification.inspection.what
         raise TetradError("E4341", template, path=source, type=what, program=web_ui.program)

@@ -9,13 +9,14 @@ import torch
 from tetrad.errors import TetradError
 from tetrad.formats import diffusers, ldm, vae
 from tetrad.library.checkpoints import find_network_files
-from tetrad.locales import Message, _
+from tetrad.locales import Message, _, ngettext
 from tetrad.models.base import Model
 from tetrad.models.checks import PURPOSES
 from tetrad.verification.loras import list_examples, make_verdict
 from tetrad.verification.result import READERS, Verdict
 
 _OLD_CLIP = re.compile(r"cond_stage_model\.transformer\.(embeddings|encoder|final_layer_norm)\.")
+_EMA_PREFIX = "model_ema."
 _FOLDER_FILES = ("model_index.json", "scheduler/scheduler_config.json", "tokenizer")
 
 
@@ -40,7 +41,19 @@ def judge_checkpoint(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Ite
         elif not has_vae:
             yield Verdict(reader, "partly", Message(_("there is no VAE in the file; choose one there")), unused)
         else:
-            yield make_verdict(reader, unused, len(shapes))
+            yield _judge_unused(reader, unused, len(shapes))
+
+
+def _judge_unused(reader: str, unused: tuple[str, ...], total: int) -> Verdict:
+    """That a program loads a file; EMA weights are left out by all of them, which loses nothing."""
+    if unused and all(name.startswith(_EMA_PREFIX) for name in unused):
+        template = ngettext(
+            "it leaves out {count} EMA tensor, which only training needs",
+            "it leaves out {count} EMA tensors, which only training needs",
+            len(unused),
+        )
+        return Verdict(reader, "loads", Message(template), unused)
+    return make_verdict(reader, unused, total)
 
 
 def _judge_other_purpose(channels: int, unused: tuple[str, ...], total: int) -> Iterator[Verdict]:
