@@ -17,7 +17,8 @@ demo: $(VENV)/.installed
 	$(BIN)/tetrad demo
 
 # One thread a process: small networks are many times slower when threads wait for each other.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Three processes on two cores: tests of the page and of killed runs mostly wait.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed-test
 	scripts/browser
@@ -53,6 +54,7 @@ $(BIN)/python:
 CATALOGUES := $(wildcard src/tetrad/locales/*/LC_MESSAGES/*.po)
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt $(CATALOGUES)
+	@echo "installing Tetrad into $(VENV); the first time this downloads PyTorch and takes some minutes"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 

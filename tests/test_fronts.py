@@ -1,6 +1,7 @@
 """The front of each package says what the package offers: `__all__` in its `__init__`."""
 
 import ast
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -14,18 +15,30 @@ MODULES = {
 PACKAGES = sorted(name for name, path in MODULES.items() if path.name == "__init__.py" and name != "tetrad")
 
 
+@cache
+def imports() -> list[tuple[str, str, str]]:
+    """Each name that a module imports from another one: the module, the other one, the name."""
+    trees = {module: ast.parse(path.read_text("utf-8")) for module, path in MODULES.items()}
+    found = ((module, node) for module, tree in trees.items() for node in ast.walk(tree))
+    return [
+        (module, str(node.module), alias.name)
+        for module, node in found
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+
+
 def imports_from(package: str) -> set[str]:
     """The names that modules outside a package import from the modules inside it.
 
     A function with the name of its module is left out: the package already has the module by that name.
     """
-    names = set()
-    for module, path in MODULES.items():
-        if f"{module}.".startswith(f"{package}."):
-            continue
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{package}."):
-                names |= {alias.name for alias in node.names if f"{node.module}.{alias.name}" not in MODULES}
+    inside = f"{package}."
+    names = {
+        name
+        for module, other, name in imports()
+        if f"{other}.".startswith(inside) and not f"{module}.".startswith(inside) and f"{other}.{name}" not in MODULES
+    }
     return {name for name in names if f"{package}.{name}" not in MODULES and not is_name_of_a_module(package, name)}
 
 

@@ -41,9 +41,12 @@ def test_steps_are_epochs_times_images_times_repeats_divided_by_batch_size() -> 
         ),
         ({"train__epochs": 2.5, "train__batch_size": 1}, "360 steps = 2.5 epochs × 24 images × 6 repeats / batch 1"),
         ({"train__steps": 72, "train__batch_size": 1}, "72 steps = 0.5 epochs × 24 images × 6 repeats / batch 1"),
-        ({"train__epochs": 0.001, "train__batch_size": 1}, "1 step ≈ 0.006944 epochs × 24 images × 6"),
+        ({"train__epochs": 0.001, "train__batch_size": 1}, "1 step ≈ 0.006944 epochs of 144 steps (24 images × 6"),
         # A batch of 5 does not divide 144 evenly, so the last batch of an epoch is smaller.
-        ({"train__epochs": 1, "train__batch_size": 5}, "29 steps ≈ 1 epoch × 24 images × 6 repeats / batch 5"),
+        (
+            {"train__epochs": 1, "train__batch_size": 5},
+            "29 steps = 1 epoch of 29 steps (24 images × 6 repeats, batch 5)",
+        ),
     ],
 )
 def test_the_length_is_given_in_steps_epochs_images_and_repeats(settings: dict[str, Any], sentence: str) -> None:
@@ -74,10 +77,10 @@ def test_steps_per_image_do_not_include_the_steps_before_a_continued_run() -> No
     "images,steps,sentence",
     [
         (1, 15_000, "15,000 steps = 15,000 epochs × 1 image × 1 repeat / batch 1, 15,000 steps per image"),
-        (3, 37_021, "37,021 steps ≈ 12,340 epochs × 3 images × 1 repeat / batch 1, 12,340 steps per image"),
-        (3, 4000, "4,000 steps ≈ 1,333 epochs × 3 images × 1 repeat / batch 1, 1,333 steps per image"),
-        (3, 400, "400 steps ≈ 133.3 epochs × 3 images × 1 repeat / batch 1, 133.3 steps per image"),
-        (4, 3999, "3,999 steps ≈ 999.8 epochs × 4 images × 1 repeat / batch 1, 999.8 steps per image"),
+        (3, 37_021, "37,021 steps ≈ 12,340 epochs of 3 steps (3 images × 1 repeat, batch 1), 12,340 steps per image"),
+        (3, 4000, "4,000 steps ≈ 1,333 epochs of 3 steps (3 images × 1 repeat, batch 1), 1,333 steps per image"),
+        (3, 400, "400 steps ≈ 133.3 epochs of 3 steps (3 images × 1 repeat, batch 1), 133.3 steps per image"),
+        (4, 3999, "3,999 steps ≈ 999.8 epochs of 4 steps (4 images × 1 repeat, batch 1), 999.8 steps per image"),
         (1200, 3, "3 steps = 0.0025 epochs × 1,200 images × 1 repeat / batch 1, 0.0025 steps per image"),
     ],
 )
@@ -88,7 +91,7 @@ def test_large_and_rounded_numbers_are_written_out(images: int, steps: int, sent
 def test_an_equals_sign_means_that_the_shown_numbers_multiply_out() -> None:
     photos = [*plans.photos(["a zkr"] * 2, repeats=3), *plans.photos(["a zkr"], repeats=1)]
     assert length(photos, train__steps=4000, train__batch_size=1) == (
-        "4,000 steps ≈ 571.4 epochs × 3 images × 2.333 repeats / batch 1, 1,333 steps per image"
+        "4,000 steps ≈ 571.4 epochs of 7 steps (3 images × 2.333 repeats, batch 1), 1,333 steps per image"
     )
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 HOSTILE = '"><img src=x onerror=alert(1)>'  # shown as text wherever a name, a caption or a word is shown
 
 
-def make_image(path: Path, number: int, side: int = 64) -> Path:
+def make_image(path: Path, number: int, side: int = 96) -> Path:
     """A smooth image of its own: neighbouring numbers are no near duplicates."""
     rng = np.random.default_rng(number)
     pixels = rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)

@@ -21,7 +21,7 @@ def ask(handler: Any, **values: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> dict[str, str]:
-    """A run with a LoRA, and a web UI's folder with a model that is too large to look into, and a VAE."""
+    """A run with a LoRA, and a web UI's folder with a model that is too large to look into, a VAE, and a stray LoRA."""
     run, web_ui = tmp_path / "runs" / "ink", tmp_path / "ui" / "models"
     for folder in (run, web_ui / "Stable-diffusion", web_ui / "VAE"):
         folder.mkdir(parents=True)
@@ -29,6 +29,7 @@ def folders(tmp_path: Path) -> dict[str, str]:
     save_file(lora, run / "ink.safetensors", {"modelspec.trigger_phrase": "inkwash"})
     (web_ui / "Stable-diffusion" / "big.ckpt").write_bytes(b"not a model")
     (web_ui / "VAE" / "soft.safetensors").write_bytes(b"x")
+    save_file(lora, web_ui / "VAE" / "stray.safetensors")
     runs = str(tmp_path / "runs")
     return {"lora_dir": runs, "embeddings_dir": runs, "hypernetwork_dir": runs, "models_dir": str(tmp_path / "ui")}
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HELP = _("Check this computer: Python, PyTorch, the device, memory, disk and models.")
 SIGNS = {"ok": "✓", "warn": "!", "bad": "✗"}
-LABEL_WIDTH, LINE_WIDTH = 16, 100  # columns
+LABEL_WIDTH, LINE_WIDTH = 18, 100  # columns
 
 
 def doctor(

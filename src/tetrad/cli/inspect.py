@@ -45,7 +45,7 @@ def inspect(
     for label, value in inspection.facts.items():
         print_fact(label, format_value(label, value))
     if inspection.metadata:
-        print_fact(_("metadata"), format_value("", list(inspection.metadata)))
+        print_fact(_("metadata"), format_value("", sorted(inspection.metadata)))
     if name == BUILTIN_NAME:
         for line in ("", *MODEL_CARD_PATH.read_text("utf-8").strip().splitlines()):
             print_text(line)

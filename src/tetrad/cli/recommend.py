@@ -156,7 +156,7 @@ def print_situation(model: Any, device_spec: Any, limit: int) -> None:
     )
     device, dtype = device_spec.device, str(device_spec.dtype).removeprefix("torch.")
     if limit:
-        template = _("device: {device} in {dtype}, memory to fit: {memory}")
+        template = _("device: {device} in {dtype}, memory limit: {memory}")
         print_note(template, device=device, dtype=dtype, memory=format_bytes(limit))
     else:
         print_note(_("device: {device} in {dtype}"), device=device, dtype=dtype)
@@ -185,7 +185,7 @@ def print_estimates(estimates: "list[MethodEstimate]") -> None:
         ),
         _("file size"): lambda each: format_bytes(each.file_bytes),
         _("good for"): lambda each: translate(each.good_at),
-        _("less good for"): lambda each: translate(each.bad_at),
+        _("limits"): lambda each: translate(each.bad_at),
     }
     console = Console(width=None if sys.stdout.isatty() else 120)
     labels_width = max(width_of(translate(name)) for name in rows)
@@ -234,8 +234,8 @@ def probe(
     out: options.OutputImage = Path("probe.png"),
 ) -> None:
     """Generate the prompt with four seeds into one contact sheet, and print how to read it."""
-    path = choose_output_path(expand_path(out))
     check_model_exists(model)
+    path = choose_output_path(expand_path(out))
     if warning := explain_builtin_model(model):
         print_warning(BUILTIN_MODEL, warning)
     announce_loading()

@@ -38,7 +38,7 @@ from tetrad.library.vae.load import (
     save_vae,
 )
 from tetrad.library.vae.read import read_vae
-from tetrad.library.vae.select import VaeChoice, choose_training_vae, choose_vae, list_vaes
+from tetrad.library.vae.select import VaeChoice, choose_training_vae, choose_vae, list_vaes, may_be_vae
 
 _NAMES, __getattr__ = export(
     __name__,
@@ -86,6 +86,7 @@ __all__ = [
     "list_vaes",
     "load_model",
     "load_vae",
+    "may_be_vae",
     "mount_vae",
     "open_checkpoint_vae",
     "prepare_weights",

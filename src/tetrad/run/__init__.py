@@ -31,7 +31,7 @@ __all__, __getattr__ = export(
         "folder": ["file_name"],
         "heartbeat": ["Beat", "lock_folder", "read_beat", "read_start_time"],
         "plan": ["Plan"],
-        "preflight": ["device_note"],
+        "preflight": ["builtin_model_notes", "device_note"],
         "previews": ["list_preview_steps"],
         "resolve": ["Facts"],
         "resume.start": ["read_working_folder"],

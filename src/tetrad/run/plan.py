@@ -147,12 +147,18 @@ class Plan:
         batch = train.batch_size * train.gradient_accumulation
         new_steps = train.steps - train.steps_before
         epochs, repeats = _shorten(new_steps / train.steps_per_epoch), _shorten(train.repeats / train.images)
-        # The shown numbers do not multiply out where they are rounded, or where not all batches are full.
-        is_exact = epochs * train.images * repeats == new_steps * batch
+        if epochs * train.images * repeats == new_steps * batch:
+            template = _("{steps} = {epochs} × {images} × {repeats} / batch {batch}, {steps_per_image} per image")
+        else:  # some batches are not full, since all images of a batch are in one bucket, or a number is rounded
+            template = _(
+                "{steps} {sign} {epochs} of {epoch_steps} ({images} × {repeats}, batch {batch}), {steps_per_image} per"
+                " image"
+            )
         return Message(
-            _("{steps} {sign} {epochs} × {images} × {repeats} / batch {batch}, {steps_per_image} per image"),
+            template,
             steps=count_steps(new_steps),
-            sign="=" if is_exact else "≈",
+            sign="=" if epochs * _shorten(train.steps_per_epoch) == new_steps else "≈",
+            epoch_steps=count_steps(train.steps_per_epoch),
             epochs=Message(ngettext("{count} epoch", "{count} epochs", _plural_number(epochs)), count=_format(epochs)),
             images=Message(ngettext("{count} image", "{count} images", train.images), count=f"{train.images:,}"),
             repeats=Message(

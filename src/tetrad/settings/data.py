@@ -237,7 +237,7 @@ class Data:
     )
     trigger_word: str = option(
         "",
-        _("Trigger word that prompts use for what is trained; use a rare token like zkr"),
+        _("Trigger word: stands for your subject or style in prompts; use a rare token like zkr"),
         group="data",
         kohya="class_tokens, token_string",
         flag="--trigger-word",

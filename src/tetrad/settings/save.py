@@ -41,7 +41,7 @@ MAX_RESUME_GB = option(
 )
 WAIT_FOR_SPACE = option(
     True,
-    _("Where the disk is full, wait for space; otherwise previews and logs are skipped and the run may end"),
+    _("If the disk is full, wait for space; otherwise previews and logs are skipped and the run may end"),
     group="saving",
     flag="--wait-for-space/--no-wait",
 )

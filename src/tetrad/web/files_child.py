@@ -63,7 +63,7 @@ def list_choices(request: Request) -> Answers:
         "event": "choices",
         "networks": networks,
         "models": models,
-        "vaes": [{"name": name, "path": str(path)} for name, path in vaes.items()],
+        "vaes": [{"name": name, "path": str(path)} for name, path in vaes.items() if library.may_be_vae(path)],
     }
 
 

@@ -31,7 +31,8 @@ def list_vaes(model: str) -> list[str]:
     """The names of the VAE files around a model's file."""
     path = resolve_model_path(model)
     folders = library.resolve_folders_around_model(path)
-    return list(library.list_vaes(path, folders["vae"], folders["checkpoint"]))
+    found = library.list_vaes(path, folders["vae"], folders["checkpoint"])
+    return [name for name, listed in found.items() if library.may_be_vae(listed)]
 
 
 def _find_checkpoints(folder: Path) -> Iterator[dict[str, Any]]:

@@ -37,6 +37,7 @@ from tetrad.run.continuation import locate_start, read_trigger_word
 from tetrad.run.dataset import Dataset, find_images, load_dataset, select_training_vae
 from tetrad.run.disk import DiskNeed, estimate_need
 from tetrad.run.plan import Plan
+from tetrad.run.preflight import builtin_model_notes
 from tetrad.run.previews import list_preview_steps
 from tetrad.run.resolve import Facts, resolve
 from tetrad.run.step_files import list_planned_steps
@@ -201,7 +202,7 @@ def check_computer(request: Request) -> Answers:
 
 
 def _read_dataset(recipe: Recipe) -> tuple[Dataset, list[Mapping[str, Any]]]:
-    """The images of a recipe, decoded once, and the notes about them."""
+    """The images of a recipe, decoded once, and the notes about them and about the built-in model."""
     required = recipe.method.artifact.requires_trigger_word
     word = read_trigger_word(recipe.continue_from, recipe.method.artifact)
     events = load_dataset(recipe.data, required, word, LatentCache(get_cache_folder()))
@@ -210,7 +211,8 @@ def _read_dataset(recipe: Recipe) -> tuple[Dataset, list[Mapping[str, Any]]]:
             next(events)
         except StopIteration as end:
             dataset: Dataset = end.value
-            return dataset, [{"code": note.code, **note.message.as_record()} for note in dataset.notes]
+            notes = [*builtin_model_notes(recipe), *dataset.notes]
+            return dataset, [{"code": note.code, **note.message.as_record()} for note in notes]
 
 
 def _describe_length(plan: Plan) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def open_page(browser: Any, served: Served) -> Iterator[OpenPage]:
         context = browser.new_context(viewport={"width": width, "height": 900}, locale=lang, color_scheme=theme)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
         page.on("request", lambda each: complaints.append(each.url) if not is_own(each.url, at) else None)

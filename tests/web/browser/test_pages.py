@@ -58,6 +58,14 @@ def test_the_language_and_the_theme_are_switched_and_stay(open_page: OpenPage) -
     expect(page.locator("html[lang=zh-CN][data-theme=dark]")).to_have_count(1)
 
 
+def test_a_press_before_the_scripts_have_run_is_not_lost(open_page: OpenPage) -> None:
+    page = open_page("/")
+    page.route("**/static/home_new.js", lambda route: (time.sleep(1), route.continue_()))
+    page.goto(page.url, wait_until="commit")
+    with page.expect_file_chooser(timeout=5000):
+        page.get_by_role("button", name="Choose images").first.click()
+
+
 def test_a_run_is_followed_as_it_trains_and_is_killed(open_page: OpenPage, served: Served) -> None:
     path = make_run(served.runs, "live", previews=(0,))
     bring_to_life(path)

@@ -97,12 +97,12 @@ def _advise_on_captions(report: DatasetReport) -> Iterator[Advice]:
     if captions.own and captions.missing:
         template = ngettext(
             "{files} has no caption of its own, unlike the other images; write one, or it is trained as '{caption}'",
-            "{count} images have no caption of their own, unlike the others: {files}; write one for each, or they are"
-            " trained like '{caption}'",
+            "{count} images have no caption of their own, unlike the others: {files}; write one for each; without"
+            " one, {first} is trained as '{caption}'",
             len(captions.missing),
         )
-        caption = next(image.caption for image in used if image.file == captions.missing[0])
-        yield _advice("warn", "W4158", template, captions.missing, caption=caption)
+        first = next(image for image in used if image.file == captions.missing[0])
+        yield _advice("warn", "W4158", template, captions.missing, caption=first.caption, first=first.file)
     if captions.too_long:
         template = ngettext(
             "the caption of {files} is longer than {limit} tokens and is cut; shorten it, or set text.max_tokens=225",

@@ -1,6 +1,7 @@
 """The report on a data set as labelled lines, for a terminal."""
 
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from typing import Any
 
 from tetrad.inspection.dataset.advice import LANGUAGES
@@ -24,7 +25,7 @@ def describe_report(report: DatasetReport) -> Iterator[tuple[str, str]]:
         return
     sizes = join_counts(report.sizes)
     yield _("sizes"), str(Message(_("shorter side in pixels: {sizes}"), sizes=sizes))
-    yield _("shapes"), join_counts(report.shapes)
+    yield _("shapes"), str(join_counts(report.shapes))
     yield _("buckets"), " · ".join(_format_buckets(report))
     yield from _describe_captions(report)
 
@@ -48,9 +49,10 @@ def _describe_counts(report: DatasetReport) -> str:
     return " · ".join(map(str, parts))
 
 
-def join_counts(counts: Mapping[Any, int]) -> str:
-    """`64–255: 3 · 256–511: 5`, in the reader's language."""
-    return " · ".join(f"{name}: {number}" for name, number in counts.items())
+def join_counts(counts: Mapping[Any, int]) -> Message:
+    """`64–255: 3 · 256–511: 5`, in the language of whoever reads it; the names may be messages."""
+    phrases = [Message(_("{name}: {number}"), name=name, number=number) for name, number in counts.items()]
+    return reduce(lambda first, rest: Message(_("{first} · {rest}"), first=first, rest=rest), phrases or [Message("")])
 
 
 def _format_buckets(report: DatasetReport) -> Iterator[str]:
@@ -73,4 +75,4 @@ def _describe_captions(report: DatasetReport) -> Iterator[tuple[str, str]]:
         yield _("tags"), " · ".join([*tags, *(["…"] if len(repeated) > _SHOWN_TAGS else [])])
     if captions.not_english:
         languages = {Message(LANGUAGES[name]): number for name, number in captions.languages.items()}
-        yield _("language"), join_counts(languages)
+        yield _("language"), str(join_counts(languages))

@@ -31,7 +31,6 @@ __all__, __getattr__ = export(
             "mount_vae",
             "save_vae",
         ],
-        "read": ["find_vae_file", "read_vae"],
-        "select": ["VaeChoice", "choose_training_vae", "choose_vae", "list_vaes"],
+        "read": ["VaeChoice", "choose_training_vae", "choose_vae", "find_vae_file", "list_vaes", "may_be_vae", "read_vae", "select"],
     },
 )

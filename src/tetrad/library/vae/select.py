@@ -144,7 +144,7 @@ def _find_vae_by_name(vae_name: str, vae_paths: dict[str, Path]) -> VaeChoice:
                 return VaeChoice(vae_paths[name], Message(_("{vae}, because it was chosen by name"), vae=name))
     if path.exists():
         return choice_by_path
-    vae_names = [name for name, listed_path in vae_paths.items() if _may_be_vae(listed_path)]  # no LoRA in the folder
+    vae_names = [name for name, listed_path in vae_paths.items() if may_be_vae(listed_path)]  # no LoRA in the folder
     if not vae_names:
         template = _(
             "there is no VAE called {name}: the folders searched contain no VAE; Automatic and None are possible too"
@@ -210,7 +210,7 @@ def _choose_by_name_prefix(checkpoint_path: Path, vae_paths: dict[str, Path]) ->
     A warning where the name is not the checkpoint's own, since the VAE may be meant for another model.
     """
     model_stem = get_stem(checkpoint_path)
-    matches = [name for name, path in vae_paths.items() if name.startswith(model_stem) and _may_be_vae(path)]
+    matches = [name for name, path in vae_paths.items() if name.startswith(model_stem) and may_be_vae(path)]
     if not matches or checkpoint_path == MODEL_PATH:
         return None
     name, path = matches[0], vae_paths[matches[0]]
@@ -238,7 +238,7 @@ def _choose_by_name_prefix(checkpoint_path: Path, vae_paths: dict[str, Path]) ->
     return VaeChoice(path, reason, (warning,))
 
 
-def _may_be_vae(path: Path) -> bool:
+def may_be_vae(path: Path) -> bool:
     """Whether a file is not clearly something else, such as a LoRA, a hypernetwork or a whole checkpoint.
 
     A file that cannot be read may be a VAE: a person put it there, and loading it will say what is wrong with it.

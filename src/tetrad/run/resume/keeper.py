@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 
-from tetrad.locales import Message, _
+from tetrad.locales import Message, _, ngettext
 from tetrad.models import device as devices
 from tetrad.run.events import Event, Note, PointSaved
 from tetrad.run.folder import RunFolder
@@ -85,11 +85,14 @@ class PointKeeper:
         if self.is_explained or seconds <= MAX_LOSS_SECONDS:
             return
         self.is_explained = True
-        template = _(
-            "a resume point is saved every {minutes:.0f} minutes, because each takes {seconds:.0f} s and saving may"
-            " take at most 2% of the time; a crash costs at most that much work"
+        template = ngettext(
+            "a resume point is saved every minute, because each takes {seconds:.0f} s and saving may take at most 2% of"
+            " the time; a crash costs at most that much work",
+            "a resume point is saved every {count} minutes, because each takes {seconds:.0f} s and saving may take at"
+            " most 2% of the time; a crash costs at most that much work",
+            round(seconds / 60),
         )
-        yield Note(Message(template, minutes=seconds / 60, seconds=self.interval.cost))
+        yield Note(Message(template, seconds=self.interval.cost))
 
     def remove(self) -> None:
         """Remove all points of a run that has ended whole."""

@@ -50,7 +50,7 @@ function makeMethod(found) {
       "label", {},
       h("span", { class: "row between" }, h("span", { class: "row" }, h("input", { type: "radio", name: "method", value: found.method, checked: found.method === draft.method, onchange: () => chooseMethod(found) }), h("b", { class: "mname" }, found.title)), found.method === compared.best && h("span", { class: "badge plain run" }, _("recommended"))),
       h("span", { class: "small" }, _("Best for: {what}.", { what: found.good_at })),
-      h("span", { class: "help" }, _("But: {what}.", { what: found.bad_at })),
+      h("span", { class: "help" }, _("Limits: {what}.", { what: found.bad_at })),
       h("span", { class: "pairs" }, row(_("File"), found.file), row(_("Time"), found.time), row(_("In a prompt"), found.prompt, true), row(_("Memory, {free} free", found), found.memory)),
       bar,
     ),

@@ -1,5 +1,10 @@
 // What every page does: language, theme, the menu on narrow screens.
+import { get } from "./dom.js";
+
 const YEAR = 365 * 86400;
+
+// A press would be lost before the scripts of the page have run, which is when this event comes.
+document.addEventListener("DOMContentLoaded", () => { get("main").inert = false; });
 
 function remember(name, value) {
   document.cookie = `${name}=${value}; path=/; max-age=${YEAR}; samesite=strict`;
