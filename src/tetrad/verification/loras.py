@@ -47,8 +47,8 @@ class _Rule:
 _RULES = {
     "A1111": _Rule(
         list_a1111_names,
-        (*_PLAIN, *_NEW_NAMES, *_LYCORIS, ".oft_diag"),
-        (*_EXTRAS, ".scale"),
+        (*_PLAIN, *_NEW_NAMES, *_LYCORIS, ".oft_diag", ".weight"),  # the last is (IA)³'s
+        (*_EXTRAS, ".scale", ".on_input"),
         refuses_other_tensors=True,
     ),
     "ComfyUI": _Rule(
