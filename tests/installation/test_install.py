@@ -68,6 +68,20 @@ def test_a_file_is_installed_with_its_preview_and_card(tmp_path: Path, a1111: Pa
     assert not list_files(a1111)
 
 
+def test_the_preview_is_the_last_one_of_the_runs_first_prompt(tmp_path: Path, a1111: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    for name, side in (
+        ("step00000002-00", 2),
+        ("step00000004-00", 4),
+        ("step00000004-01", 5),
+        ("step00000004-sheet", 6),
+    ):
+        Image.new("RGB", (side, side)).save(tmp_path / "samples" / f"{name}.png")
+    tetrad.install(save_lora(tmp_path / "zkr.safetensors"), a1111)
+    with Image.open(a1111 / "models/Lora/zkr.preview.png") as preview:
+        assert preview.size == (4, 4)
+
+
 def test_comfyui_gets_the_file_alone(tmp_path: Path, comfyui: Path) -> None:
     (installed,) = tetrad.install(save_lora(tmp_path / "zkr.safetensors"), comfyui / "models", name="other")
     assert installed.target == comfyui / "models" / "loras" / "other.safetensors"

@@ -21,8 +21,6 @@ from tetrad.verification import Verification
 from tetrad.verification.verify import verify
 
 _PREVIEW_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_NOTES_KEYS = ("modelspec.description", "ss_training_comment")
-_EMPTY = ("", "None")
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def _find_preview(source: Path) -> Path | None:
     found = next((path for path in beside if path.is_file() and path != source), None)
     if found or embedding_images.is_image(source):
         return found or source
-    previews = [path for path in (source.parent / "samples").glob("*.png") if not path.stem.endswith("-sheet")]
+    previews = (source.parent / "samples").glob("*-00.png")  # of the first prompt, which has the trigger word
     return max(previews, key=lambda path: path.name, default=None)
 
 
@@ -150,10 +148,9 @@ def _make_card(verification: Verification, strength: float) -> Mapping[str, Any]
     if not tags.get(inspection.kind):
         return None
     families = {each.family_title: family.upper() for family, each in FAMILIES.items()}
-    notes = next((text for key in _NOTES_KEYS if (text := inspection.metadata.get(key, "")) not in _EMPTY), "")
     return {
         "activation text": inspection.facts.get("trigger word", ""),
         "preferred weight": strength,
         "sd version": families.get(str(inspection.facts.get("family")), "Unknown"),
-        "notes": notes,
+        "notes": inspection.metadata.get("modelspec.description", ""),
     }
