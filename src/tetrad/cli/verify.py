@@ -92,7 +92,8 @@ def print_verification(verification: "Verification") -> None:
         print_text(Message(_("  no rules are known by which other programs load such files")))
         return
     print_text("")
-    print_row(pad(f"  {translate(_('program'))}", LABEL_WIDTH) + translate(_("loads it")), WIDE, translate(_("why")))
+    program, outcome, reason = map(translate, (_("program"), _("loads it"), _("why")))
+    print_row(pad(f"  {program}", LABEL_WIDTH) + outcome, WIDE, reason)
     for verdict in verification.verdicts:
         reader = "A1111, Forge" if verdict.reader == "A1111" else verdict.reader
         start = pad(f"  {reader}", LABEL_WIDTH) + translate(OUTCOMES[verdict.outcome])
