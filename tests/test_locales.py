@@ -1,8 +1,11 @@
 """Messages: templates with named values that are translated as a whole."""
 
 import ast
+import errno
 import gettext
 import json
+import os
+import re
 import string
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +14,20 @@ import pytest
 
 import tetrad
 from tetrad import locales
+from tetrad.documents import parse_json, parse_toml
 from tetrad.errors import TetradError, naming_file
-from tetrad.locales import Message, Plural, language, ngettext, pad, split_at_line_breaks, translate, width_of, wrap
+from tetrad.locales import (
+    Message,
+    Plural,
+    in_english,
+    language,
+    ngettext,
+    pad,
+    split_at_line_breaks,
+    translate,
+    width_of,
+    wrap,
+)
 
 VARIABLES = ("TETRAD_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
 SOURCES = sorted(Path(tetrad.__file__).parent.rglob("*.py"))
@@ -176,3 +191,13 @@ def test_no_line_begins_with_closing_or_ends_with_opening_punctuation() -> None:
     assert wrap("一二三（四）", 8) == ["一二三", "（四）"]
     assert list(split_at_line_breaks("用 a_b、“c d”。")) == ["用 ", "a_b、", "“c ", "d”。"]
     assert "".join(split_at_line_breaks("a cat 一只猫 x")) == "a cat 一只猫 x"
+
+
+def test_what_the_system_and_parsers_say_is_translated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TETRAD_LANG", "zh_CN")
+    assert str(Message("{reason}", reason=os.strerror(errno.ENOSPC))) == "设备上没有剩余空间"
+    for parse, text in ((parse_toml, "[train]\nsteps 5"), (parse_json, '{"a": }'), (parse_toml, "a = [1")):
+        with pytest.raises(ValueError) as caught:
+            parse(text)
+        assert str(caught.value) != in_english(caught.value.args[0])
+        assert not re.search(r"[a-z]+ [a-z]+ [a-z]+", str(caught.value))

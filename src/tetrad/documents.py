@@ -7,6 +7,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,16 +19,26 @@ _MAX_INTEGER = 2**63  # of TOML, and of any program that is not Python
 # A key of many parts costs tomllib memory that grows with the square of their number. Keys stand at these places.
 _KEY_PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+"""
 _ENDLESS_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+(?:{_KEY_PART}\.[ \t]*+){{{_MAX_DEPTH}}}", re.MULTILINE)
+_TOML_PLACE, _TOML_END = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL), re.compile(r" \(at [^()]*\)$")
 _TOO_LONG_NUMBER = Message(_("it has a number of more than 18 digits"))
 _TOO_DEEP = Message(_("it is nested more than {limit} levels deep"), limit=_MAX_DEPTH)
 
 
-def open_regular(path: Path) -> BinaryIO:
+class BadDocument(ValueError):
+    """A text that is no JSON or no TOML: the problem, as Python words it, and its place."""
+
+    def __init__(self, problem: str, line: int, column: int) -> None:
+        template = _("{problem}, at line {line}, column {column}")
+        super().__init__(Message(template, problem=problem, line=line, column=column))
+        self.problem = problem
+
+
+def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading.  OSError for anything else of this name, such as a pipe, which might never end."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+        raise OSError(errno.EINVAL, _("Not a regular file"), str(path))
     return os.fdopen(descriptor, "rb")
 
 
@@ -52,7 +63,10 @@ def _read_text(file: BinaryIO, max_bytes: int) -> str:
     content = file.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise ValueError(Message(_("it has more than {limit:,} bytes"), limit=max_bytes))
-    return content.decode("utf-8-sig")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(Message(_("it is not in UTF-8; save it as UTF-8"))) from error
 
 
 def parse_json(text: str, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
@@ -61,6 +75,8 @@ def parse_json(text: str, object_pairs_hook: Callable[[list[tuple[str, Any]]], A
         value = json.loads(text, object_pairs_hook=object_pairs_hook, parse_int=_parse_integer)
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
+    except json.JSONDecodeError as error:
+        raise BadDocument(error.msg, error.lineno, error.colno) from error
     return _tidy(value, 0)
 
 
@@ -72,8 +88,10 @@ def parse_toml(text: str) -> dict[str, Any]:
         value = tomllib.loads(text)
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
-    except tomllib.TOMLDecodeError:
-        raise
+    except tomllib.TOMLDecodeError as error:
+        if place := _TOML_PLACE.fullmatch(str(error)):
+            raise BadDocument(place[1], int(place[2]), int(place[3])) from error
+        raise ValueError(Message(_("{problem}, at its end"), problem=_TOML_END.sub("", str(error)))) from error
     except ValueError as error:  # Python's own limit for the digits of a whole number
         raise ValueError(_TOO_LONG_NUMBER) from error
     tidy: dict[str, Any] = _tidy(value, 0)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from bad_inputs import trials
 from bad_inputs.case import Case, Outcome, make_outcome, read_codes, read_refusal
+from photos import load_dataset
 
 from tetrad import cli
-from tetrad.data.dataset import load_dataset
 from tetrad.errors import TetradError
 from tetrad.images.load import load_image
 

@@ -4,16 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from photos import load_dataset
 from PIL import Image, ImageOps
 from test_discover import write_images
 
 from tetrad.data import masks
 from tetrad.data.class_images import find_class_images, parse_class_image_number
-from tetrad.data.dataset import Photo, collect_photos, inspect_photos, load_dataset
+from tetrad.data.dataset import Photo, collect_photos, inspect_photos
 from tetrad.data.encoding import EncodingJob, encode_photos
 from tetrad.data.latent_cache import LatentCache
 from tetrad.errors import TetradError
-from tetrad.images.load import decode_upright
+from tetrad.images.bands import decode_image
 from tetrad.settings import ClassImageSettings, build_recipe
 
 
@@ -76,7 +77,7 @@ def test_class_images_are_enabled_by_a_folder_or_a_count() -> None:
 def load_masks(
     photo: Photo, size: tuple[int, int], latent_size: tuple[int, int], cache: LatentCache, flip: bool = False
 ) -> tuple[torch.Tensor, ...]:
-    return masks.load_masks(photo, size, latent_size, cache, flip, lambda: decode_upright(photo.path))
+    return masks.load_masks(photo, size, latent_size, cache, flip, lambda: decode_image(photo.path))
 
 
 def test_a_mask_is_the_alpha_channel(tmp_path: Path) -> None:

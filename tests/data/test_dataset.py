@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import struct
 import zlib
 from io import BytesIO
@@ -11,9 +12,9 @@ from typing import Any
 
 import pytest
 import torch
+from photos import load_dataset
 from PIL import Image, ImageFile
 
-from tetrad.data.dataset import load_dataset
 from tetrad.data.latent_cache import LatentCache
 from tetrad.errors import TetradError
 from tetrad.images import decoders
@@ -171,9 +172,9 @@ def test_photos_of_all_subfolders_are_sorted_by_name(tmp_path: Path) -> None:
 
 
 def test_hidden_and_other_files_are_ignored(tmp_path: Path) -> None:
-    write_images(
-        tmp_path, "a.png", ".hidden.png", "._a.png", ".cache/b.png", "__MACOSX/c.png", "notes.md", "a.zip", "plain"
-    )
+    write_images(tmp_path, "a.png", ".hidden.png", "._a.png", ".cache/b.png", "__MACOSX/c.png")
+    for name in ("notes.md", "a.zip", "plain"):
+        (tmp_path / name).write_bytes(b"some text")
     assert list_photo_names(tmp_path) == ["a.png"]
     assert load_dataset(tmp_path)[1] == []
 
@@ -213,9 +214,28 @@ def test_links_to_images_are_followed_and_broken_links_are_reported(tmp_path: Pa
 def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png")
     os.mkfifo(tmp_path / "pipe.png")  # opening it would wait forever
-    os.mkfifo(tmp_path / "a.txt")
+    for name in ("a.txt", "metadata.jsonl", "plain"):
+        os.mkfifo(tmp_path / name)
+    good, problems = load_dataset(tmp_path)
+    named = [("a.txt", "E4152"), ("metadata.jsonl", "E4152"), ("pipe.png", "E4120")]
+    assert len(good) == 1 and [(problem.path.name, problem.code) for problem in problems] == named
+
+
+@pytest.mark.parametrize("name", ["photo", "a.jpg_large", "a.png.part", "a.jpg~", "a.jpg.bak"])
+def test_an_image_that_is_not_named_like_one_is_named(tmp_path: Path, name: str) -> None:
+    write_images(tmp_path, "good.png")
+    shutil.copy(tmp_path / "good.png", tmp_path / name)
     good, [skipped] = load_dataset(tmp_path)
-    assert (len(good), skipped.path.name, skipped.code) == (1, "pipe.png", "E4120")
+    assert (len(good), skipped.path.name, skipped.code) == (1, name, "E4113")
+
+
+def test_captions_of_no_image_and_videos_are_named(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png", "b.png")
+    for name in ("a.txt", "b.png.txt", "c.MOV"):
+        (tmp_path / name).write_bytes(b"a cat")
+    problems = {problem.code: str(problem.reason) for problem in load_dataset(tmp_path)[1] if problem.code != "W4156"}
+    assert set(problems) == {"W4162", "W4163"}
+    assert "b.png.txt" in problems["W4162"] and "c.MOV" in problems["W4163"]
 
 
 def test_a_file_without_read_permission_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,7 +288,8 @@ def test_the_error_for_a_missing_folder_lists_its_siblings(tmp_path: Path) -> No
 
 def test_the_error_for_a_folder_without_images_says_what_is_in_it(tmp_path: Path) -> None:
     assert (load_error(tmp_path).code, "is empty" in load_error(tmp_path).message) == ("E4002", True)
-    write_images(tmp_path, "a.txt", "b.txt", "set.zip", "plain")
+    for name in ("a.txt", "b.txt", "set.zip", "plain"):
+        (tmp_path / name).write_bytes(b"some text")
     error = load_error(tmp_path)
     assert error.code == "E4002"
     assert str(error.sentence.values["files"]) == "2 .txt, 1 file without an extension, 1 .zip"

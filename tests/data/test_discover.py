@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from photos import load_dataset
 from PIL import Image
 
-from tetrad.data.dataset import Photo, collect_photos, describe_caption_sources, inspect_photos, load_dataset
+from tetrad.data.dataset import Photo, collect_photos, describe_caption_sources, inspect_photos
 from tetrad.data.discover.image_files import FileProblem
 from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.discover.subsets import Subset

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from photos import load_dataset
 from PIL import Image
 
 from tetrad.data.captions.encodings import ENCODING_NAMES, decode_text, detect_common_encoding
-from tetrad.data.dataset import load_dataset
 
 TEXTS = {
     "gb18030": "一只猫坐在沙发上|山|水墨|微笑|写实|女孩|一只猫|长发, 1girl|喵|橘猫|白色T恤|穿红裙的女孩，阳光明媚",

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from photos import load_dataset
 from PIL import Image
 from torch import Generator, Tensor
 
 from tetrad.data.cache_folder import get_cache_folder
-from tetrad.data.dataset import load_dataset
 from tetrad.data.encoding import EncodingJob, encode_photos
 from tetrad.data.latent_cache import LatentCache, LatentDistribution
 from tetrad.errors import TetradError

@@ -222,8 +222,9 @@ def programs() -> Iterator[tuple[str, bytes]]:
         ("torch._inductor.codecache", "compile_file"), ("torch.utils.cpp_extension", "load_inline"),
         ("torch.storage", "_load_from_bytes"), ("numpy", "load"), ("numpy.testing._private.utils", "runstring"),
         ("collections", "namedtuple"), ("_codecs", "lookup"), ("torch", "FloatTensor"), ("torch", "FloatStorage"),
+        ("builtins", "bytearray"),
     ):  # fmt: skip
-        called = "a call of" if attribute not in ("FloatTensor", "FloatStorage") else "memory by"
+        called = "a call of" if attribute not in ("FloatTensor", "FloatStorage", "bytearray") else "memory by"
         arguments = command if called == "a call of" else tuple_of(number(1000))
         yield f"{called} {module}.{attribute}", model(tensor(), name(module, attribute) + arguments + b"R")
     yield "a call by INST", model(b"(" + text("echo ran >> canary") + b"ios\nsystem\n")

@@ -116,6 +116,26 @@ DAMAGED: dict[str, tuple[bytes, str, str]] = {
         "E5002",
         "cannot be read",
     ),
+    "more tensors than any model has": (
+        with_header(json.dumps({str(number): entry(0, 0) for number in range(50_001)}).encode()),
+        "E5002",
+        "more than 50,000 tensors",
+    ),
+    "endless metadata": (
+        with_header(json.dumps({"__metadata__": {str(number): "" for number in range(10_001)}}).encode()),
+        "E5002",
+        "more than 10,000 entries",
+    ),
+    "65 sides": (
+        with_header(json.dumps({"a": {"dtype": "F32", "shape": [1] * 65, "data_offsets": [0, 4]}}).encode(), b"1234"),
+        "E5002",
+        "cannot be read",
+    ),
+    "a type of four bits": (
+        with_header(b'{"a": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}}', b"1"),
+        "E5002",
+        "of the type F4",
+    ),
     "an unknown type": (
         with_header(b'{"a": {"dtype": "F31", "shape": [1], "data_offsets": [0, 4]}}', b"1234"),
         "E5002",
@@ -305,6 +325,14 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
     with pytest.raises(KeyboardInterrupt):
         weight_files.write_safetensors(tmp_path / "zkr.safetensors", TENSORS, {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.parametrize("name", ["a.safetensors", "a.ckpt", "a.gguf"])
+def test_a_pipe_is_never_waited_for(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    assert_refused(tmp_path / name, "E5001")
+    assert weight_files.read_tensor_shapes(tmp_path / name) == {}
 
 
 def raise_disk_full(*_: object) -> None:

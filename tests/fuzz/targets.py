@@ -22,7 +22,8 @@ from tetrad.generation.prompt_networks import extract_networks, prompt_warnings
 from tetrad.generation.prompt_parser import parse_negative_prompt, parse_prompt
 from tetrad.generation.request import Request
 from tetrad.images import png
-from tetrad.images.load import BadImage, load_image
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import load_image
 from tetrad.settings import LearningRate, build_recipe
 from tetrad.settings.learning_rate import parse_learning_rate
 from tetrad.settings.toml import dump_recipe

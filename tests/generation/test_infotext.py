@@ -188,6 +188,15 @@ def test_the_infotext_of_a_jpeg_is_read(tmp_path: Path) -> None:
     assert png.read_infotext(tmp_path / "x.jpg") == "你好, a cat"
 
 
+@pytest.mark.parametrize("byte_order", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("prompt", ["a cat", "一只猫"])
+def test_a_comment_is_read_in_either_byte_order(prompt: str, byte_order: str, tmp_path: Path) -> None:
+    text, exif = f"{prompt}\nSteps: 2, Seed: 1, Size: 8x8", Image.Exif()
+    exif.get_ifd(0x8769)[png.EXIF_USER_COMMENT] = b"UNICODE\0" + text.encode(byte_order)
+    Image.new("RGB", (16, 16)).save(tmp_path / "x.jpg", exif=exif)
+    assert png.read_infotext(tmp_path / "x.jpg") == text
+
+
 def test_an_image_without_infotext_is_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
     with pytest.raises(TetradError) as caught:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageCms, ImageFilter
 
 from tetrad.images.concurrency import PixelBudget, SilencedWarnings
+from tetrad.images.diagnosis import BadImage
 from tetrad.images.examine import examine_image, make_preview
-from tetrad.images.load import BadImage, decode_upright, load_image
+from tetrad.images.load import decode_upright, load_image
 from tetrad.images.measure import measure_image
 
 RNG = np.random.default_rng(0)
@@ -135,3 +136,25 @@ def test_warnings_stay_silent_until_the_last_thread_leaves() -> None:
             pass
         warnings.warn("this would fail the test", stacklevel=1)
     assert list(warnings.filters) == filters
+
+
+@pytest.mark.parametrize("mode,space,code", [("RGB", "LAB", "W4138"), ("CMYK", "sRGB", "W4138"), ("L", "sRGB", "")])
+def test_a_profile_for_other_colours_is_said_to_be_ignored(mode: str, space: Any, code: str, tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
+    Image.effect_noise((80, 80), 60).convert(mode).save(tmp_path / "a.tif", icc_profile=profile)
+    fixes = examine_image(tmp_path / "a.tif").fixes
+    assert [each for each in fixes if each in ("W4137", "W4138")] == [code] * bool(code)
+
+
+def test_what_follows_a_webp_is_said_and_a_png_without_an_end_is_cut_off(tmp_path: Path) -> None:
+    for suffix in ("webp", "png"):
+        Image.effect_noise((80, 80), 60).convert("RGB").save(tmp_path / f"a.{suffix}")
+    with (tmp_path / "a.webp").open("ab") as file:
+        file.write(b"more")
+    assert examine_image(tmp_path / "a.webp").fixes == ("W4130",)
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content + b"more" * 5000)
+    assert examine_image(tmp_path / "a.png").fixes == ("W4130",)
+    (tmp_path / "a.png").write_bytes(content[:-12])
+    with pytest.raises(BadImage, match="E4102"):
+        examine_image(tmp_path / "a.png")

@@ -1,6 +1,8 @@
 """Whatever opens an image opens it by one door: known formats, a limit of pixels, damage said in one sentence."""
 
 import io
+import os
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,8 @@ from PIL import EpsImagePlugin, Image, PngImagePlugin
 
 from tetrad.errors import TetradError
 from tetrad.images import png
-from tetrad.images.load import BadImage, load_image
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import load_image
 from tetrad.images.tensors import to_image
 from tetrad.inspection import inspect_path
 
@@ -40,13 +43,19 @@ def png_with_endless_text() -> bytes:
     return content.getvalue()
 
 
+def damaged_tiff() -> bytes:
+    return b"II*\0\xff\xff\xff\x7f" + b"\0" * 40
+
+
 HOSTILE = {
     "a PostScript program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\nshowpage\n", "E4109"),
     "a huge PNG in 66 bytes": (png_header(60_000, 60_000) + b"\0\0\0\0IDAT" + b"\0" * 25, "E4112"),
     "a PNG above the limit": (png_header(10_001, 10_001) + b"\0\0\0\0IDAT" + b"\0" * 25, "E4112"),
     "a damaged AVIF": (damaged_avif(), "E41"),
     "a PNG that ends in its header": (png_header(64, 64), "E4102"),
-    "a PNG with endless text": (png_with_endless_text(), "E41"),
+    "a PNG with endless text": (png_with_endless_text(), "E4106"),
+    "a PNG with a wrong checksum in its header": (png_header(64, 64)[:-1] + b"\0" + b"\0\0\0\0IEND" * 3, "E4106"),
+    "a TIFF whose directory lies beyond its end": (damaged_tiff(), "E4106"),
     "text": (b"not an image", "E4103"),
     "nothing": (b"", "E4101"),
 }
@@ -64,6 +73,16 @@ def test_a_hostile_image_is_refused_in_one_sentence_whatever_opens_it(
     with pytest.raises((BadImage, TetradError)) as caught:
         open_file(path)
     assert caught.value.code.startswith(code)
+    monkeypatch.setenv("TETRAD_LANG", "zh_CN")
+    assert not re.search(r"[a-z]+ [a-z]+ [a-z]+", str(caught.value)), "a library's own English words"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+@pytest.mark.parametrize("open_file", [load_image, png.read_infotext, inspect_path], ids=lambda f: f.__name__)
+def test_a_pipe_is_no_image(open_file: Callable[[Any], object], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises((BadImage, TetradError), match=r"E4120|E5001"):
+        open_file(tmp_path / "a.png")
 
 
 def test_a_small_image_is_too_small_to_train_on_but_not_to_inspect(tmp_path: Path) -> None:

@@ -8,13 +8,8 @@ import torch
 from PIL import Image, ImageCms, ImageOps
 from torch import Tensor
 
-from tetrad.images.load import (
-    BadImage,
-    compute_micro_conditioning,
-    decode_upright,
-    fit_to_size,
-    load_image,
-)
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import compute_micro_conditioning, decode_upright, fit_to_size, load_image
 from tetrad.images.tensors import to_image, to_tensor
 
 LOSSLESS = ("png", "bmp", "tiff")

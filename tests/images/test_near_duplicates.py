@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from photos import load_dataset
 from PIL import Image, ImageOps
 
 from tetrad.builtin import resolve_images_path
-from tetrad.data.dataset import load_dataset
 from tetrad.images.near_duplicates import group_near_duplicates, make_thumbnail
 
 

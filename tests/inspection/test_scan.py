@@ -16,6 +16,7 @@ from tetrad.inspection.dataset.captions import detect_language
 from tetrad.inspection.dataset.html_sheet import make_html_sheet
 from tetrad.inspection.dataset.report import DatasetReport
 from tetrad.inspection.dataset.scan import scan
+from tetrad.inspection.dataset.text import describe_report
 
 RNG = np.random.default_rng(3)
 
@@ -295,3 +296,12 @@ def test_the_second_scan_decodes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     first = scan(folder, "zkr")
     monkeypatch.setattr("tetrad.data.dataset.examine_image", lambda path: pytest.fail(f"{path} is decoded again"))
     assert scan(folder, "zkr") == first
+
+
+def test_a_tag_that_is_a_whole_text_does_not_fill_the_report(tmp_path: Path) -> None:
+    for number in range(2):
+        Image.effect_noise((96, 96), 40 + number).convert("RGB").save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text("word " * 500)
+    report = scan(tmp_path)
+    texts = dict(describe_report(report))
+    assert len(texts["tags"]) < 100 and len(report.captions.tags[0].tag) > 2000

@@ -11,12 +11,12 @@ from pathlib import Path
 import commands
 import pytest
 import torch
+from photos import load_dataset
 from PIL import Image
 from safetensors import safe_open
 
 from tetrad import builtin, library
 from tetrad.data.batches import Batch
-from tetrad.data.dataset import load_dataset
 from tetrad.data.encoding import EncodingJob, encode_photos
 from tetrad.data.latent_cache import LatentCache
 from tetrad.diffusion.objective import Objective

@@ -197,7 +197,7 @@ def test_images_are_held_out_if_there_are_enough() -> None:
 
 
 def test_crops_of_a_step_do_not_depend_on_earlier_steps(tmp_path: Path) -> None:
-    from tetrad.data.dataset import load_dataset
+    from photos import load_dataset
 
     found, _ = load_dataset(MODEL_PATH.parent / "subject")
     assert torch.equal(Crops(found, SETTINGS)(3), list(map(Crops(found, SETTINGS), (1, 2, 3)))[-1])

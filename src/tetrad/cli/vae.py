@@ -247,7 +247,8 @@ def check_inputs(model: str, image_path: Path | None = None) -> None:
 
 def load_pixels(image_path: Path) -> "Tensor":
     """An image's pixels (3, H, W) in 0…1, cropped to multiples of 8; prints on stderr where it is cropped."""
-    from tetrad.images.load import BadImage, load_image
+    from tetrad.images.diagnosis import BadImage
+    from tetrad.images.load import load_image
     from tetrad.images.tensors import to_tensor
 
     try:

@@ -38,7 +38,6 @@ __all__, __getattr__ = export(
             "group_similar",
             "has_own_text",
             "inspect_photos",
-            "load_dataset",
             "no_usable_image_error",
             "report_guessed_encodings",
         ],

@@ -16,7 +16,7 @@ from tetrad.images.examine import ImageInfo
 from tetrad.images.measure import Measures
 from tetrad.locales import Message, _
 
-_INFO_VERSION = 2  # increase it when `images.examine` sees something else in the same file
+_INFO_VERSION = 3  # increase it when `images.examine` sees something else in the same file
 
 
 class CacheFolder:

@@ -13,12 +13,11 @@ from tetrad.data.captions.captions import Captions
 from tetrad.data.captions.encodings import ENCODING_NAMES
 from tetrad.data.discover.image_files import FileProblem, join_phrases, list_names
 from tetrad.data.discover.layouts import ImageEntry, Listing
-from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.discover.subsets import Subset, get_caption_suffixes
 from tetrad.data.parallel import map_ahead
 from tetrad.errors import TetradError
+from tetrad.images.diagnosis import BadImage, check_is_file
 from tetrad.images.examine import ImageInfo, examine_image
-from tetrad.images.load import BadImage
 from tetrad.images.near_duplicates import group_near_duplicates
 from tetrad.locales import Message, _, ngettext
 
@@ -69,18 +68,6 @@ class Photo:
     def caption(self) -> str:
         """The caption without randomness."""
         return self.captions.default_caption
-
-
-def load_dataset(
-    path: Path, trigger_word: str = "", class_word: str = "", cache: CacheFolder | None = None
-) -> tuple[list[Photo], list[FileProblem]]:
-    """The photos of a data set sorted by name, and the problems with its files.
-
-    `path` may also be a single image or a dataset configuration. Raises E4001 if it does not exist, E4002 if it has no
-    images, E4003 if none of its images can be used.
-    """
-    listing = list_dataset(path, Subset(trigger_word=trigger_word, class_word=class_word))
-    return collect_photos(listing, inspect_photos(listing, cache))
 
 
 def inspect_photos(
@@ -199,8 +186,7 @@ def _inspect_photo(
 ) -> tuple[Photo, tuple[FileProblem, ...]]:
     """Decode one image, and report its caption file if that cannot be used.  Raises BadImage."""
     path = entry.path
-    if not path.is_file():
-        raise BadImage("E4120", _("it is not a file, or it is a broken link; replace it with the image"))
+    check_is_file(path)
     try:
         with path.open("rb") as file:
             file_hash = hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,8 +14,9 @@ from tetrad.data.latent_cache import CACHE_VERSION, LatentCache, LatentDistribut
 from tetrad.data.masks import load_masks
 from tetrad.data.parallel import map_ahead
 from tetrad.errors import TetradError
+from tetrad.images.bands import UprightImage, decode_image, fit_on_white
 from tetrad.images.concurrency import PIXEL_BUDGET
-from tetrad.images.load import BadImage, decode_upright, fit_to_size, to_srgb_on_white
+from tetrad.images.diagnosis import BadImage
 from tetrad.images.tensors import to_tensor
 from tetrad.locales import _
 
@@ -82,7 +83,7 @@ def _load_photo(job: EncodingJob, identity: str, cache: LatentCache) -> _LoadedP
     keys = tuple(_compute_cache_key(job.photo.file_hash, job.size, flipped, identity) for flipped in views)
     cached = tuple(map(cache.get_latents, keys))
     with PIXEL_BUDGET.reserve(job.photo.width * job.photo.height):
-        image = fit_to_size(to_srgb_on_white(decoded.upright), job.size) if None in cached else None
+        image = fit_on_white(decoded.upright, job.size) if None in cached else None
         masks = (
             load_masks(job.photo, job.size, job.mask_size, cache, job.flip, lambda: decoded.upright)
             if job.mask_size
@@ -98,10 +99,10 @@ class _DecodedPhoto:
         self.photo = photo
 
     @cached_property
-    def upright(self) -> Image.Image:
+    def upright(self) -> UprightImage:
         path = self.photo.path
         try:
-            image = decode_upright(path)
+            image = decode_image(path)
             with path.open("rb") as file:
                 is_unchanged = hashlib.file_digest(file, "sha256").hexdigest() == self.photo.file_hash
         except (BadImage, OSError) as error:

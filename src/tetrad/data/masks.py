@@ -14,7 +14,9 @@ from tetrad.data.discover.image_files import get_mask_path
 from tetrad.data.latent_cache import CACHE_VERSION, LatentCache
 from tetrad.errors import TetradError
 from tetrad.formats.weight_files import compute_file_hash
-from tetrad.images.load import BadImage, decode_upright, fit_to_size
+from tetrad.images.bands import UprightImage, read_alpha
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import decode_upright, fit_to_size
 from tetrad.images.tensors import grey_to_tensor
 from tetrad.locales import _
 
@@ -25,12 +27,12 @@ def load_masks(
     latent_size: tuple[int, int],
     cache: LatentCache,
     flip: bool,
-    decode: Callable[[], Image.Image],
+    decode: Callable[[], UprightImage],
 ) -> tuple[Tensor, ...]:
     """The loss mask of a photo at latent size, (1, h, w) in 0…1: upright and, with `flip`, mirrored.
 
     () if the mask has the same value everywhere: images that are opaque or transparent everywhere have no mask.
-    `size` (width, height) is the photo's bucket size, `latent_size` is (h, w); `decode` gives its upright image. Masks
+    `size` (width, height) is the photo's bucket size, `latent_size` is (h, w); `decode` gives the image. Masks
     are cached. Raises E4162 for a bad mask file.
     """
     parts = [CACHE_VERSION, photo.file_hash, _hash_if_present(get_mask_path(photo.path)), size, latent_size]
@@ -52,7 +54,7 @@ def _hash_if_present(path: Path) -> str:
 
 
 def _make_latent_mask(
-    photo: Photo, size: tuple[int, int], latent_size: tuple[int, int], decode: Callable[[], Image.Image]
+    photo: Photo, size: tuple[int, int], latent_size: tuple[int, int], decode: Callable[[], UprightImage]
 ) -> Tensor:
     """The mask at latent size, (1, h, w); (1, 0, 0) if there is no mask or it is the same everywhere."""
     full_mask = _read_mask(photo, decode)
@@ -64,7 +66,7 @@ def _make_latent_mask(
     return torch.zeros(1, 0, 0)
 
 
-def _read_mask(photo: Photo, decode: Callable[[], Image.Image]) -> Image.Image | None:
+def _read_mask(photo: Photo, decode: Callable[[], UprightImage]) -> Image.Image | None:
     """OneTrainer's mask file of a photo (white counts), or else its alpha channel, in grey and at the photo's size."""
     mask_path = get_mask_path(photo.path)
     if mask_path.is_file():
@@ -74,5 +76,4 @@ def _read_mask(photo: Photo, decode: Callable[[], Image.Image]) -> Image.Image |
             raise TetradError(
                 "E4162", _("the mask {path} cannot be used: {reason}"), path=mask_path, reason=error.reason
             ) from error
-    image = decode()
-    return image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    return read_alpha(decode())

@@ -15,7 +15,8 @@ from torch import Tensor
 from tetrad.documents import parse_json
 from tetrad.errors import TetradError
 from tetrad.formats import pickles
-from tetrad.images.load import BadImage, open_image
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import open_image
 from tetrad.locales import Message, _
 from tetrad.methods.textual_inversion.settings import IMAGE_SUFFIXES
 

@@ -22,7 +22,7 @@ _KNOWN_NAMES = re.compile(
     r"torch\.(_utils|_tensor)\._rebuild_\w+|torch\.(\w+\.)*\w*(Storage|Tensor)|torch\.nn\.(parameter\.)?(Parameter|Buffer)"
     r"|torch\.(Size|device|b?float\d*\w*|u?int\d*|q?u?int\w*|complex\d*|bool|half|double|long|short|strided|sparse_\w+)"
     r"|torch\.(per_\w+|\w+_format)|torch\.serialization\._get_layout|torch\.nn\.modules\.container\.ParameterDict"
-    r"|collections\.(OrderedDict|Counter)|_codecs\.encode|(builtins|__builtin__)\.(set|bytearray|complex)"
+    r"|collections\.(OrderedDict|Counter)|_codecs\.encode|(builtins|__builtin__)\.(set|complex)"
     r"|numpy\.(_?core\.multiarray\.(scalar|_reconstruct)|dtype|ndarray)"
     r"|pytorch_lightning\.callbacks\.(model_checkpoint\.)?ModelCheckpoint"
 )

@@ -128,8 +128,8 @@ def _check_size(path: Path, byte_count: int) -> None:
 def _checked_byte_count(tensor: Tensor) -> int:
     """The size of a tensor.
 
-    ValueError for sparse, quantized and empty shells, which no model file has, and for one that reaches beyond its
-    storage: torch refuses that too, but has had holes there.  [CVE-2026-24747]
+    ValueError for sparse, quantized and empty shells, which no model file has, and for one that reaches beyond
+    its storage: torch refuses that too, but has had holes there.  [CVE-2026-24747]
     """
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_nested:
         raise ValueError("another kind of tensor than a model file has")

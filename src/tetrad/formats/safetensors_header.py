@@ -13,8 +13,9 @@ from tetrad.documents import parse_json
 from tetrad.locales import Message, _
 
 MAX_HEADER_BYTES = 16_000_000  # real ones have up to some megabytes, with the tags of many images
-_MAX_TENSORS = 200_000
+_MAX_TENSORS, _MAX_METADATA = 50_000, 10_000  # entries; a model of Stable Diffusion XL has some 2,600 and 100
 _MAX_NAME_LENGTH = 1000
+_MAX_SIDES = 64  # of a tensor in torch
 _PATH = re.compile(r"(^|[/\\])\.\.($|[/\\])|^[/\\]|^[A-Za-z]:[/\\]")
 _BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
@@ -23,6 +24,7 @@ _BITS = {
     **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
     **{"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4},
 }
+_UNCOMPUTABLE = ("F4", "F6_E2M3", "F6_E3M2")
 
 
 def read_header(path: Path, length: int) -> dict[str, Any]:
@@ -55,9 +57,17 @@ def check_header(header: dict[str, Any]) -> int:
     return end
 
 
+def find_uncomputable(header: dict[str, Any]) -> tuple[str, str] | None:
+    """The name and the type of the first tensor that the format allows, but that cannot be computed with."""
+    entries = ((name, entry["dtype"]) for name, entry in header.items() if name != "__metadata__")
+    return next((each for each in entries if each[1] in _UNCOMPUTABLE), None)
+
+
 def _check_metadata(metadata: Any) -> None:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise ValueError(Message(_("its metadata is not text")))
+    if len(metadata) > _MAX_METADATA:
+        raise ValueError(Message(_("it has more than {limit:,} entries of metadata"), limit=_MAX_METADATA))
 
 
 def _read_entry(name: str, entry: Any) -> tuple[int, int]:
@@ -66,7 +76,7 @@ def _read_entry(name: str, entry: Any) -> tuple[int, int]:
         raise ValueError(Message(_("a tensor is called {name}, which is no name but a path"), name=name[:100] or '""'))
     keys = ("dtype", "shape", "data_offsets")
     dtype, shape, offsets = (entry.get(key) if isinstance(entry, dict) else None for key in keys)
-    if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
+    if not _are_counts(shape) or len(shape) > _MAX_SIDES or not _are_counts(offsets) or len(offsets) != 2:
         raise ValueError(Message(_("the shape or the place of the tensor {name} cannot be read"), name=name))
     if not isinstance(dtype, str) or dtype not in _BITS:
         raise ValueError(Message(_("the tensor {name} is of the unknown type {type}"), name=name, type=str(dtype)[:40]))

@@ -41,7 +41,7 @@ def survey_tensors(tensors: Iterable[tuple[str, Tensor]]) -> TensorSurvey:
                 tensor_survey.non_finite.append(name)
             elif not tensor.any():
                 tensor_survey.all_zero.add(name)
-        if tensor.numel() == 1:
+        if tensor.numel() == 1 and not tensor.is_complex():
             tensor_survey.scalars[name] = float(tensor)
     return tensor_survey
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from tetrad.documents import parse_json, read_text_file
+from tetrad.documents import open_regular, parse_json, read_text_file
 from tetrad.errors import TetradError
 from tetrad.formats import diffusers, embedding_images, pickles, safetensors_header
 from tetrad.formats.atomic_write import convert_write_errors, make_temporary_folder, stage_replacement, write_atomically
@@ -26,8 +26,14 @@ _CUT_OFF = _("{path} is cut off: it should have {expected:,} bytes or more, but 
 _TOO_LONG = _("{path} is damaged: its header describes {expected:,} bytes, but it has {size:,}; download it again")
 _WEB_PAGE = _("{path} is a web page, not a model; download the file itself")
 _LFS_POINTER = _("{path} is a Git LFS pointer, not a model; run `git lfs pull` in the repository it comes from")
+_GGUF = _("{path} is a GGUF file, whose quantized weights are not read; get the model as .safetensors")
 # The first bytes of files that are not models, and what to tell the person.
-_NON_MODEL_SIGNATURES = {b"<!doc": _WEB_PAGE, b"<html": _WEB_PAGE, b"version https://git-lfs": _LFS_POINTER}
+_NON_MODEL_SIGNATURES = {
+    b"<!doc": _WEB_PAGE,
+    b"<html": _WEB_PAGE,
+    b"version https://git-lfs": _LFS_POINTER,
+    b"gguf": _GGUF,
+}
 
 
 @dataclass(frozen=True)
@@ -121,9 +127,9 @@ def read_tensor_names(path: Path) -> list[str]:
 def read_tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes in a safetensors file by name, without reading tensors; empty if the file cannot be read."""
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with _open_safetensors(path, _read_first_bytes(path)) as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-    except (SafetensorError, OSError):
+    except (TetradError, OSError):
         return {}
 
 
@@ -151,7 +157,7 @@ def read_first_bytes(path: Path) -> bytes:
     if not path.exists():
         raise missing_file_error(path)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             first_bytes = file.read(64)
     except OSError as error:
         raise unreadable_error(path, error) from error
@@ -210,6 +216,12 @@ def check_safetensors(path: Path, first_bytes: bytes) -> dict[str, Any]:
             path=path,
             error=error,
         ) from error
+    if found := safetensors_header.find_uncomputable(header):
+        template = _(
+            "{path} has tensors of the type {type} ({name}), which cannot be computed with; get the file in float32,"
+            " float16, bfloat16 or float8"
+        )
+        raise TetradError("E5002", template, path=path, name=found[0], type=found[1])
     if file_size != expected_size:
         template = _CUT_OFF if file_size < expected_size else _TOO_LONG
         raise TetradError("E5002", template, path=path, size=file_size, expected=expected_size)
@@ -278,7 +290,7 @@ def compute_legacy_hash(content: bytes) -> str:
 
 def compute_file_hash(path: Path) -> str:
     """sha256 of a whole file, in hex."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from tetrad.errors import TetradError
 from tetrad.generation.request import InitImage, Request
 from tetrad.given_paths import INIT_IMAGE_LABEL, MASK_LABEL
-from tetrad.images import load, tensors
+from tetrad.images import BadImage, load, tensors
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
@@ -90,6 +90,6 @@ def load_image(path: Path, label: Message) -> Image.Image:
         raise TetradError("E3251", template, label=label, path=path, reason=Message(_("the file does not exist")))
     try:
         return load.load_image(expand_path(path))
-    except (load.BadImage, OSError) as error:
+    except (BadImage, OSError) as error:
         reason = getattr(error, "reason", error)
         raise TetradError("E3251", template, label=label, path=path, reason=reason) from error

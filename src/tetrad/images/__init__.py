@@ -1,6 +1,7 @@
 """Image files: load, save, lay out and compare.
 
 - `load`: open any common image file (nothing else opens images), decode it as upright sRGB, fit it to a size
+- `bands`: convert and resize a large image without a second copy of its pixels; `diagnosis`: why a file is no image
 - `decoders`: the formats that are read, with those of plugins; `tensors`: convert images to tensors and back
 - `examine`: what one decoding shows of a file: size, changes, thumbnail, and the measures of `measure`
 - `concurrency`: lets threads decode at the same time
@@ -22,13 +23,18 @@ __all__, __getattr__ = export(
         "decoders": ["list_formats"],
         "examine": ["FIXES", "ImageInfo", "examine_image", "make_preview"],
         "fonts": ["label_text"],
-        "load": [
+        "bands": ["UprightImage", "decode_image", "fit_on_white", "read_alpha"],
+        "diagnosis": [
             "BadImage",
             "DOCUMENT_ERROR",
             "HEIC_ERROR",
             "JPEG_XL_ERROR",
             "PLUGIN_FORMATS",
             "RAW_ERROR",
+            "check_is_file",
+            "is_image_start",
+        ],
+        "load": [
             "compute_micro_conditioning",
             "decode_upright",
             "fit_to_size",

@@ -1,29 +1,25 @@
 """Examine an image file in one decoding: its size, what loading it changes, its measures, a thumbnail to compare."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, ImageCms
 
+from tetrad.images.bands import UprightImage, read_alpha, reduce_on_white
 from tetrad.images.concurrency import PIXEL_BUDGET
-from tetrad.images.load import (
-    BadImage,
-    apply_exif_orientation,
-    check_for_use,
-    is_sixteen_bit,
-    open_image,
-    read_exif_orientation,
-    to_eight_bit,
-)
+from tetrad.images.diagnosis import TRUNCATED_ERROR, BadImage
+from tetrad.images.load import check_for_use, is_sixteen_bit, open_image
 from tetrad.images.measure import MEASURED_SIDE, Measures, measure_image
 from tetrad.images.near_duplicates import make_thumbnail
 from tetrad.locales import _
 
 _MIN_SIDE_PIXELS = 64  # below, an image would be enlarged eight times for a resolution of 512
 _MAX_ASPECT_RATIO = 10  # buckets reach 4:1, so more than half of a longer strip would be cropped
-_END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xae\x42\x60\x82"}
+_JPEG_END = b"\xff\xd9"
 _PADDING, _TAIL_BYTES = b"\0\r\n ", 4096  # what other programs put after the end, without a meaning
 # What is changed when an image is loaded; the file itself stays as it is.
 FIXES = {
@@ -34,7 +30,7 @@ FIXES = {
     "W4135": _("only its first frame or page is used"),
     "W4136": _("it is turned upright, as its EXIF orientation says"),
     "W4137": _("its colours are converted to sRGB from the colour profile in the file"),
-    "W4138": _("its colour profile is damaged and ignored"),
+    "W4138": _("its colour profile is damaged, or is not for its colours, and is ignored"),
 }
 _ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "TIFF", "AVIF", "HEIF")
 
@@ -62,12 +58,12 @@ def examine_image(path: Path) -> ImageInfo:
             image.load()
             if _is_transparent(image):
                 fixes.append("W4134")
-            upright = apply_exif_orientation(image)
-            if upright is not image:
+            upright = UprightImage.of(image)
+            if upright.orientation > 1:
                 fixes.append("W4136")
-                if read_exif_orientation(image) > 4:
-                    width, height = height, width
-            small = _reduce_on_white(upright)
+            if upright.orientation > 4:
+                width, height = height, width
+            small = reduce_on_white(upright, MEASURED_SIDE)
     return ImageInfo(width, height, make_thumbnail(small), measure_image(small), tuple(sorted(fixes)))
 
 
@@ -77,26 +73,50 @@ def make_preview(path: Path, side: int) -> Image.Image:
         image.draft(None, _scale_to_side(image.size, side))
         with PIXEL_BUDGET.reserve(image.width * image.height):
             image.load()
-            small = _reduce_on_white(apply_exif_orientation(image), side)
+            small = reduce_on_white(UprightImage.of(image), side)
     small.thumbnail((side, side))
     return small
 
 
 def _has_trailing_data(image_format: str, path: Path) -> bool:
-    """Whether something follows the image; MPO files, of phones, are several images by design, and do not count."""
-    if image_format not in _END_MARKERS:
-        return False
+    """Whether something follows the image; MPO files, of phones, are several images by design, and do not count.
+
+    BadImage for a PNG without an end: it was cut off, though perhaps after its pixels.
+    """
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        return not file.read().rstrip(_PADDING).endswith(_END_MARKERS[image_format])
+        size = file.seek(0, os.SEEK_END)
+        if image_format == "JPEG":
+            file.seek(max(0, size - _TAIL_BYTES))
+            return not file.read().rstrip(_PADDING).endswith(_JPEG_END)
+        end = _find_png_end(file) if image_format == "PNG" else _find_webp_end(file) if image_format == "WEBP" else size
+        file.seek(end)
+        return bool(file.read(_TAIL_BYTES).strip(_PADDING))
+
+
+def _find_png_end(file: BinaryIO) -> int:
+    """Where the last chunk ends: each is its length, its name, its data and a checksum.  BadImage if there is none."""
+    place = 8
+    while True:
+        file.seek(place)
+        head = file.read(8)
+        if len(head) < 8:
+            raise BadImage(*TRUNCATED_ERROR)
+        place += 12 + int.from_bytes(head[:4])
+        if head[4:] == b"IEND":
+            return place
+
+
+def _find_webp_end(file: BinaryIO) -> int:
+    file.seek(4)
+    return 8 + int.from_bytes(file.read(4), "little")
 
 
 def _is_transparent(image: Image.Image) -> bool:
     """Whether a pixel is not opaque; many images have an alpha channel that is opaque everywhere."""
     if not image.has_transparency_data:
         return False
-    alpha = image if "A" in image.getbands() else image.convert("RGBA")
-    lowest = alpha.getchannel("A").getextrema()[0]
+    alpha = read_alpha(UprightImage(image))
+    lowest = alpha.getextrema()[0] if alpha else 255
     return isinstance(lowest, float | int) and lowest < 255
 
 
@@ -121,27 +141,26 @@ def _find_fixes(image: Image.Image, path: Path) -> Iterator[str]:
     if image.format in _ANIMATED_FORMATS and getattr(image, "is_animated", False):
         yield "W4135"
     if profile := image.info.get("icc_profile"):
-        try:
-            name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(profile)))
-        except (ImageCms.PyCMSError, OSError):
-            yield "W4138"
-        else:
-            if "srgb" not in name.lower():
-                yield "W4137"
+        yield from _find_profile_fixes(image, profile)
+
+
+def _find_profile_fixes(image: Image.Image, content: bytes) -> Iterator[str]:
+    """What is done with a colour profile; sRGB on a grey image changes nothing, and many programs write that."""
+    try:
+        profile = ImageCms.ImageCmsProfile(BytesIO(content))
+        is_srgb = "srgb" in ImageCms.getProfileDescription(profile).lower()
+    except (ImageCms.PyCMSError, OSError):
+        yield "W4138"
+        return
+    is_grey = image.mode in ("1", "L", "LA") or is_sixteen_bit(image)
+    space = "CMYK" if image.mode == "CMYK" else "GRAY" if is_grey else "RGB"
+    if profile.profile.xcolor_space.strip() == space:
+        yield from () if is_srgb else ("W4137",)
+    elif not (is_grey and is_srgb):
+        yield "W4138"
 
 
 def _scale_to_side(size: tuple[int, int], side: int) -> tuple[int, int]:
     """The size with its shorter side scaled down to `side`."""
     scale = min(1.0, side / min(size))
     return round(size[0] * scale), round(size[1] * scale)
-
-
-def _reduce_on_white(image: Image.Image, side: int = MEASURED_SIDE) -> Image.Image:
-    """An image as RGB on white, reduced by a whole number to a shorter side of `side` pixels or somewhat more."""
-    mode = "RGBA" if image.has_transparency_data else "RGB"
-    image = to_eight_bit(image)
-    image = image if image.mode == mode else image.convert(mode)
-    small = image.reduce(max(1, min(image.size) // side))
-    if mode == "RGBA":
-        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
-    return small

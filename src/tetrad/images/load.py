@@ -1,84 +1,23 @@
 """Load an image file as upright sRGB, and fit it to a bucket's size."""
 
-import codecs
-import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from tetrad.images.concurrency import SILENCED_WARNINGS
 from tetrad.images.decoders import list_formats
-from tetrad.locales import Message, _
+from tetrad.images.diagnosis import BadImage, check_is_file, diagnose_file
+from tetrad.locales import _
 
 _MIN_SIDE_PIXELS = 16
 _PIXEL_LIMIT = 100_000_000
 
-# Files that Tetrad does not read: error code, and a sentence that says what to do.
-HEIC_ERROR = (
-    "E4107",
-    Message(
-        _(
-            "HEIC images need the package pillow-heif (in Tetrad's folder: python -m pip install -c constraints.txt -e"
-            ' ".[heic]"); or save the image as JPEG'
-        )
-    ),
-)
-JPEG_XL_ERROR = (
-    "E4108",
-    Message(
-        _(
-            "JPEG XL images need the package pillow-jxl-plugin (in Tetrad's folder: python -m pip install -c"
-            ' constraints.txt -e ".[jxl]"); or save the image as PNG or JPEG'
-        )
-    ),
-)
-PLUGIN_FORMATS = {"E4107": "HEIF", "E4108": "JXL"}  # read where a plugin is installed, and the error where it is not
-DOCUMENT_ERROR = (
-    "E4109",
-    Message(_("vector graphics, layered images and documents are not supported; save the image as PNG or JPEG")),
-)
-RAW_ERROR = ("E4109", Message(_("camera raw and scientific formats are not supported; save the image as PNG or JPEG")))
-_TRUNCATED_ERROR = (
-    "E4102",
-    Message(_("the file ends before its image data is complete; copy it again from its source")),
-)
-_DAMAGED_ERROR = ("E4106", Message(_("its image data is damaged or cut off; copy it again from its source")))
-_LFS_ERROR = (
-    "E4105",
-    Message(_("the file is a Git LFS placeholder; run `git lfs pull` in the repository it came from")),
-)
-_WEB_PAGE_ERROR = ("E4104", Message(_("the file is a web page, not an image; download the image itself")))
-
-_SIGNATURE_ERRORS = (
-    (rb"version https://git-lfs", *_LFS_ERROR),
-    (rb"\s*(<\?xml.{,400})?(<!doctype svg.{,400})?<svg", *DOCUMENT_ERROR),
-    (rb"\s*(<!doctype html|<html|<head)", *_WEB_PAGE_ERROR),
-    (rb"%PDF|%!PS|\xc5\xd0\xd3\xc6|8BPS", *DOCUMENT_ERROR),
-    (rb"SIMPLE  =|DDS ", *RAW_ERROR),
-    (rb".{4}ftyp(hei|hev|mif1|msf1)", *HEIC_ERROR),
-    (rb"\xff\x0a|\0\0\0\x0cJXL ", *JPEG_XL_ERROR),
-)
-
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B")
 _SUPPORTED_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", *_SIXTEEN_BIT_MODES)
 _SRGB_PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-
-
-class BadImage(Exception):
-    """An image file that cannot be used; the reason is a whole clause for the user."""
-
-    def __init__(self, code: str, template: str | Message, /, **values: Any) -> None:
-        self.code = code
-        self.reason = template if isinstance(template, Message) else Message(template, **values)
-        super().__init__(code, self.reason)
-
-    def __str__(self) -> str:
-        return f"{self.code} {self.reason}"
 
 
 def load_image(path: Path) -> Image.Image:
@@ -102,6 +41,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     Raises BadImage for a file that is damaged, too large, or of a format that Tetrad does not read; so does what is
     done with the image inside the `with` block.
     """
+    check_is_file(path)
     with SILENCED_WARNINGS:  # Pillow warns about broken EXIF and large images; both are handled here
         try:
             with Image.open(path, formats=list_formats()) as image:
@@ -112,15 +52,21 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         except Image.DecompressionBombError as error:
             raise BadImage("E4112", _("it has more than 100 megapixels; save it smaller")) from error
         except Exception as error:  # decoders raise a dozen exception types on damaged files
-            raise _diagnose_file(path, error) from error
+            raise diagnose_file(path, error) from error
 
 
 def fit_to_size(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Crop the centre of an image to the aspect ratio of `size` (width, height) and resize it to exactly that size."""
-    scale = max(size[0] / image.width, size[1] / image.height)
-    width, height = min(size[0] / scale, image.width), min(size[1] / scale, image.height)
-    left, top = (image.width - width) / 2, (image.height - height) / 2
-    return image.resize(size, Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
+    return image.resize(size, Image.Resampling.LANCZOS, box=compute_crop(image.size, size))
+
+
+def compute_crop(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The part of an image that `fit_to_size` keeps: left, top, right, bottom."""
+    image_width, image_height = image_size
+    scale = max(size[0] / image_width, size[1] / image_height)
+    width, height = min(size[0] / scale, image_width), min(size[1] / scale, image_height)
+    left, top = (image_width - width) / 2, (image_height - height) / 2
+    return left, top, left + width, top + height
 
 
 def compute_micro_conditioning(
@@ -225,69 +171,3 @@ def _convert_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         except (ImageCms.PyCMSError, OSError):
             pass  # a corrupt profile, or one for other channels: viewers ignore it too
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _diagnose_file(path: Path, error: Exception) -> BadImage:
-    """Find out from its bytes why a file could not be decoded."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(1024)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 64))
-            end = file.read()
-    except OSError as unreadable:
-        return BadImage("E4120", _("it cannot be read ({reason}); check its permissions"), reason=unreadable.strerror)
-    if not start:
-        return BadImage("E4101", _("the file is empty; copy it again from its source"))
-    for pattern, code, reason in _SIGNATURE_ERRORS:
-        if re.match(pattern, start.removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE | re.DOTALL):
-            if PLUGIN_FORMATS.get(code) in list_formats():
-                is_cut = "end of file" in str(error).lower()
-                return BadImage(*(_TRUNCATED_ERROR if is_cut else _DAMAGED_ERROR))
-            return BadImage(code, reason)
-    if _is_truncated(start, end, size) or "truncated" in str(error).lower():
-        return BadImage(*_TRUNCATED_ERROR)
-    if not isinstance(error, UnidentifiedImageError):
-        return BadImage(
-            "E4106", _("its image data is damaged ({reason}); copy it again from its source"), reason=str(error)
-        )
-    if _looks_like_text(start):
-        return BadImage("E4103", _("it is not an image but text; replace it with the image"))
-    return BadImage(
-        "E4103",
-        _("it is not a supported image (its first bytes are {start}); replace it with the image"),
-        start=ascii(start[:8])[1:],
-    )
-
-
-def _is_truncated(start: bytes, end: bytes, size: int) -> bool:
-    """Whether a file ends before the end marker or the length that its format requires."""
-    match start[:2]:
-        case b"\x89P":
-            return b"IEND" not in end
-        case b"\xff\xd8":
-            return b"\xff\xd9" not in end
-        case b"GI":
-            return not end.endswith(b";")
-        case b"RI":
-            return size < 8 + int.from_bytes(start[4:8], "little")
-        case b"BM":
-            return size < int.from_bytes(start[2:6], "little")
-    return start[4:8] == b"ftyp" and size < _find_boxes_end(start)
-
-
-def _find_boxes_end(start: bytes) -> int:
-    """Offset where the boxes of an AVIF file end, as far as its first bytes show; each box begins with its length."""
-    end = 0
-    while length := int.from_bytes(start[end : end + 4]):
-        end += length
-    return end
-
-
-def _looks_like_text(start: bytes) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()  # incremental: the last character may be incomplete
-    try:
-        text = decoder.decode(start)
-    except UnicodeDecodeError:
-        return False
-    return len(text) > 1 and all(letter.isprintable() or letter.isspace() for letter in text)

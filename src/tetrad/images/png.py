@@ -7,7 +7,8 @@ from PIL import Image, PngImagePlugin
 
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import write_atomically
-from tetrad.images.load import BadImage, open_image
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import open_image
 from tetrad.locales import _
 
 EXIF_USER_COMMENT = 0x9286  # EXIF's UserComment: JPEG and WebP files hold the infotext there
@@ -39,8 +40,7 @@ def read_infotext(path: Path) -> str:
     except BadImage as error:
         raise unreadable_image_error(path, error) from error
     if not infotext and isinstance(comment, bytes):
-        encoding = {b"UNICODE": "utf-16-be", b"ASCII": "ascii"}.get(comment[:8].rstrip(b"\0"), "utf-8")
-        infotext = comment[8:].decode(encoding, "replace")
+        infotext = _decode_comment(comment)
     if not infotext:
         raise TetradError(
             "E3205",
@@ -48,6 +48,15 @@ def read_infotext(path: Path) -> str:
             path=path,
         )
     return str(infotext)
+
+
+def _decode_comment(comment: bytes) -> str:
+    """The text of a UserComment; programs write UTF-16 in either byte order."""
+    content = comment[8:]
+    encoding = {b"UNICODE": "utf-16-be", b"ASCII": "ascii"}.get(comment[:8].rstrip(b"\0"), "utf-8")
+    if encoding == "utf-16-be" and "Steps: " in (text := content.decode("utf-16-le", "replace")):
+        return text
+    return content.decode(encoding, "replace")
 
 
 def unreadable_image_error(path: Path, error: BadImage) -> TetradError:

@@ -3,7 +3,8 @@
 `_("… {path} …")` marks a template for `scripts/messages`, which extracts it into the catalogues. `Message` holds a
 template and its values, and is translated when it is shown. TETRAD_LANG sets the language, otherwise the locale does;
 the web page sets one for each request with `use_language`. `translate_record` shows what `Message.as_record` stored.
-`columns` aligns and wraps text in which some characters take two columns.
+`columns` aligns and wraps text in which some characters take two columns; `system_reasons` has the translations of
+what the operating system and Python say, such as "Permission denied".
 """
 
 import gettext as catalogues
@@ -84,7 +85,7 @@ class Message:
         text = translate(self.template)
         if not self.values:
             return text
-        return text.format_map({name: presentable(value) for name, value in self.values.items()})
+        return text.format_map({name: show_value(value) for name, value in self.values.items()})
 
     def as_record(self) -> dict[str, Any]:
         """The English text, its template and its values, for programs, which may translate it themselves."""
@@ -154,7 +155,15 @@ def translate_record(record: Mapping[str, Any]) -> str:
 
 
 def _show_recorded(value: Any) -> Any:
-    return translate_record(value) if isinstance(value, Mapping) else presentable(value)
+    return translate_record(value) if isinstance(value, Mapping) else show_value(value)
+
+
+def show_value(value: Any) -> Any:
+    """A value of a message: what the system says in the reader's language, anything else `presentable`."""
+    from tetrad.locales.system_reasons import templates_by_reason  # which marks its templates with `_`
+
+    template = templates_by_reason().get(value) if type(value) is str else None
+    return translate(template) if template else presentable(value)
 
 
 @cache

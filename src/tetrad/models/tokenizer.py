@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 _VOCABULARY_PATH = Path(__file__).parent / "clip_vocab" / "bpe_simple_vocab_16e6.txt.gz"
 CONTEXT_LENGTH = 77  # tokens that CLIP takes at once
 _START_TOKEN, _END_TOKEN = "<|startoftext|>", "<|endoftext|>"
+# ftfy resolves one level at a time, so that thousands of levels would take minutes.
+_MAX_NESTING = 16
+_NESTED_ENTITY = re.compile(rf"&(?:amp;){{{_MAX_NESTING},}}")
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"  # what is split further into byte pairs
 
 
@@ -84,7 +88,7 @@ def clean_text(text: str) -> str:
 
     A1111 and kohya tokenize with the slow tokenizer of transformers 4, which passes every text through ftfy.
     """
-    return ftfy.fix_text(text)
+    return ftfy.fix_text(_NESTED_ENTITY.sub("&" + "amp;" * _MAX_NESTING, text))
 
 
 @lru_cache(maxsize=8192)

@@ -10,7 +10,8 @@ from torch import Tensor
 from tetrad.data.dataset import Photo
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
-from tetrad.images.load import BadImage, load_image
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import load_image
 from tetrad.images.tensors import to_tensor
 from tetrad.locales import _
 from tetrad.settings.vae_decoder import DecoderTrain

@@ -17,8 +17,9 @@ from tetrad.generation.prompt_networks import extract_networks
 from tetrad.generation.prompt_parser import escape_brackets
 from tetrad.generation.request import Request
 from tetrad.images import contact_sheet, png
+from tetrad.images.diagnosis import BadImage
 from tetrad.images.fonts import label_text
-from tetrad.images.load import BadImage, load_image
+from tetrad.images.load import load_image
 from tetrad.images.tensors import to_image
 from tetrad.locales import Message, _
 from tetrad.methods.people import are_of_person, is_person

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from tetrad.documents import parse_json
 from tetrad.errors import TetradError
-from tetrad.images.load import BadImage
+from tetrad.images.diagnosis import BadImage
 from tetrad.locales import Message, _
 
 

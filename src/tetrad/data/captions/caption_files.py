@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tetrad.data.captions import encodings
+from tetrad.documents import open_regular
 from tetrad.locales import Message, _
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".TXT", ".CAPTION")
@@ -80,7 +81,7 @@ def read_caption_file(path: Path, folder_encoding: str = "") -> tuple[str, str]:
 
     Raises BadCaption.
     """
-    if not os.path.isfile(path):  # Path.is_file raises an error if the name is too long
+    if not os.path.lexists(path) or path.is_dir():  # Path.exists raises an error if the name is too long
         return "", ""
     content, guessed_encoding = read_text(path, _MAX_CAPTION_BYTES, folder_encoding)
     lines = (" ".join(remove_control_characters(line).split()).strip(" ,，") for line in content.splitlines())
@@ -99,7 +100,7 @@ def read_text(path: Path, max_bytes: int, folder_encoding: str = "") -> tuple[st
 def read_bytes(path: Path, max_bytes: int) -> bytes:
     """The bytes of a text file.  Raises BadCaption."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(max_bytes + 1)
     except OSError as error:
         reason = Message(_("it cannot be read ({reason})"), reason=error.strerror)

@@ -12,7 +12,7 @@ from typing import Any
 from tetrad.data.captions import encodings
 from tetrad.data.captions.caption_files import BadCaption, read_text, remove_control_characters
 from tetrad.data.discover.image_files import list_files, list_names, select_images
-from tetrad.documents import parse_json
+from tetrad.documents import BadDocument, parse_json
 from tetrad.locales import Message, _, ngettext
 
 METADATA_FILE_NAMES = ("metadata.jsonl", "metadata.csv")
@@ -98,7 +98,7 @@ def _parse_jsonl(content: str) -> tuple[list[Mapping[str, Any]], list[_Problem]]
         try:
             row = parse_json(line)
         except ValueError as error:
-            bad_lines.append((number, str(error).partition(":")[0].lower()))
+            bad_lines.append((number, error.problem if isinstance(error, BadDocument) else str(error)))
             continue
         if isinstance(row, dict):
             rows.append(row)

@@ -7,17 +7,59 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from tetrad.documents import open_regular
 from tetrad.images.decoders import list_formats
-from tetrad.images.load import DOCUMENT_ERROR, HEIC_ERROR, JPEG_XL_ERROR, PLUGIN_FORMATS, RAW_ERROR
+from tetrad.images.diagnosis import (
+    DOCUMENT_ERROR,
+    HEIC_ERROR,
+    JPEG_XL_ERROR,
+    PLUGIN_FORMATS,
+    RAW_ERROR,
+    is_image_start,
+)
 from tetrad.locales import Message, _, ngettext
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
+IMAGE_SUFFIXES = frozenset(
+    f".{name}"
+    for name in [
+        "jpg",
+        "jpeg",
+        "jpe",
+        "jfif",
+        "png",
+        "apng",
+        "webp",
+        "bmp",
+        "dib",
+        "gif",
+        "tif",
+        "tiff",
+        "avif",
+        "avifs",
+    ]
+)
+_TEXT_SUFFIXES = (".txt", ".caption", ".json", ".jsonl", ".csv", ".toml")  # which hardly are images in disguise
+VIDEO_SUFFIXES = frozenset(
+    f".{name}" for name in ["mp4", "mov", "m4v", "avi", "mkv", "webm", "wmv", "mpg", "mpeg", "3gp"]
+)
+# Camera raw, scientific formats and textures, and formats of other times.
+_RARE_FORMATS = (
+    "dng cr2 cr3 crw nef nrw arw srf sr2 raf orf rw2 rwl pef srw x3f 3fr iiq erf mrw raw fits dds jp2 j2k jpx jpf jxr"
+    " ico icns tga pcx ppm pgm pbm pnm qoi exr hdr djvu"
+)
 _UNSUPPORTED_SUFFIX_ERRORS = {
-    **dict.fromkeys((".heic", ".heif"), HEIC_ERROR),
+    **dict.fromkeys((f".{name}" for name in ["heic", "heif", "heics", "heifs", "hif"]), HEIC_ERROR),
     ".jxl": JPEG_XL_ERROR,
-    **dict.fromkeys((".svg", ".psd", ".pdf", ".eps"), DOCUMENT_ERROR),
-    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".fits", ".dds"), RAW_ERROR),
+    **dict.fromkeys(
+        (
+            f".{name}"
+            for name in ["svg", "svgz", "psd", "psb", "pdf", "eps", "ps", "ai", "xcf", "kra", "clip", "emf", "wmf"]
+        ),
+        DOCUMENT_ERROR,
+    ),
+    **dict.fromkeys((f".{name}" for name in _RARE_FORMATS.split()), RAW_ERROR),
 }
+_WRONG_NAME = Message(_("it is an image, but its name does not end like that of one, such as .jpg or .png; rename it"))
 _FOLDER_LINK_ERROR = (
     "E4121",
     Message(
@@ -53,7 +95,7 @@ def _walk_folder(folder: Path, recursive: bool) -> tuple[list[Path], list[FilePr
     for parent, folders, names in os.walk(folder, onerror=errors.append):
         folders[:] = [name for name in folders if recursive and not is_hidden(name)]
         # A link may lead back here, or to a whole disk, so os.walk does not follow it.
-        links = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+        links = [Path(parent, name) for name in folders if os.path.islink(Path(parent, name))]  # noqa: PTH114 - never raises
         problems += [FileProblem(link, *_FOLDER_LINK_ERROR) for link in links]
         paths += [Path(parent, name) for name in names if not is_hidden(name)]
     problems += [
@@ -66,7 +108,7 @@ def _walk_folder(folder: Path, recursive: bool) -> tuple[list[Path], list[FilePr
 
 
 def select_images(paths: list[Path]) -> tuple[list[Path], list[FileProblem]]:
-    """The images among the files, and the image files of unsupported formats."""
+    """The images among the files, and the image files that are of unsupported formats or not named like images."""
     images, problems = [], []
     for path in paths:
         suffix = path.suffix.lower()
@@ -75,7 +117,17 @@ def select_images(paths: list[Path]) -> tuple[list[Path], list[FileProblem]]:
             images.append(path)
         elif error:
             problems.append(FileProblem(path, *error))
+        elif suffix not in _TEXT_SUFFIXES and _begins_like_an_image(path):
+            problems.append(FileProblem(path, "E4113", _WRONG_NAME))
     return images, problems
+
+
+def _begins_like_an_image(path: Path) -> bool:
+    try:
+        with open_regular(path) as file:
+            return is_image_start(file.read(32))
+    except OSError:
+        return False
 
 
 def is_image_name(name: str) -> bool:

@@ -8,10 +8,13 @@ from pathlib import Path
 from tetrad.data.captions.caption_files import CAPTION_SUFFIXES, RawCaption
 from tetrad.data.captions.metadata_files import METADATA_FILE_NAMES, read_metadata
 from tetrad.data.discover.image_files import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
     FileProblem,
     describe_file_types,
     exclude_masks,
     list_files,
+    list_names,
     select_images,
 )
 from tetrad.data.discover.subsets import Subset, parse_kohya_folder_name
@@ -72,6 +75,8 @@ def list_folder(path: Path, subset: Subset, recursive: bool = True) -> Listing:
             *metadata_problems,
             *_report_folders_outside(outside),
             *_report_shared_captions(image_paths, all_paths),
+            *_report_captions_without_image(path, [*image_paths, *(each.path for each in unsupported)], all_paths),
+            *_report_videos(path, all_paths),
         ),
     )
 
@@ -135,6 +140,35 @@ def _report_folders_outside(outside: Sequence[Path]) -> Iterator[FileProblem]:
             number,
         )
         yield FileProblem(folder, "W4150", Message(template))
+
+
+def _report_captions_without_image(
+    root: Path, image_paths: Sequence[Path], all_paths: Sequence[Path]
+) -> Iterator[FileProblem]:
+    """Warn about caption files whose name is no image's, such as `a.png.txt`; not where there are no other captions."""
+    stems = {path.with_suffix("") for path in image_paths}
+    captions = [path for path in all_paths if path.suffix in CAPTION_SUFFIXES]
+    lost = [path for path in captions if path.with_suffix("") not in stems]
+    misnamed = [path for path in lost if path.with_suffix("").suffix.lower() in IMAGE_SUFFIXES]
+    if misnamed or len(lost) < len(captions):
+        template = ngettext(
+            "{files} is used for no image, because it has the name of none; the caption of a.png is a.txt",
+            "{count} caption files are used for no image, because they have the name of none: {files}; the caption of"
+            " a.png is a.txt",
+            len(lost),
+        )
+        if lost:
+            yield FileProblem(root, "W4162", Message(template, files=list_names([path.name for path in lost])))
+
+
+def _report_videos(root: Path, all_paths: Sequence[Path]) -> Iterator[FileProblem]:
+    if videos := [path.name for path in all_paths if path.suffix.lower() in VIDEO_SUFFIXES]:
+        template = ngettext(
+            "{files} is a video and is left out; save single frames of it as images",
+            "{count} videos are left out: {files}; save single frames of them as images",
+            len(videos),
+        )
+        yield FileProblem(root, "W4163", Message(template, files=list_names(videos)))
 
 
 def _report_shared_captions(image_paths: Sequence[Path], all_paths: Sequence[Path]) -> Iterator[FileProblem]:

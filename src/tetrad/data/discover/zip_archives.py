@@ -26,7 +26,7 @@ from tetrad.locales import Message, _
 ARCHIVE_SUFFIXES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
 _MAX_MEMBERS, _MAX_BYTES, _MAX_MEMBER_BYTES = 20_000, 50_000_000_000, 500_000_000
 _MAX_RATIO, _RATIO_FROM_BYTES = 100, 10_000_000  # a member larger than this that was more than 100 times compressed
-_MAX_NAME_BYTES = 200  # of each part of a name, as file systems allow 255
+_MAX_NAME_BYTES, _MAX_PATH_BYTES = 200, 2000  # of a part of a name, and of all; file systems allow 255 and 4096
 _KEPT_DAYS = 30  # unpacked archives are kept for so long after their last use
 _CHUNK = 1 << 20
 _DAMAGED = ".damaged"  # the file that lists the damaged members
@@ -86,15 +86,16 @@ def unpack_archive(path: Path, cache: Path) -> UnpackedArchive:
                 _unpack(archive, names, target)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
         template = _(
-            "{path} cannot be read as a zip archive ({reason}); copy it again, or unpack it and give the folder"
+            "{path} cannot be read as a zip archive: it is cut off, damaged or another kind of file; copy it again, or"
+            " unpack it and give the folder"
         )
-        raise TetradError("E4180", template, path=path, reason=str(error)) from error
+        raise TetradError("E4180", template, path=path) from error
     except OSError as error:
         template = _("{path} cannot be unpacked into {folder} ({reason}); unpack it yourself and give the folder")
         raise TetradError("E4202", template, path=path, folder=cache, reason=error.strerror or str(error)) from error
     _remove_unused(target)
     damage = Message(_("it is damaged inside the archive; pack it again"))
-    damaged = (target / _DAMAGED).read_text("utf-8").splitlines()
+    damaged = filter(None, (target / _DAMAGED).read_text("utf-8").split("\n"))  # a name may have other line separators
     return UnpackedArchive(target, (*problems, *(FileProblem(path / name, "E4122", damage) for name in damaged)))
 
 
@@ -169,7 +170,8 @@ def _check_member(member: zipfile.ZipInfo, name: str) -> None:
         raise _BadMember(Message(_("its name in the archive leads out of the folder; pack it again")))
     if any(unicodedata.category(letter) == "Cc" for letter in name):
         raise _BadMember(Message(_("its name in the archive has control characters; rename it")))
-    if any(len(part.encode("utf-8", "replace")) > _MAX_NAME_BYTES for part in parts):
+    lengths = [len(part.encode("utf-8", "replace")) for part in parts]
+    if max(lengths) > _MAX_NAME_BYTES or sum(lengths) > _MAX_PATH_BYTES:
         raise _BadMember(Message(_("its name in the archive is too long; rename it")))
     if stat.S_ISLNK(member.external_attr >> 16):
         raise _BadMember(Message(_("it is a link; pack the image itself")))

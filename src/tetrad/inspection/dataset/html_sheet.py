@@ -10,8 +10,8 @@ from typing import Any
 
 from tetrad import __version__
 from tetrad.data.parallel import map_ahead
+from tetrad.images.diagnosis import BadImage
 from tetrad.images.examine import make_preview
-from tetrad.images.load import BadImage
 from tetrad.inspection.dataset.advice import LANGUAGES
 from tetrad.inspection.dataset.report import DatasetReport, ScannedImage
 from tetrad.inspection.dataset.text import describe_layout_line
@@ -113,7 +113,7 @@ def _charts(report: DatasetReport) -> Iterator[str]:
 
 
 def _chart_tags(report: DatasetReport) -> str:
-    tags = {each.tag: each.images for each in report.captions.repeated_tags[:_SHOWN_TAGS]}
+    tags = {each.label: each.images for each in report.captions.repeated_tags[:_SHOWN_TAGS]}
     return _chart(translate(_("Most frequent tags")), tags, "wide") if tags else ""
 
 

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from tetrad.images.measure import Measures
 from tetrad.locales import Message, in_english
 
+_LABEL_LENGTH = 60  # letters of a tag in a list
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -53,6 +55,11 @@ class TagCount:
 
     tag: str
     images: int
+
+    @property
+    def label(self) -> str:
+        """The tag, cut where it is a whole sentence."""
+        return self.tag if len(self.tag) <= _LABEL_LENGTH else f"{self.tag[:_LABEL_LENGTH]}…"
 
 
 @dataclass(frozen=True)

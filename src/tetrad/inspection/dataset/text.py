@@ -71,7 +71,7 @@ def _describe_captions(report: DatasetReport) -> Iterator[tuple[str, str]]:
         template = _("{mean:.0f} tokens on average, {most} at most")
         yield "", str(Message(template, mean=captions.mean_tokens, most=captions.max_tokens))
     if repeated := captions.repeated_tags:
-        tags = (f"{presentable(each.tag)}: {each.images}" for each in repeated[:_SHOWN_TAGS])
+        tags = (f"{presentable(each.label)}: {each.images}" for each in repeated[:_SHOWN_TAGS])
         yield _("tags"), " · ".join([*tags, *(["…"] if len(repeated) > _SHOWN_TAGS else [])])
     if captions.not_english:
         languages = {Message(LANGUAGES[name]): number for name, number in captions.languages.items()}

@@ -74,7 +74,7 @@ def _find_problems(lora: "_LoraSurvey", stated_hash: str, content_hash: str) -> 
 
 def _summarize_counts(counts: Mapping[Any, int]) -> Any:
     """The value where all agree, else each with its count: "16 (190), 8 (2)"; "" for none."""
-    values = [value if value != int(value) else int(value) for value in counts]
+    values = [int(value) if float(value).is_integer() else value for value in counts]
     if len(values) < 2:
         return values[0] if values else ""
     by_count = sorted(zip(values, counts.values(), strict=True), key=lambda pair: -pair[1])

@@ -1,0 +1,31 @@
+"""Odd numbers in a weight file are facts or problems of it; no number ends an inspection."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tetrad.inspection import inspect_path
+
+LAYER = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+LORA = {f"{LAYER}.lora_down.weight": torch.ones(4, 32), f"{LAYER}.lora_up.weight": torch.ones(32, 4)}
+ODD = {
+    "NaN as alpha": {**LORA, f"{LAYER}.alpha": torch.tensor(float("nan"))},
+    "Inf as alpha": {**LORA, f"{LAYER}.alpha": torch.tensor(float("inf"))},
+    "a complex alpha": {**LORA, f"{LAYER}.alpha": torch.tensor(1 + 1j)},
+    "a complex number": {"a": torch.tensor([1 + 1j])},
+    "the largest whole number": {"a": torch.tensor(2**63 - 1)},
+    "no numbers": {"a": torch.zeros(0, 2**40)},
+    "float8 without numbers": {"a": torch.zeros(0).to(torch.float8_e4m3fn)},
+}
+
+
+@pytest.mark.parametrize("case", list(ODD))
+def test_odd_numbers_end_no_inspection(case: str, tmp_path: Path) -> None:
+    tensors: dict[str, Tensor] = ODD[case]
+    save_file(tensors, tmp_path / "a.safetensors")
+    inspection = inspect_path(str(tmp_path / "a.safetensors"))
+    assert inspection.facts["tensors"] == len(tensors)
+    assert not ("alpha" in case and "complex" not in case) or "NaN or Inf" in str(inspection.trouble[0])
