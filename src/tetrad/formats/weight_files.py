@@ -127,7 +127,7 @@ def read_tensor_names(path: Path) -> list[str]:
 def read_tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes in a safetensors file by name, without reading tensors; empty if the file cannot be read."""
     try:
-        with _open_safetensors(path, _read_first_bytes(path)) as file:
+        with _open_safetensors(path, read_first_bytes(path)) as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     except (TetradError, OSError):
         return {}
