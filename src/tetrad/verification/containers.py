@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from tetrad.formats import embedding_images, pickle_scan, pickles, weight_files
+from tetrad.formats import embedding_images, pickle_scan, pickles, suffixes, weight_files
 from tetrad.locales import Message, _
 from tetrad.methods.textual_inversion.settings import IMAGE_SUFFIXES
 
-_SAFE, _ANY_PICKLE = ".safetensors", weight_files.PICKLE_SUFFIXES
+_SAFE, _ANY_PICKLE = ".safetensors", suffixes.PICKLE_SUFFIXES
 # The extensions that a program lists, by type of file. Where none are listed here, it opens any.
 _LISTED_SUFFIXES: dict[str, dict[str, tuple[str, ...]]] = {
     "A1111": {
