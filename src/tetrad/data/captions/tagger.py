@@ -10,7 +10,8 @@ from PIL import Image
 from tetrad.data.captions.command import NoCaption
 from tetrad.documents import read_text_file
 from tetrad.errors import TetradError
-from tetrad.images.load import BadImage, load_image
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import load_image
 from tetrad.locales import Message, _
 
 _MODEL, _TAGS = "model.onnx", "selected_tags.csv"
