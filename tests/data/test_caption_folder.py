@@ -92,6 +92,16 @@ def test_captions_of_a_metadata_file_go_to_files_and_class_images_are_left_alone
     assert not (tmp_path / "10_zkr dog" / "a.txt").exists()
 
 
+def test_a_caption_file_that_cannot_be_used_stays_and_an_empty_caption_is_said(folder: Path) -> None:
+    (folder / "a.txt").write_bytes(b"\xff\xff\x00\x01red")
+    (folder / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "red dog"}')
+    captions = CaptionFolder(folder)
+    edit = captions.replace("red", "")
+    assert [change.file.name for change in edit.changes] == ["b.txt"] and "a.txt" in str(edit.notes)
+    assert "a.png" not in {image.path.name for image in captions.list_images_to_make(overwrite=True)}
+    assert any("empty" in str(note) for note in captions.drop(["red", "green"]).notes)
+
+
 def test_a_journal_reaches_no_file_but_captions_of_its_folder(folder: Path) -> None:
     captions = CaptionFolder(folder)
     captions.journal.path.parent.mkdir()

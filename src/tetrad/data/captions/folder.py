@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -188,14 +188,14 @@ class CaptionFolder:
         return CaptionEdit("make", tuple(changes), (note,))
 
     def list_images_to_make(self, overwrite: bool = False) -> list[CaptionedImage]:
-        """The images that `make` captions: those without a caption, or all."""
-        return [image for image in self.images if overwrite or not image.caption]
+        """The images that `make` captions: those without a caption, or all; files that cannot be read stay."""
+        return [image for image in self.images if not image.problem and (overwrite or not image.caption)]
 
     def plan(self, title: str, edit: Callable[[CaptionedImage], str], notes: Sequence[Message] = ()) -> CaptionEdit:
-        """The edit of every caption; images without one have none then either."""
+        """The edit of every caption; images without one, or with a file that cannot be used, stay as they are."""
         changes: dict[Path, CaptionChange] = {}
         for image in self.images:
-            if image.caption and (after := edits.normalize_caption(edit(image))) != image.caption:
+            if image.caption and not image.problem and (after := edits.normalize_caption(edit(image))) != image.caption:
                 file = find_caption_file(image.path)
                 changes[file] = CaptionChange(file, image.caption, after)
         return CaptionEdit(title, tuple(changes.values()), (*notes, *self._describe_rest(changes)))
@@ -231,7 +231,7 @@ class CaptionFolder:
         self.__dict__.pop("images", None)
         return change
 
-    def _describe_rest(self, changes: Iterable[Path]) -> Iterator[Message]:
+    def _describe_rest(self, changes: Mapping[Path, CaptionChange]) -> Iterator[Message]:
         """What is left as it is, and what is written in another way than it was."""
         if without := sum(not image.caption and not image.problem for image in self.images):
             template = ngettext(
@@ -248,6 +248,13 @@ class CaptionFolder:
             )
             names = list_names([self.name_of(problem.path) for problem in problems])
             yield Message(template, files=names, reason=problems[0].error_message)
+        if empty := sum(not change.after for change in changes.values()):
+            template = ngettext(
+                "{count} caption is empty after the change; training looks elsewhere for one, as for an image without",
+                "{count} captions are empty after the change; training looks elsewhere for them, as for images without",
+                empty,
+            )
+            yield Message(template)
         files = set(changes)
         if moved := sum(i.source in METADATA_FILE_NAMES and find_caption_file(i.path) in files for i in self.images):
             template = ngettext(
