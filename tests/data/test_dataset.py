@@ -266,6 +266,42 @@ def test_a_folder_without_permission_is_reported(tmp_path: Path, monkeypatch: py
     assert (len(good), skipped.path.name, skipped.code) == (1, "locked", "E4120")
 
 
+def test_files_of_a_folder_that_may_be_listed_but_not_entered_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path, "a.png", "locked/b.png")
+    (tmp_path / "locked" / "b.txt").write_text("a red hat")
+    original_stat = Path.stat
+
+    def refuse(path: Path, **options: Any) -> os.stat_result:
+        if path.parent.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original_stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    good, [skipped] = load_dataset(tmp_path)
+    assert (len(good), skipped.path.name, skipped.code) == (1, "b.png", "E4120")
+    assert "Permission denied" in str(skipped.reason)
+
+
+def test_a_path_inside_the_folder_that_is_too_long_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path, "a.png")
+    with monkeypatch.context() as change:
+        change.chdir(tmp_path)
+        for _level in range(24):
+            length = min(200, 4090 - len(os.getcwd()))  # at 4096 bytes the system refuses
+            if length > 0:
+                os.mkdir("d" * length)
+                change.chdir("d" * length)
+        write_images(Path(), "too_long.png")
+        (Path() / "too_long.txt").write_text("a red hat")
+        os.mkdir("below")
+    good, skipped = load_dataset(tmp_path)
+    assert [photo.path.name for photo in good] == ["a.png"]
+    assert {(each.path.name, each.code) for each in skipped} == {("too_long.png", "E4120"), ("below", "E4120")}
+    assert all("too long" in str(each.reason) for each in skipped)
+
+
 def test_the_path_may_be_a_single_image(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png", "b.png")
     (tmp_path / "a.txt").write_text("a red hat")

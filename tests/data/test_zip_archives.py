@@ -96,6 +96,18 @@ def test_a_bad_name_is_left_out_and_nothing_is_written_outside(tmp_path: Path, c
     assert {each.name for each in written} == {"good.png"} and all(each.is_relative_to(cache) for each in written)
 
 
+def test_misnamed_images_and_videos_are_named_as_in_a_folder(tmp_path: Path) -> None:
+    others = {"b.jpg_large": png(1), "c.png ": png(2), "clip.mp4": b"x", ".hidden": png(3), "notes.md": b"x"}
+    path = pack(tmp_path / "set.zip", {"a.png": png()} | others)
+    photos, problems = load_dataset(path)
+    assert [photo.path.name for photo in photos] == ["a.png"]
+    assert [(problem.code, problem.path.name) for problem in problems] == [
+        ("W4163", "set.zip"),
+        ("E4113", "b.jpg_large"),
+        ("E4113", "c.png "),
+    ]
+
+
 def test_two_members_of_one_name_are_one_file_and_a_report(tmp_path: Path) -> None:
     path = tmp_path / "set.zip"
     with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):

@@ -9,12 +9,12 @@ from tetrad.data.captions.caption_files import CAPTION_SUFFIXES, RawCaption
 from tetrad.data.captions.metadata_files import METADATA_FILE_NAMES, read_metadata
 from tetrad.data.discover.image_files import (
     IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
     FileProblem,
     describe_file_types,
     exclude_masks,
     list_files,
     list_names,
+    report_videos,
     select_images,
 )
 from tetrad.data.discover.subsets import Subset, parse_kohya_folder_name
@@ -76,7 +76,7 @@ def list_folder(path: Path, subset: Subset, recursive: bool = True) -> Listing:
             *_report_folders_outside(outside),
             *_report_shared_captions(image_paths, all_paths),
             *_report_captions_without_image(path, [*image_paths, *(each.path for each in unsupported)], all_paths),
-            *_report_videos(path, all_paths),
+            *report_videos(path, [each.name for each in all_paths]),
         ),
     )
 
@@ -159,16 +159,6 @@ def _report_captions_without_image(
         )
         if lost:
             yield FileProblem(root, "W4162", Message(template, files=list_names([path.name for path in lost])))
-
-
-def _report_videos(root: Path, all_paths: Sequence[Path]) -> Iterator[FileProblem]:
-    if videos := [path.name for path in all_paths if path.suffix.lower() in VIDEO_SUFFIXES]:
-        template = ngettext(
-            "{files} is a video and is left out; save single frames of it as images",
-            "{count} videos are left out: {files}; save single frames of them as images",
-            len(videos),
-        )
-        yield FileProblem(root, "W4163", Message(template, files=list_names(videos)))
 
 
 def _report_shared_captions(image_paths: Sequence[Path], all_paths: Sequence[Path]) -> Iterator[FileProblem]:

@@ -18,9 +18,17 @@ from pathlib import Path, PurePosixPath
 from tetrad.data.captions.caption_files import CAPTION_SUFFIXES
 from tetrad.data.captions.encodings import decode_text
 from tetrad.data.captions.metadata_files import METADATA_FILE_NAMES
-from tetrad.data.discover.image_files import FileProblem, is_hidden, is_image_name
+from tetrad.data.discover.image_files import (
+    TEXT_SUFFIXES,
+    WRONG_NAME,
+    FileProblem,
+    is_hidden,
+    is_image_name,
+    report_videos,
+)
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import make_temporary_folder
+from tetrad.images.diagnosis import is_image_start
 from tetrad.locales import Message, _
 
 ARCHIVE_SUFFIXES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
@@ -81,7 +89,7 @@ def unpack_archive(path: Path, cache: Path) -> UnpackedArchive:
         with zipfile.ZipFile(path) as archive:
             members = [each for each in archive.infolist() if not each.is_dir()]
             _check_size(path, members)
-            names, problems = _select_members(path, members)
+            names, problems = _select_members(path, archive, members)
             if not target.is_dir():
                 _unpack(archive, names, target)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
@@ -121,15 +129,20 @@ def _is_bomb(member: zipfile.ZipInfo) -> bool:
 
 
 def _select_members(
-    path: Path, members: Sequence[zipfile.ZipInfo]
+    path: Path, archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo]
 ) -> tuple[dict[str, zipfile.ZipInfo], list[FileProblem]]:
     """The images and captions of an archive by the names that they get, and the members that are left out."""
     names: dict[str, zipfile.ZipInfo] = {}
     taken: set[str] = set()
-    problems = []
+    problems, others = [], []
     for member in members:
         name = decode_member_name(member)
-        if _is_unneeded(name):
+        if _is_hidden_member(name):
+            continue
+        if not _is_needed(name):
+            others.append(name)
+            if _is_misnamed_image(archive, member, name):
+                problems.append(FileProblem(path / PurePosixPath(name).name, "E4113", WRONG_NAME))
             continue
         try:
             _check_member(member, name)
@@ -141,7 +154,7 @@ def _select_members(
             continue
         taken.add(key)
         names[name] = member
-    return names, problems
+    return names, [*problems, *report_videos(path, [PurePosixPath(name).name for name in others])]
 
 
 def decode_member_name(member: zipfile.ZipInfo) -> str:
@@ -153,14 +166,27 @@ def decode_member_name(member: zipfile.ZipInfo) -> str:
     return name.replace("\\", "/")
 
 
-def _is_unneeded(name: str) -> bool:
-    """Whether a member is no image, caption or metadata file, or is hidden; archives inside are named as left out."""
+def _is_hidden_member(name: str) -> bool:
     *folders, last = name.split("/")
-    if any(map(is_hidden, (*(folder for folder in folders if folder not in ("", ".", "..")), last))):
-        return True
-    suffix = PurePosixPath(last).suffix.lower()
-    is_text = suffix in CAPTION_SUFFIXES or last in METADATA_FILE_NAMES
-    return not (is_image_name(last) or is_text or suffix in ARCHIVE_SUFFIXES)
+    return any(map(is_hidden, (*(folder for folder in folders if folder not in ("", ".", "..")), last)))
+
+
+def _is_needed(name: str) -> bool:
+    """Whether a member is an image, a caption or a metadata file, or an archive inside, which is named as left out."""
+    path = PurePosixPath(name)
+    suffix = path.suffix.lower()
+    is_text = suffix in CAPTION_SUFFIXES or path.name in METADATA_FILE_NAMES
+    return is_image_name(path.name) or is_text or suffix in ARCHIVE_SUFFIXES
+
+
+def _is_misnamed_image(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> bool:
+    if PurePosixPath(name).suffix.lower() in TEXT_SUFFIXES:
+        return False
+    try:
+        with archive.open(member) as file:
+            return is_image_start(file.read(32))
+    except _MEMBER_ERRORS:
+        return False
 
 
 def _check_member(member: zipfile.ZipInfo, name: str) -> None:
