@@ -144,6 +144,39 @@ def test_a_damaged_member_is_reported_on_every_use(tmp_path: Path) -> None:
         assert len(photos) == 1 and (problem.path.name, problem.code) == ("bad.png", "E4122")
 
 
+def change_entry(path: Path, offset: int, value: bytes) -> None:
+    """Overwrite a field of the last member's entry in the directory of an archive."""
+    content = bytearray(path.read_bytes())
+    start = content.rindex(b"PK\x01\x02") + offset
+    content[start : start + len(value)] = value
+    path.write_bytes(content)
+
+
+def test_a_member_that_python_cannot_decompress_is_left_out(tmp_path: Path) -> None:
+    path = pack(tmp_path / "set.zip", {"good.png": png(), "zstd.png": png(1)})
+    change_entry(path, 10, b"\x5d")
+    photos, [problem] = load_dataset(path)
+    assert len(photos) == 1 and problem.code == "E4122" and "compressed in a way" in str(problem.reason)
+
+
+def test_a_member_of_damaged_bz2_data_is_left_out(tmp_path: Path) -> None:
+    path = pack(tmp_path / "set.zip", {"good.png": png(), "bad.png": png(1)}, zipfile.ZIP_BZIP2)
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"BZh")
+    content[place : place + 3] = b"xxx"
+    path.write_bytes(content)
+    photos, [problem] = load_dataset(path)
+    assert len(photos) == 1 and problem.code == "E4122" and "damaged" in str(problem.reason)
+
+
+def test_an_archive_whose_directory_is_said_to_be_elsewhere_is_refused(tmp_path: Path) -> None:
+    path = pack(tmp_path / "set.zip", {"a.png": png()})
+    content = bytearray(path.read_bytes())
+    content[-6:-2] = (2**31).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert refusal(path).code == "E4180"
+
+
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, cache: Path) -> None:
     error = refusal(pack(tmp_path / "bomb.zip", {"a.png": bytes(20_000_000)}))
     assert error.code == "E4181" and not list(cache.rglob("a.png"))

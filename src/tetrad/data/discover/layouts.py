@@ -96,9 +96,9 @@ def _read_metadata_captions(paths: Sequence[Path]) -> tuple[dict[Path, RawCaptio
     """The captions of all metadata files among the files; a file in a deeper folder overrides one above it."""
     captions: dict[Path, RawCaption] = {}
     problems: list[FileProblem] = []
-    for path in sorted((path for path in paths if path.name in METADATA_FILE_NAMES), key=lambda path: len(path.parts)):
+    for path in sorted((path for path in paths if path.name.lower() in METADATA_FILE_NAMES), key=lambda path: len(path.parts)):
         metadata = read_metadata(path, path.parent)
-        captions |= {image_path: RawCaption(text, path.name) for image_path, text in metadata.captions.items()}
+        captions |= {image_path: RawCaption(text, path.name.lower()) for image_path, text in metadata.captions.items()}
         problems += [FileProblem(path, code, reason) for code, reason in metadata.problems]
     return captions, problems
 

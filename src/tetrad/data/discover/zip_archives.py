@@ -1,5 +1,6 @@
 """Unpack a zip archive of images into the cache, member by member, so that it can be read like a folder."""
 
+import errno
 import hashlib
 import lzma
 import os
@@ -50,6 +51,7 @@ _MEMBER_ERRORS = (
     FileExistsError,
     NotADirectoryError,
 )
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)  # that Python reads
 _UTF8_NAME, _ENCRYPTED = 0x800, 0x1  # flags of a member
 
 
@@ -93,18 +95,24 @@ def unpack_archive(path: Path, cache: Path) -> UnpackedArchive:
             if not target.is_dir():
                 _unpack(archive, names, target)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
-        template = _(
-            "{path} cannot be read as a zip archive: it is cut off, damaged or another kind of file; copy it again, or"
-            " unpack it and give the folder"
-        )
-        raise TetradError("E4180", template, path=path) from error
+        raise _unreadable_archive_error(path) from error
     except OSError as error:
+        if error.errno == errno.EINVAL:  # its directory is said to be before the file
+            raise _unreadable_archive_error(path) from error
         template = _("{path} cannot be unpacked into {folder} ({reason}); unpack it yourself and give the folder")
         raise TetradError("E4202", template, path=path, folder=cache, reason=error.strerror or str(error)) from error
     _remove_unused(target)
     damage = Message(_("it is damaged inside the archive; pack it again"))
     damaged = filter(None, (target / _DAMAGED).read_text("utf-8").split("\n"))  # a name may have other line separators
     return UnpackedArchive(target, (*problems, *(FileProblem(path / name, "E4122", damage) for name in damaged)))
+
+
+def _unreadable_archive_error(path: Path) -> TetradError:
+    template = _(
+        "{path} cannot be read as a zip archive: it is cut off, damaged or another kind of file; copy it again, or"
+        " unpack it and give the folder"
+    )
+    return TetradError("E4180", template, path=path)
 
 
 def _check_size(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
@@ -175,7 +183,7 @@ def _is_needed(name: str) -> bool:
     """Whether a member is an image, a caption or a metadata file, or an archive inside, which is named as left out."""
     path = PurePosixPath(name)
     suffix = path.suffix.lower()
-    is_text = suffix in CAPTION_SUFFIXES or path.name in METADATA_FILE_NAMES
+    is_text = suffix in CAPTION_SUFFIXES or path.name.lower() in METADATA_FILE_NAMES
     return is_image_name(path.name) or is_text or suffix in ARCHIVE_SUFFIXES
 
 
@@ -200,9 +208,13 @@ def _check_member(member: zipfile.ZipInfo, name: str) -> None:
     if max(lengths) > _MAX_NAME_BYTES or sum(lengths) > _MAX_PATH_BYTES:
         raise _BadMember(Message(_("its name in the archive is too long; rename it")))
     if stat.S_ISLNK(member.external_attr >> 16):
-        raise _BadMember(Message(_("it is a link; pack the image itself")))
+        raise _BadMember(Message(_("it is a link; pack the file itself")))
     if member.flag_bits & _ENCRYPTED:
         raise _BadMember(Message(_("it needs a password; unpack the archive yourself and give the folder")))
+    if member.compress_type not in _COMPRESSIONS:
+        raise _BadMember(
+            Message(_("it is compressed in a way that is not read; unpack the archive yourself and give the folder"))
+        )
     if PurePosixPath(name).suffix.lower() in ARCHIVE_SUFFIXES:
         raise _BadMember(Message(_("archives inside an archive are not unpacked; unpack it yourself")))
     if member.file_size > _MAX_MEMBER_BYTES:
@@ -225,7 +237,9 @@ def _unpack(archive: zipfile.ZipFile, names: dict[str, zipfile.ZipInfo], target:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as source, place.open("xb") as file:
                     shutil.copyfileobj(source, file, _CHUNK)
-            except _MEMBER_ERRORS:
+            except (*_MEMBER_ERRORS, OSError) as error:
+                if isinstance(error, OSError) and error.errno and not isinstance(error, _MEMBER_ERRORS):
+                    raise  # the disk is full; bz2 raises errors without a number for damaged data
                 with suppress(OSError):
                     place.unlink()
                 damaged.append(name)
