@@ -86,6 +86,7 @@ def test_an_image_is_found_under_equivalent_spellings_of_its_name(tmp_path: Path
     ("metadata.jsonl", lines({"file_name": "gone.png", "text": "x"}), "E4155", "gone.png, which does not exist"),
     ("metadata.csv", b"file_name,text\na.png,caf\xe9 \xff\xff\n", "E4152", "UTF-8"),
     ("metadata.csv", "file_name,text\na.png,a cat, red\n", "E4153", "line 2 has more columns.* double quotes"),
+    ("metadata.csv", "file_name,text\n" + "\n" * 300_001, "E4151", "more than 300,000 entries"),
     ("metadata.csv", "", "E4154", "it is empty"), ("metadata.jsonl", "\n\n", "E4154", "it is empty"),
 ])  # fmt: skip
 def test_a_metadata_file_that_cannot_be_used_entirely_is_reported(

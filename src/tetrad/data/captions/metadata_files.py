@@ -1,6 +1,7 @@
 """Read the captions of a folder from one file: Hugging Face's metadata.jsonl or .csv, kohya's metadata .json."""
 
 import csv
+import io
 import os
 import unicodedata
 from collections import Counter
@@ -16,7 +17,7 @@ from tetrad.documents import BadDocument, parse_json
 from tetrad.locales import Message, _, ngettext
 
 METADATA_FILE_NAMES = ("metadata.jsonl", "metadata.csv")
-_MAX_METADATA_BYTES = 200_000_000
+_MAX_METADATA_BYTES, _MAX_ENTRIES = 50_000_000, 300_000  # an entry costs up to a kilobyte of memory
 _IMAGE_COLUMNS = ("file_name", "image_path")
 _CAPTION_COLUMNS = ("text", "caption", "prompt")
 _TAGS_COLUMN = "tags"  # kohya's: appended to the caption
@@ -41,6 +42,10 @@ def read_metadata(path: Path, image_folder: Path) -> _FolderMetadata:
         return _FolderMetadata({}, ((error.code, error.skip_message),))
     if not content.strip():
         return _FolderMetadata({}, (("E4154", Message(_("it is empty, so it has no captions"))),))
+    entry_marks = "{" if path.suffix.lower() == ".json" else "\n\r"
+    if max(map(content.count, entry_marks)) > _MAX_ENTRIES:
+        template = _("it has more than {limit:,} entries, too many for a folder of images, so it is left out")
+        return _FolderMetadata({}, (("E4151", Message(template, limit=_MAX_ENTRIES)),))
     rows, parse_problems = _PARSERS.get(path.suffix.lower(), _parse_jsonl)(content)
     problems = [("W4157", _describe_guessed_encoding(guessed_encoding))] if guessed_encoding else []
     problems += [*parse_problems, *_describe_unusable_rows(rows, image_folder)]
@@ -123,7 +128,7 @@ def _parse_csv(content: str) -> tuple[list[Mapping[str, Any]], list[_Problem]]:
     header = content.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     try:
-        reader = csv.DictReader(content.replace("\0", "").splitlines(keepends=True), delimiter=delimiter)
+        reader = csv.DictReader(io.StringIO(content.replace("\0", ""), newline=""), delimiter=delimiter)
         reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
         numbered_rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
