@@ -113,7 +113,9 @@ def test_a_path_that_may_not_be_opened_ends_a_command_in_one_sentence(
             raise PermissionError(13, "Permission denied", str(path))
         return original_stat(path, **options)
 
-    monkeypatch.setattr(sys, "argv", ["tetrad", *arguments, str(tmp_path / "locked" / "x"), *(["a"] if "generate" in arguments else [])])
+    monkeypatch.setattr(
+        sys, "argv", ["tetrad", *arguments, str(tmp_path / "locked" / "x"), *(["a"] if "generate" in arguments else [])]
+    )
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(SystemExit) as exit:
         cli.main()

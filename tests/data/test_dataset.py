@@ -173,7 +173,7 @@ def test_photos_of_all_subfolders_are_sorted_by_name(tmp_path: Path) -> None:
 
 def test_hidden_and_other_files_are_ignored(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png", ".hidden.png", "._a.png", ".cache/b.png", "__MACOSX/c.png")
-    for name in ("notes.md", "a.zip", "plain"):
+    for name in ("notes.md", "a.log", "plain"):
         (tmp_path / name).write_bytes(b"some text")
     assert list_photo_names(tmp_path) == ["a.png"]
     assert load_dataset(tmp_path)[1] == []
@@ -229,13 +229,13 @@ def test_an_image_that_is_not_named_like_one_is_named(tmp_path: Path, name: str)
     assert (len(good), skipped.path.name, skipped.code) == (1, name, "E4113")
 
 
-def test_captions_of_no_image_and_videos_are_named(tmp_path: Path) -> None:
+def test_captions_of_no_image_videos_and_archives_are_named(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png", "b.png")
-    for name in ("a.txt", "b.png.txt", "c.MOV"):
+    for name in ("a.txt", "b.png.txt", "c.MOV", "d.zip"):
         (tmp_path / name).write_bytes(b"a cat")
     problems = {problem.code: str(problem.reason) for problem in load_dataset(tmp_path)[1] if problem.code != "W4156"}
-    assert set(problems) == {"W4162", "W4163"}
-    assert "b.png.txt" in problems["W4162"] and "c.MOV" in problems["W4163"]
+    assert set(problems) == {"W4162", "W4163", "W4164"}
+    assert "b.png.txt" in problems["W4162"] and "c.MOV" in problems["W4163"] and "d.zip" in problems["W4164"]
 
 
 def test_a_file_without_read_permission_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

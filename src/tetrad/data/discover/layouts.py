@@ -18,6 +18,7 @@ from tetrad.data.discover.image_files import (
     select_images,
 )
 from tetrad.data.discover.subsets import Subset, parse_kohya_folder_name
+from tetrad.data.discover.zip_archives import ARCHIVE_SUFFIXES
 from tetrad.errors import TetradError
 from tetrad.given_paths import missing_images_error
 from tetrad.locales import Message, _, ngettext
@@ -77,6 +78,7 @@ def list_folder(path: Path, subset: Subset, recursive: bool = True) -> Listing:
             *_report_shared_captions(image_paths, all_paths),
             *_report_captions_without_image(path, [*image_paths, *(each.path for each in unsupported)], all_paths),
             *report_videos(path, [each.name for each in all_paths]),
+            *_report_archives(path, all_paths),
         ),
     )
 
@@ -96,7 +98,9 @@ def _read_metadata_captions(paths: Sequence[Path]) -> tuple[dict[Path, RawCaptio
     """The captions of all metadata files among the files; a file in a deeper folder overrides one above it."""
     captions: dict[Path, RawCaption] = {}
     problems: list[FileProblem] = []
-    for path in sorted((path for path in paths if path.name.lower() in METADATA_FILE_NAMES), key=lambda path: len(path.parts)):
+    for path in sorted(
+        (path for path in paths if path.name.lower() in METADATA_FILE_NAMES), key=lambda path: len(path.parts)
+    ):
         metadata = read_metadata(path, path.parent)
         captions |= {image_path: RawCaption(text, path.name.lower()) for image_path, text in metadata.captions.items()}
         problems += [FileProblem(path, code, reason) for code, reason in metadata.problems]
@@ -159,6 +163,16 @@ def _report_captions_without_image(
         )
         if lost:
             yield FileProblem(root, "W4162", Message(template, files=list_names([path.name for path in lost])))
+
+
+def _report_archives(root: Path, all_paths: Sequence[Path]) -> Iterator[FileProblem]:
+    if archives := [path.name for path in all_paths if path.suffix.lower() in ARCHIVE_SUFFIXES]:
+        template = ngettext(
+            "{files} is an archive and is left out; unpack it",
+            "{count} archives are left out: {files}; unpack them",
+            len(archives),
+        )
+        yield FileProblem(root, "W4164", Message(template, files=list_names(archives)))
 
 
 def _report_shared_captions(image_paths: Sequence[Path], all_paths: Sequence[Path]) -> Iterator[FileProblem]:
