@@ -26,6 +26,8 @@ LAYERS = [
     {"library"},
     {"estimate", "generation"},
     {"evaluation", "inspection"},
+    {"merging"},
+    {"conversion"},
     {"run"},
     {"api", "demo", "doctor"},
     {"web"},

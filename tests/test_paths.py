@@ -121,7 +121,7 @@ def test_a_path_that_may_not_be_opened_ends_a_command_in_one_sentence(
         cli.main()
     assert exit.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("E2006 ") and "Permission denied" in line and f"{tmp_path}" in line
+    assert line.startswith("E2007 ") and "Permission denied" in line and f"{tmp_path}" in line
 
 
 def test_a_line_of_a_template_may_begin_with_a_tilde_and_be_long() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from tetrad.builtin import resolve_images_path
+from tetrad.builtin import DEMO_LEARNING_RATE, DEMO_STEPS, resolve_images_path
 from tetrad.builtin.vocabulary import TRIGGER_WORD
 from tetrad.evaluation.builtin import EvaluationScores, count_evaluation_steps, evaluate_training
 from tetrad.evaluation.builtin_tasks import TASKS, Task
@@ -84,12 +84,13 @@ _COWBOY_DESCRIPTION = Message(
 _STYLE_DESCRIPTION = Message(
     _("The built-in model does not know this style. It is trained on 24 images in it, with the trigger word zkr.")
 )
+_ROBOT_LORA = Lora(text_encoder=False)
 _FACE_EMBEDDING = TextualInversion(initial_text="cool face", vectors=8)
 _STYLE_HYPERNETWORK = Hypernetwork(activation="swish")
 DEMO_TASKS: dict[str, _DemoTask] = {
     demo_task.method.kind: demo_task
     for demo_task in (
-        _DemoTask(TASKS["subject"], _ROBOT_DESCRIPTION, Lora(text_encoder=False), 180, 5e-4, _SUBJECT_PROMPTS),
+        _DemoTask(TASKS["subject"], _ROBOT_DESCRIPTION, _ROBOT_LORA, DEMO_STEPS, DEMO_LEARNING_RATE, _SUBJECT_PROMPTS),
         _DemoTask(TASKS["subject"], _ROBOT_DESCRIPTION, DreamBooth(), 180, 7e-5, _SUBJECT_PROMPTS),
         _DemoTask(TASKS["person"], _COWBOY_DESCRIPTION, _FACE_EMBEDDING, 300, "0.1:200, 0.02", _PERSON_PROMPTS),
         _DemoTask(TASKS["style"], _STYLE_DESCRIPTION, _STYLE_HYPERNETWORK, 400, "2.5e-4:300, 1e-4", _STYLE_PROMPTS),

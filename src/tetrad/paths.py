@@ -34,7 +34,7 @@ def check_path_length(path: Path) -> None:
 
 
 def explain_system_error(error: OSError) -> TetradError | None:
-    """What a person can cause with any path: E2003 for a name that is too long, E2006 for what may not be opened.
+    """What a person can cause with any path: E2003 for a name that is too long, E2007 for what may not be opened.
 
     None for everything else. `Path.exists` and `Path.is_file` raise both errors too.
     """
@@ -42,7 +42,7 @@ def explain_system_error(error: OSError) -> TetradError | None:
         return _name_too_long_error(error.filename)
     if error.filename and isinstance(error, PermissionError):
         template = _("{path} cannot be opened ({reason}); check its permissions and those of its folder")
-        return TetradError("E2006", template, path=error.filename, reason=error.strerror)
+        return TetradError("E2007", template, path=error.filename, reason=error.strerror)
     return None
 
 

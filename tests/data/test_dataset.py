@@ -289,13 +289,13 @@ def test_a_path_inside_the_folder_that_is_too_long_is_reported(tmp_path: Path, m
     with monkeypatch.context() as change:
         change.chdir(tmp_path)
         for _level in range(24):
-            length = min(200, 4090 - len(os.getcwd()))  # at 4096 bytes the system refuses
+            length = min(200, 4090 - len(str(Path.cwd())))  # at 4096 bytes the system refuses
             if length > 0:
-                os.mkdir("d" * length)
+                Path("d" * length).mkdir()
                 change.chdir("d" * length)
         write_images(Path(), "too_long.png")
-        (Path() / "too_long.txt").write_text("a red hat")
-        os.mkdir("below")
+        Path("too_long.txt").write_text("a red hat")
+        Path("below").mkdir()
     good, skipped = load_dataset(tmp_path)
     assert [photo.path.name for photo in good] == ["a.png"]
     assert {(each.path.name, each.code) for each in skipped} == {("too_long.png", "E4120"), ("below", "E4120")}

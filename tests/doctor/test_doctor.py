@@ -135,13 +135,17 @@ def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path, monkeypatch
     assert storage.check_cache().state == "warn"
 
 
-def test_the_checkpoints_of_a_web_ui_are_listed(tmp_path: Path) -> None:
+def test_the_checkpoints_of_a_web_ui_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the files of runs, which are no base models."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "zkr").mkdir(parents=True)
+    (tmp_path / "runs" / "zkr" / "zkr.safetensors").write_bytes(b"x")
     folder = tmp_path / "models" / "Stable-diffusion"
     folder.mkdir(parents=True)
     assert storage.check_models(tmp_path).state == "warn"
     (folder / "sd15.safetensors").write_bytes(b"x")
     check = storage.check_models(tmp_path)
-    assert check.state == "ok" and "sd15.safetensors" in str(check.found)
+    assert check.state == "ok" and str(check.found).endswith("1 checkpoint: sd15.safetensors")
     assert storage.check_models(tmp_path / "none").state == "warn"
 
 

@@ -84,14 +84,14 @@ def test_a_vae_whose_name_only_begins_like_the_checkpoint_is_used_with_a_warning
     choice = web_ui.choose()
     assert choice.path == web_ui.vaes / "category-theory.pt"
     [warning] = choice.warnings
-    assert "begins with cat" in str(warning) and "--vae None" in str(warning)
+    assert "begins with cat" in str(warning) and "choose None as the VAE" in str(warning)
 
 
 def test_the_warning_names_the_vae_with_exactly_the_checkpoints_name(web_ui: WebUi) -> None:
     """`category.ckpt` is listed before `cat.pt`, and the web UI takes the first."""
     web_ui.add_to_vae_folder("category.ckpt", "cat.pt")
     choice = web_ui.choose()
-    assert choice.path == web_ui.vaes / "category.ckpt" and "--vae cat.pt" in str(choice.warnings[0])
+    assert choice.path == web_ui.vaes / "category.ckpt" and "choose cat.pt as the VAE" in str(choice.warnings[0])
 
 
 def test_a_lora_whose_name_begins_like_the_checkpoint_is_not_used(web_ui: WebUi) -> None:

@@ -1,6 +1,7 @@
 """`--continue-from` a run's folder: its result, whatever its name; for an unfinished one `resume` is what is meant."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,13 @@ def test_an_unfinished_run_is_to_be_resumed(files: tuple[str, ...], tmp_path: Pa
     folder = make_run(tmp_path / "zkr", *files)
     with pytest.raises(TetradError) as caught:
         start_of(folder)
-    assert caught.value.code == "E5166" and f"tetrad resume {folder}" in str(caught.value)
+    assert caught.value.code == "E5166" and f"tetrad resume {folder};" in str(caught.value)
+
+
+def test_the_command_can_be_pasted_whatever_the_run_is_called(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "my cat")
+    with pytest.raises(TetradError, match=re.escape(f"tetrad resume '{folder}'")):
+        start_of(folder)
 
 
 def test_a_file_of_an_unfinished_run_can_be_given(tmp_path: Path) -> None:

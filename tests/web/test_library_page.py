@@ -62,8 +62,17 @@ def list_by_name(client: TestClient) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in answer.json()}
 
 
+def test_the_files_are_shown_before_anything_in_them_is_read(client: TestClient, places: Places) -> None:
+    """The process that reads them needs seconds to begin, and the page shows the files meanwhile."""
+    found = {row["name"]: row for row in client.get("/api/library/files?remembered=true").json()}
+    assert "weights.safetensors" not in found and not any(row["is_read"] for row in found.values())
+    assert (found["fox.safetensors"]["kind"], found["emoji.safetensors"]["kind"]) == ("lora", "checkpoint")
+    assert (found["zkr.safetensors"]["run"], found["zkr.safetensors"]["kind"]) == ("zkr", "")
+    assert found["emoji.safetensors"]["bytes"] == MODEL_PATH.stat().st_size
+    assert found.keys() == list_by_name(client).keys()
+
+
 def test_every_file_is_listed_inspected_and_its_vae_is_explained(client: TestClient, places: Places) -> None:
-    assert client.get("/api/library/files?remembered=true").json() == []
     rows = list_by_name(client)
     assert len(rows) == 6  # the file of the resume point is none of them
     fox = rows["fox.safetensors"]

@@ -67,6 +67,21 @@ def test_a_value_that_cannot_be_used_is_refused_at_once(
     assert client.get(f"/api/drafts/{draft}").json()["settings"] == {}
 
 
+def test_images_are_judged_at_the_resolution_they_are_trained_at(
+    client: TestClient, draft: str, tmp_path: Path
+) -> None:
+    """For the built-in model that is 128 pixels, and not the usual 512."""
+    upload(client, draft, make_image(tmp_path / "a.png", 1, side=128))
+
+    def texts(**values: Any) -> str:
+        client.patch(f"/api/drafts/{draft}", json=values)
+        return " ".join(each["text"] for each in look(client, draft)[0]["a.png"]["reasons"])
+
+    assert "enlarged 4.0 times for training at 512 pixels" in texts()
+    assert "for training" not in texts(model="builtin")
+    assert "at 512 pixels" in texts(settings={"data.resolution": "512"})
+
+
 def test_settings_of_another_method_are_dropped_and_named(client: TestClient, draft: str) -> None:
     client.patch(f"/api/drafts/{draft}", json={"method": "lora", "settings": {"method.rank": "8", "train.seed": "3"}})
     changed = client.patch(f"/api/drafts/{draft}", json={"method": "dreambooth"}).json()

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 from fake_drawing import FakeDrawing, drawing
+from fastapi import FastAPI
 from made_runs import add_event, make_run
 from starlette.testclient import TestClient
 
 from tetrad.web.picks import Choice, Picks, smooth_loss
 from tetrad.web.places import Places
+from tetrad.web.preferences import MountedVae, Preferences
 
 __all__ = ["drawing"]
 PROMPT = "a zkr, on a white background"
@@ -65,10 +67,29 @@ def test_a_cell_is_generated_once_and_only_when_it_is_wanted(
     assert answer["is_ready"] and cell(client).json() == answer == cell(client, draws=False).json()
     (request,) = drawing.requests
     assert request["prompt"] == f"{PROMPT} <lora:{Path(SECOND).stem}:0.7>" and request["lora_dir"] == str(run)
-    assert (request["seed"], request["clip_skip"], request["vae"]) == (3, 1, "None")
+    assert (request["seed"], request["clip_skip"], request["vae"]) == (3, 1, "Automatic")
     assert client.get(f"/api/runs/zkr/cells/{answer['id']}").content.startswith(b"\x89PNG")
     (run / SECOND).write_bytes(b"y" * 3_000)
     assert cell(client, draws=False).json()["id"] != answer["id"]  # another file, another image
+
+
+def test_a_cell_has_the_vae_that_generate_would_use(
+    client: TestClient, app: FastAPI, run: Path, drawing: FakeDrawing
+) -> None:
+    """The one that the person chose for the model; without a choice the run's own, or as web UIs choose it."""
+    model = "models/sd15.safetensors"
+    plan = (run / "plan.toml").read_text()
+    (run / "plan.toml").write_text(plan.replace("[data]", 'vae = "trained.pt"\n[data]'))
+    cell(client)
+    app.state.preferences.mount(model, MountedVae("mine.safetensors"))
+    cell(client)
+    assert [each["vae"] for each in drawing.requests] == ["trained.pt", "mine.safetensors"]
+
+
+def test_files_of_other_runs_are_not_looked_at_for_a_cell(client: TestClient, run: Path, drawing: FakeDrawing) -> None:
+    """A damaged embedding of another run would stop all cells whose prompts have its name."""
+    cell(client)
+    assert {drawing.requests[0][name] for name in ("lora_dir", "embeddings_dir", "hypernetwork_dir")} == {str(run)}
 
 
 def test_the_base_model_alone_has_a_cell(client: TestClient, run: Path, drawing: FakeDrawing) -> None:
@@ -92,7 +113,7 @@ def test_stars_are_kept_as_long_as_their_file_is_there(client: TestClient, run: 
     assert [each["file"] for each in star(SECOND, 1.0).json()] == [SECOND, FIRST]
     assert star(SECOND, 1.0, is_starred=False).json() == [{"file": FIRST, "strength": 0.4}]
     assert star("../../key", 1.0).status_code == 404
-    picks = Picks(places.state / "picks", None)
+    picks = Picks(places.state / "picks", None, Preferences(places.state / "settings.json"))
     assert picks.open(run).read_stars() == [Choice(FIRST, 0.4)]
     (run / FIRST).unlink()
     assert picks.open(run).read_stars() == []

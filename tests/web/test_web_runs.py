@@ -57,6 +57,16 @@ def test_previews_that_are_still_to_come_count_for_the_time_left(tmp_path: Path)
     assert view(path)["left"] == "5 min"  # 70 s of steps, and seven times 30 s of previews
 
 
+def test_after_the_last_step_it_is_said_what_is_still_done(tmp_path: Path) -> None:
+    """And not that no time is left."""
+    path = make_run(tmp_path, step=100)
+    bring_to_life(path)
+    assert view(path)["sentence"] == "100 of 100 · saving the file"
+    add_event(path, event="phase", name={"text": "generating previews", "template": "generating previews"}, total=3)
+    shown = view(path)
+    assert shown["sentence"] == "100 of 100 · generating previews" and shown["left"] == "–"
+
+
 def test_a_paused_run_can_be_continued(tmp_path: Path) -> None:
     path = make_run(tmp_path)
     bring_to_life(path, paused=True)
@@ -186,6 +196,17 @@ def test_resuming_queues_the_run_and_a_whole_one_is_refused(client: TestClient, 
     assert client.post("/api/runs/zkr/resume").json()["code"] == "E5164"
     bring_to_life(path)
     assert client.post("/api/runs/zkr/resume").json()["code"] == "E4203"
+
+
+def test_a_run_without_a_resume_point_is_trained_again_as_a_new_one(client: TestClient, places: Places) -> None:
+    path = make_run(places.runs, point=0)
+    note = client.get("/api/runs/zkr").json()["view"]["note"]
+    assert (note["resume"], note["restart"]) == ("", "Train again as a new run")
+    client.post("/api/runs/zkr/restart")
+    job = client.get("/api/jobs").json()[0]
+    assert job["title"] == "zkr" and (path / "metrics.jsonl").exists()
+    make_run(places.runs, "other")
+    assert client.post("/api/runs/other/restart").json()["code"] == "E4203"  # it is resumed instead
 
 
 def test_deleting_names_what_goes_and_spares_a_running_run(client: TestClient, places: Places) -> None:

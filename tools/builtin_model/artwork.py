@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from renderings import RENDERINGS, jade
 
-from tetrad.builtin.drawings import DRAWING_SIDE, IMAGE_SIDE
+from tetrad.builtin import IMAGE_SIDE
+from tetrad.builtin.drawings import DRAWING_SIDE
 from tetrad.builtin.vocabulary import (
     EXCLUDED_DRAWINGS,
     HELD_OUT_DRAWING_SET,

@@ -37,7 +37,17 @@ _NAMES, __getattr__ = export(
         ],
     },
 )
-__all__ = ["BUILTIN_NAME", "MODEL_CARD_PATH", "MODEL_PATH", "resolve_images_path", "resolve_model_path", *_NAMES]
+__all__ = [
+    "BUILTIN_NAME",
+    "DEMO_LEARNING_RATE",
+    "DEMO_STEPS",
+    "IMAGE_SIDE",
+    "MODEL_CARD_PATH",
+    "MODEL_PATH",
+    "resolve_images_path",
+    "resolve_model_path",
+    *_NAMES,
+]
 
 
 FOLDER = Path(__file__).parent
@@ -45,6 +55,9 @@ MODEL_PATH = FOLDER / "model.safetensors"
 MODEL_CARD_PATH = FOLDER / "MODEL_CARD.md"
 SAMPLE_SETS = ("subject", "person", "style")
 BUILTIN_NAME = "builtin"
+IMAGE_SIDE = 128  # pixels of what the built-in model generates, and of its sample images
+# How LoRA learns the robot in the demo, in the terminal and on the page.
+DEMO_STEPS, DEMO_LEARNING_RATE = 180, 5e-4
 
 
 def resolve_model_path(name: str) -> Path:

@@ -9,6 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
+from tetrad.builtin import IMAGE_SIDE
 from tetrad.builtin.vocabulary import (
     BACKGROUNDS,
     HELD_OUT_DRAWING_SET,
@@ -21,7 +22,6 @@ from tetrad.builtin.vocabulary import (
     get_restyled_pairs,
 )
 
-IMAGE_SIDE = 128  # pixels of an image
 DRAWING_SIDE = 48  # pixels of a drawing in the atlas
 ATLAS_PATH = Path(__file__).parent / "drawings.webp"
 ATLAS_COLUMNS = 32  # drawings in a row of the atlas

@@ -1,12 +1,15 @@
 """The command line, `tetrad`: one module for each command, and what the commands share.
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `resume`, `run_folders` (`tetrad runs`), `scan`,
-`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `doctor`, `web`. Shared: `options` has the
-options of several commands, `flags` makes options from the settings, `recipe_command` finds the command that a recipe
-is for, `runs` follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about
-generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `output`
-checks and chooses the path of an image, `streams` ends a command whose output cannot be written, `help` translates the
-help texts, `click_strings` has the words and errors of typer. Torch is imported only inside the commands that need it.
+`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`,
+`merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`, `resize`, `doctor`, `web`. Shared:
+`lora_options` has the options and the report of those that make a LoRA, `options` has the options of several commands,
+`flags` makes options from the settings, `recipe_command` finds the command that a recipe is for, `runs` follows a
+training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about generated images,
+`next_steps` says what to do with a trained file, `commands` formats commands to paste, `output` checks and chooses the
+path of an image, `weighted_files` parses files with a number, `streams` ends a command whose output cannot be written,
+`help` translates the help texts, `click_strings` has the words and errors of typer. Torch is imported only inside the
+commands that need it.
 """
 
 import io
@@ -18,12 +21,16 @@ import typer
 import typer.main
 
 from tetrad.cli import (
+    convert,
     demo,
     doctor,
+    extract,
     generate,
     grid,
     inspect,
+    merge,
     recommend,
+    resize,
     resume,
     run_folders,
     runs,
@@ -68,6 +75,10 @@ app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)
 app.command("probe", help=recommend.PROBE_HELP)(recommend.probe)
 app.command("inspect", help=_("Show what a file is: type, family, rank, hashes, training."))(inspect.inspect)
 app.add_typer(vae.app, name="vae")
+app.add_typer(merge.app, name="merge")
+app.command("convert", help=convert.HELP)(convert.convert)
+app.add_typer(extract.app, name="extract")
+app.command("resize", help=resize.HELP)(resize.resize)
 app.command("grid", help=grid.HELP)(with_folder_flags(grid.grid))
 app.command("web", help=web.HELP)(web.web)
 

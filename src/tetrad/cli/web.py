@@ -43,8 +43,8 @@ def web(
         print_note(_("open this address in a browser; it lets you in. Ctrl-C ends the page, and runs go on"))
         if host not in ("127.0.0.1", "localhost", "::1"):
             template = _(
-                "{host} is open to other computers, and what they send is not encrypted: use it only in a network that"
-                " you trust, or through an SSH tunnel"
+                "{host} is open to other computers, which need the same address with the name of this computer in it;"
+                " what they send is not encrypted: use it only in a network that you trust, or through an SSH tunnel"
             )
             print_note(template, host=host)
 

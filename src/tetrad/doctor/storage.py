@@ -97,7 +97,9 @@ def check_models(models_dir: Path | None) -> Check:
     except TetradError as error:
         advice = Message(_("give the folder of A1111, Forge or ComfyUI, or its folder models"))
         return Check("models", _LABELS["models"], "warn", error.sentence, advice)
-    names = [path.name for path in list_files("checkpoint", folders)]
+    own = resolve_model_folders()["checkpoint"]  # of runs, whose files are no base models
+    theirs = {**folders, "checkpoint": tuple(each for each in folders["checkpoint"] if each not in own)}
+    names = [path.name for path in list_files("checkpoint", theirs)]
     if not names:
         found = Message(_("the built-in model is there, and no checkpoint in {folder}"), folder=models_dir)
         advice = Message(_("docs/models.md says which checkpoints can be downloaded, and where they belong"))

@@ -26,6 +26,7 @@ _IGNORED_KEYS = re.compile(
     r"|conditioner\.embedders\.\d\.(model\.|transformer\.)?(logit_scale|attn_mask)"
     r"|conditioner\.embedders\.0\.(transformer\.)?text_projection)|position_ids$"
 )
+_OLD_CLIP_PREFIX = re.compile(r"^cond_stage_model\.transformer\.(?=embeddings|encoder|final_layer_norm)")
 FLAG_KEYS = ("v_pred", "ztsnr")  # empty tensors that mark v-prediction and a zero-terminal noise schedule
 _RESNET_NAMES = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1"}
 _RESNET_NAMES |= {"norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
@@ -92,13 +93,43 @@ def encode(weights: Weights, layout: SingleFileLayout = SD1) -> dict[str, Tensor
     return openclip.fuse_qkv(ldm_tensors) | flags
 
 
-def _map_normalized_names(names: Iterable[str]) -> dict[str, str]:
-    """Normalized names of the tensors that are used → their names in the file.
+def locate_parts(names: Collection[str], layout: SingleFileLayout = SD1) -> dict[str, list[str]]:
+    """The canonical names of what each of a file's tensors holds, in the order in which `split_tensor` gives it.
 
-    The oldest files leave `text_model` out of CLIP's names.
+    Names of tensors that no network uses are left out.
     """
-    old_clip_prefix = re.compile(r"^cond_stage_model\.transformer\.(?=embeddings|encoder|final_layer_norm)")
-    return {old_clip_prefix.sub(CLIP_PREFIX + ".", name): name for name in names if not _IGNORED_KEYS.search(name)}
+    canonical: dict[str, list[str]] = {}
+    split_names = {
+        normalized: list(split_tensor(normalized, torch.empty(3, 1, device="meta")))
+        for normalized in _map_normalized_names(names)
+    }
+    table = _build_table_for_file([name for parts in split_names.values() for name in parts], layout)
+    for normalized, file_key in _map_normalized_names(names).items():
+        translated = translate_names(split_names[normalized], table)
+        if len(translated) == len(split_names[normalized]):
+            canonical[file_key] = list(translated.values())
+    return canonical
+
+
+def split_tensor(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """One tensor of a file as a network has it: the three matrices of OpenCLIP's q, k and v, or the tensor itself."""
+    return openclip.split_qkv({name: tensor})
+
+
+def join_tensor(parts: Mapping[str, Tensor]) -> Tensor:
+    """The inverse of `split_tensor`."""
+    (tensor,) = openclip.fuse_qkv(parts).values()
+    return tensor
+
+
+def _map_normalized_names(names: Iterable[str]) -> dict[str, str]:
+    """Normalized names of the tensors that are used → their names in the file."""
+    return {normalize_name(name): name for name in names if not _IGNORED_KEYS.search(name)}
+
+
+def normalize_name(name: str) -> str:
+    """A tensor's name as current files have it: the oldest ones leave `text_model` out of CLIP's names."""
+    return _OLD_CLIP_PREFIX.sub(f"{CLIP_PREFIX}.", name)
 
 
 def attention_conv_to_linear(name: str, tensor: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ import json
 import math
 import re
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +62,61 @@ def read_pickle(path: Path) -> FlatContent:
 
     Raises E5002 if the file is damaged, E5010 if it asks for more than tensors.
     """
+    return _read(path, nullcontext())
+
+
+def read_pickle_layout(path: Path) -> FlatContent | None:
+    """The same without the tensors' data: `get_file_offset` says where it is.
+
+    None for torch's container of before 2020, and for a file whose data is compressed: those must be read as a whole.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            is_compressed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
+    except (OSError, zipfile.BadZipFile):
+        return None
+    if is_compressed:
+        return None
+    from torch._subclasses.fake_tensor import FakeTensorMode  # needs a second
+
+    return _read(path, FakeTensorMode())
+
+
+def get_file_offset(tensor: Tensor) -> int:
+    """Where in the file the data of a tensor of `read_pickle_layout` begins.
+
+    [https://docs.pytorch.org/docs/stable/notes/serialization.html, "torch.load under FakeTensorMode"]
+    """
+    storage: Any = tensor.untyped_storage()
+    return int(storage._checkpoint_offset) + int(tensor.storage_offset()) * tensor.itemsize
+
+
+def list_other_entries(path: Path) -> list[str]:
+    """What a checkpoint that was read holds besides its `state_dict`, such as the optimizer's state.
+
+    Empty for torch's container of before 2020, which would have to be read as a whole once more.
+    """
+    if not zipfile.is_zipfile(path):
+        return []
+    from torch._subclasses.fake_tensor import FakeTensorMode  # needs a second
+
+    content = _load(path, FakeTensorMode())
+    has_state_dict = isinstance(content, dict) and "state_dict" in content
+    return [str(key) for key in content if key != "state_dict"] if has_state_dict else []
+
+
+def _load(path: Path, mode: AbstractContextManager[object]) -> Any:
+    with torch.serialization.safe_globals(ALLOWED_GLOBALS), warnings.catch_warnings(), mode:
+        warnings.simplefilter("ignore")  # torch warns about protocols that it then refuses
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read(path: Path, mode: AbstractContextManager[object]) -> FlatContent:
     scan = pickle_scan.scan_pickle(path)
     try:
         _check_scan(scan)
         _check_size(path, pickle_scan.check_container(path))
-        with torch.serialization.safe_globals(ALLOWED_GLOBALS), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns about protocols that it then refuses
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _load(path, mode)
         content = content.get("state_dict", content) if isinstance(content, dict) else {}
         flat_values = dict(flatten(content)) if isinstance(content, dict) else {}
         tensors, metadata = separate_tensors(flat_values)

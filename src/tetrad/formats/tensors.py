@@ -27,3 +27,8 @@ def unshare_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             unshared[name] = tensor.clone()
         seen_pointers.add(tensor.data_ptr())
     return unshared
+
+
+def as_bytes(tensor: Tensor) -> Tensor:
+    """A tensor's bytes (n,) as they stand in a file; a view where it is contiguous."""
+    return tensor.contiguous().flatten().view(torch.uint8)

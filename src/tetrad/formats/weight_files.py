@@ -1,4 +1,4 @@
-"""Opens and writes weight files (safetensors, safe pickles, diffusers folders); nothing else in the program does."""
+"""Opens and writes whole weight files: safetensors, safe pickles, diffusers folders."""
 
 import hashlib
 import shutil
@@ -16,11 +16,11 @@ from tetrad.documents import open_regular, parse_json, read_text_file
 from tetrad.errors import TetradError
 from tetrad.formats import diffusers, embedding_images, pickles, safetensors_header
 from tetrad.formats.atomic_write import convert_write_errors, make_temporary_folder, stage_replacement, write_atomically
+from tetrad.formats.suffixes import PICKLE_SUFFIXES
 from tetrad.formats.tensors import unshare_tensors, widen_float8
 from tetrad.given_paths import missing_file_error
 from tetrad.locales import _
 
-PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin")
 LEGACY_HASH_OFFSET = 0x100000  # first byte of the part of a file that the oldest hash is computed from
 _CUT_OFF = _("{path} is cut off: it should have {expected:,} bytes or more, but has {size:,}; download it again")
 _TOO_LONG = _("{path} is damaged: its header describes {expected:,} bytes, but it has {size:,}; download it again")
@@ -54,7 +54,7 @@ def read_weight_file(
     Raises E5001 if there is no file, E5002 if it is cut off or damaged, E5003 if it is something else than a model,
     E5010 if it is a pickle that asks for more than tensors, E5106 if it is an image without an embedding.
     """
-    first_bytes = _read_first_bytes(path)
+    first_bytes = read_first_bytes(path)
     if read_whole := _get_reader(path, first_bytes):
         tensors, metadata = read_whole(path)
     else:
@@ -76,7 +76,7 @@ def iterate_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
 
     Raises what `read_weight_file` raises.
     """
-    first_bytes = _read_first_bytes(path)
+    first_bytes = read_first_bytes(path)
     if read_whole := _get_reader(path, first_bytes):
         yield from read_whole(path)[0].items()
         return
@@ -89,20 +89,20 @@ def iterate_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
 def _open_safetensors(path: Path, first_bytes: bytes) -> Iterator[Any]:
     """A safetensors file that was checked and is open.  E5001 if it cannot be read, E5002 if it is damaged."""
     try:
-        _check_safetensors(path, first_bytes)
+        check_safetensors(path, first_bytes)
         with safe_open(str(path), framework="pt") as file:
             yield file
     except SafetensorError as error:
         template = _("{path} is damaged ({error}); download or copy it again")
         raise TetradError("E5002", template, path=path, error=error) from error
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
 
 
 def read_safetensors_metadata(path: Path) -> dict[str, str]:
     """A safetensors file's metadata, without its tensors; empty if the file cannot be read."""
     try:
-        with _open_safetensors(path, _read_first_bytes(path)) as file:
+        with _open_safetensors(path, read_first_bytes(path)) as file:
             return dict(file.metadata() or {})
     except (TetradError, OSError):
         return {}
@@ -111,14 +111,14 @@ def read_safetensors_metadata(path: Path) -> dict[str, str]:
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a weight file.  For one that is not safetensors it raises what `read_weight_file` raises."""
     may_be_safetensors = path.suffix.lower() not in PICKLE_SUFFIXES and not embedding_images.is_image(path)
-    read_whole = None if may_be_safetensors else _get_reader(path, _read_first_bytes(path))
+    read_whole = None if may_be_safetensors else _get_reader(path, read_first_bytes(path))
     return read_whole(path)[1] if read_whole else read_safetensors_metadata(path)
 
 
 def read_tensor_names(path: Path) -> list[str]:
     """The tensor names of a safetensors file, without reading tensors; empty if the file cannot be read."""
     try:
-        with _open_safetensors(path, _read_first_bytes(path)) as file:
+        with _open_safetensors(path, read_first_bytes(path)) as file:
             return list(file.keys())
     except (TetradError, OSError):
         return []
@@ -127,7 +127,7 @@ def read_tensor_names(path: Path) -> list[str]:
 def read_tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes in a safetensors file by name, without reading tensors; empty if the file cannot be read."""
     try:
-        with _open_safetensors(path, _read_first_bytes(path)) as file:
+        with _open_safetensors(path, read_first_bytes(path)) as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     except (TetradError, OSError):
         return {}
@@ -152,7 +152,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_first_bytes(path: Path) -> bytes:
+def read_first_bytes(path: Path) -> bytes:
     """The first 64 bytes.  E5001 if there is no such file, E5003 if it is something else than a model."""
     if not path.exists():
         raise missing_file_error(path)
@@ -160,14 +160,14 @@ def _read_first_bytes(path: Path) -> bytes:
         with open_regular(path) as file:
             first_bytes = file.read(64)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
     for signature, refusal in _NON_MODEL_SIGNATURES.items():
         if first_bytes.lstrip().lower().startswith(signature):
             raise TetradError("E5003", refusal, path=path)
     return first_bytes
 
 
-def _unreadable(path: Path, error: OSError) -> TetradError:
+def unreadable_error(path: Path, error: OSError) -> TetradError:
     template = _("{path} cannot be read ({reason}); give a model file")
     return TetradError("E5001", template, path=path, reason=error.strerror or error)
 
@@ -188,8 +188,8 @@ def _looks_like_safetensors(first_bytes: bytes) -> bool:
     return len(first_bytes) > 9 and first_bytes[8:9] == b"{"
 
 
-def _check_safetensors(path: Path, first_bytes: bytes) -> None:
-    """E5002 for a file that is cut off or has a broken header, before any tensor is read.
+def check_safetensors(path: Path, first_bytes: bytes) -> dict[str, Any]:
+    """The header.  E5002 for a file that is cut off or has a broken header, before any tensor is read.
 
     The header gives the position of every tensor, so the expected size is known.
     """
@@ -225,8 +225,10 @@ def _check_safetensors(path: Path, first_bytes: bytes) -> None:
     if file_size != expected_size:
         template = _CUT_OFF if file_size < expected_size else _TOO_LONG
         raise TetradError("E5002", template, path=path, size=file_size, expected=expected_size)
+    return header
 
 
+_WriteNetwork = Callable[[Path, Mapping[str, Tensor], Mapping[str, str]], None]
 FileContent = WeightFile | pickles.PlainContent | diffusers.Folder  # for a safetensors file, a pickle, a folder
 
 
@@ -246,8 +248,11 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         save_file(unshare_tensors(tensors), str(temporary_path), dict(metadata))
 
 
-def write_folder(path: Path, folder: diffusers.Folder) -> None:
-    """Write a folder, completely or not at all.  E4202 if it cannot be written or already exists."""
+def write_folder(path: Path, folder: diffusers.Folder, write: _WriteNetwork | None = None) -> None:
+    """Write a folder, completely or not at all; `write` writes the file of each network.
+
+    E4202 if it cannot be written or already exists.
+    """
     if path.exists():
         raise TetradError("E4202", _("{path} already exists; choose another folder for the model"), path=path)
     with convert_write_errors(path):
@@ -258,7 +263,8 @@ def write_folder(path: Path, folder: diffusers.Folder) -> None:
                 (temporary / name).parent.mkdir(exist_ok=True)
                 (temporary / name).write_text(content, "utf-8")
         for part, tensors in folder.networks.items():
-            write_safetensors(temporary / part / f"{diffusers.FILE_STEMS[part]}.safetensors", tensors, folder.metadata)
+            network_path = temporary / part / f"{diffusers.FILE_STEMS[part]}.safetensors"
+            (write or write_safetensors)(network_path, tensors, folder.metadata)
         with convert_write_errors(path):
             temporary.chmod(0o755)
             temporary.rename(path)

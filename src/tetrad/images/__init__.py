@@ -47,5 +47,6 @@ __all__, __getattr__ = export(
         "metrics": ["psnr"],
         "near_duplicates": ["group_near_duplicates"],
         "tensors": ["grey_to_tensor", "to_image", "to_tensor"],
+        "png": ["unreadable_image_error"],
     },
 )

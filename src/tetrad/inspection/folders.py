@@ -8,9 +8,9 @@ from typing import Any
 from tetrad.documents import parse_json, parse_toml, read_text_file
 from tetrad.errors import TetradError
 from tetrad.formats import diffusers, survey, weight_files
+from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.inspection.result import Facts, Inspection
 from tetrad.library.checkpoints import find_network_files
-from tetrad.library.folders import WEIGHT_FILE_SUFFIXES
 from tetrad.library.vae.bake import detect_folder_family
 from tetrad.library.vae.describe import VaeDescription, describe_vae_file
 from tetrad.locales import Message, _

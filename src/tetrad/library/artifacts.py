@@ -5,6 +5,8 @@ from pathlib import Path
 
 from tetrad.errors import TetradError, naming_file
 from tetrad.formats import bundles, weight_files
+from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
+from tetrad.formats.weight_files import WeightFile
 from tetrad.library.checkpoints import check_finite, find_not_finite, read_diffusers_folder
 from tetrad.library.identification import artifact_type, identify, title_of
 from tetrad.locales import Message, _, ngettext
@@ -32,6 +34,11 @@ def read_weights(path: Path, model: Model, expected_type: str = "", bundled_word
     file = weight_files.read_weight_file(path)
     if bundled_word:
         file = bundles.extract_embedding(file, bundled_word)
+    return decode_weights(path, file, model, expected_type)
+
+
+def decode_weights(path: Path, file: WeightFile, model: Model, expected_type: str = "") -> Weights:
+    """`read_weights` of a file that was read already; `path` is for messages."""
     identified = identify(file.tensors)
     file_type = artifact_type(identified)
     if file_type not in artifact_types() or expected_type not in ("", file_type):
@@ -126,7 +133,7 @@ def save_weights(path: Path, weights: Weights, model: Model, metadata: Metadata,
     """
     file_format = _get_format(weights.kind, format)
     weights, _loss = file_format.prepare(weights, model)
-    if path.suffix in (".safetensors", *weight_files.PICKLE_SUFFIXES):
+    if path.suffix in WEIGHT_FILE_SUFFIXES:
         path = path.with_suffix("")
     path = path.with_name(path.name + file_format.suffix)
     if name := find_not_finite(weights):

@@ -1,6 +1,7 @@
 """Load whole models from a single file, a diffusers folder or "builtin"."""
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -58,9 +59,14 @@ def check_finite(path: Path, weights: Weights) -> None:
         if not tensor.numel():
             template = _("{path} cannot be used: the tensor {tensor} is empty; download or create the file again")
             raise TetradError("E5014", template, path=path, tensor=name)
-        if not _is_finite(tensor):
-            template = _("{path} cannot be used: {tensor} contains NaN or Inf; download or create the file again")
-            raise TetradError("E5014", template, path=path, tensor=name)
+        require_finite(path, name, tensor)
+
+
+def require_finite(path: Path, name: str, tensor: Tensor) -> None:
+    """E5014 where a tensor of a file contains NaN or Inf."""
+    if not _is_finite(tensor):
+        template = _("{path} cannot be used: {tensor} contains NaN or Inf; download or create the file again")
+        raise TetradError("E5014", template, path=path, tensor=name)
 
 
 def find_not_finite(weights: Weights) -> str:
@@ -83,7 +89,7 @@ def _read_checkpoint_file(path: Path) -> tuple[str, Weights]:
         with naming_file(path):
             weights = ldm.decode(file.tensors, file.metadata, FAMILIES[file_type].single_file)
         return file_type, replace(weights, metadata={**weights.metadata, **read_configuration(path)})
-    raise _unsupported_file_error(path, file_type)
+    raise unsupported_file_error(path, file_type)
 
 
 def read_configuration(path: Path) -> dict[str, str]:
@@ -91,9 +97,9 @@ def read_configuration(path: Path) -> dict[str, str]:
 
     Only that line is read, so that no YAML has to be parsed. A file that cannot be read says nothing.
     """
-    for config_path in (path.with_suffix(suffix) for suffix in _CONFIGURATION_SUFFIXES):
+    for config_path in list_configurations(path):
         try:
-            found = _PARAMETERIZATION.search(read_text_file(config_path)) if config_path.is_file() else None
+            found = _PARAMETERIZATION.search(read_text_file(config_path))
         except (OSError, ValueError):
             continue
         if found:
@@ -101,7 +107,13 @@ def read_configuration(path: Path) -> dict[str, str]:
     return {}
 
 
-def _unsupported_file_error(path: Path, file_type: str) -> TetradError:
+def list_configurations(path: Path) -> list[Path]:
+    """The configurations beside a checkpoint."""
+    paths = (path.with_suffix(suffix) for suffix in _CONFIGURATION_SUFFIXES)
+    return [config_path for config_path in paths if config_path.is_file()]
+
+
+def unsupported_file_error(path: Path, file_type: str) -> TetradError:
     """The error for a weight file that is not a supported checkpoint: what it is, and how to use it if possible."""
     code = {"lora": "E5004", "vae": "E5005"}.get(file_type, "E5008")
     if file_type == "lora":
@@ -115,8 +127,10 @@ def _unsupported_file_error(path: Path, file_type: str) -> TetradError:
     return TetradError(code, template, path=path, found=title_of(file_type))
 
 
-def read_diffusers_folder(path: Path) -> tuple[str, Weights]:
-    """A diffusers folder's family and weights; E5001 where a part is missing."""
+def read_diffusers_folder(
+    path: Path, read: Callable[[Path], Mapping[str, Tensor]] = lambda file: weight_files.read_weight_file(file).tensors
+) -> tuple[str, Weights]:
+    """A diffusers folder's family and weights; `read` gives a file's tensors.  E5001 where a part is missing."""
     part_names = [part for part in diffusers.FILE_STEMS if part != "text_encoder_2" or (path / part).is_dir()]
     configurations = {part: weight_files.read_json(path / part / "config.json") for part in part_names}
     configurations["scheduler"] = weight_files.read_json(path / "scheduler" / "scheduler_config.json")
@@ -132,11 +146,7 @@ def read_diffusers_folder(path: Path) -> tuple[str, Weights]:
                 missing=required_files[part],
                 required=", ".join(required_files.values()),
             )
-        parts[part] = {
-            name: tensor
-            for file in network_paths
-            for name, tensor in weight_files.read_weight_file(file).tensors.items()
-        }
+        parts[part] = {name: tensor for file in network_paths for name, tensor in read(file).items()}
     weights = diffusers.decode(parts, configurations)
     unet_path = find_network_files(path / diffusers.DENOISER, diffusers.DENOISER)[0]
     unet_metadata = weight_files.read_safetensors_metadata(unet_path)

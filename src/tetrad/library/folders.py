@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tetrad.errors import TetradError
-from tetrad.formats import weight_files
+from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.locales import _
 from tetrad.methods import METHODS, folder_flags
 from tetrad.paths import expand_path
 
-WEIGHT_FILE_SUFFIXES = (".safetensors", *weight_files.PICKLE_SUFFIXES)
 _RUNS_FOLDER = Path("runs")  # where training saves its results
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from tetrad.builtin import resolve_model_path
 from tetrad.errors import TetradError
 from tetrad.formats import weight_files
+from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.given_paths import missing_checkpoint_error
-from tetrad.library.folders import WEIGHT_FILE_SUFFIXES, ModelFolders, list_files, model_folder_specs
+from tetrad.library.folders import ModelFolders, list_files, model_folder_specs
 from tetrad.library.hashes import get_file_hash, list_file_hashes
 from tetrad.library.identification import UNKNOWN, artifact_type, identify
 from tetrad.locales import Message, _

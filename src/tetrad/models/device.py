@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,6 +115,18 @@ def get_free_memory(device: torch.device) -> int:
         return 0
     limits = [int(text) for path in _CONTAINER_LIMIT_FILES if (text := _read_system_file(path)).isdigit()]
     return min([int(psutil.virtual_memory().available + psutil.Process().memory_info().rss), *limits])
+
+
+def measure_peak_memory() -> int:
+    """The most bytes that this process has held: of the GPU where it used one, else of the computer's memory."""
+    if torch.cuda.is_available() and (reserved := torch.cuda.max_memory_reserved()):
+        return reserved
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # which Windows does not have
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 # The memory limit of a container, on Linux.

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from tetrad import library
 from tetrad.errors import TetradError
 from tetrad.formats import diffusers, embedding_images, weight_files
 from tetrad.formats.atomic_write import make_temporary_folder, remove_left_behind, stage_replacement
+from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.locales import Message, _
 from tetrad.methods.artifact import Artifact
 from tetrad.paths import expand_path
@@ -37,12 +39,12 @@ def locate_start(recipe: Recipe) -> Recipe:
     """
     if not recipe.continue_from:
         return recipe
-    path = _find_newest_result(recipe.continue_from)
+    path = find_newest_result(recipe.continue_from)
     is_model = recipe.method.artifact.is_full_model and recipe.model == Recipe.model
     return replace(recipe, continue_from=path, model=path if is_model else recipe.model)
 
 
-def _find_newest_result(start: str) -> str:
+def find_newest_result(start: str) -> str:
     """The file that a run saved last, if its folder is given; else the path itself.
 
     E5162 where there is no file, E5166 where the run is unfinished.
@@ -54,9 +56,10 @@ def _find_newest_result(start: str) -> str:
         raise TetradError(
             "E5166",
             _(
-                "the run {folder} is unfinished: step {step} of {steps}; finish it with 'tetrad resume {folder}', or"
-                " give one of its files to start a new run from it"
+                "the run {folder} is unfinished: step {step} of {steps}; finish it with: {command}; or give one of its"
+                " files to start a new run from it"
             ),
+            command=shlex.join(["tetrad", "resume", str(folder)]),
             folder=folder,
             step=status.step,
             steps=status.steps or "?",
@@ -86,7 +89,7 @@ def read_trigger_word(path: str, artifact: Artifact) -> str:
 def name_of(path: str) -> str:
     """The name of a trained file or diffusers folder, without its extension and without the step it was saved at."""
     file = expand_path(path)
-    has_suffix = file.suffix.lower() in (".safetensors", *weight_files.PICKLE_SUFFIXES)
+    has_suffix = file.suffix.lower() in WEIGHT_FILE_SUFFIXES
     return _STEP_SUFFIX.sub("", file.stem if has_suffix or embedding_images.is_image(file) else file.name)
 
 

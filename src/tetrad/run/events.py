@@ -96,6 +96,7 @@ class Finished:
     steps: int
     seconds: float
     complete: bool
+    peak_memory: int = 0  # bytes that the process held at most; 0: not measured
 
 
 Event = Started | Phase | Progress | Note | Trained | Sampled | Saved | PointSaved | Controlled | Finished

@@ -10,6 +10,7 @@ from typing import Protocol
 from tetrad.errors import TetradError
 from tetrad.estimate.memory import as_memory_error
 from tetrad.locales import Message, _
+from tetrad.models.device import measure_peak_memory
 from tetrad.run.events import Event, Finished, Note, Phase, Progress, Started, Trained
 from tetrad.run.folder import RunFolder
 from tetrad.run.recovery import PointWish
@@ -128,7 +129,8 @@ def train_and_save(trainee: _Trainee, folder: RunFolder, watch: Watch, keeps_poi
     except Exception:
         yield from keeper.save(step)  # so that only the file is missing, and no step
         raise
-    yield Finished(path, folder.path, step, time.monotonic() - start_time, is_complete)
+    seconds = time.monotonic() - start_time
+    yield Finished(path, folder.path, step, seconds, is_complete, measure_peak_memory())
     if is_complete and not keeps_points:
         keeper.remove()  # after the event is written, so that a run killed here is known to be complete
 

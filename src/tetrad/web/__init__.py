@@ -2,8 +2,9 @@
 
 `app` puts the page together and `server` serves it. `access` decides who may ask, `places` which folders are shown, and
 `texts` in which language. `runs` reads the folders of runs, `loss` reduces their metrics to what a plot can show,
-`run_view` says in words how a run is, and `live` sends what changes to the browser. `device` describes this computer,
-`checkup` says whether it can train, `figures` formats numbers, and `starts` has the commands that the page starts.
+`run_view` says in words how a run is and `run_notes` what to do then, and `live` sends what changes to the browser.
+`device` describes this computer, `checkup` says whether it can train, `figures` formats numbers, and `starts` has the
+commands that the page starts.
 `routes` has one module for each page with its part of the REST API.
 
 `jobs` is the queue of commands that are started from the page. `resident` talks to the child processes that stay, and
@@ -13,12 +14,13 @@
 it, and crops and masks them; `left_out` are images that a person does not use, and `refusals` files that were not
 taken. `caption_edits` changes captions. `drafts` are trainings that are still being chosen; `preparation` brings one to
 its recipe, `settings_form` has the settings that it may change, and `model_list` the base models, for `planning_child`.
-`inputs` are images that are dropped to generate from, `picks` the saves of a run to choose from, and `web_uis` the
-folders to copy one to; `files_child` is the part of `planning_child` that looks for files.
+`inputs` are images that are dropped to generate from, `picks` the saves of a run to choose from, `comparison` puts
+methods side by side, and `web_uis` are the folders to copy a file to; `files_child` is the part of `planning_child`
+that looks for files.
 
-`file_library` knows all model files: `file_list` lists them in `planning_child`, `inspection_child` reads one as a
-whole, and `file_view` says what it is. `upload_list` says what uses the images that were dropped, and `preferences` are
-what a person sets: models added by path, VAEs, language and theme.
+`file_library` knows all model files: `file_glance` shows them at once, `file_list` lists them in `planning_child`,
+`inspection_child` reads one as a whole, and `file_view` says what it is. `upload_list` says what uses the images that
+were dropped, and `preferences` are what a person sets: models added by path, VAEs, language and theme.
 
 The server only reads the folders of runs, and writes commands into their folder `control`: a run needs no server. Torch
 is imported in child processes only.

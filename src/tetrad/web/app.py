@@ -84,7 +84,7 @@ def create_app(
     state.drawing = Drawing([places.runs], places.state / "drawing.log")
     state.orders = Orders(state.drawing, History(places.state / "generated"))
     state.choices, state.inputs = Choices(places, state.planning, state.preferences), Inputs(places.state / "inputs")
-    state.picks = Picks(places.state / "picks", places.models)
+    state.picks = Picks(places.state / "picks", places.models, state.preferences)
     state.destinations = Destinations(places.state / "web-uis.json", places.models, places.runs.parent / "exports")
     state.preparation = Preparation(
         places,

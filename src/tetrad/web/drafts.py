@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 import tomli_w
 
-from tetrad.builtin import BUILTIN_NAME
+from tetrad.builtin import BUILTIN_NAME, IMAGE_SIDE
 from tetrad.documents import parse_json, read_text_file
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import replace_file
@@ -53,6 +53,13 @@ class Draft:
     saves: int = 0  # files of the run, evenly spaced, with the result; 0: SAVES or CHECKPOINT_SAVES
     settings: Mapping[str, Any] = field(default_factory=dict)  # of Advanced, by key: {"train.batch_size": 2}
     started: float = 0.0  # when a run of it was put into the queue; it is then no longer listed
+
+    @property
+    def resolution(self) -> int:
+        """Pixels that it is trained at, where the draft alone says so; else 0."""
+        chosen = str(self.settings.get("data.resolution", ""))
+        is_builtin = self.model == BUILTIN_NAME or (not self.model and self.images.startswith(f"{BUILTIN_NAME}:"))
+        return (int(chosen) if chosen.isdigit() else 0) or IMAGE_SIDE * is_builtin
 
     def make_recipe(self, image_count: int, out: Path | str = "runs", images: Path | None = None) -> Recipe:
         """The recipe of the draft, for so many images; its runs go to `out`.

@@ -1,4 +1,4 @@
-"""The model files of the page: listed by their headers, inspected as a whole when asked for, and known by ids."""
+"""The model files of the page: at a glance, by their headers, inspected as a whole when asked for; known by ids."""
 
 import asyncio
 import hashlib
@@ -18,6 +18,7 @@ from tetrad.formats.atomic_write import replace_file
 from tetrad.locales import _, language, message_from_record
 from tetrad.paths import expand_path
 from tetrad.web.drawing.choices import make_id
+from tetrad.web.file_glance import glance
 from tetrad.web.places import Places
 from tetrad.web.planning import Planning
 from tetrad.web.preferences import Preferences
@@ -65,9 +66,11 @@ class FileLibrary:
         return await asyncio.to_thread(self._present)
 
     async def remember(self) -> Sequence[Row]:
-        """The files as they were the last time, at once; none where they were never listed for these folders."""
+        """The files as they were the last time, at once; where they were never listed, as their folders show them."""
         if not self._rows:
-            self._rows = await asyncio.to_thread(self._read_list)
+            models = self.preferences.values.models
+            found = await asyncio.to_thread(self._read_list)
+            self._rows = found or await asyncio.to_thread(self._glance, models)
         return await asyncio.to_thread(self._present)
 
     async def find(self, id: str) -> Row:
@@ -157,6 +160,9 @@ class FileLibrary:
         with suppress(OSError):  # it is only for speed
             content = {"version": __version__, "folders": self._shown_folders, "files": rows}
             replace_file(self._list_path, json.dumps(content).encode())
+
+    def _glance(self, models: Sequence[str]) -> dict[str, Row]:
+        return {make_id(row["path"]): row for row in glance(self.places.models, self.places.runs, models)}
 
     def _read_list(self) -> dict[str, Row]:
         with suppress(OSError, ValueError, KeyError, TypeError):

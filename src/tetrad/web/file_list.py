@@ -16,8 +16,9 @@ from tetrad.documents import parse_json, read_text_file
 from tetrad.errors import TetradError
 from tetrad.formats import embedding_images, weight_files
 from tetrad.formats.atomic_write import replace_file
+from tetrad.formats.suffixes import PICKLE_SUFFIXES, WEIGHT_FILE_SUFFIXES
 from tetrad.inspection import inspect_path
-from tetrad.library.folders import WEIGHT_FILE_SUFFIXES, list_files, walk_visible_files
+from tetrad.library.folders import list_files, walk_visible_files
 from tetrad.library.identification import UNKNOWN, identify
 from tetrad.library.vae.bake import detect_folder_family
 from tetrad.locales import Message, _, message_from_record
@@ -158,7 +159,6 @@ def _describe(path: Path, place: str, run: str, cache: Cache, neighbours: dict[P
         "changed": state.st_mtime if state else 0.0,
         "state": state.st_mtime_ns if state else 0,
         "kind": kind,
-        "is_folder": path.is_dir(),
         "what": library.title_of(known.type).as_record(),
         "preview": _find_preview(path, stem, neighbours),
         "problems": [each.as_record() for each in _list_problems(known, kind, place)],
@@ -231,7 +231,7 @@ def _inspect_whole(path: Path) -> Known:
 
 def _check_large(path: Path) -> Known:
     """A large file without a readable header: a pickle, which is what its folder is for, or a damaged file."""
-    if path.suffix.lower() in weight_files.PICKLE_SUFFIXES:
+    if path.suffix.lower() in PICKLE_SUFFIXES:
         return Known(problem=None)
     next(iter(weight_files.iterate_tensors(path)), None)  # raises what is wrong with it
     return Known()

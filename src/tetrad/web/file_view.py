@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from starlette.exceptions import HTTPException
+
 from tetrad.inspection import format_value
 from tetrad.locales import Message, _, message_from_record, presentable, translate, translate_record
 from tetrad.web.figures import format_day, format_size
@@ -45,6 +47,7 @@ def describe_file(row: Mapping[str, Any], runs: Runs) -> dict[str, Any]:
         "problem": problems[0] if problems else "",
         "problems": len(problems),
         "is_checked": bool(inspection),
+        "is_read": row.get("is_read", True),
     }
 
 
@@ -66,13 +69,15 @@ def find_preview(row: Mapping[str, Any], runs: Runs) -> str:
     """The address of the image of a file: its own, or the preview of its run after the same step."""
     if row["preview"]:
         return f"/api/library/files/{row['id']}/preview"
-    if not row["run"] or row["run"] not in runs.list_names():
-        return ""
-    steps = [step for step, number in runs.read(row["run"]).samples if number == 0]
+    try:
+        samples = runs.read(row["run"]).samples if row["run"] else ()
+    except HTTPException:  # the run was removed
+        samples = ()
+    steps = [step for step, number in samples if number == 0]
     if not steps:
         return ""
     step = max((each for each in steps if row["step"] < 0 or each <= row["step"]), default=steps[0])
-    return f"/api/runs/{quote(row['run'])}/previews/{step}/0/thumbnail"
+    return f"/api/runs/{quote(row['run'])}/previews/{step}/0/thumbnail?side=128"
 
 
 def describe_facts(facts: list[Any]) -> list[dict[str, str]]:

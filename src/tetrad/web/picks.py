@@ -13,9 +13,10 @@ from tetrad.documents import parse_json, read_text_file
 from tetrad.formats.atomic_write import replace_file
 from tetrad.locales import Message, _, presentable
 from tetrad.web.drawing import Cell, Checkpoint, list_checkpoints, make_base_cell, make_cell
-from tetrad.web.drawing.cells import artifact_of, name_checkpoint, read_plan
-from tetrad.web.drawing.choices import OWN_VAE, make_id
+from tetrad.web.drawing.cells import artifact_of, name_checkpoint, read_plan, replace_word
+from tetrad.web.drawing.choices import AUTOMATIC, make_id
 from tetrad.web.figures import format_size
+from tetrad.web.preferences import Preferences
 
 STRENGTHS = (0.4, 0.7, 1.0)
 _MAX_STARS = 1_000
@@ -34,13 +35,15 @@ class Choice:
 class Picks:
     """The picks of runs; `folder` has a folder for each, with its stars and the images that were generated for it."""
 
-    def __init__(self, folder: Path, models: Path | None) -> None:
-        self.folder, self.models = folder, models
+    def __init__(self, folder: Path, models: Path | None, preferences: Preferences) -> None:
+        self.folder, self.models, self.preferences = folder, models, preferences
 
     def open(self, run: Path) -> "Pick":
         """The pick of a run.  404 where it has no plan, or none of a method."""
         try:
-            return Pick(run, read_plan(run), self.folder_of(run), self.models)
+            plan = read_plan(run)
+            vae = self.preferences.generation_vae(plan["model"]["path"]) or plan["model"].get("vae") or AUTOMATIC
+            return Pick(run, plan, self.folder_of(run), self.models, vae)
         except (OSError, ValueError, KeyError, TypeError):
             raise HTTPException(404) from None
 
@@ -55,8 +58,9 @@ class Picks:
 class Pick:
     """The saves of one run."""
 
-    def __init__(self, run: Path, plan: Mapping[str, Any], folder: Path, models: Path | None) -> None:
-        self.run, self.plan, self.folder, self.models = run, plan, folder, models
+    def __init__(self, run: Path, plan: Mapping[str, Any], folder: Path, models: Path | None, vae: str) -> None:
+        """`vae` is the one to generate with: what the person chose, or the run trained on, or as web UIs choose it."""
+        self.run, self.plan, self.folder, self.models, self.vae = run, plan, folder, models, vae
         self.artifact = artifact_of(plan)
         self.word, self.model = str(plan["data"]["trigger_word"]), plan["model"]
         # A run of another version may lack some of these.
@@ -79,12 +83,18 @@ class Pick:
                 return checkpoint
         raise HTTPException(404)
 
-    def make_cell(self, choice: Choice, prompt: str) -> Cell:
-        """The cell of a save at a strength; the base model's where `file` is empty."""
+    def make_cell(self, choice: Choice, prompt: str, seed: int | None = None, like: "Pick | None" = None) -> Cell:
+        """The cell of a save at a strength; the base model's where `file` is empty.
+
+        Another run that is `like` it gives the seed and the sampler, and the prompt has that run's trigger word.
+        """
+        settings = self._settings | (like or self)._sampling | ({} if seed is None else {"seed": seed})
         if not choice.file:
-            return make_base_cell(self.plan, prompt, self._settings, self.folder)
+            return make_base_cell(self.plan, prompt, settings, self.folder)
+        if like and like.word and self.word:
+            prompt = replace_word(like.word, self.word, prompt)
         checkpoint = self.find(choice.file)
-        return make_cell(self.run, self.plan, checkpoint, choice.strength, prompt, self._settings, self.folder)
+        return make_cell(self.run, self.plan, checkpoint, choice.strength, prompt, settings, self.folder)
 
     def write_prompt(self, name: str, strength: float, prompt: str) -> str:
         """The prompt as it is written for a file of this name."""
@@ -108,12 +118,16 @@ class Pick:
             "saves": saves,
             "strengths": [1.0] if self.artifact.is_full_model else list(STRENGTHS),
             "has_strength": not self.artifact.is_full_model,
-            "prompts": [{"text": prompt, "badge": self._badge(prompt)} for prompt in self.prompts],
+            "prompts": self.describe_prompts(),
             "seed": self.seed,
             "word": presentable(self.word),
             "kind": str(Message(self.artifact.noun)),
             "stars": [{"file": each.file, "strength": each.strength} for each in self.read_stars()],
         }
+
+    def describe_prompts(self) -> list[dict[str, str]]:
+        """The prompts, each with what it is for where it is not for the trigger word."""
+        return [{"text": prompt, "badge": self._badge(prompt)} for prompt in self.prompts]
 
     def read_stars(self) -> list[Choice]:
         """The starred saves that are still there, the newest first."""
@@ -135,11 +149,14 @@ class Pick:
         replace_file(self.folder / "stars.json", json.dumps(record, ensure_ascii=False).encode())
 
     @property
+    def _sampling(self) -> dict[str, Any]:
+        """The seed and the sampler of the run's own previews."""
+        return {name: self.sample[name] for name in _SAMPLING if name in self.sample} | {"seed": self.seed}
+
+    @property
     def _settings(self) -> dict[str, Any]:
-        """How the run's own previews are generated."""
-        settings = {name: self.sample[name] for name in _SAMPLING if name in self.sample}
-        settings |= {"seed": self.seed, "clip_skip": self.plan.get("text", {}).get("clip_skip", 0)}
-        settings |= {"vae": self.model.get("vae") or OWN_VAE}
+        """How the run's model generates."""
+        settings = {"clip_skip": self.plan.get("text", {}).get("clip_skip", 0), "vae": self.vae}
         return settings | ({"models_dir": str(self.models)} if self.models else {})
 
     def _badge(self, prompt: str) -> str:

@@ -1,9 +1,6 @@
 """A run as the page shows it: state, figures, and what can be done with it, in sentences of the reader's language."""
 
-import errno
-import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +9,7 @@ from tetrad.methods import METHODS
 from tetrad.run.status import RunStatus
 from tetrad.web.device import memory_of_run
 from tetrad.web.figures import format_clock, format_day, format_duration, format_size, format_speed
+from tetrad.web.run_notes import can_resume, describe_note
 from tetrad.web.runs import Snapshot
 
 # A state of the page: its word, and the tone of its badge in the style sheet.
@@ -39,13 +37,6 @@ _PHASES = (
     (_("Training"), ("training",)),
     (_("Check the file"), ()),
 )
-_FAILURES = {  # by the first digit of the code
-    "4": _("The result cannot be written"),
-    "6": _("There is not enough memory"),
-    "7": _("The training diverged"),
-    "8": _("The device is missing"),
-}
-_ENDS = ".。!！?？"
 COMMANDS = {"running": ("save", "sample", "pause", "stop"), "paused": ("save", "sample", "continue", "stop")}
 
 
@@ -124,7 +115,7 @@ def is_training(run: Snapshot) -> bool:
 def seconds_left(run: Snapshot) -> float | None:
     """The time until a running run is done, with the previews that are still to come; None where it is not known."""
     pace, status = run.pace.seconds_per_step, run.status
-    if not is_training(run) or not pace or not status.steps:
+    if not is_training(run) or not pace or status.step >= status.steps:
         return None
     every = run.plan_value("sample.every", 0)
     previews = status.steps // every - status.step // every if every > 0 else 0
@@ -188,10 +179,6 @@ def next_preview(run: Snapshot) -> dict[str, Any] | None:
     }
 
 
-def can_resume(run: Snapshot) -> bool:
-    return run.status.state in ("interrupted", "failed") and (run.status.path / "resume").is_dir()
-
-
 def describe_progress(run: Snapshot, state: str) -> str:
     """The sentence of a row: how far it is, or how it ended."""
     status = run.status
@@ -199,6 +186,9 @@ def describe_progress(run: Snapshot, state: str) -> str:
     if run.is_waiting_for_disk:
         return str(Message(_("The disk is full; the run waits until there is space.")))
     if run.is_alive:
+        if 0 < status.steps <= status.step:
+            template = _("{step:,} of {steps:,} · {phase}")
+            return str(Message(template, **values, phase=describe_last_phase(run)))
         left = seconds_left(run)
         if left is not None:
             return str(Message(_("{step:,} of {steps:,} · {left} left"), **values, left=format_duration(left)))
@@ -220,73 +210,14 @@ def describe_progress(run: Snapshot, state: str) -> str:
     return str(Message(template, **values))
 
 
+def describe_last_phase(run: Snapshot) -> str:
+    """What a run does after its last step."""
+    is_preview = run.ending.phase.get("template") == "generating previews"
+    return translate_record(run.ending.phase) if is_preview else str(Message(_("saving the file")))
+
+
 def describe_when(run: Snapshot) -> str:
     now = time.time()
     if run.is_alive:
         return str(Message(_("started {time}"), time=format_day(run.status.started, now)))
     return format_day(run.status.changed, now)
-
-
-def describe_note(run: Snapshot, state: str) -> dict[str, Any] | None:
-    """The note at the top of the page: what happened, what it means, and the step to resume from if it can be."""
-    describe = {
-        "interrupted": _note_interrupted,
-        "failed": _note_failed,
-        "stopped": _note_stopped,
-        "finished": _note_done,
-    }
-    if run.is_waiting_for_disk:
-        return _note("bad", Message(_("The disk is full")), translate_record(run.ending.note), "W4204")
-    return describe[state](run) if state in describe else None
-
-
-def _note_interrupted(run: Snapshot) -> dict[str, Any]:
-    status = run.status
-    values = {"step": status.step, "saved": status.resume_step, "repeated": max(0, status.step - status.resume_step)}
-    title = Message(_("Interrupted at step {step:,}"), **values)
-    template = _("The process ended unexpectedly; the computer may have been switched off. Nothing is saved yet.")
-    if status.resume_step:
-        template = _(
-            "The process ended unexpectedly; the computer may have been switched off. Step {saved:,} is saved, and"
-            " resuming repeats {repeated:,} steps."
-        )
-    return _note("warn", title, str(Message(template, **values)), resumes=can_resume(run), saved=status.resume_step)
-
-
-def _note_failed(run: Snapshot) -> dict[str, Any]:
-    code, status = str(run.error.get("code", "")), run.status
-    title = Message(_FAILURES.get(code[1:2], _("The run failed")))
-    values = run.error.get("values")
-    if isinstance(values, Mapping) and values.get("reason") == os.strerror(errno.ENOSPC):
-        title = Message(_("The disk is full"))
-    text = translate_record(run.error)
-    if status.resume_step:
-        safe = Message(_("Step {saved:,} is safe."), saved=status.resume_step)
-        template = _("{sentence} {more}") if text[-1:] in _ENDS else _("{sentence}. {more}")
-        text = str(Message(template, sentence=text, more=safe))
-    return _note("bad", title, text, code, resumes=can_resume(run), saved=status.resume_step)
-
-
-def _note_stopped(run: Snapshot) -> dict[str, Any]:
-    title = Message(_("Stopped at step {step:,}"), step=run.status.step)
-    file = Path(str(run.ending.finished.get("path", ""))).name
-    text = str(Message(_("{file} has the weights of this step."), file=file)) if file else ""
-    return _note("", title, text, resumes=can_resume(run), saved=run.status.resume_step)
-
-
-def _note_done(run: Snapshot) -> dict[str, Any]:
-    finished: Mapping[str, Any] = run.ending.finished
-    title = Message(_("{file} is ready"), file=Path(str(finished.get("path", ""))).name or run.name)
-    duration = format_duration(float(finished.get("seconds") or 0))
-    text = Message(_("Read back and checked: every key in it matched a layer. It took {duration}."), duration=duration)
-    return _note("ok", title, str(text))
-
-
-def _note(
-    tone: str, title: Message, text: str, code: str = "", resumes: bool = False, saved: int = 0
-) -> dict[str, Any]:
-    resume = ""
-    if resumes:
-        template = _("Resume from step {saved:,}") if saved else _("Resume from the beginning")
-        resume = str(Message(template, saved=saved))
-    return {"tone": tone, "title": str(title), "text": text, "code": str(presentable(code)), "resume": resume}

@@ -8,7 +8,7 @@ from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.web.resident import Resident
 
-Side = Literal[256, 1024]
+Side = Literal[128, 256, 1024]
 _SECONDS = 20.0  # for one image
 _MAX_BYTES = 500_000_000  # of all thumbnails
 _REMEMBERED = 20_000  # images whose thumbnail or error is known without asking the child

@@ -183,3 +183,13 @@ def test_every_step_can_be_used_with_the_keyboard_and_by_everybody(open_page: Op
             result = tab.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
             found = [(each["id"], [node["html"][:150] for node in each["nodes"]]) for each in result["violations"]]
             assert not found, (step, width)
+
+
+def test_a_step_is_left_although_the_server_does_not_answer(open_page: OpenPage, tmp_path: Path) -> None:
+    """The answer is waited for at most two seconds; what was chosen is still sent."""
+    page = open_page("/")
+    draft = make_draft(page, tmp_path)
+    page.route("**/api/drafts/*", lambda route: None)  # no answer ever
+    page.get_by_text("A style").click()
+    page.locator("#next").click()
+    page.wait_for_url(f"{draft}/words", timeout=5_000)

@@ -1,6 +1,8 @@
 """Use a VAE without loading the whole model: open a checkpoint's VAE, bake one into a checkpoint, extract it."""
 
+import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,34 +148,42 @@ def _insert_vae(
     tensors: dict[str, Tensor], vae_tensors: dict[str, Tensor], vae_name: str
 ) -> tuple[dict[str, Tensor], int]:
     """A checkpoint's tensors with another VAE among them, and how many of its tensors that changed."""
-    keys, _other_keys = vae.find_vae_keys(tensors)
-    file_keys = {key.canonical_key: key.file_key for key in keys if key.file_key in tensors}
-    result = dict(tensors)
+    result, changed_count = dict(tensors), 0
+    float_dtypes = Counter(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name, tensor in fit_vae(shapes, vae_tensors, vae_name).items():
+        old_tensor = tensors.get(name)
+        result[name] = tensor.to(float_dtypes.most_common(1)[0][0] if old_tensor is None else old_tensor.dtype)
+        changed_count += old_tensor is None or not torch.equal(result[name], old_tensor)
+    return result, changed_count
+
+
+def fit_vae(shapes: Mapping[str, tuple[int, ...]], vae_tensors: dict[str, Tensor], vae_name: str) -> dict[str, Tensor]:
+    """A VAE's tensors under the names and in the shapes that a checkpoint has for them; LDM's where it has no VAE.
+
+    E5204 where the VAE does not fit.
+    """
+    keys, _other_keys = vae.find_vae_keys(shapes)
+    file_keys = {key.canonical_key: key.file_key for key in keys}
     if not file_keys:
-        float_dtypes = Counter(tensor.dtype for tensor in tensors.values() if tensor.is_floating_point())
-        dtype = float_dtypes.most_common(1)[0][0]
-        ldm_tensors = vae.encode(Weights("vae", vae_tensors), f"{ldm.VAE_PREFIX}.")
-        result |= {file_key: tensor.to(dtype) for file_key, tensor in ldm_tensors.items()}
-        return result, len(vae_tensors)
+        return vae.encode(Weights("vae", vae_tensors), f"{ldm.VAE_PREFIX}.")
     if mismatched_names := file_keys.keys() ^ vae_tensors.keys():
         template = _("{vae} cannot replace the checkpoint's VAE: only one of the two has the layer {tensor}")
         raise TetradError("E5204", template, vae=vae_name, tensor=min(mismatched_names))
-    changed_count = 0
+    fitted = {}
     for canonical_key, file_key in file_keys.items():
-        old_tensor = tensors[file_key]
-        new_tensor = vae_tensors[canonical_key].to(old_tensor.dtype)
-        if new_tensor.numel() != old_tensor.numel():
+        tensor, shape = vae_tensors[canonical_key], shapes[file_key]
+        if tensor.numel() != math.prod(shape):
             raise TetradError(
                 "E5204",
                 _("{vae} cannot replace the checkpoint's VAE: its {tensor} has the shape {found}, not {expected}"),
                 vae=vae_name,
                 tensor=canonical_key,
-                found=tuple(new_tensor.shape),
-                expected=tuple(old_tensor.shape),
+                found=tuple(tensor.shape),
+                expected=shape,
             )
-        result[file_key] = new_tensor.reshape(old_tensor.shape)
-        changed_count += not torch.equal(result[file_key], old_tensor)
-    return result, changed_count
+        fitted[file_key] = tensor.reshape(shape)
+    return fitted
 
 
 def extract_vae(checkpoint_path: Path, output_path: Path) -> None:
@@ -187,10 +197,10 @@ def extract_vae(checkpoint_path: Path, output_path: Path) -> None:
 def check_output_path(output_path: Path, suffix: str = ".safetensors") -> None:
     """E5210, before anything is read, where a file cannot be written to this path or already exists.
 
-    E2003 where its name is too long; it may be made of the names of two other files.
+    A folder has no suffix. E2003 where its name is too long; it may be made of the names of two other files.
     """
     check_path_length(output_path)
-    if output_path.suffix != suffix:
+    if suffix and output_path.suffix != suffix:
         template = _("{path} must end in {suffix}, because no other format is written")
         raise TetradError("E5210", template, path=output_path, suffix=suffix)
     if output_path.exists():

@@ -12,6 +12,7 @@ from torch import Tensor
 from tetrad.documents import parse_json
 from tetrad.errors import TetradError
 from tetrad.formats import vae, weight_files
+from tetrad.formats.tensors import as_bytes
 from tetrad.library.vae.family_check import build_family_warning
 from tetrad.library.vae.read import NORM_GROUPS_KEY, find_vae_file, read_vae
 from tetrad.locales import _
@@ -127,11 +128,7 @@ def _have_same_bytes(tensor: Tensor, other_tensor: Tensor) -> bool:
     """Whether two tensors have the same dtype and bits; a NaN equals itself, unlike in `torch.equal`."""
     if tensor.dtype != other_tensor.dtype or tensor.shape != other_tensor.shape:
         return False
-    return not tensor.numel() or torch.equal(_as_bytes(tensor), _as_bytes(other_tensor))
-
-
-def _as_bytes(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().flatten().view(torch.uint8)
+    return not tensor.numel() or torch.equal(as_bytes(tensor), as_bytes(other_tensor))
 
 
 def build_architecture_metadata(autoencoder: Vae) -> dict[str, str]:

@@ -85,8 +85,8 @@ def choose_training_vae(checkpoint_path: Path, vae_name: str, own_is_missing: bo
     if generation_vae.path is None:
         return own_vae
     template = _(
-        "{vae} is used to generate images with {checkpoint}, but not to train it; give --vae {vae} to train on its"
-        " latents"
+        "{vae} is used to generate images with {checkpoint}, but not to train it; choose {vae} as the VAE of the"
+        " training to train on its latents"
     )
     return replace(
         own_vae, warnings=(Message(template, vae=generation_vae.path.name, checkpoint=checkpoint_path.name),)
@@ -226,13 +226,13 @@ def _choose_by_name_prefix(checkpoint_path: Path, vae_paths: dict[str, Path]) ->
     if exact_match:
         template = _(
             "the VAE {vae} is used because its name begins with {checkpoint}, as in web UIs; it may be meant for"
-            " another model: give --vae {exact_match} to use the one with exactly the checkpoint's name"
+            " another model: choose {exact_match} as the VAE to use the one with exactly the checkpoint's name"
         )
         warning = Message(template, vae=path, checkpoint=model_stem, exact_match=exact_match)
     else:
         template = _(
             "the VAE {vae} is used because its name begins with {checkpoint}, as in web UIs; it may be meant for"
-            " another model: give --vae None to use the checkpoint's own"
+            " another model: choose None as the VAE to use the checkpoint's own"
         )
         warning = Message(template, vae=path, checkpoint=model_stem)
     return VaeChoice(path, reason, (warning,))

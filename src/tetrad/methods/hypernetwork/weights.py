@@ -14,10 +14,17 @@ from tetrad.weights import Weights
 
 def attention_layers(model: Model) -> Iterator[tuple[int, str, nn.Linear]]:
     """The key and value layers of attention: width of the input x, "k" or "v", and the layer."""
-    for path, layer in denoiser_of(model).named_modules():
-        match = model.layers.keys_and_values.fullmatch(f"{model.denoiser}.{path}")
+    for _path, side, layer in named_attention_layers(model):
+        yield layer.in_features, side, layer
+
+
+def named_attention_layers(model: Model) -> Iterator[tuple[str, str, nn.Linear]]:
+    """The key and value layers of attention: canonical path, "k" or "v", and the layer."""
+    for module_path, layer in denoiser_of(model).named_modules():
+        path = f"{model.denoiser}.{module_path}"
+        match = model.layers.keys_and_values.fullmatch(path)
         if match and isinstance(layer, nn.Linear):
-            yield layer.in_features, match[1], layer
+            yield path, match[1], layer
 
 
 def _cross_attention_width(model: Model) -> int:

@@ -14,6 +14,7 @@ import torch
 from tetrad import __version__, library
 from tetrad.data.dataset import Photo
 from tetrad.documents import parse_json, read_text_file
+from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.locales import Message, _, ngettext
 from tetrad.run.folder import RunFolder
 
@@ -149,5 +150,5 @@ def _hash_text(text: str) -> str:
 
 def _hash_files(path: Path) -> Iterator[str]:
     """sha256 of a file, or of each file with weights in a diffusers folder, sorted by name."""
-    files = sorted(file for file in path.rglob("*") if file.suffix in library.WEIGHT_FILE_SUFFIXES)
+    files = sorted(file for file in path.rglob("*") if file.suffix in WEIGHT_FILE_SUFFIXES)
     yield from map(library.get_file_hash, files if path.is_dir() else [path])

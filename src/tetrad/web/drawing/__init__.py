@@ -21,6 +21,7 @@ __all__, __getattr__ = export(
             "make_cells",
             "name_checkpoint",
             "read_plan",
+            "replace_word",
         ],
         "choices": ["AUTOMATIC", "OWN_VAE", "Choices", "make_id"],
         "drawing": ["Drawing"],

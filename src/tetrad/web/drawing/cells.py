@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tetrad.documents import read_stored_values
-from tetrad.methods import METHODS
+from tetrad.methods import METHODS, folder_flags
 from tetrad.methods.artifact import Artifact
 from tetrad.run.status import read_log
 
@@ -92,7 +92,7 @@ def make_cell(
     if artifact.is_full_model:
         values |= {"model": str(checkpoint.path), "prompt": prompt}
     else:
-        values |= {artifact.folder_flag.lstrip("-").replace("-", "_"): str(run)}
+        values |= dict.fromkeys(folder_flags(), str(run))  # files of other runs may have the same name, or be damaged
         values |= {"prompt": name_checkpoint(artifact, checkpoint.name, strength, prompt, word)}
     content = checkpoint.path.stat()
     return _finish(checkpoint, strength, prompt, values, [content.st_size, content.st_mtime_ns], folder)
@@ -119,5 +119,9 @@ def name_checkpoint(artifact: Artifact, name: str, strength: float, prompt: str,
         return prompt
     if artifact.prompt_tags:
         return f"{prompt} <{artifact.prompt_tags[0]}:{name}:{strength:g}>"
-    named = name if strength == 1 else f"({name}:{strength:g})"
-    return re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", lambda match: named, prompt)
+    return replace_word(word, name if strength == 1 else f"({name}:{strength:g})", prompt)
+
+
+def replace_word(word: str, other: str, prompt: str) -> str:
+    """The prompt with another word in place of one that stands alone."""
+    return re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", lambda match: other, prompt)

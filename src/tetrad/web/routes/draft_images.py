@@ -93,8 +93,9 @@ def look_at_images(request: Request, name: str) -> StreamingResponse:
     Each image has a verdict (ready, fixed, look, unused, left) with its reasons; `similar` are groups of image ids.
     """
     preparation = preparation_of(request)
-    data_set = preparation.find_set(preparation.drafts.read(name))
-    lines = look(data_set, ImageList(data_set, preparation.images)) if data_set else say_nothing()
+    draft = preparation.drafts.read(name)
+    data_set = preparation.find_set(draft)
+    lines = look(data_set, ImageList(data_set, preparation.images), draft.resolution) if data_set else say_nothing()
     return StreamingResponse(lines, media_type=_LINES, headers={"cache-control": "no-store"})
 
 
@@ -103,11 +104,11 @@ async def say_nothing() -> AsyncIterator[str]:
     yield json.dumps(nothing) + "\n"
 
 
-async def look(data_set: DataSet, images: ImageList) -> AsyncIterator[str]:
+async def look(data_set: DataSet, images: ImageList, resolution: int) -> AsyncIterator[str]:
     error: dict[str, str] | None = None
     report: dict[str, Any] = {"similar": [], "advice": []}
     try:
-        async for found in images.scan():
+        async for found in images.scan(resolution):
             if isinstance(found, ImageRow):
                 yield json.dumps(describe_image(found)) + "\n"
             elif isinstance(found, SetReport):

@@ -26,6 +26,8 @@ class CellWish(BaseModel):
     file: str = ""
     strength: float = Field(1.0, ge=-10, le=10)
     prompt: str = Field(max_length=_MAX_TEXT)
+    seed: int | None = Field(None, ge=0, lt=2**32)  # None: that of the previews
+    like: str = ""  # the run whose seed, sampler and trigger word count; "": its own
     draws: bool = True  # without it, the answer only says whether it is there
 
 
@@ -65,7 +67,8 @@ async def draw_cell(request: Request, name: str, wish: CellWish) -> Response:
     {id, is_ready}; 409 with a sentence where a training uses the device.
     """
     pick = open_pick(request, name)
-    cell = pick.make_cell(Choice(wish.file, wish.strength), wish.prompt)
+    like = open_pick(request, wish.like) if wish.like else None
+    cell = pick.make_cell(Choice(wish.file, wish.strength), wish.prompt, wish.seed, like)
     answer = {"id": cell.request["name"], "is_ready": cell.path.exists()}
     if answer["is_ready"] or not wish.draws:
         return JSONResponse(answer)

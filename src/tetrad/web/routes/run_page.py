@@ -19,6 +19,7 @@ from tetrad.web import live, starts
 from tetrad.web.places import inside
 from tetrad.web.routes.home import Started
 from tetrad.web.routes.shared import page
+from tetrad.web.run_notes import can_restart
 from tetrad.web.run_view import STATES, describe_run
 from tetrad.web.runs import Runs, Snapshot, read_record
 
@@ -81,10 +82,12 @@ def show_preview(request: Request, name: str, step: int, number: int) -> FileRes
 
 
 @router.get("/api/runs/{name}/previews/{step}/{number}/thumbnail")
-async def show_thumbnail(request: Request, name: str, step: int, number: int) -> FileResponse:
-    """A preview of at most 256 × 256 pixels, as WebP."""
+async def show_thumbnail(
+    request: Request, name: str, step: int, number: int, side: Literal["128", "256"] = "256"
+) -> FileResponse:
+    """A preview of at most so many pixels a side, as WebP."""
     path = find_preview(request.app.state.runs, name, step, number)
-    made = await request.app.state.thumbnails.find_or_make(path)
+    made = await request.app.state.thumbnails.find_or_make(path, 128 if side == "128" else 256)
     return FileResponse(made, media_type="image/webp", headers=_IMAGE_HEADERS)
 
 
@@ -154,6 +157,20 @@ def resume_run(request: Request, name: str) -> Started:
         raise TetradError("E5164", _("the run {name} is complete; there is nothing left to do"), name=name)
     arguments = starts.resume_arguments(run.status.path)
     job = state.queue.add("resume", arguments, state.places.runs, title=name)
+    return Started(job=job, address=f"/jobs/{job}")
+
+
+@router.post("/api/runs/{name}/restart")
+def restart_run(request: Request, name: str) -> Started:
+    """Put a new run of the same recipe into the queue, where nothing is left to resume.  E4203 where it runs."""
+    state = request.app.state
+    run: Snapshot = state.runs.read(name)
+    if not can_restart(run):
+        template = _("the run {name} is {state}, so it is not started again")
+        raise TetradError("E4203", template, name=name, state=Message(STATES[run.status.state][0]))
+    runs = state.places.runs
+    arguments = starts.restart_arguments(run.status.path, runs)
+    job = state.queue.add("train", arguments, runs.parent, title=name)  # relative paths most likely start there
     return Started(job=job, address=f"/jobs/{job}")
 
 

@@ -2,6 +2,7 @@
 import { _ } from "./text.js";
 import { toast } from "./toast.js";
 
+const KEPT = 30_000; // characters; a browser keeps no larger request when its page is left
 const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";
 
 export class ServerError extends Error {}
@@ -36,7 +37,8 @@ async function send(method, address, body, signal) {
   }
   let response;
   try {
-    response = await fetch(address, { method, headers, body, signal, cache: "no-store" });
+    const keepalive = method === "PATCH" && body.length < KEPT; // a change is stored although its page is left
+    response = await fetch(address, { method, headers, body, signal, keepalive, cache: "no-store" });
   } catch {
     throw new ServerError(_("The server does not answer. Is tetrad web still running?"));
   }

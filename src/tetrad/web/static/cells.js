@@ -1,5 +1,5 @@
-// Images of Pick best, generated as they come into view: two requests at a time, the nearest first; those that leave the
-// view before their turn are let go, and those that are worked on are cancelled.
+// Images of Pick best and Compare, generated as they come into view: two requests at a time, the nearest first; those that
+// leave the view before their turn are let go, and those that are worked on are cancelled.
 import { ServerError, ask } from "./api.js";
 
 const AT_ONCE = 2;
@@ -7,8 +7,9 @@ const AGAIN_SECONDS = 5; // while a training has the device
 
 export class Cells {
   // `onChange(key)` is called when a cell is ready; `onProblem(error)` where one cannot be generated, and with null.
-  constructor(address, { onChange, onProblem }) {
-    this.address = address;
+  // `addressOf(wish)` is the address of the run whose cell it is.
+  constructor(addressOf, { onChange, onProblem }) {
+    this.addressOf = addressOf;
     this.onChange = onChange;
     this.onProblem = onProblem;
     this.ready = new Map(); // ids of images by key
@@ -18,7 +19,7 @@ export class Cells {
   }
 
   static key(wish) {
-    return JSON.stringify([wish.file, wish.strength, wish.prompt]);
+    return JSON.stringify([wish.run, wish.file, wish.strength, wish.prompt, wish.seed]);
   }
 
   // What is on disk already is shown at once, and does not wait behind those that are generated.
@@ -26,7 +27,7 @@ export class Cells {
     const key = Cells.key(wish);
     if (this.ready.has(key) || this.working.has(key) || this.wanted.has(key)) return;
     this.wanted.set(key, null);
-    const found = await ask("POST", `${this.address}/cells`, { ...wish, draws: false }).catch(() => null);
+    const found = await ask("POST", `${this.addressOf(wish)}/cells`, { ...wish, draws: false }).catch(() => null);
     if (!this.wanted.has(key)) return; // it has left the view
     this.wanted.delete(key);
     if (found?.is_ready) {
@@ -64,7 +65,7 @@ export class Cells {
     this.working.set(key, controller);
     this.onChange(key);
     try {
-      const { id } = await ask("POST", `${this.address}/cells`, wish, controller.signal);
+      const { id } = await ask("POST", `${this.addressOf(wish)}/cells`, wish, controller.signal);
       this.ready.set(key, id);
       this.onProblem(null);
     } catch (error) {

@@ -1,15 +1,17 @@
-// The draft of the page: its values are stored 400 ms after the last change, and before another step is opened.
+// The draft of the page: its values are stored 400 ms after the last change, and when another step is opened.
 import { ask, showProblem } from "./api.js";
 import { get } from "./dom.js";
 import { _ } from "./text.js";
 import { toast } from "./toast.js";
 
 const WAIT = 400;
+const PATIENCE = 2000; // for an answer, before another step is opened without it; the request goes on
 const data = JSON.parse(get("data").textContent);
 export let draft = data.draft;
 let pending = {};
 let timer;
 let working = Promise.resolve();
+let atWork = 0; // requests that are not answered yet
 
 export const address = (rest = "") => `/api/drafts/${draft.id}${rest}`;
 
@@ -43,7 +45,8 @@ export function change(values) {
 
 export async function store() {
   clearTimeout(timer);
-  working = working.then(async () => {
+  atWork += 1;
+  const mine = working.then(async () => {
     const values = pending;
     pending = {};
     if (!Object.keys(values).length) return;
@@ -51,8 +54,9 @@ export async function store() {
     const { dropped, ...next } = await ask("PATCH", address(), values);
     adopt(next);
     if (dropped.length) toast(_("{settings}: this method does not have it, so it is dropped.", { settings: dropped.join(", ") }));
-  }).catch(showProblem);
-  return working;
+  });
+  working = mine.catch(() => {}).then(() => { atWork -= 1; }); // one that fails does not stop the next
+  return mine.catch(showProblem);
 }
 
 // Store at once; the error goes to the caller, who shows it where the value was typed.
@@ -69,9 +73,9 @@ export const onLeave = []; // what else is to be stored before another step is o
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("a[data-step]");
   if (!link?.href || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  if (!Object.keys(pending).length && !onLeave.length) return;
+  if (!Object.keys(pending).length && !atWork && !onLeave.length) return;
   event.preventDefault();
-  await store();
+  await Promise.race([store(), new Promise((resolve) => { setTimeout(resolve, PATIENCE); })]);
   for (const work of onLeave) await work();
   location.href = link.href;
 });

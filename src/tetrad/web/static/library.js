@@ -27,11 +27,12 @@ function select() {
 function showKinds() {
   const chip = (word, count, isOn, choose) => h("button", { type: "button", class: `chip${isOn ? " on" : ""}`, "aria-pressed": String(isOn), onclick: () => { choose(); shown = PAGE; show(); } }, word, " ", h("span", { class: "n" }, number(count)));
   const bad = files.filter((file) => file.problems).length;
-  const present = kinds.filter((each) => files.some((file) => file.kind === each.kind));
+  const known = files.filter((file) => file.is_read || file.kind);
+  const present = kinds.filter((each) => known.some((file) => file.kind === each.kind));
   const focused = [...get("kinds").children].indexOf(document.activeElement);
   get("kinds").replaceChildren(
     chip(_("All"), files.length, kind === null && !onlyBad, () => { kind = null; onlyBad = false; }),
-    ...present.map((each) => chip(each.word, files.filter((file) => file.kind === each.kind).length, kind === each.kind, () => { kind = kind === each.kind ? null : each.kind; })),
+    ...present.map((each) => chip(each.word, known.filter((file) => file.kind === each.kind).length, kind === each.kind, () => { kind = kind === each.kind ? null : each.kind; })),
     ...(bad ? [chip(_("With problems"), bad, onlyBad, () => { onlyBad = !onlyBad; })] : []),
   );
   if (focused >= 0) get("kinds").children[focused]?.focus();
@@ -51,7 +52,7 @@ function makeRow(file) {
   return h("tr", { "data-id": file.id },
     h("td", {}, thumb(file)),
     h("td", { class: "name-col" }, h("button", { type: "button", class: "link name", title: file.name, onclick: () => open(file.id) }, file.name), h("br"), file.problem ? h("span", { class: "is-bad" }, file.problem) : h("span", { class: "quiet" }, about)),
-    h("td", { class: "kind-col" }, file.kind_word, file.family && h("span", { class: "quiet block" }, file.family)),
+    h("td", { class: "kind-col" }, file.is_read || file.kind ? file.kind_word : h("span", { class: "quiet" }, _("reading …")), file.family && h("span", { class: "quiet block" }, file.family)),
     h("td", { class: "num" }, file.size),
     h("td", { class: "hash-col" }, h("code", { class: "quiet" }, file.hash || "–")),
     h("td", { class: `run-col${maker ? "" : " none"}` }, maker ? h("a", { title: maker, href: `/runs/${encodeURIComponent(maker)}` }, maker) : h("span", { class: "quiet" }, "–"), file.copy_of && h("span", { class: "quiet block" }, _("a copy"))),
@@ -81,7 +82,7 @@ let isChecking = false;
 const seen = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     const file = files.find((each) => each.id === target.dataset.id);
-    if (!file || file.is_checked || file.bytes > CHECKED_BYTES) continue;
+    if (!file || !file.is_read || file.is_checked || file.bytes > CHECKED_BYTES) continue;
     if (isIntersecting) waiting.set(file.id, file);
     else waiting.delete(file.id);
   }

@@ -14,7 +14,7 @@ import { toast } from "./toast.js";
 import { Uploads } from "./uploads.js";
 
 const PREVIEWS = 60; // local previews at once, so that a thousand photographs need no gigabytes
-const SCAN_EVERY = 8; // files between two looks while they are added
+const SCAN_EVERY = 8; // files between two looks while they are added, and at least a quarter of those that are there
 const FILTERS = ["all", "ready", "fixed", "look", "unused", "left"];
 const TONES = { fixed: "plain", look: "warn", unused: "bad", left: "plain" };
 const rows = new Map(); // by id, or by name for a file that is still coming
@@ -22,6 +22,7 @@ const tiles = new Map();
 let about = { similar: [], refused: [] };
 let filter = "all";
 let chosen = null;
+let previews = 0;
 let isKnown = !draft?.images; // whether the images were looked at once
 const uploads = new Uploads(get("upload"));
 const inspector = new Inspector({ reload: scan, onClose: () => choose(null) });
@@ -36,13 +37,16 @@ async function add(files) {
   for (const { file, name } of fresh) addWaiting(file, name);
   showCounts();
   let stored = 0;
+  let due = SCAN_EVERY;
   await uploads.send(address(), fresh, (name, received) => {
     const waiting = rows.get(name);
     if (waiting) waiting.isStored = true;
     for (const refused of received.refused) about.refused.push(refused);
     if (!received.stored && received.refused.some((each) => each.name === name)) forget(name);
     stored += 1;
-    if (stored % SCAN_EVERY === 0) scan();
+    if (stored < due) return;
+    due = stored + Math.max(SCAN_EVERY, Math.round(stored / 4));
+    scan();
   });
   await scan();
   return undefined;
@@ -50,14 +54,20 @@ async function add(files) {
 
 function addWaiting(file, name) {
   if (rows.has(name) || !/\.(jpe?g|png|webp|gif|bmp|avif|tiff?|jfif|hei[cf]|jxl|zip)$/i.test(name)) return;
-  const isShown = file.type.startsWith("image/") && [...rows.values()].filter((row) => row.url).length < PREVIEWS;
+  const isShown = file.type.startsWith("image/") && previews < PREVIEWS;
+  previews += isShown;
   rows.set(name, { id: name, name, verdict: "coming", url: isShown ? URL.createObjectURL(file) : "", reasons: [] });
   showTile(rows.get(name));
 }
 
+function letPreview(row) {
+  URL.revokeObjectURL(row.url);
+  previews -= 1;
+}
+
 function forget(key) {
   const row = rows.get(key);
-  if (row?.url) URL.revokeObjectURL(row.url);
+  if (row?.url) letPreview(row);
   rows.delete(key);
   tiles.get(key)?.remove();
   tiles.delete(key);
@@ -124,7 +134,7 @@ function put(row) {
     const tile = tiles.get(row.name);
     tiles.delete(row.name);
     if (tile) tiles.set(row.id, tile);
-    if (waiting.url) URL.revokeObjectURL(waiting.url);
+    if (waiting.url) letPreview(waiting);
     rows.clear();
     for (const [key, value] of entries) rows.set(key, value);
   }
@@ -161,10 +171,19 @@ function showTile(row) {
     get("tiles").append(item);
   }
   if (hadFocus) button.focus();
-  rove();
+  roveSoon();
 }
 
 const isShown = (row) => filter === "all" ? row.verdict !== "left" || rows.size < 400 : row.verdict === filter;
+
+let willRove = false;
+
+// Once for all tiles that change now: with thousands of them each time would take seconds.
+function roveSoon() {
+  if (willRove) return;
+  willRove = true;
+  setTimeout(() => { willRove = false; rove(); });
+}
 
 // One tile is in the tab order; the arrow keys go to the others.
 function rove() {

@@ -10,7 +10,7 @@ import { _, ngettext, number } from "./text.js";
 const COLUMNS = 6;
 const data = JSON.parse(get("data").textContent);
 const address = `/api/runs/${encodeURIComponent(data.name)}`;
-const cells = new Cells(address, { onChange: showCell, onProblem: showProblem });
+const cells = new Cells(() => address, { onChange: showCell, onProblem: showProblem });
 const observer = new IntersectionObserver(see, { rootMargin: "64px" });
 const elements = new Map(); // the cell's button, by key
 const own = []; // prompts that were added

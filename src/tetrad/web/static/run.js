@@ -63,9 +63,13 @@ function showNote(before) {
     type: "button", class: "button primary", "data-writes": true,
     onclick: (event) => press(event.currentTarget, async () => { location.href = (await ask("POST", `${address}/resume`)).address; }),
   }, note.resume);
+  const restart = note.restart && h("button", {
+    type: "button", class: "button primary", "data-writes": true,
+    onclick: (event) => press(event.currentTarget, async () => { location.href = (await ask("POST", `${address}/restart`)).address; }),
+  }, note.restart);
   const isAlarm = note.tone === "warn" || note.tone === "bad";
   get("note").replaceChildren(h("div", { class: `note ${note.tone} with-action`, role: isAlarm ? "alert" : "status" },
-    h("div", {}, h("p", {}, h("b", {}, note.title), note.text, note.code && h("code", { class: "quiet" }, ` ${note.code}`)), resume && h("div", { class: "row" }, resume))));
+    h("div", {}, h("p", {}, h("b", {}, note.title), note.text, note.code && h("code", { class: "quiet" }, ` ${note.code}`)), (resume || restart) && h("div", { class: "row" }, resume || restart))));
 }
 
 function fact(title, value, detail = "") {

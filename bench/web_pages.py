@@ -1,0 +1,174 @@
+"""How fast the pages are there, and what watching a training costs: `python -m bench.web_pages [home samples …]`."""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+sys.path += [str(Path(__file__).parents[1] / "tests" / "web")]
+from made_runs import make_run
+from test_library_page import write_lora
+from web_process import Served, serving, start
+
+SAMPLES, FILES, TABS = 2000, 1000, 10
+PERIODS, PERIOD_SECONDS = 12, 15.0
+
+
+@contextmanager
+def browsing(served: Served) -> Iterator[Any]:
+    """A signed-in page of a browser; `page.seen` has the address and the bytes of each answer."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program)
+        page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+        page.set_default_timeout(120_000)
+        page.goto(served.url)
+        page.wait_for_url(f"{served.base}/")
+        page.seen = []
+        page.on("requestfinished", lambda each: page.seen.append((each.url, sum(map(each.sizes().get, SIZES)))))
+        yield page
+        browser.close()
+
+
+SIZES = ("responseBodySize", "responseHeadersSize")
+
+
+def measure_home(place: Path) -> None:
+    """The bytes of the first page in a browser that has seen none, with 20 runs that have previews."""
+    with serving(place) as served:
+        for number in range(20):
+            preview = make_run(served.runs, f"run-{number}") / "samples/step00000010-00.png"
+            Image.effect_noise((96, 96), 80).convert("RGB").resize((512, 512)).save(preview)
+        with browsing(served) as page:
+            page.context.clear_cookies()
+            page.goto(served.url)
+            page.wait_for_url(f"{served.base}/")
+            page.wait_for_timeout(3000)
+            print(f"home: {len(page.seen)} answers, {sum(size for _url, size in page.seen) / 1e3:.0f} kB")
+
+
+def measure_samples(place: Path) -> None:
+    """A run with 2,000 previews: until its matrix is painted, and how many thumbnails are loaded then."""
+    with serving(place) as served:
+        path = make_run(served.runs, "many", step=1000, steps=1000, previews=())
+        image = Image.effect_noise((512, 512), 80).convert("RGB")
+        image.save(path / "first.png")
+        for number in range(SAMPLES):
+            os.link(path / "first.png", path / "samples" / f"step{2 * (number // 4):08d}-{number % 4:02d}.png")
+        with browsing(served) as page:
+            for visit in ("first", "second"):
+                page.seen.clear()
+                begin = time.perf_counter()
+                page.goto(f"{served.base}/runs/many", wait_until="commit")
+                page.locator("#matrix .cell").last.wait_for()
+                seconds = time.perf_counter() - begin
+                page.wait_for_timeout(3000)
+                loaded = sum(url.endswith("/thumbnail") for url, _size in page.seen)
+                print(f"{SAMPLES:,} previews, {visit} visit: painted after {seconds:.2f} s, {loaded} thumbnails loaded")
+
+
+def measure_library(place: Path) -> None:
+    """1,000 files: until rows are there, and until all of them were read, the first time and again."""
+    for number in range(FILES):
+        write_lora(place / f"webui/models/Lora/{number // 50:02}/file {number:04}.safetensors", f"word{number}", 4)
+    (place / "webui/models/Stable-diffusion").mkdir(parents=True)
+    served = start(place, options=["--models-dir", str(place / "webui")])
+    with browsing(served) as page:
+        for visit in ("first", "second"):
+            begin = time.perf_counter()
+            page.goto(f"{served.base}/library", wait_until="commit")
+            page.locator("tbody tr").first.wait_for()
+            seconds = time.perf_counter() - begin
+            page.get_by_role("button", name=f"LoRA {FILES:,}").wait_for()
+            page.locator("tbody tr", has_text="Stable Diffusion 1").first.wait_for()
+            print(f"{FILES:,} files, {visit} visit: listed after {seconds:.2f} s, read after", end=" ")
+            print(f"{time.perf_counter() - begin:.1f} s")
+    served.end()
+
+
+def measure_tabs(place: Path) -> None:
+    """CPU seconds of the training process for a step, with and without tabs that watch it, in turns."""
+    with serving(place) as served:
+        command = [sys.executable, "-m", "tetrad", "train", "lora", "builtin:subject", "--steps", "100000"]
+        process = subprocess.Popen(
+            [*command, "--out", str(served.runs), "--name", "live", "--json"], stdout=subprocess.DEVNULL
+        )
+        metrics = served.runs / "live/metrics.jsonl"
+        while not (metrics.exists() and metrics.stat().st_size):
+            time.sleep(0.5)
+        time.sleep(5)
+        costs: dict[bool, list[float]] = {True: [], False: []}
+        for period in range(PERIODS):
+            with watching(served, TABS if period % 2 else 0):
+                costs[bool(period % 2)].append(measure_step(psutil.Process(process.pid), metrics))
+        process.kill()
+    alone, watched = statistics.median(costs[False]), statistics.median(costs[True])
+    print(f"CPU seconds a step, medians of {PERIODS // 2}: {alone:.4f} alone, {watched:.4f} with {TABS} tabs", end=" ")
+    print(f"({100 * (watched / alone - 1):+.1f} %; the periods: {json.dumps(costs[False])}, {json.dumps(costs[True])})")
+
+
+def measure_step(process: psutil.Process, metrics: Path) -> float:
+    def read() -> tuple[float, int]:
+        times = process.cpu_times()
+        return times.user + times.system, metrics.read_bytes().count(b"\n")
+
+    cpu, steps = read()
+    time.sleep(PERIOD_SECONDS)
+    later, done = read()
+    return round((later - cpu) / max(1, done - steps), 4)
+
+
+@contextmanager
+def watching(served: Served, tabs: int) -> Iterator[None]:
+    """So many tabs on the page of the run: each reads the page, then its stream."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        with httpx2.Client(timeout=60) as client:
+            client.get(served.url)
+            client.get(f"{served.base}/runs/live")
+            with client.stream("GET", f"{served.base}/api/live?run=live") as response:
+                for _line in response.iter_lines():
+                    if is_over.is_set():
+                        return
+
+    threads = [threading.Thread(target=watch) for _tab in range(tabs)]
+    for thread in threads:
+        thread.start()
+    yield
+    is_over.set()
+    for thread in threads:
+        thread.join()
+
+
+def main() -> None:
+    measures: dict[str, Callable[[Path], None]] = {
+        "home": measure_home,
+        "samples": measure_samples,
+        "library": measure_library,
+        "tabs": measure_tabs,
+    }
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=measures, nargs="*", default=list(measures))
+    for what in parser.parse_args().what:
+        with tempfile.TemporaryDirectory() as place:
+            measures[what](Path(place))
+
+
+if __name__ == "__main__":
+    main()

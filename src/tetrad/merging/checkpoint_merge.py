@@ -1,0 +1,300 @@
+"""Merge checkpoints into a new one, tensor by tensor from disk."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor
+
+from tetrad.diffusion.randomness import generator
+from tetrad.errors import TetradError
+from tetrad.formats import ldm
+from tetrad.formats.atomic_write import write_atomically
+from tetrad.formats.tensor_streams import TensorLayout, check_free_space, write_tensors
+from tetrad.formats.tensors import widen_float8
+from tetrad.library.checkpoints import DTYPES, list_configurations
+from tetrad.library.identification import identify
+from tetrad.library.vae.bake import check_output_path, fit_vae, load_own_vae
+from tetrad.library.vae.load import load_replacement_vae
+from tetrad.library.vae.read import read_vae
+from tetrad.locales import Message, _, ngettext
+from tetrad.merging import blocks
+from tetrad.merging.choices import MERGE, METHODS, CheckpointMerge, MergeMethod
+from tetrad.merging.history import build_metadata
+from tetrad.merging.parents import (
+    EMA,
+    FIRST_LAYER,
+    TEXT_ENCODER,
+    UNET,
+    VAE,
+    Parent,
+    describe_name_differences,
+    open_parents,
+    part_of,
+)
+from tetrad.models.families import FAMILIES
+from tetrad.paths import expand_path
+
+_RANGE = 2**18  # elements merged at a time, which fit into the cache; their memory is used again and again
+Progress = Callable[[int], Callable[[], None]]  # given the number of tensors: a function to call after each
+
+
+@dataclass(frozen=True)
+class MergedCheckpoint:
+    """The file that a merge has written, and what was done that a person may not expect."""
+
+    path: Path
+    notes: list[Message] = field(default_factory=list)
+
+
+def merge_checkpoints(
+    models: Sequence[str | Path],
+    out: str | Path,
+    *,
+    weights: Sequence[float | None] = (),
+    weight: float | None = None,
+    base: str | Path | None = None,
+    block_weights: str = "",
+    on_start: Progress = lambda total: lambda: None,
+    **choices: str | float,
+) -> MergedCheckpoint:
+    """Merge checkpoints of one family into a new .safetensors file.
+
+    `weights` has the weight of each model, `weight` that of all without one; `block_weights` is a preset, a list or
+    names with numbers, for two models (and a base). `choices` are the fields of `CheckpointMerge`: method,
+    text_encoder, vae, density, seed, precision. All sums are computed in float32.
+
+    Raises E3301 … E3303 for values that cannot be used, E5301 … E5303 for models that do not fit together or a result
+    that the precision cannot hold, E5014 for NaN in a model, E5210 for an output path that cannot be used, E4204 where
+    the disk is too small.
+    """
+    chosen = CheckpointMerge(**choices)  # type: ignore[arg-type]
+    method = METHODS[chosen.method]
+    if weights and len(weights) != len(models):
+        template = _("there are {weights} weights for {models} models; give one for each model")
+        raise TetradError("E3301", template, weights=len(weights), models=len(models))
+    resolved = method.resolve_weights(list(weights) or [None] * len(models), weight)
+    _check_base(method, base)
+    paths, out = [expand_path(model) for model in models], expand_path(out)
+    base_path = expand_path(base) if base else None
+    configurations = {out.with_suffix(each.suffix): each for each in list_configurations(paths[0])}
+    check_out(out, [*paths, *([base_path] if base_path else [])], configurations)
+    with open_parents(paths, base_path) as (parents, opened_base):
+        merge = _Merge(parents, opened_base, resolved, chosen, block_weights)
+        layouts = merge.layouts()
+        check_free_space(out, sum(layout.nbytes for layout in layouts.values()))
+        metadata = build_metadata(out, parents, opened_base, resolved, merge.blocks, chosen)
+        write_tensors(out, layouts, merge.compute, metadata, on_start(len(layouts)))
+        notes = merge.describe()
+    return MergedCheckpoint(out, [*notes, *copy_configurations(configurations)])
+
+
+def copy_configurations(configurations: Mapping[Path, Path]) -> list[Message]:
+    """Copy the configurations beside a model, by their new paths, since they say what it predicts; a note for each."""
+    for copy, configuration in configurations.items():
+        write_atomically(copy, configuration.read_bytes())
+    template = _("{configuration} is copied to {copy}")
+    return [Message(template, configuration=old.name, copy=copy.name) for copy, old in configurations.items()]
+
+
+def _check_base(method: MergeMethod, base: str | Path | None) -> None:
+    """E3301 where a base is missing or has no effect."""
+    if base and not method.adds_differences:
+        template = _("a base has no effect on {method}; leave it out, or use add-difference, ties or dare")
+        raise TetradError("E3301", template, method=method.title)
+    if method.needs_base and not base:
+        template = _("{method} computes A + (B − C)·M and needs C, the model that B was made from; give it with --base")
+        raise TetradError("E3301", template, method=method.title)
+
+
+def check_out(out: Path, paths: Sequence[Path], configurations: Iterable[Path]) -> None:
+    """E5210 where the result cannot be written there."""
+    if any(path.exists() and out.exists() and path.samefile(out) for path in paths):
+        template = _("{path} is one of the models that are merged; choose another name with --out")
+        raise TetradError("E5210", template, path=out)
+    check_output_path(out)
+    for configuration in configurations:
+        check_output_path(configuration, configuration.suffix)
+
+
+class _Merge:
+    """What becomes of each tensor of the first model, by its name in that file."""
+
+    def __init__(
+        self,
+        parents: Sequence[Parent],
+        base: Parent | None,
+        weights: Sequence[float],
+        choices: CheckpointMerge,
+        block_weights: str,
+    ) -> None:
+        self.first, self.others, self.base = parents[0], parents[1:], base
+        self.everyone = {parent.letter: parent for parent in (*parents, *([base] if base else []))}
+        self.weights, self.choices, self.method = weights, choices, METHODS[choices.method]
+        self.block_names = blocks.list_blocks(self.first.names)
+        self.blocks = self._parse_blocks(block_weights)
+        self.text_encoder = self._find_parent("text_encoder", choices.text_encoder)
+        self.vae, self.vae_warnings = self._load_vae()
+        self.normalized = {name: normalized for normalized, name in self.first.names.items()}
+
+    def _parse_blocks(self, text: str) -> dict[str, float]:
+        """The weights by block.  E3302 where there is not exactly one model that they could be for."""
+        if not text:
+            return {}
+        if len(self.weights) != 2 or self.method.takes_weight_for_each:
+            template = _("--blocks weights one model against another, so it needs two models and no sum")
+            raise TetradError("E3302", template)
+        return blocks.parse_block_weights(text, self.block_names, self.weights[1])
+
+    def _find_parent(self, setting: str, choice: str) -> Parent | None:
+        """The model whose part is kept; None where the part is merged.  E3301 for a letter that no model has."""
+        if choice == MERGE:
+            return None
+        if choice not in self.everyone:
+            template = _("{setting} must be one of {known}, not {value}")
+            known = ", ".join([MERGE, *self.everyone])
+            raise TetradError("E3301", template, setting=setting, known=known, value=choice)
+        return self.everyone[choice]
+
+    def _load_vae(self) -> tuple[dict[str, Tensor], list[Message]]:
+        """The tensors of a VAE that replaces the first model's, by their names in the file, and warnings about it."""
+        choice = self.choices.vae
+        if choice in (MERGE, self.first.letter):
+            return {}, []
+        parent = self.everyone.get(choice)
+        path = parent.path if parent else expand_path(choice)
+        family = FAMILIES[identify(self.first.names)]
+        own_vae = load_own_vae(self.first.path, family)
+        warnings = load_replacement_vae(path, own_vae, self.first.path.name, family.family_title).warnings
+        shapes = {name: layout.shape for name, layout in self.first.file.items()}
+        return fit_vae(shapes, read_vae(path).tensors, path.name), warnings
+
+    def layouts(self) -> dict[str, TensorLayout]:
+        """The tensors of the result: those of the first model without its EMA weights, and a VAE if it has none."""
+        own = {name: layout for name, layout in self.first.file.items() if part_of(name) != EMA}
+        added = {name: TensorLayout(tuple(tensor.shape), tensor.dtype) for name, tensor in self.vae.items()}
+        return {
+            name: TensorLayout(layout.shape, self._output_dtype(layout.dtype)) for name, layout in (added | own).items()
+        }
+
+    def _output_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """The precision that was chosen, or the first model's; float8 becomes float16, since a sum would be cut."""
+        if not dtype.is_floating_point:
+            return dtype
+        if self.choices.precision:
+            return DTYPES[self.choices.precision]
+        return widen_float8(torch.empty(0, dtype=dtype)).dtype
+
+    def compute(self, name: str) -> Tensor:
+        """A tensor of the result, by its name in the first model's file."""
+        if name in self.vae:
+            tensor = self.vae[name]
+            return store_tensor(name, tensor, self._output_dtype(self.first.file.get(name, tensor).dtype))
+        layout, normalized = self.first.file[name], self.normalized[name]
+        dtype = self._output_dtype(layout.dtype)
+        if source := self._find_source(normalized):
+            return store_tensor(name, source.read(normalized), dtype).reshape(layout.shape)
+        rng = generator(self.choices.seed, 0, normalized)
+        if not self.method.is_elementwise or name == FIRST_LAYER:
+            return store_tensor(name, self._combine_whole(normalized, rng), dtype)
+        elements = math.prod(layout.shape)
+        result = torch.empty(elements, dtype=dtype)
+        for start in range(0, elements, _RANGE):
+            stop = min(start + _RANGE, elements)
+            result[start:stop] = store_tensor(name, self._combine_range(normalized, start, stop, rng), dtype)
+        return result.reshape(layout.shape)
+
+    def _find_source(self, name: str) -> Parent | None:
+        """The model that a tensor is taken from as it is; None where it is merged."""
+        part = part_of(name)
+        if part == TEXT_ENCODER and self.text_encoder:
+            return self.text_encoder if name in self.text_encoder.names else self.first
+        is_merged = part in (UNET, TEXT_ENCODER) or (part == VAE and self.choices.vae == MERGE)
+        if not is_merged or not self.first.layout(name).dtype.is_floating_point:
+            return self.first
+        if any(name not in parent.names for parent in self.everyone.values()):
+            return self.first
+        own, *others = self._weights_of(name)
+        return self.first if own == 1 and not any(others) else None
+
+    def _weights_of(self, name: str) -> Sequence[float]:
+        """The weight of each model for a tensor."""
+        if not self.blocks:
+            return self.weights
+        weight = self.blocks[blocks.block_of(name, self.block_names)]
+        return [1.0 if self.method.adds_differences else 1 - weight, weight]
+
+    def _combine_range(self, name: str, start: int, stop: int, rng: Generator) -> Tensor:
+        """Some elements of the merged tensor, in float32."""
+        tensors = (parent.read_range(name, start, stop) for parent in (self.first, *self.others))
+        base = self.base.read_range(name, start, stop) if self.base else None
+        return self.method.combine(tensors, base, self._weights_of(name), self.choices, rng)
+
+    def _combine_whole(self, name: str, rng: Generator) -> Tensor:
+        """The merged tensor; of a first layer with more channels than the others', only the latent's are merged."""
+        shape = list(self.first.layout(name).shape)
+        whole = self.first.read_like(name, shape)
+        if name == FIRST_LAYER:
+            shape[1] = min(parent.input_channels for parent in self.everyone.values())
+        latent = whole if list(whole.shape) == shape else whole[:, : shape[1]].clone()
+        others = (parent.read_like(name, shape) for parent in self.others)
+        base = self.base.read_like(name, shape) if self.base else None
+        merged = self.method.combine(itertools.chain([latent], others), base, self._weights_of(name), self.choices, rng)
+        if merged.shape != whole.shape:
+            whole[:, : shape[1]] = merged
+            return whole
+        return merged
+
+    def describe(self) -> list[Message]:
+        """What a person may not expect: what is kept, left out, or of another model."""
+        first, others = self.first, list(self.everyone.values())[1:]
+        notes = [self._describe_text_encoder(), self._describe_vae(), *self.vae_warnings]
+        if count := sum(part_of(name) == EMA for name in first.names):
+            template: str = ngettext(
+                "the EMA weights of {file} ({count} tensor) are left out, because they are those of A alone",
+                "the EMA weights of {file} ({count} tensors) are left out, because they are those of A alone",
+                count,
+            )
+            notes.append(Message(template, file=first.path.name))
+        parts = [UNET, *([] if self.text_encoder else [TEXT_ENCODER]), *([VAE] if self.choices.vae == MERGE else [])]
+        notes += describe_name_differences(first, others, parts)
+        if first.input_channels != min(parent.input_channels for parent in self.everyone.values()):
+            template = _("only the first 4 of {count} input channels are merged; the others are those of A")
+            notes.append(Message(template, count=first.input_channels))
+        for other in others:
+            if (first.names.keys() ^ other.names.keys()) & set(ldm.FLAG_KEYS):
+                template = _("{first} and {other} are marked for different predictions; the result is marked as A is")
+                notes.append(Message(template, first=first.path.name, other=other.path.name))
+        return notes
+
+    def _describe_text_encoder(self) -> Message:
+        if self.text_encoder:
+            return Message(_("the text encoder is that of {file}"), file=self.text_encoder.path.name)
+        if self.blocks:
+            template = _("the text encoder is merged with the weight of BASE, {weight:g}")
+            return Message(template, weight=self.blocks[blocks.BASE])
+        return Message(_("the text encoder is merged like the U-Net"))
+
+    def _describe_vae(self) -> Message:
+        if self.choices.vae == MERGE:
+            return Message(_("the VAE is merged like the text encoder"))
+        parent = self.everyone.get(self.choices.vae)
+        name = parent.path.name if parent else Path(self.choices.vae).name
+        return Message(_("the VAE is that of {file}"), file=name)
+
+
+def store_tensor(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in the precision of the result.  E5303 where that cannot hold it."""
+    if tensor.numel() and tensor.dtype != dtype and dtype.is_floating_point:
+        extremes = tensor.float().aminmax()
+        largest = max(-float(extremes.min), float(extremes.max))
+        if not largest <= torch.finfo(dtype).max:
+            template = _(
+                "{tensor} of the merged model has the value {value:g}, which {precision} cannot hold; use fp32"
+            )
+            precision = next(title for title, each in DTYPES.items() if each == dtype)
+            raise TetradError("E5303", template, tensor=name, value=largest, precision=precision)
+    return tensor.to(dtype)

@@ -1,0 +1,124 @@
+"""A weight file read and written tensor by tensor is the one that is read and written as a whole."""
+
+import collections
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tetrad.errors import TetradError
+from tetrad.formats import tensor_streams
+from tetrad.formats.tensor_streams import TensorLayout, open_tensors, write_tensors
+
+TENSORS = {
+    "half": torch.randn(3, 5).half(),
+    "transposed": torch.randn(4, 6).bfloat16(),
+    "single": torch.tensor(0.5),
+    "flag": torch.zeros(0),
+    "ids": torch.arange(7)[None],
+    "eighth": torch.randn(9).to(torch.float8_e4m3fn),
+}
+
+
+def write_safetensors(path: Path) -> None:
+    save_file(TENSORS, path, {"note": "kept"})
+
+
+def write_zip(path: Path) -> None:
+    torch.save({"state_dict": TENSORS | {"transposed": TENSORS["transposed"].t().contiguous().t()}}, path)
+
+
+def write_old_pickle(path: Path) -> None:
+    torch.save(
+        {name: tensor for name, tensor in TENSORS.items() if name != "eighth"},
+        path,
+        _use_new_zipfile_serialization=False,
+    )
+
+
+def write_compressed_zip(path: Path) -> None:
+    write_zip(path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def is_same(tensor: torch.Tensor, expected: torch.Tensor) -> bool:
+    return tensor.dtype == expected.dtype and torch.equal(tensor.float(), expected.float())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "write"),
+    [
+        (".safetensors", write_safetensors),
+        (".ckpt", write_zip),
+        (".ckpt", write_old_pickle),
+        (".ckpt", write_safetensors),
+    ],
+)
+def test_tensors_are_read_one_by_one_from_every_kind_of_file(
+    tmp_path: Path, suffix: str, write: Callable[[Path], None]
+) -> None:
+    write(path := tmp_path / f"model{suffix}")
+    with open_tensors(path) as file:
+        assert file.keys() >= TENSORS.keys() - {"eighth"}
+        for name, layout in file.items():
+            assert layout == TensorLayout(tuple(TENSORS[name].shape), TENSORS[name].dtype)
+            assert is_same(file.read(name), TENSORS[name])
+
+
+def test_data_that_a_zip_container_compresses_is_not_read_as_if_it_were_not(tmp_path: Path) -> None:
+    write_compressed_zip(path := tmp_path / "model.ckpt")
+    try:
+        with open_tensors(path) as file:
+            assert all(is_same(file.read(name), tensor) for name, tensor in TENSORS.items())
+    except TetradError as error:
+        assert error.code == "E5002"
+
+
+def test_a_pickle_that_asks_for_a_program_is_refused_by_its_name(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(1), "x": collections.deque}, path := tmp_path / "model.ckpt")
+    with pytest.raises(TetradError, match=r"collections\.deque") as caught, open_tensors(path):
+        pass
+    assert caught.value.code == "E5010"
+
+
+def test_what_is_written_tensor_by_tensor_is_what_safetensors_reads(tmp_path: Path) -> None:
+    layouts = {name: TensorLayout(tuple(tensor.shape), tensor.dtype) for name, tensor in TENSORS.items()}
+    written = []
+    write_tensors(
+        path := tmp_path / "out.safetensors", layouts, TENSORS.__getitem__, {"a": "ü"}, lambda: written.append(1)
+    )
+    read = load_file(path)
+    assert read.keys() == TENSORS.keys() and all(is_same(read[name], TENSORS[name]) for name in TENSORS)
+    assert len(written) == len(TENSORS)
+    with open_tensors(path) as file:
+        assert file.metadata == {"a": "ü"}
+
+
+def test_a_write_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
+    def compute(name: str) -> torch.Tensor:
+        if name == "b":
+            raise KeyboardInterrupt
+        return torch.zeros(2)
+
+    with pytest.raises(KeyboardInterrupt):
+        write_tensors(
+            tmp_path / "out.safetensors", dict.fromkeys("abc", TensorLayout((2,), torch.float32)), compute, {}
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = collections.namedtuple("usage", "free")
+    monkeypatch.setattr(tensor_streams.shutil, "disk_usage", lambda folder: usage(2**30))
+    with pytest.raises(TetradError, match=r"needs 4\.00 GiB.*has 1\.00 GiB left.*free 3\.00 GiB") as caught:
+        write_tensors(tmp_path / "out.safetensors", {"a": TensorLayout((2**30,), torch.float32)}, pytest.fail, {})
+    assert caught.value.code == "E4204" and not list(tmp_path.iterdir())
