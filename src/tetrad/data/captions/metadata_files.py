@@ -137,7 +137,7 @@ def _parse_csv(content: str) -> tuple[list[Mapping[str, Any]], list[_Problem]]:
     if not numbered_rows and not set(_IMAGE_COLUMNS) & set(reader.fieldnames):
         return [], [("E4154", Message(_("its first line must name the columns: file_name,text")))]
     long_lines = [number for number, row in numbered_rows if any(row.get(_FURTHER_COLUMNS, ()))]
-    rows = [row for _number, row in numbered_rows if not any(row.get(_FURTHER_COLUMNS, ()))]
+    rows: list[Mapping[str, Any]] = [row for _number, row in numbered_rows if not any(row.get(_FURTHER_COLUMNS, ()))]
     if not long_lines:
         return rows, []
     template = ngettext(
