@@ -19,6 +19,7 @@ LAYERS = [
     {"given_paths"},
     {"images", "diffusion"},
     {"formats"},
+    {"interchange"},
     {"models", "data"},
     {"methods.base", "methods.trigger_word"},
     {"methods.*.*"},

@@ -9,10 +9,11 @@ Inversion, hypernetworks, LoRA and DreamBooth, and `estimate` predicts memory an
 and `evaluation` scores a training. `models` holds the model families and `diffusion` the mathematics of noise.
 `library` opens and saves models and networks, `formats` converts their tensor names, `weights` is the value that they
 exchange, `inspection` describes a file or a folder of images, `merging` combines files into new ones, `conversion`
-writes them in other formats, and `doctor` checks the computer. `images` reads and writes image files, `builtin` is a
-small model with its training images, `locales` translates messages, `errors` defines the errors that a person can
-correct, and `given_paths` those for files that do not exist; `paths` expands `~` in a path, `documents` parses JSON and
-TOML, and `lazy` lets the front of a package import its modules late.
+writes them in other formats, `interchange` reads the configurations of other trainers, and `doctor` checks the
+computer. `images` reads and writes image files, `builtin` is a small model with its training images, `locales`
+translates messages, `errors` defines the errors that a person can correct, and `given_paths` those for files that do
+not exist; `paths` expands `~` in a path, `documents` parses JSON, TOML and YAML, and `lazy` lets the front of a package
+import its modules late.
 """
 
 from importlib import import_module

@@ -41,6 +41,7 @@ __all__, __getattr__ = export(
             "fit_to_size",
             "load_image",
             "open_image",
+            "read_exif_orientation",
             "to_srgb_on_white",
         ],
         "measure": ["Measures"],

@@ -37,6 +37,7 @@ _NAMES, __getattr__ = export(
         ],
         "hypernetwork.settings": ["TENSOR", "NetworkShape"],
         "lora.formats": ["detect_family"],
+        "lora.settings": ["MAX_RANK"],
         "people": ["are_of_person", "is_person"],
         "textual_inversion.embedding": ["check_family"],
         "textual_inversion.settings": ["IMAGE_SUFFIXES", "KOHYA", "WEB_UI", "MAX_VECTORS"],
