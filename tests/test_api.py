@@ -70,5 +70,5 @@ def test_importing_tetrad_imports_no_torch() -> None:
     code = "import sys, tetrad; from tetrad.cli import app; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     merges = {"merge_checkpoints", "merge_loras", "merge_loras_into", "merge_embeddings", "merge_hypernetworks"}
-    changes = {"extract_lora", "resize_lora", "convert"}
-    assert set(tetrad.FROM_PYTHON) == {"load", "generate", "train", "resume", "scan"} | merges | changes
+    files = {"extract_lora", "resize_lora", "convert", "verify", "diff", "install", "uninstall"}
+    assert set(tetrad.FROM_PYTHON) == {"load", "generate", "train", "resume", "scan"} | merges | files

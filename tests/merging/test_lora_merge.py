@@ -20,7 +20,7 @@ from lora_samples import (
 )
 from safetensors.torch import save_file
 
-from tetrad.formats import weight_files
+from tetrad.formats import file_hashes
 from tetrad.merging.lora_files import LoraChoice
 from tetrad.merging.lora_merge import merge_loras
 
@@ -74,7 +74,7 @@ def test_strengths_may_differ_by_part_and_all_embeddings_and_trigger_words_are_k
     assert [file.tensors[f"bundle_emb.word{n}.string_to_param"][0, 0].item() for n in (0, 1)] == [0, 1]
     assert file.metadata["modelspec.trigger_phrase"] == "word0, word1"
     assert (file.metadata["ss_network_dim"], file.metadata["ss_sd_model_name"]) == ("Dynamic", "tiny")
-    assert file.metadata["sshs_model_hash"] == weight_files.compute_data_hash(file.tensors)
+    assert file.metadata["sshs_model_hash"] == file_hashes.compute_data_hash(file.tensors)
     recipe, models = (json.loads(file.metadata[name]) for name in ("sd_merge_recipe", "sd_merge_models"))
     assert [each.get("strength") for each in recipe["files"]] == [None, 2]
     assert {each["name"] for each in models.values()} == {"a.safetensors", "b.safetensors"}

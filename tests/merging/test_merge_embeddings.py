@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tetrad import library
 from tetrad.errors import TetradError
-from tetrad.formats import weight_files
+from tetrad.formats import file_hashes, weight_files
 from tetrad.merging.embeddings import merge_embeddings
 
 
@@ -61,7 +61,7 @@ def test_the_average_of_a_file_with_itself_is_the_file(tmp_path: Path) -> None:
     assert torch.equal(rows_of(merged)["emb_params"], rows_of(a)["emb_params"])
     recipe = json.loads(weight_files.read_safetensors_metadata(merged)["sd_merge_recipe"])
     assert recipe["files"] == [
-        {"name": "a.safetensors", "hash": weight_files.compute_file_hash(a), "weights": [0.3, 0.4]}
+        {"name": "a.safetensors", "hash": file_hashes.compute_file_hash(a), "weights": [0.3, 0.4]}
     ]
     assert recipe["mode"] == "average"
 

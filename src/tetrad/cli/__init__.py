@@ -2,15 +2,15 @@
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_settings` (`tetrad import`),
 `export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `generate`, `grid`, `recommend`
-(and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`, `merge_embedding`,
-`merge_hypernetwork`, `merge_lora`), `convert`, `extract`, `resize`, `doctor`, `web`. Shared: `options` has the options
-of several commands, `lora_options` the options and the report of those that make a LoRA, `flags` makes options from the
-settings, `recipe_command` finds the command that a recipe is for, `source` reads the configuration of `tetrad train
---from`, `runs` follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about
-generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `output`
-checks and chooses the path of an image, `weighted_files` parses files with a number, `streams` ends a command whose
-output cannot be written, `help` translates the help texts, `click_strings` has the words and errors of typer. Torch is
-imported only inside the commands that need it.
+(and `tetrad probe`), `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`, `merge` (its commands:
+`merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`, `resize`, `doctor`,
+`web`. Shared: `options` has the options of several commands, `lora_options` the options and the report of those that
+make a LoRA, `flags` makes options from the settings, `recipe_command` finds the command that a recipe is for, `source`
+reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal` prints its events, notes and
+warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained file, `commands`
+formats commands to paste, `output` checks and chooses the path of an image, `weighted_files` parses files with a
+number, `streams` ends a command whose output cannot be written, `help` translates the help texts, `click_strings` has
+the words and errors of typer. Torch is imported only inside the commands that need it.
 """
 
 import io
@@ -24,13 +24,15 @@ import typer.main
 from tetrad.cli import (
     convert,
     demo,
+    diff,
     doctor,
-    extract,
     export_settings,
+    extract,
     generate,
     grid,
     import_settings,
     inspect,
+    install,
     merge,
     recommend,
     resize,
@@ -40,6 +42,7 @@ from tetrad.cli import (
     scan,
     train,
     vae,
+    verify,
     web,
 )
 from tetrad.cli.click_strings import USAGE, explain_usage_error
@@ -79,6 +82,10 @@ app.command("generate", help=generate.HELP)(with_folder_flags(generate.generate)
 app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)
 app.command("probe", help=recommend.PROBE_HELP)(recommend.probe)
 app.command("inspect", help=_("Show what a file is: type, family, rank, hashes, training."))(inspect.inspect)
+app.command("verify", help=verify.HELP)(verify.verify)
+app.command("diff", help=diff.HELP)(diff.diff)
+app.command("install", help=install.HELP)(install.install)
+app.command("uninstall", help=install.UNINSTALL_HELP)(install.uninstall)
 app.add_typer(vae.app, name="vae")
 app.add_typer(merge.app, name="merge")
 app.command("convert", help=convert.HELP)(convert.convert)

@@ -5,7 +5,7 @@ Every format is a pure function from dict to dict; no model and no network acces
 - `weight_files` opens and writes all weight files: safetensors, pickles, diffusers folders. `atomic_write` replaces a
   file as a whole, `pickles` reads torch's pickles safely, and `pickle_scan` says what a pickle asks for.
   `safetensors_header` checks the header of a safetensors file before the library reads it. `suffixes` are those of
-  weight files.
+  weight files, and `file_hashes` the hashes by which other tools identify them.
 - `ldm`, `openclip` and `diffusers` are the layouts of checkpoints: CompVis single files, OpenCLIP's text encoder in
   them, and diffusers folders. `vae` handles VAE files in any of these layouts.
 - `embedding_images` reads embeddings inside images as A1111 saves them, and `embedding_image_writer` writes them;
@@ -38,8 +38,8 @@ __all__, __getattr__ = export(
         "tensor_streams": ["TensorFile", "TensorLayout", "check_free_space", "open_tensors", "write_tensors"],
         "tensors": ["as_bytes", "unshare_tensors", "widen_float8"],
         "vae": ["find_vae_keys"],
+        "file_hashes": ["compute_file_hash"],
         "weight_files": [
-            "compute_file_hash",
             "FileContent",
             "read_safetensors_metadata",
             "read_tensor_names",

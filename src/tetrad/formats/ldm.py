@@ -27,6 +27,9 @@ _IGNORED_KEYS = re.compile(
     r"|conditioner\.embedders\.0\.(transformer\.)?text_projection)|position_ids$"
 )
 _OLD_CLIP_PREFIX = re.compile(r"^cond_stage_model\.transformer\.(?=embeddings|encoder|final_layer_norm)")
+_NETWORK_PREFIXES = (UNET_PREFIX, "cond_stage_model.", "conditioner.", VAE_PREFIX)
+# The noise schedule that CompVis's own files keep.
+_SCHEDULE_PREFIXES = ("betas", "alphas_cumprod", "sqrt_", "log_one_minus_", "posterior_")
 FLAG_KEYS = ("v_pred", "ztsnr")  # empty tensors that mark v-prediction and a zero-terminal noise schedule
 _RESNET_NAMES = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1"}
 _RESNET_NAMES |= {"norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
@@ -61,9 +64,7 @@ def decode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], layout: S
     )
     canonical_names = translate_names(ldm_tensors, _build_table_for_file(ldm_tensors, layout))
     for name in ldm_tensors:
-        if name not in canonical_names and name.startswith(
-            (UNET_PREFIX, "cond_stage_model.", "conditioner.", VAE_PREFIX)
-        ):
+        if name not in canonical_names and name.startswith(_NETWORK_PREFIXES):
             raise TetradError(
                 "E5009",
                 _(
@@ -91,6 +92,11 @@ def encode(weights: Weights, layout: SingleFileLayout = SD1) -> dict[str, Tensor
     }
     flags = {flag: torch.zeros(0) for flag in weights.metadata.get("tetrad.flags", "").split()}
     return openclip.fuse_qkv(ldm_tensors) | flags
+
+
+def is_left_over(name: str) -> bool:
+    """Whether a tensor of a single file is of no network that generates images: EMA weights, for example."""
+    return not name.startswith((*_NETWORK_PREFIXES, *_SCHEDULE_PREFIXES)) and name not in FLAG_KEYS
 
 
 def locate_parts(names: Collection[str], layout: SingleFileLayout = SD1) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from tetrad.errors import TetradError
 from tetrad.interchange.pictures import Bucket, Pictures, one_size
 from tetrad.locales import Message, _
+from tetrad.paths import expand_path
 
 Value = Any
 _WORDS = {"true": True, "false": False}
@@ -171,7 +172,7 @@ class Job:
     def look_for(self, name: str, setting: str = "") -> None:
         """Remember a file that a key names and that is not there; `setting` is what replaces it on the command line."""
         value = str(self.get(name) or "")
-        if value and not Path(value).expanduser().exists():
+        if value and not expand_path(value).exists():
             self.missing.append(MissingFile(self.shown(name), value, setting))
 
     def list_rows(self) -> Iterator[Row]:

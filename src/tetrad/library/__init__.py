@@ -65,6 +65,7 @@ _NAMES, __getattr__ = export(
         "vae.latents": ["parse_latent_file", "read_latents", "write_latents"],
         "embedding_files": ["SUFFIXES", "write_embedding"],
         "outlines": ["build_outline", "open_checkpoint", "OpenCheckpoint", "resolve_prediction"],
+        "vae.read": ["find_vae_file"],
     },
 )
 __all__ = [

@@ -12,7 +12,7 @@ from torch import Tensor
 from tetrad.builtin import BUILTIN_NAME, resolve_model_path
 from tetrad.documents import read_text_file
 from tetrad.errors import TetradError, naming_file
-from tetrad.formats import diffusers, ldm, weight_files
+from tetrad.formats import diffusers, file_hashes, ldm, weight_files
 from tetrad.given_paths import check_model_exists
 from tetrad.library.identification import PARTS, identify, title_of
 from tetrad.library.vae.load import get_norm_groups, make_reloader
@@ -181,4 +181,4 @@ def get_model_hashes(name: str) -> tuple[str, str]:
     path = resolve_model_path(name)
     if not path.is_file():
         return "", ""
-    return weight_files.compute_file_hash(path), weight_files.compute_file_legacy_hash(path)
+    return file_hashes.compute_file_hash(path), file_hashes.compute_file_legacy_hash(path)

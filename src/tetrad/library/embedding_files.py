@@ -6,7 +6,8 @@ from PIL import Image
 
 from tetrad.formats import a1111, weight_files
 from tetrad.formats.embedding_image_writer import write_embedding_image
-from tetrad.images.load import BadImage, load_image
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import load_image
 from tetrad.images.png import unreadable_image_error
 from tetrad.library.vae.load import check_read_back
 from tetrad.weights import Weights

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tetrad.documents import parse_json
-from tetrad.formats import weight_files
+from tetrad.formats import file_hashes, weight_files
 from tetrad.library.hashes import get_file_hash
 from tetrad.merging.choices import METHODS, CheckpointMerge
 from tetrad.merging.parents import EMA, Parent, part_of
@@ -75,7 +75,7 @@ def describe_parent(path: Path, file_hash: str) -> dict[str, Any]:
     metadata = weight_files.read_safetensors_metadata(path)
     entry = {
         "name": path.name,
-        "legacy_hash": weight_files.compute_file_legacy_hash(path),
+        "legacy_hash": file_hashes.compute_file_legacy_hash(path),
         RECIPE: parse_object(metadata.get(RECIPE, "")) or None,
     }
     return {file_hash: entry} | parse_object(metadata.get(MODELS, ""))

@@ -1,12 +1,12 @@
 """ai-toolkit's folders of images, saved files and previews."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tetrad.interchange.job import Job
 from tetrad.interchange.pictures import read_folder
 from tetrad.locales import Message, _
+from tetrad.paths import expand_path
 
 
 def decide_datasets(job: Job) -> None:
@@ -65,7 +65,7 @@ def _decide_folder(job: Job, prefix: str) -> None:
         job.map(f"{prefix}num_repeats", {"data.repeats": repeats})
     if f"{prefix}is_reg" in job.entries:
         job.equal(f"{prefix}is_reg")
-    folder = Path(job.word(name)).expanduser()
+    folder = expand_path(job.word(name))
     if job.get(name) and (found := read_folder(folder)):
         job.pictures = found.repeat(repeats * len(sides))
     _decide_captions(job, prefix)

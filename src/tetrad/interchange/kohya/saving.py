@@ -1,12 +1,12 @@
 """What sd-scripts' keys of the loss, of saved files and of previews become."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 from tetrad.documents import read_text_file
 from tetrad.interchange.job import Job, MissingFile
 from tetrad.locales import Message, _
+from tetrad.paths import expand_path
 
 SAMPLERS = {
     "ddim": "DDIM",
@@ -159,7 +159,7 @@ def _decide_prompts(job: Job) -> None:
     if not given:
         job.equal("sample_prompts")
         return
-    path = Path(given).expanduser()
+    path = expand_path(given)
     is_file = path.suffix.lower() in (".txt", ".toml", ".json")
     if is_file and not path.is_file():
         job.missing.append(MissingFile(job.shown("sample_prompts"), given))

@@ -8,6 +8,7 @@ from tetrad.interchange.job import Entry, Job
 from tetrad.interchange.optimizers import map_arguments, map_optimizer, parse_arguments, plain_name
 from tetrad.interchange.pictures import Bucket, kohya_bucket, one_size
 from tetrad.locales import Message, _
+from tetrad.paths import expand_path
 
 _DEFAULT_STEPS = 1600
 _SCHEDULES = ("constant", "linear", "cosine", "cosine_with_restarts", "polynomial")
@@ -245,5 +246,5 @@ def _read_warmup(job: Job, given: Any) -> tuple[float, bool]:
 def folder_of(job: Job, name: str) -> Path | None:
     """A folder that the file names and that is there."""
     value = job.get(name)
-    folder = Path(str(value)).expanduser() if value else None
+    folder = expand_path(str(value)) if value else None
     return folder if folder and folder.is_dir() else None

@@ -1,7 +1,6 @@
 """OneTrainer's concepts: the folders of images with their captions, in the configuration or in a file of their own."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tetrad.documents import parse_json, read_text_file
@@ -10,6 +9,7 @@ from tetrad.interchange.job import Job, MissingFile
 from tetrad.interchange.onetrainer.keys import CONCEPT_KEYS
 from tetrad.interchange.pictures import one_size, onetrainer_bucket, read_folder
 from tetrad.locales import Message, _
+from tetrad.paths import expand_path
 
 
 def decide_concepts(job: Job) -> None:
@@ -38,7 +38,7 @@ def decide_concepts(job: Job) -> None:
 
 def _read_file(job: Job) -> None:
     """Read the concepts' own file as if it stood in the configuration."""
-    path = Path(job.word("concept_file_name")).expanduser()
+    path = expand_path(job.word("concept_file_name"))
     if not path.is_file():
         job.missing.append(MissingFile(job.shown("concept_file_name"), str(path), "data.images"))
         job.leave(
@@ -70,7 +70,7 @@ def _decide_concept(job: Job, prefix: str, is_used: bool, kind: str) -> None:
                 job.leave(name, Message(template)) if kind else job.skip(name, Message(template))
         return
     job.take_path(f"{prefix}path", "data.images")
-    folder = Path(job.word(f"{prefix}path")).expanduser()
+    folder = expand_path(job.word(f"{prefix}path"))
     balancing, strategy = (
         job.number(f"{prefix}balancing", 1.0) or 1.0,
         job.word(f"{prefix}balancing_strategy", "REPEATS"),

@@ -1,12 +1,13 @@
 """OneTrainer's loss, saved files and previews."""
 
 from collections.abc import Mapping
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 from typing import Any
 
 from tetrad.documents import parse_json, read_text_file
 from tetrad.interchange.job import Job
 from tetrad.locales import Message, _
+from tetrad.paths import expand_path
 
 _STRENGTHS = {"mse_strength": 1.0, "mae_strength": 0.0, "huber_strength": 0.0, "log_cosh_strength": 0.0}
 _PREVIEW_KEYS = ("sample_definition_file_name", "samples", "sample_after", "sample_after_unit", "sample_skip_first")
@@ -133,7 +134,7 @@ def _has_prompt(item: Any) -> bool:
 
 def _read_samples(job: Job) -> Any:
     name = "sample_definition_file_name"
-    path = Path(job.word(name)).expanduser()
+    path = expand_path(job.word(name))
     if not path.is_file():
         job.leave(name, Message(_("the file is not there; Tetrad chooses the prompts")))
         return None

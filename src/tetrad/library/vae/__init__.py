@@ -35,7 +35,7 @@ __all__, __getattr__ = export(
             "mount_vae",
             "save_vae",
         ],
-        "read": ["read_vae"],
+        "read": ["find_vae_file", "read_vae"],
         "select": ["VaeChoice", "choose_training_vae", "choose_vae", "list_vaes", "may_be_vae"],
     },
 )

@@ -10,9 +10,9 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "settings": ["Hypernetwork", "NetworkShape", "TENSOR"],
+        "settings": ["Hypernetwork", "NetworkShape", "TENSOR", "COMFYUI_ACTIVATIONS"],
         "linear": ["chain", "is_linear", "LinearNetwork"],
-        "weights": ["build_networks", "named_attention_layers", "read_widths"],
+        "weights": ["build_networks", "named_attention_layers", "read_widths", "build_free_networks"],
         "adapter": ["with_hypernetwork"],
         "network": ["HypernetworkModule"],
     },

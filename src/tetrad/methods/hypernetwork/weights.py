@@ -67,6 +67,11 @@ def check_family(weights: Weights, model: Model) -> None:
 def build_networks(weights: Weights, model: Model) -> dict[str, HypernetworkModule]:
     """The networks of a file, on the model's device.  E5107 for another family's file, E5108 for a damaged one."""
     check_family(weights, model)
+    return {name: network.to(get_model_device(model)) for name, network in build_free_networks(weights).items()}
+
+
+def build_free_networks(weights: Weights) -> dict[str, HypernetworkModule]:
+    """The networks of a file by width and side, "768.k", for no model yet.  E5108 where it is damaged."""
     shape, networks = NetworkShape.from_metadata(weights.metadata), {}
     for name in (f"{width}.{side}" for width in read_widths(weights) for side in "kv"):
         network = HypernetworkModule(int(name.split(".")[0]), shape)
@@ -86,5 +91,5 @@ def build_networks(weights: Weights, model: Model) -> dict[str, HypernetworkModu
                 tensor=f"{name}.{min(mismatches)}",
             )
         network.load_state_dict({key: tensor.float().clone() for key, tensor in state.items()}, assign=True)
-        networks[name] = network.to(get_model_device(model))
+        networks[name] = network
     return networks

@@ -33,5 +33,6 @@ __all__, __getattr__ = export(
         "svd": ["RankLimit", "factorize"],
         "weights": ["get_matching_layer", "group_by_layer", "named_layers"],
         "layer": ["weight_of"],
+        "inspect": ["NO_EFFECT"],
     },
 )
