@@ -13,7 +13,6 @@ files with a number, `streams` ends a command whose output cannot be written, `h
 `click_strings` has the words and errors of typer. Torch is imported only inside the commands that need it.
 """
 
-import errno
 import io
 import os
 import sys
@@ -54,7 +53,7 @@ from tetrad.cli.streams import ends_where_output_is_lost
 from tetrad.cli.terminal import print_json
 from tetrad.errors import TetradError
 from tetrad.locales import _, translate
-from tetrad.paths import name_too_long_error
+from tetrad.paths import explain_system_error
 
 __all__ = ["main"]
 
@@ -125,9 +124,9 @@ def main() -> None:
             sys.exit(error.exit_code)
         exit_with_error(explain_usage_error(error, command, sys.argv[1:]))
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if (refusal := explain_system_error(error)) is None:
             raise
-        exit_with_error(name_too_long_error(error.filename))
+        exit_with_error(refusal)
     except typer.Abort:
         sys.exit(runs.INTERRUPTED)
 
