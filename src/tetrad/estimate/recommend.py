@@ -143,7 +143,7 @@ def suggest_trigger_word(listing: Listing, trigger_word: str = "") -> str:
 
 
 def _list_shared_words(captions: Sequence[str]) -> list[str]:
-    """The rare words that more than half of the captions have, the most frequent first; images without one don't count."""
+    """The rare words that more than half of the captions have, the most frequent first."""
     written = [set(re.findall(r"[^\W_]+", text.lower())) for text in captions if text]
     counts = Counter(word for words in written for word in sorted(words))
     shared = [word for word, count in counts.most_common() if count > len(written) / 2]

@@ -40,6 +40,6 @@ __all__, __getattr__ = export(
         "step_files": ["list_planned_steps"],
         "vae_decoder": ["train_decoder"],
         "watch": ["StoppedBeforeStart"],
-        "words": ["Happening", "describe_record", "read_number"],
+        "words": ["SCAN_HINT", "Happening", "describe_record", "read_number"],
     },
 )
