@@ -223,12 +223,12 @@ def test_the_vae_of_another_model_is_not_asked_for_and_the_mounted_one_is_named(
         asked.append((model, vae))
         return {"family": "", "vae": vae, "vae_reason": "", "vae_warnings": [], "vaes": []}
 
-    async def list_models() -> list[dict[str, str]]:
+    async def list_models(*folders: object) -> list[dict[str, str]]:
         return []
 
     preparation = app.state.preparation
     monkeypatch.setattr(preparation.planning, "describe_model", describe)
-    monkeypatch.setattr(preparation, "list_models", list_models)
+    monkeypatch.setattr(preparation.planning, "list_models", list_models)
     app.state.preferences.mount("b.ckpt", MountedVae("/vaes/clear.pt", trains=True))
     client.patch(f"/api/drafts/{draft}", json={"model": "a.ckpt", "vae": "a.vae.pt"})
     names = [
