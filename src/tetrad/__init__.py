@@ -1,6 +1,7 @@
 """Tetrad trains Stable Diffusion 1, 2 and XL on a folder of images.
 
-From Python: `from tetrad import load, generate, train, resume, scan, merge_checkpoints`; see docs/python.md.
+From Python: `from tetrad import load, generate, train, resume, scan, verify, diff, convert, install` and more; see
+docs/python.md.
 
 The entrances are `cli` (the command line), `__main__` (`python -m tetrad`), `web` (a page in the browser), `api`
 (Python) and `demo` (the tasks of `tetrad demo`). `settings` defines what a person can set; `run` turns it into a
@@ -8,11 +9,13 @@ training run, for which `data` loads and batches the images, `training` runs the
 Inversion, hypernetworks, LoRA and DreamBooth, and `estimate` predicts memory and time. `generation` generates images
 and `evaluation` scores a training. `models` holds the model families and `diffusion` the mathematics of noise.
 `library` opens and saves models and networks, `formats` converts their tensor names, `weights` is the value that they
-exchange, `inspection` describes a file or a folder of images, `merging` combines files into new ones, and `doctor`
-checks the computer. `images` reads and writes image files, `builtin` is a small model with its training images,
-`locales` translates messages, `errors` defines the errors that a person can correct, and `given_paths` those for files
-that do not exist; `paths` expands `~` in a path, `documents` parses JSON and TOML, and `lazy` lets the front of a
-package import its modules late.
+exchange, `inspection` describes a file or a folder of images, `comparison` says how two files differ, `verification`
+which programs load a file, and `installation` copies it into a web UI; `merging` combines files into new ones,
+`conversion` writes them in other formats, and `interchange` reads the configurations of other trainers; `doctor` checks
+the computer. `images` reads and writes image files, `builtin` is a small model with its training images, `locales`
+translates messages, `errors` defines the errors that a person can correct, and `given_paths` those for files that do
+not exist; `paths` expands `~` in a path, `documents` parses JSON, TOML and YAML, and `lazy` lets the front of a package
+import its modules late.
 """
 
 from importlib import import_module
@@ -23,8 +26,19 @@ __version__ = "0.1.0"
 # What `from tetrad import …` offers, and where it is.
 FROM_PYTHON = {
     **dict.fromkeys(("load", "generate", "train", "resume"), "tetrad.api"),
+    "extract_lora": "tetrad.merging.lora_extraction",
     "merge_checkpoints": "tetrad.merging.checkpoint_merge",
+    "merge_loras": "tetrad.merging.lora_merge",
+    "merge_loras_into": "tetrad.merging.lora_into_checkpoint",
+    "resize_lora": "tetrad.merging.lora_resize",
     "scan": "tetrad.inspection.dataset.scan",
+    "convert": "tetrad.conversion.convert",
+    "merge_embeddings": "tetrad.merging.embeddings",
+    "merge_hypernetworks": "tetrad.merging.hypernetworks",
+    "verify": "tetrad.verification.verify",
+    "diff": "tetrad.comparison.diff",
+    "install": "tetrad.installation.install",
+    "uninstall": "tetrad.installation.uninstall",
 }
 
 

@@ -1,4 +1,4 @@
-"""The one door for JSON and TOML that people and other programs write: size, depth, digits and letters are checked."""
+"""The one door for JSON, TOML and YAML that other programs write: size, depth, digits and letters are checked."""
 
 import errno
 import json
@@ -7,6 +7,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ _MAX_INTEGER = 2**63  # of TOML, and of any program that is not Python
 # A key of many parts costs tomllib memory that grows with the square of their number. Keys stand at these places.
 _KEY_PART = r"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+"""
 _ENDLESS_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+(?:{_KEY_PART}\.[ \t]*+){{{_MAX_DEPTH}}}", re.MULTILINE)
+_YAML_FLOAT = re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?$")  # plain YAML 1.1 takes 1e-4 for text
 _TOML_PLACE, _TOML_END = re.compile(r"(.*) \(at line (\d+), column (\d+)\)", re.DOTALL), re.compile(r" \(at [^()]*\)$")
 _TOO_LONG_NUMBER = Message(_("it has a number of more than 18 digits"))
 _TOO_DEEP = Message(_("it is nested more than {limit} levels deep"), limit=_MAX_DEPTH)
@@ -30,7 +32,7 @@ class BadDocument(ValueError):
     def __init__(self, problem: str, line: int, column: int) -> None:
         template = _("{problem}, at line {line}, column {column}")
         super().__init__(Message(template, problem=problem, line=line, column=column))
-        self.problem = problem
+        self.problem, self.line, self.column = problem, line, column
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -96,6 +98,38 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError(_TOO_LONG_NUMBER) from error
     tidy: dict[str, Any] = _tidy(value, 0)
     return tidy
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text.  ValueError for text that is no YAML, has references, or is too deep.
+
+    References (`*name`) can make a small text endless, so they are not read. 1e-4 is a number, as people mean it.
+    """
+    import yaml
+
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError(Message(_("it has references (*name), which are not read")))
+        value = yaml.load(text, _yaml_loader())
+    except RecursionError as error:
+        raise ValueError(_TOO_DEEP) from error
+    except yaml.YAMLError as error:
+        raise ValueError(error) from error
+    return _tidy(value, 0)
+
+
+@cache
+def _yaml_loader() -> Any:
+    """The safe loader, which makes plain values only, with numbers as YAML 1.2 has them."""
+    import yaml
+
+    loader: Any = type(
+        "Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": dict(yaml.SafeLoader.yaml_implicit_resolvers)}
+    )
+    for first in "+-.0123456789":
+        resolvers = loader.yaml_implicit_resolvers.get(first, [])
+        loader.yaml_implicit_resolvers[first] = [("tag:yaml.org,2002:float", _YAML_FLOAT), *resolvers]
+    return loader
 
 
 def writable(text: str) -> str:

@@ -267,6 +267,6 @@ SETTINGS = [
     model_file(108, "a YAML bomb as a recipe", write(YAML_BOMB, "a.yaml"), "E3002",
                command=("train", "lora", "{images}", "--recipe", "{folder}/a.yaml", "--out", "{runs}")),
     option(109, "a path in the name of the output", "--name", "../../evil", code="E3103"),
-    model_file(110, "a kohya JSON from 2023 as a recipe", write(json.dumps(KOHYA), "a.json"), "E3002",
+    model_file(110, "a kohya JSON from 2023 as a recipe", write(json.dumps(KOHYA), "a.json"), "E3160",
                command=("train", "lora", "{images}", "--recipe", "{folder}/a.json", "--out", "{runs}")),
 ]  # fmt: skip

@@ -16,7 +16,7 @@ from tetrad import library
 from tetrad.builtin import MODEL_PATH, resolve_model_path
 from tetrad.cli import vae
 from tetrad.errors import TetradError
-from tetrad.formats import ldm, weight_files
+from tetrad.formats import file_hashes, ldm, weight_files
 from tetrad.images.load import load_image
 from tetrad.images.tensors import to_tensor
 from tetrad.library.vae.latents import SCALING_FACTOR_KEY, read_latents
@@ -69,7 +69,7 @@ def test_show_names_the_rule_the_family_and_the_hash(
     assert "Stable Diffusion 1" in said and "a VAE, weights hash" in said and "the checkpoint's own" in said
     vae.show(str(checkpoint), vae=str(other))
     said = capsys.readouterr().out
-    assert str(other) in said and weight_files.compute_file_hash(other)[:10] in said and "float32" in said
+    assert str(other) in said and file_hashes.compute_file_hash(other)[:10] in said and "float32" in said
     vae.show(str(other))
     assert "weights hash" not in capsys.readouterr().out
     folder = tiny_vaes.save_folder(tmp_path / "vae", tiny_vaes.diffusers_tensors(), scaling_factor=0.13025)

@@ -53,7 +53,7 @@ def test_a_run_continues_from_an_embedding_in_an_image_with_the_word_inside(tmp_
 
 def test_the_mask_of_the_pixels_is_the_one_of_a1111() -> None:
     """Its generator begins with these numbers; the low four bits are used."""
-    mask = embedding_images._generate_mask()
+    mask = embedding_images.generate_mask()
     assert [next(mask) for _number in range(4)] == [253 & 15, 242 & 15, 127 & 15, 44 & 15]
 
 

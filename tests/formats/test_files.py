@@ -16,7 +16,7 @@ from safetensors.torch import _TYPES, save, save_file
 from torch import Tensor
 
 from tetrad.errors import TetradError
-from tetrad.formats import weight_files
+from tetrad.formats import file_hashes, weight_files
 
 TENSORS = {"a.weight": torch.arange(12.0).view(3, 4), "b": torch.tensor(2, dtype=torch.int64)}
 WHOLE = save(TENSORS, {"title": "zkr"})
@@ -353,7 +353,7 @@ def test_the_data_hash_covers_the_bytes_after_the_header(tmp_path: Path) -> None
     path = tmp_path / "zkr.safetensors"
     save_file(TENSORS, path, {"title": "zkr"})
     content = path.read_bytes()
-    assert weight_files.compute_data_hash(TENSORS) == hashlib.sha256(content[8 + HEADER :]).hexdigest()
+    assert file_hashes.compute_data_hash(TENSORS) == hashlib.sha256(content[8 + HEADER :]).hexdigest()
 
 
 def test_the_data_hash_does_not_change_with_the_metadata() -> None:
@@ -362,16 +362,16 @@ def test_the_data_hash_does_not_change_with_the_metadata() -> None:
         content = weight_files.serialize_safetensors(TENSORS, metadata)
         header = int.from_bytes(content[:8], "little")
         hashes.add(hashlib.sha256(content[8 + header :]).hexdigest())
-    assert hashes == {weight_files.compute_data_hash(TENSORS)}
-    assert weight_files.compute_data_hash(TENSORS | {"b": torch.tensor(3)}) not in hashes
+    assert hashes == {file_hashes.compute_data_hash(TENSORS)}
+    assert file_hashes.compute_data_hash(TENSORS | {"b": torch.tensor(3)}) not in hashes
 
 
 def test_file_hashes_follow_the_published_rules(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     content = bytes(range(256)) * 5000  # 1.28 MB, so that there is something at 1 MiB
     path.write_bytes(content)
-    assert weight_files.compute_file_hash(path) == hashlib.sha256(content).hexdigest()
-    assert weight_files.compute_file_legacy_hash(path) == hashlib.sha256(content[0x100000:0x110000]).hexdigest()[:8]
-    assert weight_files.compute_file_legacy_hash(path) == weight_files.compute_legacy_hash(content)
+    assert file_hashes.compute_file_hash(path) == hashlib.sha256(content).hexdigest()
+    assert file_hashes.compute_file_legacy_hash(path) == hashlib.sha256(content[0x100000:0x110000]).hexdigest()[:8]
+    assert file_hashes.compute_file_legacy_hash(path) == file_hashes.compute_legacy_hash(content)
     path.write_bytes(b"small")
-    assert weight_files.compute_file_legacy_hash(path) == "e3b0c442"  # sha256 of nothing
+    assert file_hashes.compute_file_legacy_hash(path) == "e3b0c442"  # sha256 of nothing

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from tetrad.diffusion.randomness import generator
-from tetrad.formats import kohya, ldm, weight_files
+from tetrad.formats import file_hashes, kohya, ldm
 from tetrad.formats.key_tables import invert_table, translate_names
 from tetrad.library.identification import identify
 from tetrad.methods import Lora
@@ -164,7 +164,7 @@ def test_the_legacy_hash_covers_a_file_with_only_the_ss_metadata() -> None:
     expected = hashlib.sha256(content[0x100000:0x110000]).hexdigest()[:8]
     assert kohya.add_model_hashes(large, metadata)["sshs_legacy_hash"] == expected
     assert kohya.add_model_hashes(large, {"ss_output_name": "a longer name"})["sshs_legacy_hash"] != expected
-    assert weight_files.compute_legacy_hash(b"") == "e3b0c442"
+    assert file_hashes.compute_legacy_hash(b"") == "e3b0c442"
 
 
 def test_a_lora_is_identified_by_its_names(lora: Weights) -> None:

@@ -4,7 +4,7 @@ A new method needs a row in READERS and in `reader_cases.OWN`; a new setting or 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tetrad import library
+from tetrad.formats.weight_files import read_weight_file
 from tetrad.methods import METHODS, MethodSettings
 from tetrad.models import FAMILIES
+from tetrad.verification import Verdict, checkpoints, hypernetworks, loras
+from tetrad.verification.verify import verify
 from tetrad.weights import Weights
 
 CASES = list_cases()
@@ -116,12 +119,36 @@ def reads_the_same(read: Read, path: Path, ours: Mapping[str, Tensor]) -> bool:
     )
 
 
+def judge_checkpoint_path(path: Path) -> Iterable[Verdict]:
+    if path.is_dir():
+        return checkpoints.judge_folder(path)
+    return checkpoints.judge_checkpoint(MODEL, {name: each.shape for name, each in load_file(path).items()})
+
+
+# The verdicts of `tetrad verify`, for a model as small as that of the tests.
+JUDGES: dict[str, Callable[[Path], Iterable[Verdict]]] = {
+    "lora": lambda path: loras.judge_lora(read_weight_file(path), MODEL),
+    "hypernetwork": lambda path: hypernetworks.judge_hypernetwork(read_weight_file(path)),
+    "embedding": lambda path: verify(path).verdicts,
+    "checkpoint": judge_checkpoint_path,
+}
+
+
+def find_refused_programs(path: Path, artifact_type: str) -> set[str]:
+    verdicts = JUDGES[artifact_type](path)
+    return {each.reader for each in verdicts if not each.is_usable} & READERS[artifact_type].keys()
+
+
 @pytest.mark.parametrize("case,save_format", PAIRS)
-def test_a_run_says_which_programs_do_not_read_its_file(case: str, save_format: str, tmp_path: Path) -> None:
+def test_a_run_and_a_verification_say_which_programs_do_not_read_a_file(
+    case: str, save_format: str, tmp_path: Path
+) -> None:
     settings: MethodSettings = CASES[case]
     path = library.save_weights(tmp_path / "zkr", train_once(case), MODEL, {"step": "3"}, save_format)
     notes = list(settings.artifact.describe_lost_readers(settings, save_format))
-    assert find_lost_programs(path, settings.artifact.type) == {program for note in notes for program in note.lost}
+    lost = find_lost_programs(path, settings.artifact.type)
+    assert lost == {program for note in notes for program in note.lost}
+    assert lost == find_refused_programs(path, settings.artifact.type)
     assert all(program in str(note.message) for note in notes for program in note.lost)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tetrad import library
 from tetrad.errors import TetradError
-from tetrad.formats import ldm, weight_files
+from tetrad.formats import file_hashes, ldm, weight_files
 from tetrad.generation.pipeline import Pipeline
 from tetrad.images import png
 
@@ -46,7 +46,7 @@ def test_an_image_decoded_by_a_vae_of_a_folder_in_half_precision(workspace: Path
     assert done.returncode == 0, done.stderr
     assert "VAE: big.safetensors, because it was chosen by name" in done.stderr
     assert "W3203" in done.stderr and "float16" in done.stderr
-    file_hash = weight_files.compute_file_hash(workspace / "vaes" / "big.safetensors")[:10]
+    file_hash = file_hashes.compute_file_hash(workspace / "vaes" / "big.safetensors")[:10]
     text = png.read_infotext(workspace / "half.png")
     assert f"VAE hash: {file_hash}" in text and "VAE: big.safetensors" in text
 

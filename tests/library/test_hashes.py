@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tetrad.formats import weight_files
-from tetrad.formats.weight_files import compute_file_hash, serialize_safetensors
+from tetrad.formats import file_hashes
+from tetrad.formats.file_hashes import compute_file_hash
+from tetrad.formats.weight_files import serialize_safetensors
 from tetrad.library import find_checkpoint_by_legacy_hash, hashes, resolve_model_folders
 
 
@@ -21,7 +22,7 @@ def test_a_large_file_is_hashed_again_when_its_time_changes(tmp_path: Path, monk
     os.utime(file, ns=(1, 1))
     first = hashes.get_file_hash(file)
     hashes.get_cached_file_hash.cache_clear()
-    monkeypatch.setattr(hashes.weight_files, "compute_file_hash", lambda path: "computed again")
+    monkeypatch.setattr(hashes.file_hashes, "compute_file_hash", lambda path: "computed again")
     assert hashes.get_file_hash(file) == first, "the note on disk was not used"
     file.write_bytes(b"two")
     os.utime(file, ns=(2, 2))
@@ -58,7 +59,7 @@ def test_a_renamed_model_is_found_by_its_hash_of_8_digits(tmp_path: Path) -> Non
         save_file({"a": torch.full((300_000,), float(number))}, folder / f"{name}.safetensors")
     save_file({"a": torch.ones(1)}, folder / "small.safetensors")
     folders = resolve_model_folders(tmp_path)
-    found = weight_files.compute_file_legacy_hash(folder / "other.safetensors")
+    found = file_hashes.compute_file_legacy_hash(folder / "other.safetensors")
     assert find_checkpoint_by_legacy_hash(found.upper(), folders) == folder / "other.safetensors"
     for missing in ("e3b0c442", "00000000", "", found[:7]):
         assert find_checkpoint_by_legacy_hash(missing, folders) is None

@@ -9,7 +9,7 @@ import tiny_vaes
 import torch
 
 from tetrad import library
-from tetrad.formats import weight_files
+from tetrad.formats import file_hashes
 from tetrad.models import latent_space
 from tetrad.models.base import Model
 from tetrad.models.vae import Vae
@@ -72,7 +72,7 @@ def test_a_well_known_file_is_recognized_by_its_hash(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tiny_vaes.save_safetensors(tmp_path / "a.safetensors", tiny_vaes.ldm_tensors())
-    known_hashes = {weight_files.compute_file_hash(path): ("sdxl_vae", latent_space.XL_SPACE)}
+    known_hashes = {file_hashes.compute_file_hash(path): ("sdxl_vae", latent_space.XL_SPACE)}
     monkeypatch.setattr(latent_space, "KNOWN_VAE_HASHES", known_hashes)
     assert "its hash is that of sdxl_vae" in str(library.load_vae(path, model).warnings[0])
 

@@ -172,3 +172,10 @@ def test_unet_layers_have_the_single_file_names_that_kohya_uses(model: Model) ->
     first = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
     levels = {3: "input_blocks.4.1", 4: "input_blocks.4.1"}
     assert names[first] == f"{levels[len(model.parts()['unet'].down_blocks)]}.transformer_blocks.0.attn1.to_q"
+
+
+def test_the_released_model_of_a_family_has_the_published_shapes(family: str, published: dict[str, nn.Module]) -> None:
+    released = FAMILIES[family].build_released().parts()
+    for part, network in released.items():
+        shapes = {name: tensor.shape for name, tensor in published[part].state_dict().items()}
+        assert {name: tensor.shape for name, tensor in network.state_dict().items()} == shapes

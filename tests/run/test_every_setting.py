@@ -71,6 +71,7 @@ WIRES = [
     Wire("prediction", "v", "training"),
     Wire("continue_from", "start.safetensors", "training", {"train.steps": 5}),
     Wire("data.images", "other", "training"),
+    Wire("data.metadata", "captions.json", "training"),
     Wire("data.trigger_word", "qqq", "training", {"data.captions.template": "a [name]"}),
     Wire("data.class_word", "dog", "training", {"data.captions.template": "a [name]"}),
     Wire("data.repeats", 2, "training", {"train.steps": 0, "train.epochs": 1}),
@@ -120,6 +121,7 @@ WIRES = [
     Wire("train.scheduler_cycles", 2, "training", {"train.scheduler": "cosine_with_restarts", "train.steps": 5}),
     Wire("train.scheduler_power", 1.0, "training", {"train.scheduler": "polynomial"}),
     Wire("train.warmup_steps", 2, "training"),
+    Wire("train.warmup_from_zero", True, "training", {"train.warmup_steps": 2}),
     Wire("train.optimizer", "adafactor", "weights"),
     Wire("train.weight_decay", 0.5, "weights"),
     Wire("train.max_grad_norm", 1e-3, "weights", DREAMBOOTH | {"train.optimizer": "adafactor"}),
@@ -159,6 +161,7 @@ WIRES = [
     Wire("sample.overfit_prompts", ["a zkr on the moon"], "previews", PREVIEWS),
     Wire("sample.negative_prompt", "blur", "previews", PREVIEWS),
     Wire("sample.every", 1, "previews", PREVIEWS),
+    Wire("sample.every_epochs", 1, "previews", PREVIEWS | {"sample.every": 0}),
     Wire("sample.before_training", True, "previews", PREVIEWS),
     Wire("sample.steps", 3, "previews", PREVIEWS),
     Wire("sample.cfg_scale", 2.0, "previews", PREVIEWS),
@@ -209,7 +212,7 @@ START: Values = {
     "sample.every": -1,
 }
 LEFT = ("runs/run/run*", "runs/run/resume", "runs/earlier/resume/step-*")  # what is looked for after a run
-PATHS = ("model", "vae", "continue_from", "data.images", "data.class_images.images", "save.out")
+PATHS = ("model", "vae", "continue_from", "data.images", "data.metadata", "data.class_images.images", "save.out")
 
 
 @pytest.fixture(scope="module")
@@ -225,6 +228,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (path / name).mkdir()
         for image_number in range(2):
             save_image(path / name / f"red dog {image_number}.png", seed=10 * number + image_number)
+    (path / "captions.json").write_text('{"red dog 0": {"caption": "a blue cat"}, "red dog 1": {"tags": "old"}}')
     finished = list(train(build(path, START, path / "start")))[-1]
     assert isinstance(finished, Finished)
     for name in ("start", "copy"):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tetrad import library
 from tetrad.errors import TetradError
-from tetrad.formats import ldm, weight_files
+from tetrad.formats import file_hashes, ldm, weight_files
 from tetrad.methods import Lora
 from tetrad.run import train, training_run
 from tetrad.run.events import Event, Finished, Note, Trained
@@ -69,7 +69,7 @@ def test_the_checkpoints_own_vae_encodes_and_a_vae_beside_it_is_ignored(place: P
 def test_a_named_vae_encodes_and_is_stored_in_the_metadata(place: Path) -> None:
     notes, metadata = train_one_step(place, "cat.safetensors", "warm")
     assert "latents are made by the VAE of warm.safetensors; no VAE is trained" in notes
-    file_hash = weight_files.compute_file_hash(place / "models" / "VAE" / "warm.safetensors")
+    file_hash = file_hashes.compute_file_hash(place / "models" / "VAE" / "warm.safetensors")
     assert metadata["ss_vae_name"] == "warm.safetensors" and metadata["ss_new_vae_hash"] == file_hash
     notes, _ = train_one_step(place, "cat.safetensors", "None")
     assert "made by the VAE of cat.safetensors" in notes

@@ -161,7 +161,7 @@ def test_a_save_is_copied_with_what_the_web_ui_shows_beside_it(
     assert Path(plan["target"]) == web_ui / "models" / "Lora" / "zkr.safetensors" and plan["notes"] == []
     assert plan["prompt"] == f"{PROMPT} <lora:zkr:0.7>" and not list(web_ui.rglob("*.*"))
     assert "zkr.safetensors is in" in client.post("/api/runs/zkr/copies", json=wish).json()["text"]
-    names = {"zkr.safetensors", "zkr.json", "zkr.preview.png"}
+    names = {"zkr.safetensors", "zkr.json", "zkr.preview.png", "tetrad-installed.json"}
     assert {path.name for path in web_ui.rglob("*.*")} == names
     again = client.post("/api/runs/zkr/copies/plan", json=wish).json()
     assert again["name"] == "zkr-2" and "zkr.safetensors is there already" in again["notes"][0]

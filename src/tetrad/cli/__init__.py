@@ -1,13 +1,16 @@
 """The command line, `tetrad`: one module for each command, and what the commands share.
 
-Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `resume`, `run_folders` (`tetrad runs`), `scan`,
-`generate`, `grid`, `recommend` (and `tetrad probe`), `inspect`, `vae`, `merge` (its commands: `merge_checkpoint`),
-`doctor`, `web`. Shared: `options` has the
-options of several commands, `flags` makes options from the settings, `recipe_command` finds the command that a recipe
-is for, `runs` follows a training run, `terminal` prints its events, notes and warnings, `pipeline_notes` those about
-generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `output`
-checks and chooses the path of an image, `streams` ends a command whose output cannot be written, `help` translates the
-help texts, `click_strings` has the words and errors of typer. Torch is imported only inside the commands that need it.
+Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_settings` (`tetrad import`),
+`export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `generate`, `grid`, `recommend`
+(and `tetrad probe`), `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`, `merge` (its commands:
+`merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`, `resize`, `doctor`,
+`web`. Shared: `options` has the options of several commands, `lora_options` the options and the report of those that
+make a LoRA, `flags` makes options from the settings, `recipe_command` finds the command that a recipe is for, `source`
+reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal` prints its events, notes and
+warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained file, `commands`
+formats commands to paste, `output` checks and chooses the path of an image, `weighted_files` parses files with a
+number, `streams` ends a command whose output cannot be written, `help` translates the help texts, `click_strings` has
+the words and errors of typer. Torch is imported only inside the commands that need it.
 """
 
 import errno
@@ -20,19 +23,27 @@ import typer
 import typer.main
 
 from tetrad.cli import (
+    convert,
     demo,
+    diff,
     doctor,
+    export_settings,
+    extract,
     generate,
     grid,
+    import_settings,
     inspect,
+    install,
     merge,
     recommend,
+    resize,
     resume,
     run_folders,
     runs,
     scan,
     train,
     vae,
+    verify,
     web,
 )
 from tetrad.cli.click_strings import USAGE, explain_usage_error
@@ -63,6 +74,8 @@ app = typer.Typer(
 app.command("demo", help=demo.HELP)(demo.demo)
 app.add_typer(train.app, name="train")
 app.command("resume", help=resume.HELP)(resume.resume)
+app.command("import", help=import_settings.HELP)(import_settings.import_settings)
+app.command("export", help=export_settings.HELP)(export_settings.export_settings)
 app.add_typer(run_folders.app, name="runs")
 app.command("scan", help=scan.HELP)(scan.scan)
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
@@ -70,8 +83,15 @@ app.command("generate", help=generate.HELP)(with_folder_flags(generate.generate)
 app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)
 app.command("probe", help=recommend.PROBE_HELP)(recommend.probe)
 app.command("inspect", help=_("Show what a file is: type, family, rank, hashes, training."))(inspect.inspect)
+app.command("verify", help=verify.HELP)(verify.verify)
+app.command("diff", help=diff.HELP)(diff.diff)
+app.command("install", help=install.HELP)(install.install)
+app.command("uninstall", help=install.UNINSTALL_HELP)(install.uninstall)
 app.add_typer(vae.app, name="vae")
 app.add_typer(merge.app, name="merge")
+app.command("convert", help=convert.HELP)(convert.convert)
+app.add_typer(extract.app, name="extract")
+app.command("resize", help=resize.HELP)(resize.resize)
 app.command("grid", help=grid.HELP)(with_folder_flags(grid.grid))
 app.command("web", help=web.HELP)(web.web)
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from tetrad.cli import merge_checkpoint
+from tetrad.cli import merge_checkpoint, merge_embedding, merge_hypernetwork, merge_lora
 from tetrad.locales import _
 
 app = typer.Typer(
@@ -11,6 +11,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("checkpoint", help=merge_checkpoint.HELP)(merge_checkpoint.merge_checkpoint)
+app.command("embedding", help=merge_embedding.HELP)(merge_embedding.merge_embedding)
+app.command("hypernetwork", help=merge_hypernetwork.HELP)(merge_hypernetwork.merge_hypernetwork)
+app.command("lora", help=merge_lora.HELP)(merge_lora.merge_lora)
 
 
 @app.callback()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -32,9 +33,12 @@ def collect_values(
     given: Mapping[str, Any],
     assignments: list[str] | None,
     arguments: Mapping[str, str],
+    imported: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """A recipe file's values, overridden by the command line: first arguments, then flags, then --set."""
+    """The values of a recipe file, or imported settings, overridden by the command line: arguments, flags, --set."""
     values = read_values(recipe) if recipe else {}
+    for key, value in imported.items():
+        put(values, key, value)
     for key, argument in arguments.items():
         if argument:
             put(values, key, argument)

@@ -9,8 +9,9 @@ from typer.core import TyperGroup
 
 from tetrad.cli import vae_decoder
 from tetrad.cli.flags import build_command, flag_parameters, make_parameter
-from tetrad.cli.recipe_command import VAE_DECODER, check_recipe_command, find_recipe_option, read_command
+from tetrad.cli.recipe_command import VAE_DECODER, check_recipe_command, find_file_option, read_command
 from tetrad.cli.runs import AsJson, Assignments, RecipeFile, StopRequest, collect_values, follow
+from tetrad.cli.source import SourceFile, check_files, read_method, read_source, without_length
 from tetrad.cli.terminal import announce_loading
 from tetrad.errors import TetradError
 from tetrad.given_paths import check_images_exist, check_model_exists, check_trained_file_exists
@@ -22,15 +23,21 @@ from tetrad.settings.toml import build_recipe
 from tetrad.settings.values import quote
 
 IMAGES_HELP = _("Folder of images, or builtin:subject, builtin:person, builtin:style")
-HELP = _("Train a model on your images; `tetrad train --recipe FILE` takes the method from the recipe.")
+HELP = _(
+    "Train a model on your images; `tetrad train --recipe FILE` takes the method from the recipe, and `--from FILE`"
+    " from another trainer's configuration."
+)
 
 
 class TrainGroup(TyperGroup):
-    """The commands of `tetrad train`.  Without a command, the recipe of `--recipe` says which one it is."""
+    """The commands of `tetrad train`.  Without one, the file of `--recipe` or `--from` says which one it is."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and (recipe := find_recipe_option(args)):
-            args = [read_command(recipe), *args]
+        if args and args[0] not in self.commands:
+            if recipe := find_file_option(args, "--recipe"):
+                args = [read_command(recipe), *args]
+            elif source := find_file_option(args, "--from"):
+                args = [read_method(source), *args]
         return super().parse_args(ctx, args)
 
 
@@ -47,11 +54,22 @@ def method_command(kind: str) -> Callable[..., None]:
     settings = [*settings_of(Recipe), *settings_of(METHODS[kind], "method.")]
     flags = {setting.key.replace(".", "_"): setting for setting in settings if setting.flags}
 
-    def train(images: str, recipe: Path | None, assignments: list[str] | None, as_json: bool, **given: Any) -> None:
+    def train(
+        images: str,
+        recipe: Path | None,
+        source: Path | None,
+        assignments: list[str] | None,
+        as_json: bool,
+        **given: Any,
+    ) -> None:
         check_recipe_command(recipe, kind)
+        job = read_source(source, recipe, kind) if source else None
         arguments = {"method.kind": kind, "data.images": images}
-        values = collect_values(recipe, flags, given, assignments, arguments)
+        imported = without_length(job, given, assignments) if job else {}
+        values = collect_values(recipe, flags, given, assignments, arguments, imported)
         check_method(values, kind)
+        if job:
+            check_files(job, values)
         run_recipe(build_recipe(values), as_json)
 
     return build_command(
@@ -60,6 +78,7 @@ def method_command(kind: str) -> Callable[..., None]:
             make_parameter("images", Annotated[str, typer.Argument(help=IMAGES_HELP)], ""),
             *flag_parameters(settings),
             make_parameter("recipe", RecipeFile, None),
+            make_parameter("source", SourceFile, None),
             make_parameter("assignments", Assignments, None),
             make_parameter("as_json", AsJson, False),
         ],

@@ -41,6 +41,7 @@ __all__, __getattr__ = export(
             "no_usable_image_error",
             "report_guessed_encodings",
         ],
+        "discover.dataset_config": ["list_metadata_file"],
         "discover.image_files": [
             "FileProblem",
             "IMAGE_SUFFIXES",

@@ -13,7 +13,7 @@ from tetrad.data.dataset import Photo
 from tetrad.data.discover.image_files import get_mask_path
 from tetrad.data.latent_cache import CACHE_VERSION, LatentCache
 from tetrad.errors import TetradError
-from tetrad.formats.weight_files import compute_file_hash
+from tetrad.formats.file_hashes import compute_file_hash
 from tetrad.images.bands import UprightImage, read_alpha
 from tetrad.images.diagnosis import BadImage
 from tetrad.images.load import decode_upright, fit_to_size

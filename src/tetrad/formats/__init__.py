@@ -5,13 +5,15 @@ Every format is a pure function from dict to dict; no model and no network acces
 - `weight_files` opens and writes all weight files: safetensors, pickles, diffusers folders. `atomic_write` replaces a
   file as a whole, `pickles` reads torch's pickles safely, and `pickle_scan` says what a pickle asks for.
   `safetensors_header` checks the header of a safetensors file before the library reads it. `suffixes` are those of
-  weight files.
+  weight files, and `file_hashes` the hashes by which other tools identify them.
 - `ldm`, `openclip` and `diffusers` are the layouts of checkpoints: CompVis single files, OpenCLIP's text encoder in
   them, and diffusers folders. `vae` handles VAE files in any of these layouts.
-- `embedding_images` reads embeddings that A1111 saved inside images, `bundles` those inside LoRA files.
+- `embedding_images` reads embeddings inside images as A1111 saves them, and `embedding_image_writer` writes them;
+  `bundles` handles those inside LoRA files.
 - `kohya` and `peft` are the two formats of LoRA files. `a1111` handles embeddings and hypernetworks.
 - `key_tables` translates names by a table of module paths. `survey` collects shapes, dtypes and bad values of a file.
-- `tensor_streams` reads and writes weight files tensor by tensor, in constant memory.
+- `tensor_streams` reads and writes weight files tensor by tensor, in constant memory, and `pickle_writer` writes .ckpt
+  files so; `deferred_tensors` are tensors of such files on which the other modules work without reading them.
 - `tensors` prepares tensors that were read, and those that are to be written.
 """
 
@@ -36,6 +38,18 @@ __all__, __getattr__ = export(
         "tensor_streams": ["TensorFile", "TensorLayout", "check_free_space", "open_tensors", "write_tensors"],
         "tensors": ["as_bytes", "unshare_tensors", "widen_float8"],
         "vae": ["find_vae_keys"],
-        "weight_files": ["FileContent", "WeightFile", "compute_file_hash", "read_tensor_names", "read_weight_file"],
+        "file_hashes": ["compute_file_hash"],
+        "weight_files": [
+            "FileContent",
+            "read_safetensors_metadata",
+            "read_tensor_names",
+            "read_weight_file",
+            "WeightFile",
+            "get_stem",
+        ],
+        "deferred_tensors": ["compute_tensor", "defer_tensors", "list_sources"],
+        "embedding_images": ["is_image"],
+        "pickle_writer": ["write_pickle"],
+        "embedding_image_writer": ["write_embedding_image"],
     },
 )

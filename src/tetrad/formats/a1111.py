@@ -39,6 +39,11 @@ def encode_embedding_pt(weights: Weights, metadata: Metadata) -> dict[str, Any]:
     return {"string_to_token": {"*": 265}, "string_to_param": {"*": tensors[KOHYA]}, **training_info}
 
 
+def encode_bundled_embedding(weights: Weights) -> dict[str, Tensor]:
+    """An embedding under the names that A1111 expects of one inside a LoRA."""
+    return {f"{WEB_UI}*" if name == KOHYA else name: tensor for name, tensor in _map_to_file_keys(weights).items()}
+
+
 def _map_to_file_keys(weights: Weights) -> dict[str, Tensor]:
     """An embedding's vectors by the keys that files use."""
     if len(weights.tensors) == 1:
@@ -234,9 +239,10 @@ def _parse_step(metadata: Metadata) -> int:
 
 
 def _build_base_model_fields(metadata: Metadata) -> dict[str, str | None]:
-    """The base model it was trained on: short hash, and name without the suffix."""
-    name = metadata.get("ss_sd_model_name", "")
+    """The base model it was trained on: short hash, and name without the suffix; from kohya's entries or A1111's."""
+    name = metadata.get("ss_sd_model_name", metadata.get("sd_checkpoint_name", "null"))
+    short_hash = metadata.get("ss_new_sd_model_hash", metadata.get("sd_checkpoint", "null"))
     return {
-        "sd_checkpoint": metadata.get("ss_new_sd_model_hash", "")[:10] or None,
-        "sd_checkpoint_name": re.sub(r"\.(safetensors|ckpt)$", "", name) or None,
+        "sd_checkpoint": short_hash[:10].removeprefix("null") or None,
+        "sd_checkpoint_name": re.sub(r"^null$|\.(safetensors|ckpt)$", "", name) or None,
     }

@@ -1,8 +1,10 @@
 """Embeddings inside a LoRA file, as OneTrainer and LyCORIS write and A1111 reads them: `bundle_emb.<word>.<tensor>`."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+
+from torch import Tensor
 
 from tetrad.formats.weight_files import WeightFile
 
@@ -26,3 +28,13 @@ def extract_embedding(file: WeightFile, word: str) -> WeightFile:
     prefix = f"{PREFIX}{word}."
     tensors = {name.removeprefix(prefix): tensor for name, tensor in file.tensors.items() if name.startswith(prefix)}
     return WeightFile(tensors, {}, word)
+
+
+def list_embeddings(file: WeightFile) -> dict[str, Tensor]:
+    """The tensors of all embeddings of a LoRA, by their names in it."""
+    return {name: tensor for name, tensor in file.tensors.items() if _KEY.fullmatch(name)}
+
+
+def name_embedding(word: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of an embedding's own file by the names that they have inside a LoRA."""
+    return {f"{PREFIX}{word}.{name}": tensor for name, tensor in tensors.items()}

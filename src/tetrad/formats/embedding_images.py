@@ -21,7 +21,7 @@ from tetrad.locales import Message, _
 from tetrad.methods.textual_inversion.settings import IMAGE_SUFFIXES
 
 TEXT_KEY = "sd-ti-embedding"  # the text chunk
-_TENSOR_KEY = "TORCHTENSOR"
+TENSOR_KEY = "TORCHTENSOR"
 _INFOTEXT_KEY = "parameters"  # images that were generated from a prompt hold no embedding in their pixels
 _MAX_JSON_BYTES = 8_000_000  # 75 vectors for Stable Diffusion XL take less than 4 MB
 _MAX_PIXELS = 16_000_000
@@ -135,11 +135,12 @@ def _crop_black_border(pixels: Tensor) -> Tensor:
 
 def _unmask(low: Tensor, high: Tensor) -> bytes:
     """The bytes (n,) of which these are the masked low and high bits."""
-    mask = torch.frombuffer(bytearray(islice(_generate_mask(), len(low))), dtype=torch.uint8)
+    mask = torch.frombuffer(bytearray(islice(generate_mask(), len(low))), dtype=torch.uint8)
     return bytes(((high ^ mask) << 4 | (low ^ mask)).numpy())
 
 
-def _generate_mask() -> Iterator[int]:
+def generate_mask() -> Iterator[int]:
+    """The four bits by which each half of a byte in the pixels is masked, without end."""
     number = 0
     while True:
         number = (_LCG_FACTOR * number + _LCG_INCREMENT) % _LCG_MODULUS
@@ -175,7 +176,7 @@ def _restore_tensors(content: Any) -> dict[str, Any]:
     restored = {}
     for key, value in content.items():
         if isinstance(value, dict):
-            tensor = value.get(_TENSOR_KEY)
+            tensor = value.get(TENSOR_KEY)
             value = _restore_tensors(value) if tensor is None else torch.tensor(tensor, dtype=torch.float32)
         restored[key] = value
     return restored

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from tetrad.formats import ldm, weight_files
+from tetrad.formats import file_hashes, ldm, weight_files
 from tetrad.weights import Weights
 
 PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te", "text_encoder_2": "lora_te2"}
@@ -115,5 +115,5 @@ def _join_with_underscores(prefix: str, path: str) -> str:
 def add_model_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
     """The metadata with the two hashes by which web UIs recognize a file."""
     ss_metadata = {name: value for name, value in metadata.items() if name.startswith("ss_")}
-    legacy_hash = weight_files.compute_legacy_hash(weight_files.serialize_safetensors(tensors, ss_metadata))
-    return {**metadata, "sshs_model_hash": weight_files.compute_data_hash(tensors), "sshs_legacy_hash": legacy_hash}
+    legacy_hash = file_hashes.compute_legacy_hash(weight_files.serialize_safetensors(tensors, ss_metadata))
+    return {**metadata, "sshs_model_hash": file_hashes.compute_data_hash(tensors), "sshs_legacy_hash": legacy_hash}

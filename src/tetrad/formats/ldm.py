@@ -27,6 +27,9 @@ _IGNORED_KEYS = re.compile(
     r"|conditioner\.embedders\.0\.(transformer\.)?text_projection)|position_ids$"
 )
 _OLD_CLIP_PREFIX = re.compile(r"^cond_stage_model\.transformer\.(?=embeddings|encoder|final_layer_norm)")
+_NETWORK_PREFIXES = (UNET_PREFIX, "cond_stage_model.", "conditioner.", VAE_PREFIX)
+# The noise schedule that CompVis's own files keep.
+_SCHEDULE_PREFIXES = ("betas", "alphas_cumprod", "sqrt_", "log_one_minus_", "posterior_")
 FLAG_KEYS = ("v_pred", "ztsnr")  # empty tensors that mark v-prediction and a zero-terminal noise schedule
 _RESNET_NAMES = {"norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1"}
 _RESNET_NAMES |= {"norm2": "out_layers.0", "conv2": "out_layers.3", "conv_shortcut": "skip_connection"}
@@ -61,9 +64,7 @@ def decode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], layout: S
     )
     canonical_names = translate_names(ldm_tensors, _build_table_for_file(ldm_tensors, layout))
     for name in ldm_tensors:
-        if name not in canonical_names and name.startswith(
-            (UNET_PREFIX, "cond_stage_model.", "conditioner.", VAE_PREFIX)
-        ):
+        if name not in canonical_names and name.startswith(_NETWORK_PREFIXES):
             raise TetradError(
                 "E5009",
                 _(
@@ -91,6 +92,40 @@ def encode(weights: Weights, layout: SingleFileLayout = SD1) -> dict[str, Tensor
     }
     flags = {flag: torch.zeros(0) for flag in weights.metadata.get("tetrad.flags", "").split()}
     return openclip.fuse_qkv(ldm_tensors) | flags
+
+
+def is_left_over(name: str) -> bool:
+    """Whether a tensor of a single file is of no network that generates images: EMA weights, for example."""
+    return not name.startswith((*_NETWORK_PREFIXES, *_SCHEDULE_PREFIXES)) and name not in FLAG_KEYS
+
+
+def locate_parts(names: Collection[str], layout: SingleFileLayout = SD1) -> dict[str, list[str]]:
+    """The canonical names of what each of a file's tensors holds, in the order in which `split_tensor` gives it.
+
+    Names of tensors that no network uses are left out.
+    """
+    canonical: dict[str, list[str]] = {}
+    split_names = {
+        normalized: list(split_tensor(normalized, torch.empty(3, 1, device="meta")))
+        for normalized in _map_normalized_names(names)
+    }
+    table = _build_table_for_file([name for parts in split_names.values() for name in parts], layout)
+    for normalized, file_key in _map_normalized_names(names).items():
+        translated = translate_names(split_names[normalized], table)
+        if len(translated) == len(split_names[normalized]):
+            canonical[file_key] = list(translated.values())
+    return canonical
+
+
+def split_tensor(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """One tensor of a file as a network has it: the three matrices of OpenCLIP's q, k and v, or the tensor itself."""
+    return openclip.split_qkv({name: tensor})
+
+
+def join_tensor(parts: Mapping[str, Tensor]) -> Tensor:
+    """The inverse of `split_tensor`."""
+    (tensor,) = openclip.fuse_qkv(parts).values()
+    return tensor
 
 
 def _map_normalized_names(names: Iterable[str]) -> dict[str, str]:

@@ -73,6 +73,15 @@ def _scan_file(file: IO[bytes], scan: PickleScan, zips_left: int) -> None:
             scan.names.append(name)
 
 
+def list_members(path: Path) -> list[str]:
+    """The names in torch's zip container; none for another container."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return []
+
+
 def check_container(path: Path) -> int:
     """How many bytes the members of torch's zip container have when they are unpacked; 0 for another container.
 

@@ -91,14 +91,32 @@ def get_file_offset(tensor: Tensor) -> int:
     return int(storage._checkpoint_offset) + int(tensor.storage_offset()) * tensor.itemsize
 
 
+def list_other_entries(path: Path) -> list[str]:
+    """What a checkpoint that was read holds besides its `state_dict`, such as the optimizer's state.
+
+    Empty for torch's container of before 2020, which would have to be read as a whole once more.
+    """
+    if not zipfile.is_zipfile(path):
+        return []
+    from torch._subclasses.fake_tensor import FakeTensorMode  # needs a second
+
+    content = _load(path, FakeTensorMode())
+    has_state_dict = isinstance(content, dict) and "state_dict" in content
+    return [str(key) for key in content if key != "state_dict"] if has_state_dict else []
+
+
+def _load(path: Path, mode: AbstractContextManager[object]) -> Any:
+    with torch.serialization.safe_globals(ALLOWED_GLOBALS), warnings.catch_warnings(), mode:
+        warnings.simplefilter("ignore")  # torch warns about protocols that it then refuses
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _read(path: Path, mode: AbstractContextManager[object]) -> FlatContent:
     scan = pickle_scan.scan_pickle(path)
     try:
         _check_scan(scan)
         _check_size(path, pickle_scan.check_container(path))
-        with torch.serialization.safe_globals(ALLOWED_GLOBALS), warnings.catch_warnings(), mode:
-            warnings.simplefilter("ignore")  # torch warns about protocols that it then refuses
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _load(path, mode)
         content = content.get("state_dict", content) if isinstance(content, dict) else {}
         flat_values = dict(flatten(content)) if isinstance(content, dict) else {}
         tensors, metadata = separate_tensors(flat_values)

@@ -1,6 +1,5 @@
 """Opens and writes whole weight files: safetensors, safe pickles, diffusers folders."""
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from tetrad.formats.tensors import unshare_tensors, widen_float8
 from tetrad.given_paths import missing_file_error
 from tetrad.locales import _
 
-LEGACY_HASH_OFFSET = 0x100000  # first byte of the part of a file that the oldest hash is computed from
 _CUT_OFF = _("{path} is cut off: it should have {expected:,} bytes or more, but has {size:,}; download it again")
 _TOO_LONG = _("{path} is damaged: its header describes {expected:,} bytes, but it has {size:,}; download it again")
 _WEB_PAGE = _("{path} is a web page, not a model; download the file itself")
@@ -228,6 +226,7 @@ def check_safetensors(path: Path, first_bytes: bytes) -> dict[str, Any]:
     return header
 
 
+_WriteNetwork = Callable[[Path, Mapping[str, Tensor], Mapping[str, str]], None]
 FileContent = WeightFile | pickles.PlainContent | diffusers.Folder  # for a safetensors file, a pickle, a folder
 
 
@@ -247,8 +246,11 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         save_file(unshare_tensors(tensors), str(temporary_path), dict(metadata))
 
 
-def write_folder(path: Path, folder: diffusers.Folder) -> None:
-    """Write a folder, completely or not at all.  E4202 if it cannot be written or already exists."""
+def write_folder(path: Path, folder: diffusers.Folder, write: _WriteNetwork | None = None) -> None:
+    """Write a folder, completely or not at all; `write` writes the file of each network.
+
+    E4202 if it cannot be written or already exists.
+    """
     if path.exists():
         raise TetradError("E4202", _("{path} already exists; choose another folder for the model"), path=path)
     with convert_write_errors(path):
@@ -259,7 +261,8 @@ def write_folder(path: Path, folder: diffusers.Folder) -> None:
                 (temporary / name).parent.mkdir(exist_ok=True)
                 (temporary / name).write_text(content, "utf-8")
         for part, tensors in folder.networks.items():
-            write_safetensors(temporary / part / f"{diffusers.FILE_STEMS[part]}.safetensors", tensors, folder.metadata)
+            network_path = temporary / part / f"{diffusers.FILE_STEMS[part]}.safetensors"
+            (write or write_safetensors)(network_path, tensors, folder.metadata)
         with convert_write_errors(path):
             temporary.chmod(0o755)
             temporary.rename(path)
@@ -272,29 +275,3 @@ def serialize_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, 
     """The bytes of a safetensors file; tensors that share memory are written separately."""
     content: bytes = save(unshare_tensors(tensors), dict(metadata))
     return content
-
-
-def compute_data_hash(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 of the bytes after the header of a safetensors file of these tensors, in hex.
-
-    Editing the metadata does not change it. Other tools identify a LoRA by it: kohya writes it as `sshs_model_hash`.
-    """
-    content = serialize_safetensors(tensors, {})
-    return hashlib.sha256(memoryview(content)[8 + int.from_bytes(content[:8], "little") :]).hexdigest()
-
-
-def compute_legacy_hash(content: bytes) -> str:
-    """The oldest model hash: the first 8 hex digits of sha256 over 64 KiB at 1 MiB (over nothing if it is smaller)."""
-    return hashlib.sha256(content[LEGACY_HASH_OFFSET : LEGACY_HASH_OFFSET + 0x10000]).hexdigest()[:8]
-
-
-def compute_file_hash(path: Path) -> str:
-    """sha256 of a whole file, in hex."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def compute_file_legacy_hash(path: Path) -> str:
-    """`compute_legacy_hash` of a file, without reading the rest of it."""
-    with path.open("rb") as file:
-        return compute_legacy_hash(file.read(0x110000))

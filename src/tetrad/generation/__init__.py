@@ -13,7 +13,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "generate": ["generate_images", "with_size", "StepCallback", "ignore_step"],
+        "generate": ["denoise", "generate_images", "ignore_step", "StepCallback", "with_size"],
         "infotext": ["Infotext", "format_request", "parse_infotext"],
         "pipeline": ["Pipeline", "find_attachments", "list_prompt_warnings", "resolve_lora_names"],
         "prompt_networks": ["extract_networks", "remove_networks"],

@@ -18,11 +18,11 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "contact_sheet": ["CELL_WIDTH"],
+        "contact_sheet": ["BACKGROUND_COLOUR", "CELL_WIDTH", "TEXT_COLOUR", "draw_text_lines", "wrap_text"],
         "concurrency": ["PIXEL_BUDGET"],
         "decoders": ["list_formats"],
         "examine": ["FIXES", "ImageInfo", "examine_image", "make_preview"],
-        "fonts": ["label_text"],
+        "fonts": ["label_text", "load_font"],
         "bands": ["UprightImage", "decode_image", "fit_on_white", "read_alpha"],
         "diagnosis": [
             "BadImage",
@@ -40,11 +40,13 @@ __all__, __getattr__ = export(
             "fit_to_size",
             "load_image",
             "open_image",
+            "read_exif_orientation",
             "to_srgb_on_white",
         ],
         "measure": ["Measures"],
         "metrics": ["psnr"],
         "near_duplicates": ["group_near_duplicates"],
         "tensors": ["grey_to_tensor", "to_image", "to_tensor"],
+        "png": ["unreadable_image_error"],
     },
 )

@@ -17,6 +17,6 @@ __all__, __getattr__ = export(
         "dataset.text": ["describe_layout_line", "describe_report", "join_counts"],
         "inspect": ["inspect_path"],
         "result": ["FileLabel", "Inspection"],
-        "text": ["format_value"],
+        "text": ["format_byte_count", "format_value"],
     },
 )

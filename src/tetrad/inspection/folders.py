@@ -110,7 +110,7 @@ def _read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 def _inspect_diffusers_folder(path: Path) -> Inspection:
     """A whole model as a diffusers folder: its family, its prediction type and its networks."""
-    family, problems = FAMILIES[detect_folder_family(path)], []
+    family, problems, not_finite = FAMILIES[detect_folder_family(path)], [], []
     scheduler_config = weight_files.read_json(path / "scheduler" / "scheduler_config.json")
     facts: Facts = {
         _("family"): family.family_title,
@@ -128,8 +128,9 @@ def _inspect_diffusers_folder(path: Path) -> Inspection:
             if tensor_survey.non_finite:
                 template = _("{file} contains NaN or Inf in {tensor}")
                 problems.append(Message(template, file=file.relative_to(path), tensor=tensor_survey.non_finite[0]))
+                not_finite += tensor_survey.non_finite
         if not network_paths and part != "text_encoder_2":
             problems.append(Message(_("the part {part} is missing"), part=part))
     facts |= {_("precision"): ", ".join(dtype_counts), _("bytes"): total_bytes}
     title = Message(_("a {family} checkpoint as a diffusers folder"), family=family.family_title)
-    return Inspection(str(path), "checkpoint", title, facts, {}, problems)
+    return Inspection(str(path), "checkpoint", title, facts, {}, problems, not_finite)

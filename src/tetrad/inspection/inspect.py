@@ -6,7 +6,7 @@ from pathlib import Path
 from tetrad.builtin import resolve_model_path
 from tetrad.data.discover.image_files import IMAGE_SUFFIXES
 from tetrad.errors import TetradError
-from tetrad.formats import embedding_images, survey, weight_files
+from tetrad.formats import embedding_images, file_hashes, survey, weight_files
 from tetrad.formats.survey import TensorSurvey
 from tetrad.generation import infotext
 from tetrad.images import BadImage, open_image, png
@@ -55,7 +55,7 @@ def _inspect_weights(path: Path) -> Inspection:
         problems.append(Message(_("its type is unknown; its first tensors are {tensors}"), tensors=names))
     elif file_type == UNKNOWN:
         problems.append(Message(_("it contains no tensors")))
-    return Inspection(str(path), file_type, title, facts, metadata, problems)
+    return Inspection(str(path), file_type, title, facts, metadata, problems, tensor_survey.non_finite)
 
 
 def _inspect_by_file_type(
@@ -89,8 +89,8 @@ def _compute_hashes(path: Path) -> Facts:
     """The sha256, and Civitai's AutoV1, AutoV2 and AutoV3; web UIs show AutoV2 for models and AutoV3 for LoRAs."""
     sha256 = get_file_hash(path)
     facts = {"sha256": sha256}
-    if path.stat().st_size > weight_files.LEGACY_HASH_OFFSET:
-        facts["AutoV1"] = weight_files.compute_file_legacy_hash(path)
+    if path.stat().st_size > file_hashes.LEGACY_HASH_OFFSET:
+        facts["AutoV1"] = file_hashes.compute_file_legacy_hash(path)
     facts["AutoV2"] = sha256[:10]
     if path.suffix.lower() == ".safetensors":
         facts["AutoV3"] = compute_hash_after_header(path)[:12]

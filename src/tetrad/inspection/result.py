@@ -27,3 +27,4 @@ class Inspection:
     facts: Facts = field(default_factory=dict)
     metadata: Metadata = field(default_factory=dict)
     trouble: list[Message] = field(default_factory=list)
+    not_finite: list[str] = field(default_factory=list)  # tensors with NaN or Inf

@@ -3,8 +3,8 @@
 `folders` lists the folders of A1111, Forge and ComfyUI that are searched; `search` finds files in them by name, and
 `embeddings` those that a prompt names;
 `identification` detects what a file is; `hashes` computes the hashes by which web UIs and model sites identify files;
-`checkpoints` loads whole models; `artifacts` reads, attaches and saves what a method trained; `vae` does the same for
-VAE files.
+`checkpoints` loads whole models, and `outlines` their layers without values; `artifacts` reads, attaches and saves what
+a method trained, `embedding_files` writes embeddings without a model; `vae` does the same for VAE files.
 """
 
 from tetrad.lazy import export
@@ -43,17 +43,29 @@ from tetrad.library.vae.select import VaeChoice, choose_training_vae, choose_vae
 _NAMES, __getattr__ = export(
     __name__,
     {
-        "artifacts": ["artifact_types", "method_of"],
-        "checkpoints": ["DTYPES", "find_network_files", "list_configurations", "read_configuration", "require_finite"],
+        "artifacts": ["artifact_types", "decode_weights", "method_of"],
+        "checkpoints": [
+            "DTYPES",
+            "find_network_files",
+            "find_not_finite",
+            "list_configurations",
+            "read_configuration",
+            "require_finite",
+            "unsupported_file_error",
+            "check_finite",
+        ],
         "embeddings": ["NamedEmbedding"],
-        "folders": ["list_files", "walk_visible_files"],
+        "folders": ["list_files", "walk_visible_files", "WEIGHT_FILE_SUFFIXES"],
         "hashes": ["compute_hash_after_header"],
         "identification": ["UNKNOWN", "artifact_type", "identify", "title_of"],
         "search": ["read_file_type"],
         "vae.bake": ["CheckpointVae", "detect_folder_family", "fit_vae", "load_own_vae"],
         "vae.describe": ["VaeDescription", "describe_vae", "describe_vae_file", "hash_weights"],
-        "vae.load": ["load_replacement_vae"],
+        "vae.load": ["load_replacement_vae", "check_read_back"],
         "vae.latents": ["parse_latent_file", "read_latents", "write_latents"],
+        "embedding_files": ["SUFFIXES", "write_embedding"],
+        "outlines": ["build_outline", "open_checkpoint", "OpenCheckpoint", "resolve_prediction"],
+        "vae.read": ["find_vae_file"],
     },
 )
 __all__ = [

@@ -6,6 +6,7 @@ from pathlib import Path
 from tetrad.errors import TetradError, naming_file
 from tetrad.formats import bundles, weight_files
 from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
+from tetrad.formats.weight_files import WeightFile
 from tetrad.library.checkpoints import check_finite, find_not_finite, read_diffusers_folder
 from tetrad.library.identification import artifact_type, identify, title_of
 from tetrad.locales import Message, _, ngettext
@@ -33,6 +34,11 @@ def read_weights(path: Path, model: Model, expected_type: str = "", bundled_word
     file = weight_files.read_weight_file(path)
     if bundled_word:
         file = bundles.extract_embedding(file, bundled_word)
+    return decode_weights(path, file, model, expected_type)
+
+
+def decode_weights(path: Path, file: WeightFile, model: Model, expected_type: str = "") -> Weights:
+    """`read_weights` of a file that was read already; `path` is for messages."""
     identified = identify(file.tensors)
     file_type = artifact_type(identified)
     if file_type not in artifact_types() or expected_type not in ("", file_type):

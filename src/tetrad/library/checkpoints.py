@@ -1,6 +1,7 @@
 """Load whole models from a single file, a diffusers folder or "builtin"."""
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 from tetrad.builtin import BUILTIN_NAME, resolve_model_path
 from tetrad.documents import read_text_file
 from tetrad.errors import TetradError, naming_file
-from tetrad.formats import diffusers, ldm, weight_files
+from tetrad.formats import diffusers, file_hashes, ldm, weight_files
 from tetrad.given_paths import check_model_exists
 from tetrad.library.identification import PARTS, identify, title_of
 from tetrad.library.vae.load import get_norm_groups, make_reloader
@@ -88,7 +89,7 @@ def _read_checkpoint_file(path: Path) -> tuple[str, Weights]:
         with naming_file(path):
             weights = ldm.decode(file.tensors, file.metadata, FAMILIES[file_type].single_file)
         return file_type, replace(weights, metadata={**weights.metadata, **read_configuration(path)})
-    raise _unsupported_file_error(path, file_type)
+    raise unsupported_file_error(path, file_type)
 
 
 def read_configuration(path: Path) -> dict[str, str]:
@@ -112,7 +113,7 @@ def list_configurations(path: Path) -> list[Path]:
     return [config_path for config_path in paths if config_path.is_file()]
 
 
-def _unsupported_file_error(path: Path, file_type: str) -> TetradError:
+def unsupported_file_error(path: Path, file_type: str) -> TetradError:
     """The error for a weight file that is not a supported checkpoint: what it is, and how to use it if possible."""
     code = {"lora": "E5004", "vae": "E5005"}.get(file_type, "E5008")
     if file_type == "lora":
@@ -126,8 +127,10 @@ def _unsupported_file_error(path: Path, file_type: str) -> TetradError:
     return TetradError(code, template, path=path, found=title_of(file_type))
 
 
-def read_diffusers_folder(path: Path) -> tuple[str, Weights]:
-    """A diffusers folder's family and weights; E5001 where a part is missing."""
+def read_diffusers_folder(
+    path: Path, read: Callable[[Path], Mapping[str, Tensor]] = lambda file: weight_files.read_weight_file(file).tensors
+) -> tuple[str, Weights]:
+    """A diffusers folder's family and weights; `read` gives a file's tensors.  E5001 where a part is missing."""
     part_names = [part for part in diffusers.FILE_STEMS if part != "text_encoder_2" or (path / part).is_dir()]
     configurations = {part: weight_files.read_json(path / part / "config.json") for part in part_names}
     configurations["scheduler"] = weight_files.read_json(path / "scheduler" / "scheduler_config.json")
@@ -143,11 +146,7 @@ def read_diffusers_folder(path: Path) -> tuple[str, Weights]:
                 missing=required_files[part],
                 required=", ".join(required_files.values()),
             )
-        parts[part] = {
-            name: tensor
-            for file in network_paths
-            for name, tensor in weight_files.read_weight_file(file).tensors.items()
-        }
+        parts[part] = {name: tensor for file in network_paths for name, tensor in read(file).items()}
     weights = diffusers.decode(parts, configurations)
     unet_path = find_network_files(path / diffusers.DENOISER, diffusers.DENOISER)[0]
     unet_metadata = weight_files.read_safetensors_metadata(unet_path)
@@ -182,4 +181,4 @@ def get_model_hashes(name: str) -> tuple[str, str]:
     path = resolve_model_path(name)
     if not path.is_file():
         return "", ""
-    return weight_files.compute_file_hash(path), weight_files.compute_file_legacy_hash(path)
+    return file_hashes.compute_file_hash(path), file_hashes.compute_file_legacy_hash(path)

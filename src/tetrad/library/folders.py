@@ -9,6 +9,7 @@ from tetrad.errors import TetradError
 from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.locales import _
 from tetrad.methods import METHODS, folder_flags
+from tetrad.methods.artifact import VAE_FOLDERS
 from tetrad.paths import expand_path
 
 _RUNS_FOLDER = Path("runs")  # where training saves its results
@@ -37,7 +38,7 @@ def model_folder_specs() -> dict[str, _ModelFolderSpec]:
         )
         for artifact in artifacts
     }
-    return specs | {"vae": _ModelFolderSpec(_("VAE"), ("models/VAE", "models/vae"), "--models-dir", "E5160")}
+    return specs | {"vae": _ModelFolderSpec(_("VAE"), VAE_FOLDERS, "--models-dir", "E5160")}
 
 
 def resolve_model_folders(

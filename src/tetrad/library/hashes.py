@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tetrad.data.cache_folder import get_cache_folder
 from tetrad.errors import TetradError
-from tetrad.formats import weight_files
+from tetrad.formats import file_hashes, weight_files
 from tetrad.formats.atomic_write import write_atomically
 
 HASH_CACHE_MIN_BYTES = 64 * 2**20  # hashes of files from this size on are cached on disk
@@ -21,13 +21,13 @@ def get_file_hash(path: Path) -> str:
 def get_cached_file_hash(path: Path, modified_ns: int, size: int) -> str:
     """The hash of a file in its present state; a large file's is cached on disk, because it takes seconds."""
     if size < HASH_CACHE_MIN_BYTES:
-        return weight_files.compute_file_hash(path)
+        return file_hashes.compute_file_hash(path)
     state_hash = hashlib.sha256(f"{path.resolve()}\0{modified_ns}\0{size}".encode(errors="surrogateescape")).hexdigest()
     cache_file = get_cache_folder() / "hashes" / state_hash
     try:
         return cache_file.read_text("ascii")
     except (OSError, ValueError):
-        file_hash = weight_files.compute_file_hash(path)
+        file_hash = file_hashes.compute_file_hash(path)
     try:
         cache_file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(cache_file, file_hash.encode())
@@ -55,8 +55,8 @@ def list_file_hashes(path: Path) -> set[str]:
     content_hashes = {compute_hash_after_header(path), metadata.get("sshs_model_hash", "").removeprefix("0x")}
     whole = get_file_hash(path)
     hashes = {metadata.get("sshs_legacy_hash", ""), whole[:10], whole[:12]}
-    if path.stat().st_size > weight_files.LEGACY_HASH_OFFSET:  # all smaller files have the same, of nothing
-        hashes.add(weight_files.compute_file_legacy_hash(path))
+    if path.stat().st_size > file_hashes.LEGACY_HASH_OFFSET:  # all smaller files have the same, of nothing
+        hashes.add(file_hashes.compute_file_legacy_hash(path))
     hashes |= {content_hash[:digits] for content_hash in content_hashes for digits in (8, 10, 12)}
     return hashes - {""}
 

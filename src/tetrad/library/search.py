@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tetrad.builtin import resolve_model_path
 from tetrad.errors import TetradError
-from tetrad.formats import weight_files
+from tetrad.formats import file_hashes, weight_files
 from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.given_paths import missing_checkpoint_error
 from tetrad.library.folders import ModelFolders, list_files, model_folder_specs
@@ -188,9 +188,9 @@ def find_checkpoint_by_legacy_hash(legacy_hash: str, folders: ModelFolders) -> P
     if len(legacy_hash) != 8:
         return None
     files = (path for path in list_files("checkpoint", folders) if path.is_file())
-    large_files = (path for path in files if path.stat().st_size > weight_files.LEGACY_HASH_OFFSET)
+    large_files = (path for path in files if path.stat().st_size > file_hashes.LEGACY_HASH_OFFSET)
     wanted = legacy_hash.lower()
-    return next((path for path in large_files if weight_files.compute_file_legacy_hash(path) == wanted), None)
+    return next((path for path in large_files if file_hashes.compute_file_legacy_hash(path) == wanted), None)
 
 
 def list_run_files(run_name: str, folders: ModelFolders) -> tuple[str, list[str]]:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def merge_checkpoints(
     paths, out = [expand_path(model) for model in models], expand_path(out)
     base_path = expand_path(base) if base else None
     configurations = {out.with_suffix(each.suffix): each for each in list_configurations(paths[0])}
-    _check_out(out, [*paths, *([base_path] if base_path else [])], configurations)
+    check_out(out, [*paths, *([base_path] if base_path else [])], configurations)
     with open_parents(paths, base_path) as (parents, opened_base):
         merge = _Merge(parents, opened_base, resolved, chosen, block_weights)
         layouts = merge.layouts()
@@ -89,12 +89,15 @@ def merge_checkpoints(
         metadata = build_metadata(out, parents, opened_base, resolved, merge.blocks, chosen)
         write_tensors(out, layouts, merge.compute, metadata, on_start(len(layouts)))
         notes = merge.describe()
-    for copy, configuration in configurations.items():  # it says what A predicts
+    return MergedCheckpoint(out, [*notes, *copy_configurations(configurations)])
+
+
+def copy_configurations(configurations: Mapping[Path, Path]) -> list[Message]:
+    """Copy the configurations beside a model, by their new paths, since they say what it predicts; a note for each."""
+    for copy, configuration in configurations.items():
         write_atomically(copy, configuration.read_bytes())
-        notes.append(
-            Message(_("{configuration} is copied to {copy}"), configuration=configuration.name, copy=copy.name)
-        )
-    return MergedCheckpoint(out, notes)
+    template = _("{configuration} is copied to {copy}")
+    return [Message(template, configuration=old.name, copy=copy.name) for copy, old in configurations.items()]
 
 
 def _check_base(method: MergeMethod, base: str | Path | None) -> None:
@@ -107,7 +110,7 @@ def _check_base(method: MergeMethod, base: str | Path | None) -> None:
         raise TetradError("E3301", template, method=method.title)
 
 
-def _check_out(out: Path, paths: Sequence[Path], configurations: Iterable[Path]) -> None:
+def check_out(out: Path, paths: Sequence[Path], configurations: Iterable[Path]) -> None:
     """E5210 where the result cannot be written there."""
     if any(path.exists() and out.exists() and path.samefile(out) for path in paths):
         template = _("{path} is one of the models that are merged; choose another name with --out")
@@ -189,19 +192,19 @@ class _Merge:
         """A tensor of the result, by its name in the first model's file."""
         if name in self.vae:
             tensor = self.vae[name]
-            return self._store(name, tensor, self._output_dtype(self.first.file.get(name, tensor).dtype))
+            return store_tensor(name, tensor, self._output_dtype(self.first.file.get(name, tensor).dtype))
         layout, normalized = self.first.file[name], self.normalized[name]
         dtype = self._output_dtype(layout.dtype)
         if source := self._find_source(normalized):
-            return self._store(name, source.read(normalized), dtype).reshape(layout.shape)
+            return store_tensor(name, source.read(normalized), dtype).reshape(layout.shape)
         rng = generator(self.choices.seed, 0, normalized)
         if not self.method.is_elementwise or name == FIRST_LAYER:
-            return self._store(name, self._combine_whole(normalized, rng), dtype)
+            return store_tensor(name, self._combine_whole(normalized, rng), dtype)
         elements = math.prod(layout.shape)
         result = torch.empty(elements, dtype=dtype)
         for start in range(0, elements, _RANGE):
             stop = min(start + _RANGE, elements)
-            result[start:stop] = self._store(name, self._combine_range(normalized, start, stop, rng), dtype)
+            result[start:stop] = store_tensor(name, self._combine_range(normalized, start, stop, rng), dtype)
         return result.reshape(layout.shape)
 
     def _find_source(self, name: str) -> Parent | None:
@@ -245,19 +248,6 @@ class _Merge:
             return whole
         return merged
 
-    def _store(self, name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        """A tensor in the precision of the result.  E5303 where that cannot hold it."""
-        if tensor.numel() and tensor.dtype != dtype and dtype.is_floating_point:
-            extremes = tensor.float().aminmax()
-            largest = max(-float(extremes.min), float(extremes.max))
-            if not largest <= torch.finfo(dtype).max:
-                template = _(
-                    "{tensor} of the merged model has the value {value:g}, which {precision} cannot hold; use fp32"
-                )
-                precision = next(title for title, each in DTYPES.items() if each == dtype)
-                raise TetradError("E5303", template, tensor=name, value=largest, precision=precision)
-        return tensor.to(dtype)
-
     def describe(self) -> list[Message]:
         """What a person may not expect: what is kept, left out, or of another model."""
         first, others = self.first, list(self.everyone.values())[1:]
@@ -294,3 +284,17 @@ class _Merge:
         parent = self.everyone.get(self.choices.vae)
         name = parent.path.name if parent else Path(self.choices.vae).name
         return Message(_("the VAE is that of {file}"), file=name)
+
+
+def store_tensor(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor in the precision of the result.  E5303 where that cannot hold it."""
+    if tensor.numel() and tensor.dtype != dtype and dtype.is_floating_point:
+        extremes = tensor.float().aminmax()
+        largest = max(-float(extremes.min), float(extremes.max))
+        if not largest <= torch.finfo(dtype).max:
+            template = _(
+                "{tensor} of the merged model has the value {value:g}, which {precision} cannot hold; use fp32"
+            )
+            precision = next(title for title, each in DTYPES.items() if each == dtype)
+            raise TetradError("E5303", template, tensor=name, value=largest, precision=precision)
+    return tensor.to(dtype)

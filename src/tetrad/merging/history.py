@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tetrad.documents import parse_json
-from tetrad.formats import weight_files
+from tetrad.formats import file_hashes, weight_files
 from tetrad.library.hashes import get_file_hash
 from tetrad.merging.choices import METHODS, CheckpointMerge
 from tetrad.merging.parents import EMA, Parent, part_of
 
-_RECIPE, _MODELS = "sd_merge_recipe", "sd_merge_models"
+RECIPE, MODELS = "sd_merge_recipe", "sd_merge_models"
 # What is true of the first model's file, and not of the merged one.
 _STALE = ("modelspec.hash_sha256", "modelspec.title", "modelspec.date", "sshs_model_hash", "sshs_legacy_hash")
 
@@ -55,30 +55,33 @@ def build_metadata(
     }
     models: dict[str, Any] = {}
     for parent, file_hash in zip(everyone, hashes, strict=True):
-        models |= _describe_parent(parent.path, file_hash)
-    metadata = weight_files.read_safetensors_metadata(first.path)
-    metadata = {key: value for key, value in metadata.items() if key not in _STALE}
-    return metadata | {
+        models |= describe_parent(parent.path, file_hash)
+    return keep_metadata(weight_files.read_safetensors_metadata(first.path)) | {
         "format": "pt",
         "modelspec.title": out.stem,
         "modelspec.merged_from": ", ".join(parent.path.stem for parent in everyone),
-        _RECIPE: json.dumps(recipe),
-        _MODELS: json.dumps(models),
+        RECIPE: json.dumps(recipe),
+        MODELS: json.dumps(models),
     }
 
 
-def _describe_parent(path: Path, file_hash: str) -> dict[str, Any]:
+def keep_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    """A model's metadata without what is not true of a model that is made from it."""
+    return {key: value for key, value in metadata.items() if key not in _STALE}
+
+
+def describe_parent(path: Path, file_hash: str) -> dict[str, Any]:
     """A model's entry in `sd_merge_models`, and those of all models that it was made from itself."""
     metadata = weight_files.read_safetensors_metadata(path)
     entry = {
         "name": path.name,
-        "legacy_hash": weight_files.compute_file_legacy_hash(path),
-        _RECIPE: _parse_object(metadata.get(_RECIPE, "")) or None,
+        "legacy_hash": file_hashes.compute_file_legacy_hash(path),
+        RECIPE: parse_object(metadata.get(RECIPE, "")) or None,
     }
-    return {file_hash: entry} | _parse_object(metadata.get(_MODELS, ""))
+    return {file_hash: entry} | parse_object(metadata.get(MODELS, ""))
 
 
-def _parse_object(text: str) -> dict[str, Any]:
+def parse_object(text: str) -> dict[str, Any]:
     """A JSON object in a file's metadata; empty where it is none."""
     try:
         value = parse_json(text)

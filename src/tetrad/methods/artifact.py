@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tetrad.locales import Message, _
 
+VAE_FOLDERS = ("models/VAE", "models/vae")  # of web UIs, like `Artifact.folders`
 _STABILITY_URL = "https://github.com/Stability-AI/generative-models"
 
 

@@ -17,14 +17,15 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "prediction": ["CONFIG_NAME_KEY", "CONFIG_PREDICTION_KEY", "check_prediction_name"],
+        "prediction": ["check_prediction_name", "CONFIG_NAME_KEY", "CONFIG_PREDICTION_KEY", "PredictionInfo"],
         "base": [
-            "Conditioning",
-            "Model",
             "autocast_to_model_dtype",
+            "Conditioning",
             "denoiser_of",
             "freeze",
             "get_model_device",
+            "LayerPatterns",
+            "Model",
             "move_networks",
             "without_autocast",
         ],

@@ -117,6 +117,11 @@ class Model(Protocol):
         """
         ...
 
+    @classmethod
+    def build_released(cls) -> "Model":
+        """The family's released model without weights, on the meta device: its layers and their shapes."""
+        ...
+
     def parts(self) -> dict[str, nn.Module]:
         """The networks that a method may train, by canonical name."""
         ...

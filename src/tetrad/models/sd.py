@@ -52,6 +52,14 @@ class TextEncoderSpec:
     default_clip_skip: int = 1
     last_layer: int = 1
     applies_final_norm: bool = True
+    released_size: tuple[int, int] = (768, 12)  # width and number of layers of the released models
+
+    def build_released_network(self) -> nn.Module:
+        """The network of the released models."""
+        width, layers = self.released_size
+        sizes = {"hidden_size": width, "intermediate_size": 4 * width, "projection_dim": width}
+        sizes["num_hidden_layers"] = layers
+        return _build_text_network(self.network_class, CLIPTextConfig(**sizes, hidden_act=self.activation))
 
     def build_text_encoder(self, network: Any) -> TextEncoder:
         return TextEncoder(
@@ -102,6 +110,7 @@ class StableDiffusion:
     steps_table: ClassVar[str] = "StableDiffusionSigmas"
     # Settings that tensor shapes cannot show. A file's `tetrad.architecture` metadata may override them.
     default_config: ClassVar[dict[str, Any]] = {"unet.norm_num_groups": 32, "vae.norm_num_groups": 32}
+    released_unet: ClassVar[dict[str, Any]] = {}  # arguments of the released models' UNet2DConditionModel
     zeros_for_empty_prompt: ClassVar[bool] = False
     dtype: torch.dtype = torch.float32
 
@@ -181,6 +190,15 @@ class StableDiffusion:
         if prediction_info.is_wish:
             model.prediction_info = doubt_wish(prediction_info, measure_prediction(model), name)
         return model
+
+    @classmethod
+    def build_released(cls) -> Self:
+        """The family's released model without weights, on the meta device: its layers and their shapes."""
+        with torch.device("meta"):
+            networks = {spec.name: spec.build_released_network() for spec in cls.text_encoder_specs}
+            networks["unet"] = UNet2DConditionModel(cross_attention_dim=cls.text_width, **cls.released_unet)
+        prediction_info = PredictionInfo("epsilon", Message(""))
+        return cls(cls.family_title, networks, prediction_info, 0, cls.default_config)
 
     @classmethod
     def build_networks(
@@ -269,7 +287,12 @@ class StableDiffusion2(StableDiffusion):
     signature: ClassVar[tuple[str, ...]] = ("cond_stage_model.model.",)
     single_file = SingleFileLayout("Stable Diffusion 2", openclip={"cond_stage_model.model": "text_encoder"})
     text_width = 1024
-    text_encoder_specs = (TextEncoderSpec("text_encoder", "gelu", pad_token_id=0, default_clip_skip=2, last_layer=2),)
+    text_encoder_specs = (
+        TextEncoderSpec(
+            "text_encoder", "gelu", pad_token_id=0, default_clip_skip=2, last_layer=2, released_size=(1024, 23)
+        ),
+    )
+    released_unet: ClassVar[dict[str, Any]] = {"use_linear_projection": True}
     default_prediction = None
     kohya_prefix = "sd_v2"
     epsilon_variant = ReleasedVariant(512, "sd_v2", "stable-diffusion-v2-512")

@@ -34,8 +34,19 @@ class StableDiffusionXL(StableDiffusion):
             pad_token_id=0,
             default_clip_skip=2,
             applies_final_norm=False,
+            released_size=(1280, 32),
         ),
     )
+    released_unet: ClassVar[dict[str, Any]] = {
+        "block_out_channels": (320, 640, 1280),
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 2, 10),
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    }
     default_prediction = "epsilon"
     kohya_prefix = "sdxl"
     epsilon_variant = v_variant = ReleasedVariant(1024, "sdxl_base_v1-0", "stable-diffusion-xl-v1-base")

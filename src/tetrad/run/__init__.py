@@ -13,8 +13,8 @@ the file that a run continues from and writes over it if asked to. `dataset` loa
 `preflight` says what a person should know before the first step, `effects` which settings have no effect, and
 `previews` generates images during the run. `step_files` are the files that a run saves before its end. `disk` estimates
 the space that a run needs, `full_disk` waits where there is none, and `tidy` removes what killed runs left behind.
-`events` are what a run yields, `words` says in sentences what they mean, `folder` is where it writes, and `metadata` is
-what it stores in the trained file.
+`base_model` finds the model that a file was trained on. `events` are what a run yields, `words` says in sentences what
+they mean, `folder` is where it writes, and `metadata` is what it stores in the trained file.
 """
 
 from tetrad.lazy import export
@@ -22,6 +22,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
+        "base_model": ["find_base_model"],
         "class_images": ["describe_generator"],
         "continuation": ["locate_start", "read_trigger_word"],
         "control": ["Command", "send_command"],

@@ -39,12 +39,12 @@ def locate_start(recipe: Recipe) -> Recipe:
     """
     if not recipe.continue_from:
         return recipe
-    path = _find_newest_result(recipe.continue_from)
+    path = find_newest_result(recipe.continue_from)
     is_model = recipe.method.artifact.is_full_model and recipe.model == Recipe.model
     return replace(recipe, continue_from=path, model=path if is_model else recipe.model)
 
 
-def _find_newest_result(start: str) -> str:
+def find_newest_result(start: str) -> str:
     """The file that a run saved last, if its folder is given; else the path itself.
 
     E5162 where there is no file, E5166 where the run is unfinished.

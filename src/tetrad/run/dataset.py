@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tetrad import library
@@ -11,6 +11,7 @@ from tetrad.data.batches import TrainingSample
 from tetrad.data.buckets import bucket_of
 from tetrad.data.captions.templates import check_template_has_name
 from tetrad.data.dataset import Photo, collect_photos, describe_caption_sources, exclude_class_images, inspect_photos
+from tetrad.data.discover.dataset_config import list_metadata_file
 from tetrad.data.discover.image_files import FileProblem
 from tetrad.data.discover.layouts import Listing
 from tetrad.data.discover.list_dataset import list_dataset
@@ -23,6 +24,7 @@ from tetrad.inspection.dataset.scan import make_report
 from tetrad.inspection.dataset.text import join_counts
 from tetrad.locales import Message, _, ngettext
 from tetrad.models.base import Model
+from tetrad.paths import expand_path
 from tetrad.run.events import Event, Note, Phase, Progress, make_note
 from tetrad.run.full_disk import NO_WAITING, DiskGuard, is_full_disk
 from tetrad.run.plan import DataPlan, Plan
@@ -100,6 +102,8 @@ def find_images(data: Data, trigger_word: str, requires_trigger_word: bool) -> L
     subset = Subset(
         trigger_word, data.class_word, data.captions, use_subject_templates=requires_trigger_word, repeats=data.repeats
     )
+    if data.metadata:
+        return list_metadata_file(expand_path(data.metadata), path, replace(subset, prefers_metadata=True))
     return list_dataset(path, subset)
 
 

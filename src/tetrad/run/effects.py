@@ -29,6 +29,7 @@ _DECAY = {
     "scheduler_cycles": "cycles",
     "scheduler_power": "power",
     "warmup_steps": "warmup_steps",
+    "warmup_from_zero": "warmup_from_zero",
 }
 _MAX_COMPARED_STEPS = 3000
 

@@ -67,6 +67,7 @@ class TrainPlan:
     scheduler_cycles: int
     scheduler_power: float
     warmup_steps: int
+    warmup_from_zero: bool
     optimizer: Optimizer
     weight_decay: float
     max_grad_norm: float  # 0: off

@@ -115,6 +115,7 @@ def _resolve_train(
         scheduler_cycles=train.scheduler_cycles,
         scheduler_power=train.scheduler_power,
         warmup_steps=train.warmup_steps,
+        warmup_from_zero=train.warmup_from_zero,
         optimizer=train.optimizer,
         weight_decay=method.artifact.weight_decay if train.weight_decay is None else train.weight_decay,
         max_grad_norm=0.0 if train.fused_backward else train.max_grad_norm,
@@ -136,11 +137,12 @@ def _resolve_sample(
     prompts = default_prompts(sample, facts.dataset, shows_person=getattr(method, "subject", "") == "face")
     is_fast = resolution <= SMALL_RESOLUTION or facts.device.device.type != "cpu"
     quarter = -(-(train.steps - train.steps_before) // 4)
+    by_epochs = max(1, round(sample.every_epochs * train.steps_per_epoch)) if sample.every_epochs else 0
     return SamplePlan(
         prompts=prompts.prompts,
         overfit_prompts=prompts.overfit_prompts,
         negative_prompt=sample.negative_prompt,
-        every=max(0, sample.every or (quarter if is_fast else 0)),
+        every=max(0, sample.every or by_epochs or (quarter if is_fast else 0)),
         before_training=sample.before_training,
         steps=sample.steps,
         cfg_scale=sample.cfg_scale,

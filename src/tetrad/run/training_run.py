@@ -99,7 +99,14 @@ def attach(
 
 def group_schedule(train: TrainPlan, group: ParamGroup, is_text_encoder: bool) -> Schedule:
     """The schedule of a group: its part's learning rate, times the group's own factor."""
-    decay = Decay(train.scheduler, train.steps, train.warmup_steps, train.scheduler_cycles, train.scheduler_power)
+    decay = Decay(
+        train.scheduler,
+        train.steps,
+        train.warmup_steps,
+        train.scheduler_cycles,
+        train.scheduler_power,
+        train.warmup_from_zero,
+    )
     schedule = make_schedule(train.learning_rate(group.part).multiply(group.lr_scale), decay)
     return schedule.stop_after(train.text_encoder_steps) if is_text_encoder else schedule
 

@@ -235,6 +235,12 @@ class Data:
         group="data",
         kohya="train_data_dir",
     )
+    metadata: str = option(
+        "",
+        _("File with the captions of the images, kohya's metadata .json or a .jsonl; only images in it are used"),
+        group="data",
+        kohya="in_json",
+    )
     trigger_word: str = option(
         "",
         _("Trigger word: stands for your subject or style in prompts; use a rare token like zkr"),

@@ -64,7 +64,7 @@ _SHORT_NAMES = {
     "checkpoints_total_limit": "save.keep_last",
     "save_total_limit": "save.keep_last",
     "validation_prompt": "sample.prompts",
-    "validation_epochs": "sample.every",
+    "validation_epochs": "sample.every_epochs",
     "sample_every": "sample.every",
     "num_vectors": "method.vectors",
     "initializer_token": "method.initial_text",

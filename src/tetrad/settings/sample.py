@@ -45,6 +45,15 @@ class Sample:
         ge=-1,
         le=1_000_000,
     )
+    every_epochs: int = option(
+        0,
+        _("Epochs between previews, instead of steps; 0: off"),
+        group="previews",
+        kohya="sample_every_n_epochs",
+        needs=Needs("sample.every", (0,), because=_("sample.every is given")),
+        ge=0,
+        le=1_000_000,
+    )
     before_training: bool = option(
         True,
         _("Generate previews before the first step as well"),

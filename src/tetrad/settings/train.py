@@ -114,6 +114,12 @@ class Train:
         ge=0,
         le=1_000_000,
     )
+    warmup_from_zero: bool = option(
+        False,
+        _("Warm-up: the first step has learning rate 0, as in kohya's sd-scripts; otherwise no step is lost"),
+        group="training",
+        needs=changes_rates(PLAIN, Needs("train.warmup_steps")),
+    )
     optimizer: Annotated[Optimizer, AnyCase(get_args(Optimizer))] = option(
         "adamw", _("Optimizer; adamw8bit and adafactor need less memory"), group="training", kohya="optimizer_type"
     )

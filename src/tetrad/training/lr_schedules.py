@@ -20,10 +20,11 @@ class Decay:
     warmup_steps: int = 0
     cycles: int = 3  # of cosine_with_restarts
     power: float = 2.0  # of polynomial
+    warmup_from_zero: bool = False  # the first update of the warm-up has rate 0, as in kohya's sd-scripts
 
     def __call__(self, step: int) -> float:
         if step <= self.warmup_steps:
-            return step / (self.warmup_steps + 1)
+            return (step - 1) / self.warmup_steps if self.warmup_from_zero else step / (self.warmup_steps + 1)
         progress = min(1.0, (step - 1 - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
         cycle_progress = self.cycles * progress % 1.0 if progress < 1 else 1.0
         factors: dict[Scheduler, float] = {

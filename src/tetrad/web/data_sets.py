@@ -18,8 +18,9 @@ from tetrad.data.discover.image_files import IMAGE_SUFFIXES, list_files
 from tetrad.documents import parse_json, read_text_file
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import replace_file, stage_replacement
+from tetrad.installation import make_safe_stem
 from tetrad.locales import _
-from tetrad.web.file_names import UNUSABLE_SUFFIXES, FileNames, make_safe_stem
+from tetrad.web.file_names import UNUSABLE_SUFFIXES, FileNames
 
 HIDDEN = ".tetrad"  # the folder in a set for what is no image; hidden, so that training does not look into it
 _SET = "set.json"

@@ -1,17 +1,15 @@
 """The names of a data set's files: safe ones for the disk, and the original ones as text for people."""
 
 import json
-import re
 from pathlib import Path
 
 from tetrad.data.discover.image_files import IMAGE_SUFFIXES
 from tetrad.documents import parse_json
-from tetrad.run.folder import file_name
+from tetrad.installation import make_safe_stem
 
 MASK_END = "-masklabel"  # of the stem of a mask file
 # Images that cannot be used have a place too: the list of images says what to do with each.
 UNUSABLE_SUFFIXES = (".heic", ".heif", ".jxl", ".psd", ".svg", ".pdf", ".dng", ".cr2", ".cr3", ".nef", ".arw")
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)  # Windows has no files of these names
 
 
 class FileNames:
@@ -62,13 +60,6 @@ def get_suffix(name: str) -> str:
 def get_last_part(name: str) -> str:
     """A name from any system without its folders."""
     return name.replace("\\", "/").rpartition("/")[2]
-
-
-def make_safe_stem(text: str) -> str:
-    """The stem of a file name that works on every system and in every prompt."""
-    printable = "".join(filter(str.isprintable, text))
-    stem = file_name(printable) if re.search(r"\w", printable) else "image"
-    return f"image-{stem}" if _RESERVED.fullmatch(stem) else stem
 
 
 def _split_stem(name: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
+        "dataset_config": ["list_metadata_file"],
         "image_files": [
             "FileProblem",
             "IMAGE_SUFFIXES",

@@ -14,6 +14,7 @@ from tetrad.data.discover.layouts import ImageEntry, Listing, list_folder
 from tetrad.data.discover.subsets import Subset
 from tetrad.documents import parse_json, parse_toml
 from tetrad.errors import TetradError, naming_file
+from tetrad.interchange.read import find_trainer
 from tetrad.locales import Message, _, ngettext
 from tetrad.paths import expand_path
 from tetrad.settings.toml import replace_in
@@ -142,6 +143,12 @@ def _parse_config(path: Path) -> dict[str, Any]:
         raise _config_error(path, error.error_message) from error
     except ValueError as error:
         raise _config_error(path, str(error)) from error
+    if (not isinstance(content, dict) or "datasets" not in content) and (trainer := find_trainer(path)):
+        template = _(
+            "{path} is a configuration of a run of {trainer}, not of a data set; run it with: tetrad train --from"
+            " {path}"
+        )
+        raise TetradError("E4170", template, path=path, trainer=trainer)
     if not isinstance(content, dict) or "datasets" not in content:
         raise TetradError(
             "E4170",
@@ -182,11 +189,11 @@ def _list_config_subset(path: Path, section: _ConfigSection, folder: Path, defau
     if class_tokens := section["class_tokens"]:
         subset = replace(subset.with_class_tokens(class_tokens), caption_source="class_tokens")
     if metadata_file := section["metadata_file"]:
-        return _list_metadata_file(_resolve_relative_path(path, metadata_file), folder, subset)
+        return list_metadata_file(_resolve_relative_path(path, metadata_file), folder, subset)
     return list_folder(folder, subset, recursive=False)
 
 
-def _list_metadata_file(file: Path, folder: Path, subset: Subset) -> Listing:
+def list_metadata_file(file: Path, folder: Path, subset: Subset) -> Listing:
     """The images in a folder and below it that have a caption in kohya's metadata file."""
     metadata = read_metadata(file, folder)
     listing = list_folder(folder, subset)

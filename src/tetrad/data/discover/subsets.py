@@ -29,6 +29,7 @@ class Subset:
     flip: bool | None = None
     resolution: int = 0
     alpha_mask: bool | None = None
+    prefers_metadata: bool = False  # a caption in a metadata file comes before the caption file beside the image
     own_settings: frozenset[str] = frozenset()  # settings that the dataset gives itself, such as "data.repeats"
 
     def with_class_tokens(self, class_tokens: str) -> Self:
@@ -60,6 +61,8 @@ class Subset:
 
         `folder_encoding` is the encoding of the folder's caption files that are not UTF-8.
         """
+        if self.prefers_metadata and metadata_caption.text:
+            return self.build_captions(image_path, metadata_caption)
         raw_caption = read_caption(image_path, get_caption_suffixes(self.caption_settings.extension), folder_encoding)
         if not raw_caption.text:
             raw_caption = replace(metadata_caption, problem=raw_caption.problem)

@@ -12,9 +12,9 @@ __all__, __getattr__ = export(
     __name__,
     {
         "bake": [
-            "CheckpointVae",
             "bake_vae",
             "check_output_path",
+            "CheckpointVae",
             "detect_folder_family",
             "extract_vae",
             "fit_vae",
@@ -25,6 +25,7 @@ __all__, __getattr__ = export(
         "latents": ["parse_latent_file", "read_latents", "write_latents"],
         "load": [
             "build_architecture_metadata",
+            "check_read_back",
             "get_norm_groups",
             "hash_model_vae_encoder",
             "hash_vae_encoder",
@@ -34,7 +35,7 @@ __all__, __getattr__ = export(
             "mount_vae",
             "save_vae",
         ],
-        "read": ["read_vae"],
+        "read": ["find_vae_file", "read_vae"],
         "select": ["VaeChoice", "choose_training_vae", "choose_vae", "list_vaes", "may_be_vae"],
     },
 )

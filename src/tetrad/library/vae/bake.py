@@ -197,10 +197,10 @@ def extract_vae(checkpoint_path: Path, output_path: Path) -> None:
 def check_output_path(output_path: Path, suffix: str = ".safetensors") -> None:
     """E5210, before anything is read, where a file cannot be written to this path or already exists.
 
-    E2003 where its name is too long; it may be made of the names of two other files.
+    A folder has no suffix. E2003 where its name is too long; it may be made of the names of two other files.
     """
     check_path_length(output_path)
-    if output_path.suffix != suffix:
+    if suffix and output_path.suffix != suffix:
         template = _("{path} must end in {suffix}, because no other format is written")
         raise TetradError("E5210", template, path=output_path, suffix=suffix)
     if output_path.exists():

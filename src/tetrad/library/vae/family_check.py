@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
-from tetrad.formats import weight_files
+from tetrad.formats import file_hashes
 from tetrad.library.vae.read import find_vae_file
 from tetrad.locales import Message, _
 from tetrad.models import latent_space
@@ -69,7 +69,7 @@ def detect_family_from_file(path: Path, weights: Weights) -> tuple[latent_space.
     """The family by a known hash, the configuration or the metadata, and the evidence; no image is encoded."""
     file = find_vae_file(path)
     if file.stat().st_size < _MAX_HASHED_BYTES:
-        known_vae = latent_space.KNOWN_VAE_HASHES.get(weight_files.compute_file_hash(file))
+        known_vae = latent_space.KNOWN_VAE_HASHES.get(file_hashes.compute_file_hash(file))
         if known_vae:
             return known_vae[1], Message(_("its hash is that of {vae}"), vae=known_vae[0])
     if scaling_factor := _parse_number(weights.metadata.get("tetrad.scale", "")):

@@ -124,7 +124,7 @@ class _HypernetworkAdapter(Patches):
         self.metadata = {**(metadata or {}), **shape.as_metadata()}
         for width, side, layer in attention_layers(model) if strength else ():
             if (network := networks.get(f"{width}.{side}")) is not None:
-                self.around(layer, _with_hypernetwork(network, strength), outer=True)
+                self.around(layer, with_hypernetwork(network, strength), outer=True)
 
     def groups(self) -> list[ParamGroup]:
         return [
@@ -140,7 +140,7 @@ class _HypernetworkAdapter(Patches):
         return Weights("hypernetwork", tensors, dict(self.metadata))
 
 
-def _with_hypernetwork(
+def with_hypernetwork(
     network: HypernetworkModule, strength: float
 ) -> Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]:
     def change(call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ ACTIVATIONS = (
     *("hardswish", "hardtanh", "logsigmoid", "mish", "prelu", "relu6", "rrelu", "selu", "silu", "softplus"),
     *("softshrink", "softsign", "tanhshrink"),
 )
-_COMFYUI_ACTIVATIONS = ("linear", "relu", "leakyrelu", "elu", "swish", "tanh", "sigmoid", "softsign", "mish")
+COMFYUI_ACTIVATIONS = ("linear", "relu", "leakyrelu", "elu", "swish", "tanh", "sigmoid", "softsign", "mish")
 MAX_WIDTH_FACTOR = 64.0  # width of a layer / width of the input
 NEEDS_FRESH_START = Needs("fresh start")
 TENSOR = re.compile(r"(\d+)\.([01])\.linear(\d*)\.(?:(\d+)\.)?(weight|bias)$")  # A1111's names: width, side, layer
@@ -110,9 +110,9 @@ def is_hypernetwork(names: Collection[str]) -> bool:
 def describe_lost_readers(hypernetwork: Any, save_format: str) -> Iterator[ReaderNote]:
     """Notes about hypernetworks that ComfyUI does not read, or reads differently."""
     shape = hypernetwork.build_shape(NetworkShape())
-    if shape.activation not in _COMFYUI_ACTIVATIONS:
+    if shape.activation not in COMFYUI_ACTIVATIONS:
         template = _("ComfyUI does not read hypernetworks with the activation {activation}; it knows {known}")
-        known = ", ".join(_COMFYUI_ACTIVATIONS)
+        known = ", ".join(COMFYUI_ACTIVATIONS)
         yield ReaderNote(Message(template, activation=shape.activation, known=known), ("ComfyUI",))
     elif shape.layer_norm and shape.activation != "linear" and not shape.activate_output:
         template = _(

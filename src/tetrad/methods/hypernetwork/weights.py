@@ -14,10 +14,17 @@ from tetrad.weights import Weights
 
 def attention_layers(model: Model) -> Iterator[tuple[int, str, nn.Linear]]:
     """The key and value layers of attention: width of the input x, "k" or "v", and the layer."""
-    for path, layer in denoiser_of(model).named_modules():
-        match = model.layers.keys_and_values.fullmatch(f"{model.denoiser}.{path}")
+    for _path, side, layer in named_attention_layers(model):
+        yield layer.in_features, side, layer
+
+
+def named_attention_layers(model: Model) -> Iterator[tuple[str, str, nn.Linear]]:
+    """The key and value layers of attention: canonical path, "k" or "v", and the layer."""
+    for module_path, layer in denoiser_of(model).named_modules():
+        path = f"{model.denoiser}.{module_path}"
+        match = model.layers.keys_and_values.fullmatch(path)
         if match and isinstance(layer, nn.Linear):
-            yield layer.in_features, match[1], layer
+            yield path, match[1], layer
 
 
 def _cross_attention_width(model: Model) -> int:
@@ -60,6 +67,11 @@ def check_family(weights: Weights, model: Model) -> None:
 def build_networks(weights: Weights, model: Model) -> dict[str, HypernetworkModule]:
     """The networks of a file, on the model's device.  E5107 for another family's file, E5108 for a damaged one."""
     check_family(weights, model)
+    return {name: network.to(get_model_device(model)) for name, network in build_free_networks(weights).items()}
+
+
+def build_free_networks(weights: Weights) -> dict[str, HypernetworkModule]:
+    """The networks of a file by width and side, "768.k", for no model yet.  E5108 where it is damaged."""
     shape, networks = NetworkShape.from_metadata(weights.metadata), {}
     for name in (f"{width}.{side}" for width in read_widths(weights) for side in "kv"):
         network = HypernetworkModule(int(name.split(".")[0]), shape)
@@ -79,5 +91,5 @@ def build_networks(weights: Weights, model: Model) -> dict[str, HypernetworkModu
                 tensor=f"{name}.{min(mismatches)}",
             )
         network.load_state_dict({key: tensor.float().clone() for key, tensor in state.items()}, assign=True)
-        networks[name] = network.to(get_model_device(model))
+        networks[name] = network
     return networks

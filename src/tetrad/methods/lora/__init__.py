@@ -8,7 +8,8 @@
 - `weights`: the tensors of a LoRA layer by layer, and the branches built from them.
 - `lycoris`: LoHa, LoKr and other changes that are used but not trained; `oft`: that of OFT.
 - `formats`: reads and writes kohya's, diffusers' and LyCORIS' files; `inspect` describes them.
-- `bake`: turns a DoRA into a plain LoRA, which every program reads.
+- `svd`: the best low-rank approximation of a change. `bake` turns a DoRA into a plain LoRA by it, which every program
+  reads; `combine` adds several LoRAs up.
 """
 
 from tetrad.lazy import export
@@ -17,6 +18,21 @@ __all__, __getattr__ = export(
     __name__,
     {
         "formats": ["detect_family"],
-        "settings": ["Lora"],
+        "settings": ["Lora", "MAX_RANK"],
+        "combine": [
+            "CombinedLayer",
+            "Tensors",
+            "Weighted",
+            "changes_weight",
+            "depends_on_base",
+            "is_low_rank",
+            "sum_tensors",
+            "sum_weight_changes",
+            "SUMMED_TENSORS",
+        ],
+        "svd": ["RankLimit", "factorize"],
+        "weights": ["get_matching_layer", "group_by_layer", "named_layers"],
+        "layer": ["weight_of"],
+        "inspect": ["NO_EFFECT"],
     },
 )

@@ -2,34 +2,22 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from tetrad.diffusion.randomness import generator
 from tetrad.locales import Message, _
 from tetrad.methods.lora import lycoris
 from tetrad.methods.lora.layer import weight_of
+from tetrad.methods.lora.svd import Factors, RankLimit, factorize
 from tetrad.methods.lora.weights import group_by_layer, named_layers
 from tetrad.models.base import Model
 from tetrad.weights import Weights
 
 _MAX_RANK_FACTOR = 4  # the plain LoRA has at most this many times the DoRA's rank
 _ACCEPTED_LOSS = 0.01  # a smaller rank is used where it loses no more than this share of the change
-_POWER_ITERATIONS = 3  # enough for the singular values of a trained change, which fall slowly
 # kohya's metadata entries about ranks; "Dynamic" is what kohya's own merges write.
 _NETWORK_METADATA = {"ss_network_dim": "Dynamic", "ss_network_alpha": "Dynamic", "ss_network_args": json.dumps({})}
-
-
-@dataclass(frozen=True)
-class _Factors:
-    """The best low-rank approximation of a layer's change, up (out, r) · down (r, in), and what each rank leaves."""
-
-    up: Tensor
-    down: Tensor
-    squares: Tensor  # (r,): how much of the squared norm of the change each rank contains, in decreasing order
-    total: float  # the squared norm of the whole change
 
 
 def bake_dora(weights: Weights, model: Model) -> tuple[Weights, Message | None]:
@@ -61,24 +49,13 @@ def bake_dora(weights: Weights, model: Model) -> tuple[Weights, Message | None]:
     return Weights(weights.kind, tensors, weights.metadata | _NETWORK_METADATA), message
 
 
-def _factorize(layer: nn.Module, tensors: Mapping[str, Tensor], rank: int) -> _Factors:
-    """The singular value decomposition of a layer's change, up to a rank.  [Halko et al. 2011, algorithm 4.4]"""
+def _factorize(layer: nn.Module, tensors: Mapping[str, Tensor], rank: int) -> Factors:
     weight = weight_of(layer)
     on_device = {name: tensor.to(weight.device, torch.float32) for name, tensor in tensors.items()}
-    change = lycoris.weight_change(on_device, weight.float()).flatten(1)
-    sketch_size = min(*change.shape, rank + 8)
-    rng = generator(0, 0, "bake")
-    sketch = change @ torch.randn(change.shape[1], sketch_size, generator=rng).to(change.device)
-    for _iteration in range(_POWER_ITERATIONS):
-        sketch = change @ (change.T @ torch.linalg.qr(sketch).Q)
-    basis = torch.linalg.qr(sketch).Q
-    u, singular_values, v = torch.linalg.svd(basis.T @ change, full_matrices=False)
-    roots = singular_values[:rank].sqrt()  # half of each singular value in either matrix
-    up, down = (basis @ u)[:, :rank] * roots, roots[:, None] * v[:rank]
-    return _Factors(up, down, singular_values[:rank].square().cpu(), float(change.square().sum()))
+    return factorize(lycoris.weight_change(on_device, weight.float()).flatten(1), RankLimit(rank))
 
 
-def _choose_rank(factors: Mapping[str, _Factors], max_rank: int) -> tuple[int, float]:
+def _choose_rank(factors: Mapping[str, Factors], max_rank: int) -> tuple[int, float]:
     """The smallest rank for all layers that loses little enough, else the largest, and the share that is lost."""
     total = sum(factor.total for factor in factors.values())
     kept = torch.zeros(max_rank, dtype=torch.float64)
@@ -90,7 +67,7 @@ def _choose_rank(factors: Mapping[str, _Factors], max_rank: int) -> tuple[int, f
     return next(((rank, loss) for rank, loss in enumerate(losses, 1) if loss <= _ACCEPTED_LOSS), (max_rank, losses[-1]))
 
 
-def _build_branch(factors: _Factors, weight: Tensor, rank: int) -> dict[str, Tensor]:
+def _build_branch(factors: Factors, weight: Tensor, rank: int) -> dict[str, Tensor]:
     """A layer's tensors at a rank; a layer that has fewer is filled up with zeros."""
     ones = [1] * (weight.ndim - 2)
     up, down = factors.up[:, :rank], factors.down[:rank]

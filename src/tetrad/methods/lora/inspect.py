@@ -21,6 +21,7 @@ PARTS = (
     (Message(_("text encoder")), re.compile(r"^(lora_te1?_|text_encoder\.|text_encoders\.|lycoris_text_model)")),
     (Message(_("U-Net")), re.compile(r"")),
 )
+NO_EFFECT = Message(_("all weights are zero, so the LoRA has no effect; it was not trained"))
 ALGORITHMS = (
     ("LoHa", "hada_"),
     ("LoKr", "lokr_"),
@@ -64,7 +65,7 @@ def _find_problems(lora: "_LoraSurvey", stated_hash: str, content_hash: str) -> 
         )
         problems.append(Message(keys_template, key=lora.unknown_keys[0]))
     if lora.zero_modules and lora.zero_modules >= sum(lora.modules.values()):
-        problems.append(Message(_("all weights are zero, so the LoRA has no effect; it was not trained")))
+        problems.append(NO_EFFECT)
     if stated_hash and stated_hash != content_hash:
         template = _("sshs_model_hash is {stated}, but the content's hash is {found}: the file was changed later")
         problems.append(Message(template, stated=stated_hash[:12], found=content_hash[:12]))

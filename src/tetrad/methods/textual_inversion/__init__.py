@@ -9,6 +9,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "settings": ["IMAGE_SUFFIXES", "KOHYA", "TextualInversion", "WEB_UI"],
+        "settings": ["IMAGE_SUFFIXES", "KOHYA", "MAX_VECTORS", "TextualInversion", "WEB_UI", "XL"],
+        "embedding": ["check_family"],
     },
 )

@@ -9,12 +9,14 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from tetrad.installation import Copy, Destination, add_receipts, check_name, choose_free_name
 from tetrad.locales import Message, _, presentable
 from tetrad.settings.toml import build_recipe
+from tetrad.web.drawing.choices import make_id
 from tetrad.web.figures import format_day, format_size
 from tetrad.web.picks import Choice, Pick, measure
 from tetrad.web.routes.pick import open_pick
-from tetrad.web.web_uis import Copy, Destination, Destinations, check_name, choose_free_name
+from tetrad.web.web_uis import Destinations
 
 router = APIRouter()
 
@@ -69,8 +71,10 @@ def plan_copy(request: Request, name: str, wish: CopyWish) -> dict[str, Any]:
 @router.post("/api/runs/{name}/copies")
 async def copy_file(request: Request, name: str, wish: CopyWish) -> dict[str, str]:
     """Copy a save; nothing that is there is replaced.  E4202 where the folder cannot be written to."""
-    copy, _destination = make_copy(request, open_pick(request, name), wish)
-    await asyncio.to_thread(copy.run)
+    copy, destination = make_copy(request, open_pick(request, name), wish)
+    made = await asyncio.to_thread(copy.run)
+    if destination.program and copy.source.is_file():
+        await asyncio.to_thread(add_receipts, destination, [made])
     template = _("{file} is in {folder}.")
     return {"text": str(Message(template, file=copy.target.name, folder=copy.target.parent))}
 
@@ -78,15 +82,15 @@ async def copy_file(request: Request, name: str, wish: CopyWish) -> dict[str, st
 def make_copy(request: Request, pick: Pick, wish: CopyWish) -> tuple[Copy, Destination]:
     destination: Destination = request.app.state.destinations.find(wish.destination)
     checkpoint = pick.find(wish.file)
-    folder = destination.folder(pick.artifact)
+    folder = destination.folder(pick.artifact.type)
     suffix = checkpoint.path.suffix if checkpoint.path.is_file() else ""
     name = choose_free_name(folder, check_name(wish.name or suggest_name(pick)), suffix)
-    preview, about = None, None
-    if destination.program not in ("", "ComfyUI"):
+    preview, card = None, None
+    if destination.has_cards:
         image = pick.make_cell(Choice(wish.file, wish.strength), wish.prompt).path
         preview = image if image.exists() else None
-        about = _describe_for_a1111(pick, wish.strength) if pick.artifact.prompt_tags else None
-    return Copy(checkpoint.path, folder / f"{name}{suffix}", preview, about), destination
+        card = _describe_for_a1111(pick, wish.strength) if pick.artifact.prompt_tags else None
+    return Copy(checkpoint.path, folder / f"{name}{suffix}", preview, card), destination
 
 
 def suggest_name(pick: Pick) -> str:
@@ -97,7 +101,7 @@ def suggest_name(pick: Pick) -> str:
 def describe_destination(destination: Destination) -> dict[str, str]:
     kind = destination.program or str(Message(_("Export folder")))
     return {
-        "id": destination.id,
+        "id": make_id(str(destination.path)),
         "kind": destination.program,
         "title": kind,
         "path": str(presentable(destination.path)),
@@ -113,7 +117,7 @@ def _describe_for_a1111(pick: Pick, strength: float) -> dict[str, Any]:
 def _list_extras(copy: Copy) -> Iterator[Message]:
     if copy.preview:
         yield Message(_("the image shown here as its preview"))
-    if copy.about:
+    if copy.card:
         yield Message(_("trigger word, strength and base model"))
 
 
@@ -127,10 +131,9 @@ def _describe_taken(taken: Path | bool, target: Path) -> Iterator[str]:
 
 def _list_reader_notes(pick: Pick, destination: Destination) -> Iterator[Message]:
     """That the web UI does not read such a file, or reads it differently."""
-    program = "A1111" if destination.program == "Forge" else destination.program
     settings = build_recipe({"method": dict(pick.plan["method"])}).method
     for note in pick.artifact.describe_lost_readers(
         settings, pick.plan.get("save", {}).get("format", pick.artifact.formats[0])
     ):
-        if program in note.lost:
+        if destination.reader in note.lost:
             yield note.message

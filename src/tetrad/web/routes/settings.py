@@ -22,7 +22,7 @@ from tetrad.web.file_library import FileLibrary
 from tetrad.web.file_view import describe_file
 from tetrad.web.places import Places
 from tetrad.web.preferences import Preferences
-from tetrad.web.routes.copies import list_destinations
+from tetrad.web.routes.copies import describe_destination, list_destinations
 from tetrad.web.routes.shared import Entry, page
 from tetrad.web.texts import THEMES
 
@@ -171,7 +171,7 @@ def list_models(request: Request) -> list[dict[str, Any]]:
 
 def list_web_uis(request: Request) -> list[dict[str, Any]]:
     """The web UIs that files are copied to; those that were added here can be removed."""
-    added = {each.id for each in request.app.state.destinations.list_added()}
+    added = {describe_destination(each)["id"] for each in request.app.state.destinations.list_added()}
     return [{**each, "can_remove": each["id"] in added} for each in list_destinations(request)]
 
 

@@ -1,0 +1,20 @@
+"""Other trainers' configurations: read them as recipes, and say of every key what becomes of it.
+
+`read` recognizes whose configuration a file is, `document` opens it and `commands` finds the command lines in shell
+files. Each trainer has a reader: `kohya` (sd-scripts), `kohya_ss`, `lora_scripts`, `onetrainer` and `ai_toolkit`. They
+fill a `job`: the outcome of each key, by the rules of `rules` and the texts of `reasons`. `flat` flattens nested
+values, `optimizers` and `rates` translate optimizers and learning rates, `arithmetic` counts steps as the trainers do,
+and `pictures` counts their images. `report` lists the outcome, `to_kohya` writes sd-scripts' keys.
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "job": ["Job", "Outcome"],
+        "read": ["check", "dump", "find_trainer", "make_recipe", "missing_files_error", "read_configuration"],
+        "report": ["as_records", "describe_row", "list_notes", "list_shown_rows", "summarize"],
+        "to_kohya": ["export_run"],
+    },
+)

@@ -1,0 +1,158 @@
+"""ai-toolkit's folders of images, saved files and previews."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tetrad.interchange.job import Job
+from tetrad.interchange.pictures import read_folder
+from tetrad.locales import Message, _
+from tetrad.paths import expand_path
+
+
+def decide_datasets(job: Job) -> None:
+    """The first folder of training images and the first of class images."""
+    numbers = sorted({int(name[9 : name.index("]")]) for name in job.entries if name.startswith("datasets[")})
+    own = [number for number in numbers if not job.flag(f"datasets[{number}].is_reg")]
+    reg = [number for number in numbers if number not in own]
+    for number in numbers:
+        prefix = f"datasets[{number}]."
+        if number in own[1:] or number in reg[1:]:
+            for name in job.entries:
+                if name.startswith(prefix):
+                    job.leave(name, Message(_("only the first folder of images is used")))
+        else:
+            (_decide_class_images if number in reg else _decide_folder)(job, prefix)
+    _decide_word(job)
+
+
+def _folder_key(job: Job, prefix: str) -> str:
+    return f"{prefix}folder_path" if job.get(f"{prefix}folder_path") else f"{prefix}dataset_path"
+
+
+def _decide_class_images(job: Job, prefix: str) -> None:
+    """Class images, whose rhythm is another one there."""
+    name = _folder_key(job, prefix)
+    others = {job.word(key) for key in job.entries if key.endswith("].folder_path") and not key.startswith(prefix)}
+    if job.word(name) in others:
+        job.leave(name, Message(_("class images and images are in the same folder; the run has no class images")))
+    else:
+        job.take_path(name, "data.class_images.images")
+        template = _(
+            "there every second step is a batch of class images; here they are beside the images in every step"
+        )
+        job.notes.append(Message(template))
+    for key in ("resolution", "num_repeats", "is_reg", "caption_dropout_rate", "caption_ext"):
+        if f"{prefix}{key}" in job.entries:
+            job.skip(f"{prefix}{key}", Message(_("class images are used as the images are")))
+
+
+def _decide_folder(job: Job, prefix: str) -> None:
+    """The images, their resolution and repeats."""
+    name = _folder_key(job, prefix)
+    job.take_path(name, "data.images")
+    other = f"{prefix}dataset_path"
+    if other in job.entries and other != name:
+        job.skip(other, Message(_("{key} comes first"), key="folder_path"))
+    sides = _read_sides(job, f"{prefix}resolution")
+    repeats = job.whole(f"{prefix}num_repeats", 1) or 1
+    if len(set(sides)) > 1 and f"{prefix}resolution" in job.entries:
+        job.settings["data.resolution"] = sides[-1]
+        template = _("images are trained at one resolution, {largest}")
+        job.leave(f"{prefix}resolution", Message(template, largest=sides[-1]))
+    else:
+        job.map(f"{prefix}resolution", {"data.resolution": sides[-1]})
+    if f"{prefix}num_repeats" in job.entries:
+        job.map(f"{prefix}num_repeats", {"data.repeats": repeats})
+    if f"{prefix}is_reg" in job.entries:
+        job.equal(f"{prefix}is_reg")
+    folder = expand_path(job.word(name))
+    if job.get(name) and (found := read_folder(folder)):
+        job.pictures = found.repeat(repeats * len(sides))
+    _decide_captions(job, prefix)
+
+
+def _read_sides(job: Job, name: str) -> list[int]:
+    """The resolutions of a folder: a number, or a list of them."""
+    given = job.get(name) or 512
+    try:
+        return sorted(int(side) for side in given) if isinstance(given, list) else [int(given)]
+    except (TypeError, ValueError):
+        job.fail(name, Message(_("a number like 512")))
+        return [512]
+
+
+def _decide_captions(job: Job, prefix: str) -> None:
+    kind, extension = f"{prefix}caption_type", f"{prefix}caption_ext"
+    if job.get(kind):
+        template = _("ai-toolkit takes it for the ending of caption files, instead of caption_ext")
+        job.map(kind, {"data.captions.extension": job.word(kind)}, Message(template))
+        if extension in job.entries:
+            job.skip(extension, Message(_("{key} comes first"), key="caption_type"))
+    elif extension in job.entries:
+        job.map(extension, {"data.captions.extension": job.word(extension, "txt")})
+    flips = f"{prefix}flip_x"
+    if flips in job.entries:
+        reason = Message(_("there each image is used twice in an epoch, upright and mirrored; here either at random"))
+        job.map(flips, {"data.flip": True}, reason) if job.flag(flips) else job.equal(flips)
+
+
+def _decide_word(job: Job) -> None:
+    """The trigger word is put before captions that lack it, which Tetrad does too."""
+    names = [name for name in job.entries if name == "process.trigger_word" or name.endswith("].trigger_word")]
+    for name in names:
+        word = job.word(name)
+        job.map(name, {"data.trigger_word": word}) if word else job.equal(name)
+
+
+def decide_saving(job: Job) -> None:
+    for name in ("process.training_folder", "config.training_folder"):
+        if name in job.entries:
+            job.map(name, {"save.out": job.word(name, "output")})
+    if "config.name" in job.entries:
+        job.map("config.name", {"save.name": job.word("config.name")})
+    every = job.whole("save.save_every", 1000)
+    job.map("save.save_every", {"save.every": max(0, every)})
+    kept = job.whole("save.max_step_saves_to_keep", 5)
+    job.map("save.max_step_saves_to_keep", {"save.keep_last": kept})
+    if "save.save_format" in job.entries:
+        is_diffusers = job.word("save.save_format") == "diffusers"
+        job.map("save.save_format", {"save.format": "diffusers"}) if is_diffusers else job.equal("save.save_format")
+
+
+def decide_previews(job: Job) -> None:
+    """Previews, whose prompts may have options of their own."""
+    has_section = any(name.startswith("sample.") for name in job.entries)
+    off = job.flag("train.disable_sampling") or not has_section
+    if "train.disable_sampling" in job.entries:
+        job.map("train.disable_sampling", {"sample.every": -1}) if off else job.equal("train.disable_sampling")
+    if off:
+        job.settings["sample.every"] = -1
+    else:
+        job.map("sample.sample_every", {"sample.every": job.whole("sample.sample_every", 100)})
+    if "train.skip_first_sample" in job.entries:
+        job.map("train.skip_first_sample", {"sample.before_training": not job.flag("train.skip_first_sample")})
+    _decide_sizes(job)
+    texts: Any = job.get("sample.prompts")
+    samples: Any = job.get("sample.samples")
+    if isinstance(samples, list):
+        texts = [str(item.get("prompt", "")) for item in samples if isinstance(item, Mapping)]
+    for name in ("sample.prompts", "sample.samples"):
+        if name in job.entries and texts is not None and not isinstance(texts, list):
+            job.fail(name, Message(_("a list")))
+        elif name in job.entries:
+            job.map(name, {"sample.prompts": _clean(job, texts)}) if texts else job.equal(name)
+
+
+def _decide_sizes(job: Job) -> None:
+    """Previews have the size of the training images."""
+    side = job.settings.get("data.resolution", 0)
+    for name in ("sample.width", "sample.height"):
+        if name in job.entries:
+            reason = Message(_("previews have the size of the training images"))
+            job.equal(name) if job.whole(name) == side else job.leave(name, reason)
+
+
+def _clean(job: Job, texts: list[Any]) -> list[str]:
+    """Prompts without their options, and with the trigger word for [trigger]."""
+    word = job.word("process.trigger_word")
+    return [str(text).partition(" --")[0].replace("[trigger]", word).strip() for text in texts]

@@ -1,0 +1,215 @@
+"""The table of ai-toolkit's keys: toolkit/config_modules.py and what its page writes."""
+
+from tetrad.interchange import reasons
+from tetrad.interchange.job import Job, Rule
+from tetrad.interchange.rules import elsewhere, meaningless, not_done, path, same, to
+from tetrad.locales import Message, _
+
+_DTYPES = {
+    "float16": "fp16",
+    "fp16": "fp16",
+    "bfloat16": "bf16",
+    "bf16": "bf16",
+    "float32": "fp32",
+    "fp32": "fp32",
+    "float": "fp32",
+}
+_ERRORS = {"mse": "l2", "mae": "l1"}
+_NO_KEY = _("ai-toolkit has no such key and ignores it")
+_PRESERVATION = _("the model is not held to what it generated before, so other words may change too")
+
+
+def _dtype(setting: str) -> Rule:
+    def rule(job: Job, name: str) -> None:
+        value = job.word(name)
+        if value in _DTYPES:
+            job.map(name, {setting: _DTYPES[value]})
+        else:
+            job.leave(name, Message(_("Tetrad computes in fp32, bf16 or fp16")))
+
+    return rule
+
+
+def _loss(job: Job, name: str) -> None:
+    value = job.word(name, "mse")
+    if value in _ERRORS:
+        job.map(name, {"loss.type": _ERRORS[value]})
+    else:
+        job.leave(name, Message(_("the loss is the squared error alone")))
+
+
+def _sampler(job: Job, name: str) -> None:
+    """The page's sampler is one of training schedules, ddpm for Stable Diffusion."""
+    job.skip(name, Message(_("previews use DPM++ 2M, give sample.sampler for another")))
+
+
+def _each(names: str, rule: Rule) -> dict[str, Rule]:
+    return dict.fromkeys(names.split(), rule)
+
+
+def _if_preserving(job: Job, name: str) -> None:
+    """A number of a preservation that is off has no effect."""
+    on = job.flag("train.diff_output_preservation") or job.flag("train.blank_prompt_preservation")
+    job.leave(name, Message(_PRESERVATION)) if on else job.equal(name)
+
+
+KEYS: dict[str, Rule] = {
+    **_each("job config.name process.type process.trigger_word config.trigger_word", elsewhere),
+    "job": same(),
+    **_each("meta.name meta.version config.meta.name config.meta.version", meaningless(_("it is only a label"))),
+    **_each(
+        "process.log_dir config.log_dir process.device config.device process.sqlite_db_path"
+        " process.performance_log_every"
+        " config.performance_log_every logging.log_every logging.use_wandb logging.verbose logging.use_ui_logger"
+        " logging.project_name logging.run_name process.is_ui config.is_ui config.sqlite_db_path",
+        meaningless(reasons.LOGGING),
+    ),
+    **_each("process.training_folder config.training_folder", elsewhere),
+    **_each("process.output_name process.save_root config.output_name", not_done(_NO_KEY)),
+    **_each(
+        "network.type network.linear network.linear_alpha network.rank network.alpha network.conv network.conv_alpha",
+        elsewhere,
+    ),
+    "network.dropout": to("method.dropout", float),
+    "network.transformer_only": meaningless(reasons.OTHER_FAMILY),
+    "network.pretrained_lora_path": path("continue_from"),
+    **_each("network.lokr_full_rank network.lokr_factor network.old_lokr_format", elsewhere),
+    "network.network_kwargs": not_done(
+        _("layers are not chosen by parts of their names"),
+        unless=(
+            None,
+            {},
+            {"ignore_if_contains": []},
+            {"only_if_contains": []},
+            {"ignore_if_contains": [], "only_if_contains": []},
+        ),
+    ),
+    **_each(
+        "network.all_layers network.split_multistage_loras network.layer_offloading", meaningless(reasons.OTHER_FAMILY)
+    ),
+    **_each(
+        "train.steps train.batch_size train.gradient_accumulation train.gradient_accumulation_steps train.lr", elsewhere
+    ),
+    **_each("train.unet_lr train.text_encoder_lr train.embedding_lr train.refiner_lr train.adapter_lr", elsewhere),
+    **_each("train.optimizer train.optimizer_params train.lr_scheduler train.lr_scheduler_params", elsewhere),
+    **_each("train.train_unet train.train_text_encoder train.disable_sampling train.skip_first_sample", elsewhere),
+    "train.train_refiner": meaningless(reasons.OTHER_FAMILY),
+    "train.noise_scheduler": not_done(
+        _("the model's own noise schedule is used"),
+        unless=(None, "ddpm", "ddim", "lms", "euler", "euler_a", "pndm", "dpmsolver++"),
+    ),
+    "train.timestep_type": not_done(
+        _("all time steps have the same probability"),
+        unless=(None, "sigmoid", "linear", "lognorm_blend", "weighted", "shift"),
+    ),
+    **_each("train.linear_timesteps train.linear_timesteps2", meaningless(reasons.OTHER_FAMILY)),
+    "train.next_sample_timesteps": not_done(reasons.TIMESTEPS),
+    "train.content_or_style": not_done(reasons.TIMESTEPS, unless=(None, "balanced")),
+    "train.min_denoising_steps": not_done(reasons.TIMESTEPS),
+    "train.max_denoising_steps": not_done(reasons.TIMESTEPS, unless=(None, 999, 1000)),
+    "train.noise_offset": to("loss.noise_offset", float),
+    **_each("train.dynamic_noise_offset train.random_noise_multiplier", not_done(_("noise is not changed at random"))),
+    **_each(
+        "train.noise_multiplier train.target_noise_multiplier",
+        not_done(_("noise is not scaled"), unless=(None, 1, 1.0)),
+    ),
+    "train.min_snr_gamma": to("loss.min_snr_gamma", float),
+    **_each(
+        "train.snr_gamma train.learnable_snr_gos", not_done(_("late steps count more: only Min-SNR weights the loss"))
+    ),
+    "train.loss_type": _loss,
+    "train.gradient_checkpointing": to("train.gradient_checkpointing", bool),
+    "train.dtype": _dtype("train.precision"),
+    "train.max_grad_norm": to("train.max_grad_norm", float),
+    "train.seed": to("train.seed", int),
+    **_each("train.ema_config.use_ema train.ema_config.ema_decay", elsewhere),
+    "train.ema_config": same(),
+    **_each("train.diff_output_preservation train.blank_prompt_preservation", not_done(_PRESERVATION)),
+    **_each(
+        "train.diff_output_preservation_class train.diff_output_preservation_multiplier"
+        " train.blank_prompt_preservation_multiplier",
+        _if_preserving,
+    ),
+    "train.reg_weight": to("data.class_images.weight", float),
+    **_each(
+        "train.prompt_dropout_prob train.negative_prompt train.max_negative_prompts train.short_and_long_captions"
+        " train.single_item_batching train.do_prior_divergence train.do_cfg train.do_random_cfg"
+        " train.inverted_mask_prior",
+        not_done(_("captions are used as they are"), unless=(None, "", 0, False, 1, 0.0)),
+    ),
+    **_each(
+        "train.xformers train.sdp train.attention_backend train.unload_text_encoder train.cache_text_embeddings"
+        " train.bypass_guidance_embedding train.switch_boundary_every train.force_first_sample train.skip_sample",
+        meaningless(reasons.SPEED),
+    ),
+    "train.clip_skip": not_done(_NO_KEY),
+    "model.name_or_path": path("model"),
+    "model.vae_path": path("vae"),
+    **_each(
+        "model.lora_path model.assistant_lora_path",
+        not_done(_("base LoRAs are not merged in first; merge them into the model before training")),
+    ),
+    **_each("model.is_xl model.is_v2 model.is_sd2 model.arch", meaningless(reasons.FAMILY)),
+    "model.is_v_pred": lambda job, name: job.map(name, {"prediction": "v"}) if job.flag(name) else job.equal(name),
+    **_each("model.quantize model.quantize_te", not_done(reasons.QUANTIZED)),
+    **_each("model.qtype model.qtype_te", meaningless(_("it only counts with quantize"))),
+    **_each(
+        "model.low_vram model.model_kwargs model.compile model.use_text_encoder_1 model.use_text_encoder_2 model.dtype"
+        " model.is_flux model.is_v3 model.is_pixart model.is_auraflow model.layer_offloading model.extras_name_or_path"
+        " model.attn_masking model.split_model_over_gpus model.is_ssd model.is_vega",
+        meaningless(reasons.MEMORY),
+    ),
+    **_each(
+        "datasets.folder_path datasets.dataset_path datasets.resolution datasets.num_repeats datasets.is_reg", elsewhere
+    ),
+    **_each("datasets.caption_ext datasets.caption_type datasets.flip_x datasets.trigger_word", elsewhere),
+    "datasets.default_caption": not_done(_("an image without a caption gets the trigger word")),
+    "datasets.caption_dropout_rate": to("data.captions.dropout", float),
+    "datasets.shuffle_tokens": to("data.captions.shuffle", bool),
+    "datasets.token_dropout_rate": to("data.captions.tag_dropout", float),
+    "datasets.keep_tokens": to("data.captions.keep_tokens", int),
+    "datasets.buckets": not_done(_("images keep their shape instead of a square"), unless=(None, True)),
+    "datasets.bucket_tolerance": not_done(_("the sides of buckets are multiples of 64"), unless=(None, 64)),
+    **_each(
+        "datasets.scale datasets.loss_multiplier datasets.network_weight",
+        not_done(_("all folders count the same in the loss"), unless=(None, 1, 1.0)),
+    ),
+    **_each(
+        "datasets.square_crop datasets.random_crop datasets.random_scale datasets.flip_y datasets.augments"
+        " datasets.augmentations datasets.standardize_images",
+        not_done(reasons.CROP),
+    ),
+    **_each("datasets.prior_reg", not_done(_PRESERVATION)),
+    "datasets.batch_size": not_done(_("all folders have the batch size of the run"), unless=(None, 1)),
+    "datasets.mask_path": not_done(reasons.MASKS),
+    **_each("datasets.mask_min_value datasets.invert_mask", meaningless(_("it only counts with mask_path"))),
+    "datasets.alpha_mask": to("data.alpha_mask", bool),
+    **_each(
+        "datasets.cache_latents datasets.cache_latents_to_disk datasets.controls datasets.shrink_video_to_frames"
+        " datasets.num_frames datasets.control_path datasets.do_i2v datasets.fps datasets.cache_text_embeddings"
+        " datasets.cache_clip_vision_to_disk datasets.num_workers datasets.prefetch_factor",
+        meaningless(reasons.CACHING),
+    ),
+    "save.dtype": _dtype("save.precision"),
+    **_each("save.save_every save.max_step_saves_to_keep save.save_format", elsewhere),
+    **_each("save.push_to_hub save.hf_repo_id save.hf_private", meaningless(reasons.UPLOAD)),
+    "sample.sampler": _sampler,
+    **_each("sample.sample_every sample.prompts sample.samples", elsewhere),
+    "sample.sample_start_step": not_done(_("previews begin with the first step that has one")),
+    **_each("sample.width sample.height", elsewhere),
+    "sample.neg": to("sample.negative_prompt", str),
+    "sample.seed": not_done(_("previews have the seed of the run"), unless=()),
+    "sample.guidance_scale": to("sample.cfg_scale", float),
+    "sample.sample_steps": to("sample.steps", int),
+    "sample.walk_seed": not_done(_("all prompts have the same seed")),
+    "sample.guidance_rescale": not_done(_("guidance is not rescaled")),
+    "sample.network_multiplier": not_done(_("the network is used at its full strength"), unless=(None, 1, 1.0)),
+    **_each("sample.num_frames sample.fps sample.format sample.ext", meaningless(reasons.OTHER_FAMILY)),
+    **_each(
+        "slider.resolutions slider.batch_full_slide slider.targets slider.guidance_strength slider.anchor_strength"
+        " slider.positive_prompt slider.negative_prompt slider.target_class slider.anchor_class",
+        not_done(_("sliders are not trained from texts alone"), unless=()),
+    ),
+    "adapter": not_done(_("adapters such as IP-Adapter are not trained")),
+    **_each("embedding.trigger embedding.tokens embedding.init_words embedding.save_format", elsewhere),
+}

@@ -1,0 +1,19 @@
+"""kohya's sd-scripts: configuration files (TOML) and command lines of the six scripts for Stable Diffusion 1, 2 and XL.
+
+`read` decides about every key: `keys` is the table of all keys with those that stand for themselves, `training`
+decides about length, schedule and optimizer, `rates` about learning rates, `network` about LoRA and embeddings, `data`
+about images and the model, `saving` about the loss, saved files and previews.
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "keys": ["FLAGS", "KEYS", "LISTS"],
+        "network": ["note_small_alpha"],
+        "read": ["fill_job", "leave_unknown"],
+        "saving": ["SAMPLERS"],
+        "training": ["folder_of", "list_of"],
+    },
+)

@@ -1,0 +1,193 @@
+"""What sd-scripts' keys of the loss, of saved files and of previews become."""
+
+import re
+from typing import Any
+
+from tetrad.documents import read_text_file
+from tetrad.interchange.job import Job, MissingFile
+from tetrad.locales import Message, _
+from tetrad.paths import expand_path
+
+SAMPLERS = {
+    "ddim": "DDIM",
+    "pndm": "DDIM",
+    "lms": "Euler",
+    "euler": "Euler",
+    "euler_a": "Euler a",
+    "heun": "Heun",
+    "dpm_2": "DPM2",
+    "dpm_2_a": "DPM2 a",
+    "dpmsolver": "DPM++ 2M",
+    "dpmsolver++": "DPM++ 2M",
+    "dpmsingle": "DPM++ 2S a",
+    "ddpm": "Euler a",
+}
+_SAME_SAMPLERS = ("ddim", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver++")
+_OPTION = re.compile(r"\s--(\w+)\s+(.*?)(?=\s--\w+\s|$)")
+
+
+def decide_loss(job: Job) -> None:
+    """Settings that exclude each other here and are used together there, and those of huber."""
+    multires = job.whole("multires_noise_iterations")
+    offset = job.number("noise_offset", 0.0) or 0.0
+    if "noise_offset" in job.entries:
+        if offset and multires:
+            job.leave("noise_offset", Message(_("only one kind of added noise is used, multi-resolution noise")))
+        else:
+            job.map("noise_offset", {"loss.noise_offset": offset}) if offset else job.equal("noise_offset")
+    if "multires_noise_iterations" in job.entries:
+        name = "multires_noise_iterations"
+        job.map(name, {"loss.pyramid_layers": multires}) if multires else job.equal(name)
+    if "multires_noise_discount" in job.entries:
+        name, discount = "multires_noise_discount", job.number("multires_noise_discount", 0.3) or 0.3
+        job.map(name, {"loss.pyramid_discount": discount}) if multires else job.skip(
+            name, _only_with("multires_noise_iterations")
+        )
+    gamma = job.number("min_snr_gamma", 0.0) or 0.0
+    if "min_snr_gamma" in job.entries:
+        job.map("min_snr_gamma", {"loss.min_snr_gamma": gamma}) if gamma else job.equal("min_snr_gamma")
+    if "debiased_estimation_loss" in job.entries:
+        name = "debiased_estimation_loss"
+        if gamma and job.flag(name):
+            job.leave(name, Message(_("only one weighting of the loss is used, Min-SNR")))
+        else:
+            job.map(name, {"loss.debiased": True}) if job.flag(name) else job.equal(name)
+    _decide_huber(job)
+
+
+def _decide_huber(job: Job) -> None:
+    is_huber = job.word("loss_type", "l2") in ("huber", "smooth_l1")
+    for name in ("huber_c", "huber_scale", "huber_schedule"):
+        if not is_huber:
+            if name in job.entries:
+                job.skip(name, _only_with("loss_type = huber"))
+        elif name == "huber_c":
+            job.map(name, {"loss.huber_c": job.number(name, 0.1)})
+        elif name == "huber_scale" and name in job.entries:
+            job.equal(name) if job.number(name, 1.0) == 1 else job.leave(name, Message(_("Tetrad has no such factor")))
+        elif name == "huber_schedule":
+            if job.word(name, "snr") == "constant":
+                job.equal(name)
+            else:
+                template = _("huber_c is the same at every time step, so late steps forgive less than with {schedule}")
+                reason = Message(template, schedule=job.word(name, "snr"))
+                job.leave(name, reason) if name in job.entries else job.notes.append(reason)
+
+
+def _only_with(other: str) -> Message:
+    return Message(_("it only counts with {value}"), value=other)
+
+
+def decide_saving(job: Job) -> None:
+    """When files are saved; epochs are steps where class images make sd-scripts' epochs longer than Tetrad's."""
+    _decide_format(job)
+    every = job.whole("save_every_n_steps")
+    epochs = job.whole("save_every_n_epochs")
+    ratio, total = job.whole("save_n_epoch_ratio"), job.whole("max_train_epochs")
+    if ratio and total:
+        job.map("save_n_epoch_ratio", _every_epochs(job, "save", max(1, total // ratio)))
+    elif "save_n_epoch_ratio" in job.entries:
+        job.equal("save_n_epoch_ratio")
+    if "save_every_n_epochs" in job.entries:
+        name = "save_every_n_epochs"
+        job.map(name, _every_epochs(job, "save", epochs)) if epochs else job.equal(name)
+    if "save_every_n_steps" in job.entries:
+        job.map("save_every_n_steps", {"save.every": min(every, 1_000_000)}) if every else job.equal(
+            "save_every_n_steps"
+        )
+    for name, interval in (("save_last_n_epochs", epochs), ("save_last_n_steps", every)):
+        if name in job.entries:
+            kept = job.whole(name)
+            if kept and interval:
+                job.map(name, {"save.keep_last": max(1, kept // interval)})
+            else:
+                job.equal(name)
+
+
+def _every_epochs(job: Job, section: str, epochs: int) -> dict[str, Any]:
+    if "data.class_images.images" in job.settings and job.epoch_steps:
+        return {f"{section}.every": epochs * job.epoch_steps}
+    return {f"{section}.every_epochs": epochs}
+
+
+def _decide_format(job: Job) -> None:
+    given = job.word("save_model_as", "safetensors")
+    if "save_model_as" in job.entries:
+        is_checkpoint = job.settings.get("method.kind") == "dreambooth"
+        if given.startswith("diffusers") and is_checkpoint:
+            job.map("save_model_as", {"save.format": "diffusers"})
+        elif given in ("safetensors", "diffusers_safetensors"):
+            job.equal("save_model_as")
+        elif given == "pt" and job.settings.get("method.kind") == "textual-inversion":
+            job.map("save_model_as", {"save.format": "pt"})
+        else:
+            job.leave("save_model_as", Message(_("Tetrad writes .safetensors, which holds no program code")))
+    if "use_safetensors" in job.entries:
+        job.equal("use_safetensors")
+
+
+def decide_previews(job: Job) -> None:
+    """Previews: none where the file asks for none, unlike Tetrad's own default."""
+    epochs, every = job.whole("sample_every_n_epochs"), job.whole("sample_every_n_steps")
+    if "sample_every_n_epochs" in job.entries:
+        name = "sample_every_n_epochs"
+        job.map(name, _every_epochs(job, "sample", epochs)) if epochs else job.equal(name)
+    if epochs and "sample_every_n_steps" in job.entries:
+        job.skip("sample_every_n_steps", Message(_("sample_every_n_epochs comes first")))
+    elif not epochs:
+        job.map("sample_every_n_steps", {"sample.every": every or -1})
+    job.map("sample_at_first", {"sample.before_training": job.flag("sample_at_first")})
+    if "sample_sampler" in job.entries:
+        _decide_sampler(job, "sample_sampler")
+    if "sample_prompts" in job.entries:
+        _decide_prompts(job)
+
+
+def _decide_sampler(job: Job, name: str) -> None:
+    given = job.word(name, "ddim").removeprefix("k_")
+    ours = SAMPLERS.get(given)
+    if ours is None:
+        job.leave(name, Message(_("Tetrad does not have this sampler; it uses DPM++ 2M")))
+        return
+    template = _("Tetrad does not have this sampler; {sampler} is the nearest")
+    job.map(name, {"sample.sampler": ours}, None if given in _SAME_SAMPLERS else Message(template, sampler=ours))
+
+
+def _decide_prompts(job: Job) -> None:
+    """A file of prompts, one in each line; a text that is no file is a prompt itself."""
+    given = job.word("sample_prompts")
+    if not given:
+        job.equal("sample_prompts")
+        return
+    path = expand_path(given)
+    is_file = path.suffix.lower() in (".txt", ".toml", ".json")
+    if is_file and not path.is_file():
+        job.missing.append(MissingFile(job.shown("sample_prompts"), given))
+        job.leave("sample_prompts", Message(_("the file is not there; Tetrad chooses the prompts")))
+        return
+    if is_file and path.suffix.lower() != ".txt":
+        job.leave("sample_prompts", Message(_("prompts are read from .txt files only; Tetrad chooses the prompts")))
+        return
+    try:
+        lines = (read_text_file(path) if is_file else given).splitlines()
+    except (OSError, ValueError):
+        job.leave("sample_prompts", Message(_("the file cannot be read; Tetrad chooses the prompts")))
+        return
+    settings = parse_prompts([line for line in lines if line.strip() and not line.startswith("#")])
+    is_wrong_there = not is_file and job.trainer == "sd-scripts"
+    reason = Message(_("sd-scripts expects a file here and makes no previews")) if is_wrong_there else None
+    job.map("sample_prompts", settings, reason)
+
+
+def parse_prompts(lines: list[str]) -> dict[str, Any]:
+    """Prompts with the options of the first line that has them: --n negative prompt, --s steps, --l guidance."""
+    settings: dict[str, Any] = {"sample.prompts": [_OPTION.sub("", f" {line}").strip() for line in lines]}
+    for line in lines:
+        options = {match[1]: match[2].strip() for match in _OPTION.finditer(f" {line}")}
+        for option, setting, kind in (("n", "negative_prompt", str), ("s", "steps", int), ("l", "cfg_scale", float)):
+            if option in options:
+                try:
+                    settings.setdefault(f"sample.{setting}", kind(options[option]))
+                except ValueError:
+                    continue
+    return settings

@@ -1,0 +1,147 @@
+"""OneTrainer's loss, saved files and previews."""
+
+from collections.abc import Mapping
+from pathlib import PureWindowsPath
+from typing import Any
+
+from tetrad.documents import parse_json, read_text_file
+from tetrad.interchange.job import Job
+from tetrad.locales import Message, _
+from tetrad.paths import expand_path
+
+_STRENGTHS = {"mse_strength": 1.0, "mae_strength": 0.0, "huber_strength": 0.0, "log_cosh_strength": 0.0}
+_PREVIEW_KEYS = ("sample_definition_file_name", "samples", "sample_after", "sample_after_unit", "sample_skip_first")
+
+
+def decide_loss(job: Job) -> None:
+    """One of squared and absolute error, and one weighting by the time step."""
+    strengths = {name: job.number(name, usual) for name, usual in _STRENGTHS.items()}
+    used = [name for name, value in strengths.items() if value]
+    for name in (*_STRENGTHS, "huber_delta", "vb_loss_strength"):
+        if name not in job.entries:
+            continue
+        if name in ("huber_delta", "vb_loss_strength"):
+            job.skip(name, Message(_("it only counts with another loss")))
+        elif used == ["mae_strength"]:
+            job.map(name, {"loss.type": "l1"})
+        elif used == ["mse_strength"] or not strengths[name]:
+            job.equal(name)
+        else:
+            job.leave(name, Message(_("the loss is the squared error alone")))
+    _decide_weight(job)
+    _decide_timesteps(job)
+
+
+def _decide_weight(job: Job) -> None:
+    kind, strength = job.word("loss_weight_fn", "CONSTANT"), job.number("loss_weight_strength", 5.0) or 5.0
+    if gamma := job.number("min_snr_gamma", 0.0):  # before version 3
+        job.map("min_snr_gamma", {"loss.min_snr_gamma": gamma})
+    elif "min_snr_gamma" in job.entries:
+        job.equal("min_snr_gamma")
+    known: dict[str, dict[str, Any]] = {
+        "MIN_SNR_GAMMA": {"loss.min_snr_gamma": strength},
+        "DEBIASED_ESTIMATION": {"loss.debiased": True},
+    }
+    settings = known.get(kind, {})
+    for name in ("loss_weight_fn", "loss_weight_strength"):
+        if name not in job.entries:
+            continue
+        if settings:
+            job.map(name, settings)
+        elif kind == "CONSTANT":
+            job.equal(name)
+        else:
+            job.leave(
+                name, Message(_("the loss is not weighted by this function of the time step, so late steps count more"))
+            )
+
+
+def _decide_timesteps(job: Job) -> None:
+    """Uniform time steps; before version 4 a bias without a weight is uniform too."""
+    version, weight = job.whole("__version"), job.number("noising_weight", 0.0) or 0.0
+    kind = job.word("timestep_distribution", "SIGMOID" if weight and version < 4 else "UNIFORM")
+    for name in (
+        "timestep_distribution",
+        "noising_weight",
+        "noising_bias",
+        "timestep_shift",
+        "dynamic_timestep_shifting",
+    ):
+        if name not in job.entries:
+            continue
+        shift = name == "timestep_shift" and (job.number(name, 1.0) or 1.0) != 1.0
+        if kind == "UNIFORM" and not shift:
+            job.equal(name)
+        else:
+            job.leave(name, Message(_("all time steps have the same probability")))
+
+
+def decide_saving(job: Job) -> None:
+    """The folder and the name of the result, its format, and when files are saved before the end."""
+    if "output_model_destination" in job.entries:
+        given = job.word("output_model_destination", "models/model.safetensors").replace("\\", "/")
+        path = PureWindowsPath(given)
+        job.map("output_model_destination", {"save.out": path.parent.as_posix() or "runs", "save.name": path.stem})
+    if "output_model_format" in job.entries:
+        is_folder = job.word("output_model_format") == "DIFFUSERS"
+        job.map("output_model_format", {"save.format": "diffusers"}) if is_folder else job.equal("output_model_format")
+    unit, every = job.word("save_every_unit", "NEVER"), job.whole("save_every")
+    settings = {
+        "STEP": {"save.every": every},
+        "EPOCH": {"save.every_epochs": every},
+        "MINUTE": {"save.every_minutes": every},
+        "HOUR": {"save.every_minutes": 60 * every},
+    }.get(unit, {})
+    for name in ("save_every", "save_every_unit"):
+        if name in job.entries:
+            job.map(name, settings) if settings and every else job.equal(name)
+    for name in ("save_skip_first", "save_filename_prefix"):
+        if name in job.entries:
+            reason = Message(_("files are named after the run and its step"))
+            job.leave(name, reason) if job.get(name) else job.equal(name)
+
+
+def decide_previews(job: Job) -> None:
+    """When previews are made, and their prompts."""
+    unit, every = job.word("sample_after_unit", "MINUTE"), job.whole("sample_after", 10)
+    epochs = {"sample.every_epochs": every}
+    settings: dict[str, Any] = {"NEVER": {"sample.every": -1}, "STEP": {"sample.every": every}, "EPOCH": epochs}.get(
+        unit, {}
+    )
+    for name in ("sample_after", "sample_after_unit"):
+        if name in job.entries:
+            reason = Message(_("previews are counted in steps or epochs, not in time; there are four in a run"))
+            job.map(name, settings) if settings else job.leave(name, reason)
+    if "sample_skip_first" in job.entries:
+        job.map("sample_skip_first", {"sample.before_training": not job.whole("sample_skip_first")})
+    samples: Any = job.get("samples")
+    if samples is not None and not isinstance(samples, list):
+        job.fail("samples", Message(_("a list")))
+    elif "samples" in job.entries and not samples:
+        job.equal("samples")
+    if samples is None and job.get("sample_definition_file_name"):
+        samples = _read_samples(job)
+    elif "sample_definition_file_name" in job.entries:
+        job.skip("sample_definition_file_name", Message(_("the prompts stand in the configuration itself")))
+    if isinstance(samples, list) and (prompts := [str(item["prompt"]) for item in samples if _has_prompt(item)]):
+        name = "samples" if job.get("samples") else "sample_definition_file_name"
+        job.map(name, {"sample.prompts": prompts})
+
+
+def _has_prompt(item: Any) -> bool:
+    return isinstance(item, Mapping) and bool(item.get("prompt")) and item.get("enabled") is not False
+
+
+def _read_samples(job: Job) -> Any:
+    name = "sample_definition_file_name"
+    path = expand_path(job.word(name))
+    if not path.is_file():
+        job.leave(name, Message(_("the file is not there; Tetrad chooses the prompts")))
+        return None
+    try:
+        found = parse_json(read_text_file(path))
+    except (OSError, ValueError):
+        job.leave(name, Message(_("the file cannot be read; Tetrad chooses the prompts")))
+        return None
+    job.equal(name)
+    return found

@@ -1,0 +1,42 @@
+"""Learning rates of other trainers as settings of a recipe."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tetrad.interchange.job import Job
+from tetrad.locales import Message, _
+from tetrad.settings.field import as_exact_number
+from tetrad.settings.learning_rate import MAX_LEARNING_RATE
+
+
+class Rates(NamedTuple):
+    """The settings of the learning rates, or why there are none: the method's own rates are used."""
+
+    settings: Mapping[str, Any]
+    reason: Message | None = None
+
+    def put(self, job: Job, name: str, part: str = "") -> None:
+        """Make a key's row: the settings whose name contains `part`."""
+        found = {key: value for key, value in self.settings.items() if part in key}
+        if self.reason:
+            job.leave(name, self.reason)
+        else:
+            job.map(name, found)
+
+
+def read_rates(job: Job, name: str, rate: float, text: float | None, carries: bool) -> Rates:
+    """The settings of a rate and of the text encoders' rate; `carries`: they mean the same for our optimizer."""
+    highest = max(rate, text or 0.0)
+    if not carries:
+        template = _("{rate} is a rate for another optimizer; the run uses the method's own learning rate")
+        return Rates({}, Message(template, rate=as_exact_number(rate)))
+    if highest > MAX_LEARNING_RATE:
+        template = _(
+            "a learning rate of {rate} is above {highest}, the highest that Tetrad takes; the run uses the method's own"
+            " learning rate"
+        )
+        return Rates({}, Message(template, rate=as_exact_number(highest), highest=MAX_LEARNING_RATE))
+    if rate <= 0:
+        job.fail(name, Message(_("above 0")))
+        return Rates({})
+    return Rates({"train.learning_rate": rate} | ({} if text is None else {"train.text_encoder_learning_rate": text}))

@@ -1,0 +1,100 @@
+"""What became of each key of a configuration, as sentences for people and as records for programs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tetrad.interchange.job import Job, Outcome, Row
+from tetrad.locales import Message, _
+from tetrad.settings.field import as_toml
+
+_MAX_VALUE_LETTERS = 60
+_OUTCOMES = {
+    Outcome.MAPPED: _("mapped"),
+    Outcome.EQUAL: _("equal by default"),
+    Outcome.MEANINGLESS: _("no meaning here"),
+    Outcome.NOT_DONE: _("not done"),
+}
+
+
+def list_shown_rows(job: Job) -> Iterator[Row]:
+    """The file's own keys, and what its trainer adds where that becomes a setting."""
+    return (row for row in job.list_rows() if row.is_given or row.settings)
+
+
+def describe_row(row: Row) -> Message:
+    """One key: its value, what becomes of it, and why."""
+    outcome = Message(_OUTCOMES[row.outcome])
+    settings = ", ".join(f"{key} = {_as_text(value)}" for key, value in row.settings.items())
+    values: dict[str, Any] = {"key": row.key, "value": _shorten(row.value), "outcome": outcome, "settings": settings}
+    if not row.is_given:
+        return Message(_("{key} is not given: {settings}"), **values)
+    if settings and row.reason:
+        return Message(_("{key} = {value}: {settings} ({reason})"), reason=row.reason, **values)
+    if settings:
+        return Message(_("{key} = {value}: {settings}"), **values)
+    if row.reason:
+        return Message(_("{key} = {value}: {outcome}, because {reason}"), reason=row.reason, **values)
+    return Message(_("{key} = {value}: {outcome}"), **values)
+
+
+def _as_text(value: Any) -> str:
+    return as_toml(list(value) if isinstance(value, tuple) else value)
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_VALUE_LETTERS else f"{text[:_MAX_VALUE_LETTERS]}…"
+
+
+def summarize(job: Job) -> Message:
+    """Whose file it is, and how many keys have which outcome."""
+    counts = {outcome: 0 for outcome in Outcome}
+    for row in job.list_rows():
+        counts[row.outcome] += row.is_given
+    template = _(
+        "{file} is a configuration of {trainer}: {mapped} mapped, {equal} equal by default, {meaningless} without"
+        " meaning here, {undone} not done"
+    )
+    return Message(
+        template,
+        file=job.path,
+        trainer=job.trainer,
+        mapped=counts[Outcome.MAPPED],
+        equal=counts[Outcome.EQUAL],
+        meaningless=counts[Outcome.MEANINGLESS],
+        undone=counts[Outcome.NOT_DONE],
+    )
+
+
+def list_notes(job: Job) -> Iterator[Message]:
+    """What is to be said about the whole file: notes, and why its own trainer does not start with it."""
+    yield from job.notes
+    for reason in dict.fromkeys(job.failures):
+        yield Message(_("{trainer} itself stops with this file: {reason}"), trainer=job.trainer, reason=reason)
+    if "model" not in job.settings:
+        yield Message(_("the file names no model; give one with --model"))
+    if "data.images" not in job.settings:
+        yield Message(_("the file names no folder of images; give it on the command line"))
+
+
+def as_records(job: Job) -> dict[str, Any]:
+    """Everything as plain values for programs."""
+    return {
+        "event": "import",
+        "trainer": job.trainer,
+        "file": str(job.path),
+        "keys": [
+            {
+                "key": row.key,
+                "value": row.value,
+                "outcome": str(row.outcome),
+                "settings": dict(row.settings),
+                **({"reason": row.reason.as_record()} if row.reason else {}),
+                "given": row.is_given,
+            }
+            for row in job.list_rows()
+        ],
+        "notes": [note.as_record() for note in list_notes(job)],
+        "missing": {each.key: each.value for each in job.missing},
+        "recipe": dict(job.settings),
+    }

@@ -1,0 +1,241 @@
+"""A run of Tetrad as a configuration of kohya's sd-scripts: the same keys as `kohya` reads, the other way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from tetrad.errors import TetradError
+from tetrad.interchange.kohya.saving import SAMPLERS
+from tetrad.locales import Message, _
+from tetrad.methods import METHODS
+from tetrad.settings.field import settings_of
+from tetrad.settings.recipe import Recipe
+from tetrad.settings.toml import read_values
+
+_SCRIPTS = {"lora": "train_network.py", "textual-inversion": "train_textual_inversion.py", "dreambooth": "train_db.py"}
+_DTYPES = {"float32": "no", "float16": "fp16", "bfloat16": "bf16"}
+_OPTIMIZERS = {"adamw": "AdamW", "adamw8bit": "AdamW8bit", "adafactor": "AdaFactor"}
+_SAMPLER_NAMES = {ours: theirs for theirs, ours in reversed(SAMPLERS.items())} | {"DPM++ 2M": "dpmsolver++"}
+_TRAINING = ("train.optimizer", "train.weight_decay", "train.steps", "train.warmup_from_zero", "train.device")
+# Values of the plan whose key is only another name; what is off there is left out.
+_PLAIN = {
+    "model.path": "pretrained_model_name_or_path",
+    "model.vae": "vae",
+    "model.continue_from": "network_weights",
+    "data.flip": "flip_aug",
+    "data.alpha_mask": "alpha_mask",
+    "data.captions.shuffle": "shuffle_caption",
+    "data.captions.keep_tokens": "keep_tokens",
+    "data.captions.keep_separator": "keep_tokens_separator",
+    "data.captions.tag_dropout": "caption_tag_dropout_rate",
+    "data.captions.dropout": "caption_dropout_rate",
+    "data.captions.dropout_epochs": "caption_dropout_every_n_epochs",
+    "data.captions.tag_warmup": "token_warmup_step",
+    "data.captions.first_tags": "token_warmup_min",
+    "data.captions.separator": "caption_separator",
+    "data.captions.secondary_separator": "secondary_separator",
+    "data.captions.wildcards": "enable_wildcard",
+    "data.captions.prefix": "caption_prefix",
+    "data.captions.suffix": "caption_suffix",
+    "data.captions.extension": "caption_extension",
+    "data.class_images.folder": "reg_data_dir",
+    "data.class_images.weight": "prior_loss_weight",
+    "text.max_tokens": "max_token_length",
+    "train.batch_size": "train_batch_size",
+    "train.gradient_accumulation": "gradient_accumulation_steps",
+    "train.scheduler": "lr_scheduler",
+    "train.scheduler_cycles": "lr_scheduler_num_cycles",
+    "train.scheduler_power": "lr_scheduler_power",
+    "train.warmup_steps": "lr_warmup_steps",
+    "train.max_grad_norm": "max_grad_norm",
+    "train.seed": "seed",
+    "train.fused_backward": "fused_backward_pass",
+    "train.gradient_checkpointing": "gradient_checkpointing",
+    "loss.type": "loss_type",
+    "loss.noise_offset": "noise_offset",
+    "loss.pyramid_layers": "multires_noise_iterations",
+    "loss.pyramid_discount": "multires_noise_discount",
+    "loss.input_perturbation": "ip_noise_gamma",
+    "loss.min_snr_gamma": "min_snr_gamma",
+    "loss.debiased": "debiased_estimation_loss",
+    "loss.zero_terminal_snr": "zero_terminal_snr",
+    "save.out": "output_dir",
+    "save.name": "output_name",
+    "save.every": "save_every_n_steps",
+    "save.every_epochs": "save_every_n_epochs",
+    "save.precision": "save_precision",
+    "sample.every": "sample_every_n_steps",
+    "sample.before_training": "sample_at_first",
+    "method.rank": "network_dim",
+    "method.dropout": "network_dropout",
+    "method.max_norm": "scale_weight_norms",
+    "method.vectors": "num_vectors_per_token",
+    "method.initial_text": "init_word",
+}
+_NETWORK_ARGUMENTS = {
+    "method.conv_rank": "conv_dim",
+    "method.rank_dropout": "rank_dropout",
+    "method.module_dropout": "module_dropout",
+}
+# Settings of Tetrad's own, which change no result, or which other keys stand for.
+_OWN = {
+    "model.family",
+    "model.prediction",
+    "data.images",
+    "data.trigger_word",
+    "data.class_word",
+    "data.resolution",
+    "data.class_images.prompt",
+    "data.class_images.count",
+    "method.kind",
+    "method.alpha",
+    "method.conv_alpha",
+    "method.text_encoder",
+    "method.dora",
+    "method.rslora",
+    "method.plus_ratio",
+    "method.subject",
+    "method.steps_per_image",
+    "text.clip_skip",
+    "save.format",
+    "save.keep_resume",
+    "sample.sampler",
+    "sample.prompts",
+    "sample.overfit_prompts",
+    "sample.steps",
+    "sample.cfg_scale",
+    "loss.huber_c",
+}
+
+
+@dataclass(frozen=True)
+class Export:
+    """The text of the configuration, the script it is for, and what it cannot say."""
+
+    text: str
+    script: str
+    undone: tuple[Message, ...]
+
+
+def export_run(folder: Path) -> Export:
+    """A run by its plan.  E3168 where the folder is no run's, or sd-scripts has no such method."""
+    if not (folder / "plan.toml").is_file():
+        raise TetradError("E3168", _("{folder} is no folder of a run: there is no plan.toml in it"), folder=folder)
+    plan = _flatten(read_values(folder / "plan.toml"))
+    kind = str(plan.get("method.kind", ""))
+    if kind not in _SCRIPTS:
+        template = _("sd-scripts trains no {method}; it trains {known}")
+        raise TetradError("E3168", template, method=kind, known=", ".join(_SCRIPTS))
+    values = {key: plan[name] for name, key in _PLAIN.items() if plan.get(name) not in (None, "", 0, False)}
+    values |= _convert(plan, kind)
+    script = f"sdxl_{_SCRIPTS[kind]}" if plan.get("model.family") == "sdxl" and kind != "dreambooth" else _SCRIPTS[kind]
+    if plan.get("model.family") == "sdxl" and kind == "dreambooth":
+        script = "sdxl_train.py"
+    return Export(tomli_w.dumps(values), script, tuple(_list_undone(plan)))
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _convert(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The keys that are no plain names: data, length, rates, the network, and those with other defaults."""
+    images, new_steps = str(plan["data.images"]), plan["train.steps"] - plan["train.steps_before"]
+    side = plan["data.resolution"]
+    values: dict[str, Any] = {
+        "dataset_config" if images.endswith((".toml", ".json")) else "train_data_dir": images,
+        "resolution": f"{side},{side}",
+        "enable_bucket": True,
+        "min_bucket_reso": side // 2,
+        "max_bucket_reso": 2 * side,
+        "max_train_steps": new_steps,
+        "optimizer_type": _OPTIMIZERS[plan["train.optimizer"]],
+        "mixed_precision": _DTYPES.get(plan["train.dtype"], "no"),
+        "save_model_as": "safetensors",
+        "v2": plan["model.family"] == "sd2",
+        "v_parameterization": plan["model.prediction"] == "v",
+        "caption_extension": plan.get("data.captions.extension") or ".txt",
+        "cache_latents": True,
+    }
+    values["optimizer_args"] = [f"weight_decay={plan['train.weight_decay']}"]
+    if plan["train.optimizer"] == "adafactor":
+        values["optimizer_args"] += ["scale_parameter=False", "relative_step=False", "warmup_init=False"]
+    if plan["model.family"] == "sd1":
+        values["clip_skip"] = plan["text.clip_skip"]
+    if plan["loss.type"] in ("huber", "smooth_l1"):
+        values |= {"huber_c": plan["loss.huber_c"], "huber_schedule": "constant"}
+    if plan.get("sample.every"):
+        values["sample_sampler"] = _SAMPLER_NAMES.get(plan["sample.sampler"], "dpmsolver++")
+    return {key: value for key, value in values.items() if value is not False} | _convert_method(plan, kind)
+
+
+def _convert_method(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    rate = _number(plan.get("train.learning_rates.other parts"))
+    text = _number(plan.get("train.learning_rates.text_encoder")) or rate
+    trains_text = bool(plan.get("method.text_encoder"))
+    values: dict[str, Any] = {"learning_rate": rate}
+    if kind == "lora":
+        rank = plan["method.rank"]
+        arguments = [f"{key}={plan[name]}" for name, key in _NETWORK_ARGUMENTS.items() if plan.get(name)]
+        if plan.get("method.conv_rank"):
+            arguments.append(f"conv_alpha={plan.get('method.conv_alpha') or plan['method.conv_rank']}")
+        if plan.get("method.plus_ratio", 1) != 1:
+            arguments.append(f"loraplus_lr_ratio={plan['method.plus_ratio']}")
+        values |= {
+            "network_module": "networks.lora",
+            "network_alpha": plan.get("method.alpha") or rank,
+            "unet_lr": rate,
+        }
+        values |= {"network_args": arguments} if arguments else {}
+        values |= {"text_encoder_lr": text} if trains_text else {"network_train_unet_only": True}
+    elif kind == "textual-inversion":
+        values["token_string"] = plan["data.trigger_word"]
+    elif trains_text:
+        values["learning_rate_te"] = text
+        if plan["train.text_encoder_steps"] < plan["train.steps"]:
+            values["stop_text_encoder_training"] = plan["train.text_encoder_steps"]
+    else:
+        values["stop_text_encoder_training"] = -1
+    return values
+
+
+def _number(text: Any) -> float:
+    """A rate; of a schedule its first."""
+    return float(str(text or "0").split(",")[0].split(":")[0])
+
+
+def _list_undone(plan: Mapping[str, Any]) -> list[Message]:
+    """A sentence for each value that differs from its default and has no key."""
+    defaults = {setting.key: setting.default for setting in settings_of(Recipe)}
+    method = METHODS[str(plan["method.kind"])]
+    defaults |= {setting.key: setting.default for setting in settings_of(method, "method.")}
+    known = {*_PLAIN, *_NETWORK_ARGUMENTS, *_OWN, *_TRAINING}
+    template = _("sd-scripts has no key for {setting} = {value}")
+    found = [
+        Message(template, setting=name, value=value)
+        for name, value in plan.items()
+        if name in defaults and name not in known and value != defaults[name]
+    ]
+    found += [
+        Message(template, setting=name, value=True) for name in ("method.dora", "method.rslora") if plan.get(name)
+    ]
+    if ":" in str(plan.get("train.learning_rates.other parts", "")):
+        found.append(Message(_("the learning rate is a schedule with its own steps; its first rate is written")))
+    if plan.get("train.warmup_steps") and not plan.get("train.warmup_from_zero"):
+        found.append(Message(_("the first step of the warm-up has rate 0 in sd-scripts, and each step a little less")))
+    if plan.get("sample.every"):
+        found.append(Message(_("sd-scripts reads preview prompts from a file; give it with sample_prompts")))
+    if plan.get("data.class_images.folder"):
+        found.append(
+            Message(_("class images double the steps of an epoch in sd-scripts; the number of steps is the same"))
+        )
+    return found

@@ -1,0 +1,84 @@
+"""A run that is written as sd-scripts' configuration and read again has the same settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tetrad.errors import TetradError
+from tetrad.interchange.read import make_recipe, read_configuration
+from tetrad.interchange.to_kohya import export_run
+
+PLAN = """
+[model]
+path = "sd15.safetensors"
+family = "sd1"
+prediction = "epsilon"
+[data]
+images = "photos"
+trigger_word = "zkr"
+resolution = 512
+[text]
+clip_skip = 2
+max_tokens = 150
+[method]
+kind = "{kind}"
+rank = 8
+alpha = 4.0
+conv_rank = 4
+vectors = 3
+text_encoder = true
+dora = true
+[train]
+steps = 500
+steps_before = 0
+batch_size = 2
+gradient_accumulation = 2
+scheduler = "cosine"
+warmup_steps = 20
+warmup_from_zero = true
+optimizer = "adafactor"
+weight_decay = 0.02
+text_encoder_steps = 250
+dtype = "bfloat16"
+seed = 7
+[train.learning_rates]
+"other parts" = "2e-4"
+text_encoder = "5e-5"
+[loss]
+type = "huber"
+huber_c = 0.2
+min_snr_gamma = 5.0
+[save]
+name = "mine"
+every_epochs = 2
+[sample]
+every = 0
+"""
+
+
+@pytest.mark.parametrize("kind", ["lora", "dreambooth", "textual-inversion"])
+def test_an_exported_run_reads_back_the_same(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN.replace("{kind}", kind))
+    export = export_run(tmp_path)
+    written = tmp_path / "kohya.toml"
+    written.write_text(export.text)
+    recipe: Any = make_recipe(read_configuration(written, kind))
+    train = recipe.train
+    assert (train.steps, train.batch_size, train.gradient_accumulation, train.seed) == (500, 2, 2, 7)
+    assert (train.scheduler, train.warmup_steps, train.warmup_from_zero) == ("cosine", 20, True)
+    assert (train.optimizer, train.weight_decay, train.precision) == ("adafactor", 0.02, "bf16")
+    assert train.learning_rate(1) == 2e-4 and recipe.save.every_epochs == 2 and recipe.method.kind == kind
+    assert (recipe.text.clip_skip, recipe.text.max_tokens, recipe.loss.huber_c) == (2, 150, 0.2)
+    if kind == "lora":
+        assert (recipe.method.rank, recipe.method.alpha, recipe.method.conv_rank) == (8, 4, 4)
+        assert "method.dora" in str(export.undone[0])
+    if kind == "dreambooth":
+        assert train.text_encoder_share == 0.5
+    if kind != "textual-inversion":
+        assert train.text_encoder_learning_rate(1) == 5e-5
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TetradError, match="no plan"):
+        export_run(tmp_path)

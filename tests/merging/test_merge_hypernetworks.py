@@ -1,0 +1,87 @@
+"""Linear hypernetworks merged into one do what A1111 does with all of them, one after another."""
+
+from pathlib import Path
+from typing import Any
+
+import a1111_unpickler
+import pytest
+import tiny
+import torch
+from torch import Tensor, nn
+
+from tetrad import library
+from tetrad.diffusion.randomness import generator
+from tetrad.errors import TetradError
+from tetrad.formats import weight_files
+from tetrad.merging.hypernetworks import merge_hypernetworks
+from tetrad.methods import Hypernetwork
+from tetrad.methods.base import parameters_of
+
+
+def save(path: Path, seed: int, **settings: Any) -> Path:
+    model = tiny.build_model(is_shallow=True)
+    adapter = tiny.attach(Hypernetwork(**settings), model, generator(0, 0, "method"))
+    rng = generator(seed, 0, "trained")
+    with torch.no_grad():
+        for parameter in parameters_of(adapter):
+            parameter += 0.1 * torch.randn(parameter.shape, generator=rng)
+    return library.save_weights(path, adapter.weights(), model, {"step": "5"})
+
+
+def apply_as_a1111(path: Path, width: int, side: int, x: Tensor, strength: float) -> Tensor:
+    """x + linear(x) · multiplier, with the layers of the file in their order, all linear here."""
+    state, y = torch.load(path, weights_only=True)[width][side], x
+    for number in range(len(state) // 2):
+        y = nn.functional.linear(y, state[f"linear.{number}.weight"], state[f"linear.{number}.bias"])
+    return x + strength * y
+
+
+def test_one_network_does_what_several_do_one_after_another(tmp_path: Path) -> None:
+    files = [
+        (save(tmp_path / "a", 1), 0.7),
+        (save(tmp_path / "b", 2, structure=(1, 1.5, 2, 1)), 1.0),
+        (save(tmp_path / "c", 3, sizes=(64,)), -0.5),
+    ]
+    merged = merge_hypernetworks(files, tmp_path / "all.pt").path
+    a1111_unpickler.check_can_open(merged)
+    for width in (32, 64):
+        for side in (0, 1):
+            x = torch.randn(50, width, generator=generator(0, 0, "x"))
+            expected = x
+            for path, strength in files if width == 64 else files[:2]:
+                expected = apply_as_a1111(path, width, side, expected, strength)
+            actual = apply_as_a1111(merged, width, side, x, 1.0)
+            torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_order_matters_and_a_single_one_keeps_its_strength(tmp_path: Path) -> None:
+    a, b = save(tmp_path / "a", 1), save(tmp_path / "b", 2)
+    first, second = (merge_hypernetworks(files, tmp_path / f"{n}.pt").path for n, files in enumerate(([a, b], [b, a])))
+    x = torch.randn(5, 32, generator=generator(0, 0, "x"))
+    assert (apply_as_a1111(first, 32, 0, x, 1.0) - apply_as_a1111(second, 32, 0, x, 1.0)).abs().max() > 0.01
+    half = merge_hypernetworks([(a, 0.5), (b, 0.0)], tmp_path / "half.pt").path
+    torch.testing.assert_close(apply_as_a1111(half, 32, 1, x, 1.0), apply_as_a1111(a, 32, 1, x, 0.5))
+
+
+def test_what_cannot_be_chained_is_refused(tmp_path: Path) -> None:
+    linear = save(tmp_path / "a", 1)
+    for settings, words in (({"activation": "swish"}, "activation swish"), ({"layer_norm": True}, "layer norm yes")):
+        other = save(tmp_path / f"{next(iter(settings))}", 2, **settings)
+        with pytest.raises(TetradError, match=words) as caught:
+            merge_hypernetworks([linear, other], tmp_path / "out.pt")
+        assert caught.value.code == "E5357"
+    content = torch.load(linear, weights_only=True)
+    families = []
+    for width in (768, 1024):
+        weight_files.write_file(tmp_path / f"{width}.pt", {**content, width: content[32]})
+        families.append(tmp_path / f"{width}.pt")
+    with pytest.raises(TetradError, match=r"768 and .*1024") as caught:
+        merge_hypernetworks(families, tmp_path / "out.pt")
+    assert caught.value.code == "E5107"
+    content[32][0]["linear.0.weight"][0, 0] = torch.nan
+    weight_files.write_file(tmp_path / "nan.pt", content)
+    for path, code in ((tmp_path / "nan.pt", "E5014"), (tmp_path / "none.pt", "E5001")):
+        with pytest.raises(TetradError) as caught:
+            merge_hypernetworks([linear, path], tmp_path / "out.pt")
+        assert caught.value.code == code
+    assert not (tmp_path / "out.pt").exists()
