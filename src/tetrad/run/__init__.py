@@ -30,7 +30,7 @@ __all__, __getattr__ = export(
         "disk": ["DiskNeed", "estimate_need", "find_existing_folder"],
         "events": ["Event", "Finished", "Note", "Phase", "Progress", "Saved", "Trained", "as_record"],
         "folder": ["file_name"],
-        "heartbeat": ["Beat", "lock_folder", "read_beat", "read_start_time"],
+        "heartbeat": ["Beat", "Heartbeat", "lock_folder", "read_beat", "read_start_time"],
         "plan": ["Plan"],
         "preflight": ["builtin_model_notes", "device_note"],
         "previews": ["list_preview_steps"],
