@@ -31,7 +31,7 @@ __all__, __getattr__ = export(
         "disk": ["DiskNeed", "estimate_need", "find_existing_folder"],
         "events": ["Event", "Finished", "Note", "Phase", "Progress", "Saved", "Trained", "as_record"],
         "folder": ["file_name"],
-        "heartbeat": ["Beat", "lock_folder", "read_beat", "read_start_time"],
+        "heartbeat": ["Beat", "Heartbeat", "lock_folder", "read_beat", "read_start_time"],
         "plan": ["Plan"],
         "preflight": ["builtin_model_notes", "device_note"],
         "previews": ["list_preview_steps"],
@@ -42,6 +42,6 @@ __all__, __getattr__ = export(
         "step_files": ["list_planned_steps"],
         "vae_decoder": ["train_decoder"],
         "watch": ["StoppedBeforeStart"],
-        "words": ["Happening", "describe_record", "read_number"],
+        "words": ["SCAN_HINT", "Happening", "describe_record", "read_number"],
     },
 )
