@@ -43,7 +43,15 @@ def run(
     "arguments,expected",
     [
         (["--help"], ["<Usage: >tetrad", "<Train Stable Diffusion", "<Show the version and exit>"]),
-        (["--help"], ["<Options>:", "<Before training>:", "<Show this message and exit>", "generate <Generate images from a prompt.>"]),
+        (
+            ["--help"],
+            [
+                "<Options>:",
+                "<Before training>:",
+                "<Show this message and exit>",
+                "generate <Generate images from a prompt.>",
+            ],
+        ),
         (["generate", "--help"], ["<Arguments>:", "<Sampler steps> [<default: <30>>]", "<Width in pixels>"]),
         (["grid", "--help"], ["[<required>]", "<default: <the model's own>>"]),
         (["train", "--help"], ["<Commands>:", "<Train a model on your images; ", "<Train a LoRA"]),

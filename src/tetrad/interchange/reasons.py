@@ -21,4 +21,7 @@ VALIDATION = _("Tetrad has no validation loss; it shows previews and an overfitt
 HALF_WEIGHTS = _("what is trained is kept in fp32, which needs more memory and is more exact")
 QUANTIZED = _("the base model is not stored in 8 or 4 bits, so more memory is needed")
 TIMESTEPS = _("all time steps have the same probability")
-MASKS = _("masks beside the images are not used, so the background is trained too; transparent images are masked (data.alpha_mask)")
+MASKS = _(
+    "masks beside the images are not used, so the background is trained too;"
+    " transparent images are masked (data.alpha_mask)"
+)

@@ -89,6 +89,13 @@ def _describe_command(record: Mapping[str, Any]) -> Happening | None:
 
 def _describe_end(record: Mapping[str, Any]) -> Happening:
     steps = _number(record, "steps")
+    if record.get("has_effect") is False:
+        template = ngettext(
+            "the end after {count} step, which has changed nothing",
+            "the end after {count} steps, which have changed nothing",
+            steps,
+        )
+        return _happening(record, Message(_("no effect")), "warn", str(Message(template)))
     if record.get("complete"):
         text = Message(ngettext("done after {count} step", "done after {count} steps", steps))
         return _happening(record, Message(_("done")), "ok", str(text))

@@ -148,7 +148,9 @@ def _note_cached_text(job: Job) -> None:
             job.failures.append(Message(template))
             job.skip(name, Message(template))
         else:
-            job.skip(name, Message(_("Tetrad caches latents and text encodings automatically where they do not change")))
+            job.skip(
+                name, Message(_("Tetrad caches latents and text encodings automatically where they do not change"))
+            )
 
 
 def decide_model(job: Job) -> None:

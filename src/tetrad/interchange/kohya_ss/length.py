@@ -61,7 +61,8 @@ def decide_steps(job: Job, tab: str) -> None:
     if job.get("dataset_config"):
         if "epoch" in job.entries:
             job.skip(
-                "epoch", Message(_("with dataset_config the page passes on no number of steps, so sd-scripts takes 1600"))
+                "epoch",
+                Message(_("with dataset_config the page passes on no number of steps, so sd-scripts takes 1600")),
             )
         return
     steps = _count_steps(job, tab, epochs)

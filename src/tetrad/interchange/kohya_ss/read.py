@@ -202,7 +202,8 @@ def _fill_page_defaults(job: Job, values: Mapping[str, Any], tab: str) -> None:
     if not missing:
         return
     template = _(
-        "the file leaves out {keys}; kohya_ss would use what its page shows at that moment, and Tetrad uses the defaults of kohya_ss"
+        "the file leaves out {keys}; kohya_ss would use what its page shows at that moment,"
+        " and Tetrad uses the defaults of kohya_ss"
     )
     for key, value in missing.items():
         job.imply(keys.RENAMED.get(key, key), value)
