@@ -9,8 +9,9 @@ those that make a LoRA, `flags` makes options from the settings, `recipe_command
 for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal` prints its
 events, notes and warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained
 file, `commands` formats commands to paste, `output` checks and chooses the path of an image, `weighted_files` parses
-files with a number, `streams` ends a command whose output cannot be written, `help` translates the help texts and groups
-the commands, `click_strings` has the words and errors of typer. Torch is imported only inside the commands that need it.
+files with a number, `streams` ends a command whose output cannot be written, `help` translates the help texts and
+groups the commands, `click_strings` has the words and errors of typer. Torch is imported only inside the commands that
+need it.
 """
 
 import io
