@@ -5,9 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import typer.main
 
 from tetrad import __version__, cli, locales
 from tetrad.cli import click_strings
+from tetrad.cli.help import SECTIONS
 
 
 class MarkedTranslations(gettext.NullTranslations):
@@ -41,10 +43,18 @@ def run(
     "arguments,expected",
     [
         (["--help"], ["<Usage: >tetrad", "<Train Stable Diffusion", "<Show the version and exit>"]),
-        (["--help"], ["<Options>:", "<Commands>:", "<Show this message and exit>", "generate <Generate images.>"]),
+        (
+            ["--help"],
+            [
+                "<Options>:",
+                "<Before training>:",
+                "<Show this message and exit>",
+                "generate <Generate images from a prompt.>",
+            ],
+        ),
         (["generate", "--help"], ["<Arguments>:", "<Sampler steps> [<default: <30>>]", "<Width in pixels>"]),
         (["grid", "--help"], ["[<required>]", "<default: <the model's own>>"]),
-        (["train", "--help"], ["<Train a model on your images; ", "<Train a LoRA"]),
+        (["train", "--help"], ["<Commands>:", "<Train a model on your images; ", "<Train a LoRA"]),
         (
             ["train", "lora", "--help"],
             ["<Rank (network dim)>", "<Total number of training steps", "<TOML file with any settings"],
@@ -72,6 +82,11 @@ def test_help_is_english_without_a_catalogue(
     assert out.startswith("Usage: tetrad grid [OPTIONS]")
     assert "Sampler steps  [default: 30]" in out and "Width in pixels  [default: the model's own]" in out
     assert "Show this message and exit" in out
+
+
+def test_every_command_is_in_one_section_of_the_help() -> None:
+    shown = [name for names in SECTIONS.values() for name in names]
+    assert sorted(shown) == sorted(typer.main.get_command(cli.app).commands)
 
 
 @pytest.mark.usefixtures("marked")

@@ -9,8 +9,9 @@ those that make a LoRA, `flags` makes options from the settings, `recipe_command
 for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal` prints its
 events, notes and warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained
 file, `commands` formats commands to paste, `output` checks and chooses the path of an image, `weighted_files` parses
-files with a number, `streams` ends a command whose output cannot be written, `help` translates the help texts,
-`click_strings` has the words and errors of typer. Torch is imported only inside the commands that need it.
+files with a number, `streams` ends a command whose output cannot be written, `help` translates the help texts and
+groups the commands, `click_strings` has the words and errors of typer. Torch is imported only inside the commands that
+need it.
 """
 
 import io
@@ -48,7 +49,7 @@ from tetrad.cli import (
 )
 from tetrad.cli.click_strings import USAGE, explain_usage_error
 from tetrad.cli.flags import with_folder_flags
-from tetrad.cli.help import print_version, translate_help
+from tetrad.cli.help import MainGroup, print_version, translate_help
 from tetrad.cli.streams import ends_where_output_is_lost
 from tetrad.cli.terminal import print_json
 from tetrad.errors import TetradError
@@ -65,6 +66,7 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
+    cls=MainGroup,
     help=_("Train Stable Diffusion on your images with LoRA, DreamBooth, hypernetworks or Textual Inversion."),
     no_args_is_help=True,
     add_completion=False,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tetrad.generation.request import Request
 
 NOT_REPRODUCIBLE = "W3201"
-HELP = _("Generate images.")
+HELP = _("Generate images from a prompt.")
 
 
 def generate(

@@ -1,13 +1,34 @@
-"""Translates the help texts of all commands, and prints the version."""
+"""Translates the help texts of all commands, lists the commands by what they are for, and prints the version."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from tetrad import __version__
 from tetrad.cli.click_strings import translate_help_word
 from tetrad.locales import Message, _, pad, translate, width_of, wrap
+
+SECTIONS = {
+    _("Start"): ("web", "demo", "doctor"),
+    _("Before training"): ("scan", "captions", "probe", "recommend"),
+    _("Train"): ("train", "resume", "runs"),
+    _("Generate images"): ("generate", "grid"),
+    _("Check and compare files"): ("inspect", "verify", "diff"),
+    _("Merge and convert files"): ("merge", "extract", "resize", "convert", "vae"),
+    _("Web UIs and other trainers"): ("install", "uninstall", "import", "export"),
+}
+
+
+class MainGroup(TyperGroup):
+    """`tetrad` itself: its help lists the commands in SECTIONS instead of the order in which they were added."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        width = max(map(len, self.commands))
+        for title, names in SECTIONS.items():
+            with formatter.section(translate(title)):
+                formatter.write_dl([(pad(name, width), self.commands[name].help) for name in names])
 
 
 def translate_help(command: Any) -> None:

@@ -1,5 +1,7 @@
 """`tetrad import`: another trainer's configuration as a recipe, with what becomes of each of its keys."""
 
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,14 +11,16 @@ from tetrad.cli.commands import format_command
 from tetrad.cli.terminal import print_json, print_note, print_text, print_warning
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import write_atomically
-from tetrad.locales import _
+from tetrad.locales import _, wrap
 from tetrad.methods import METHODS
 from tetrad.paths import expand_path
 
 if TYPE_CHECKING:
     from tetrad.interchange.job import Job
 
-HELP = _("Read a configuration of kohya, OneTrainer or ai-toolkit, and write it as a recipe.")
+HELP = _(
+    "Show what becomes of each key of a configuration of kohya, OneTrainer or ai-toolkit; `--out` writes a recipe."
+)
 METHOD_HELP = _("What the file trains, where it does not say it: lora, textual-inversion or dreambooth")
 NOTE = "W3161"
 
@@ -41,15 +45,13 @@ def import_settings(
     """Show what becomes of each key; nothing is trained, and with an error nothing is written."""
     check_method_name(method)
     from tetrad.interchange.read import check, make_recipe, read_configuration
-    from tetrad.interchange.report import as_records, describe_row, list_shown_rows, summarize
+    from tetrad.interchange.report import as_records
 
     job = read_configuration(expand_path(file), method)
     if as_json:
         print_json(as_records(job))
     else:
-        print_text(summarize(job))
-        for row in list_shown_rows(job):
-            print_text(describe_row(row))
+        print_report(job)
     print_notes(job)
     check(job, strict)
     make_recipe(job)
@@ -69,6 +71,22 @@ def check_method_name(method: str) -> None:
     if method and method not in METHODS:
         template = _("--as must be one of {methods}; it is {value}")
         raise TetradError("E2001", template, methods=", ".join(METHODS), value=repr(method))
+
+
+def print_report(job: "Job") -> None:
+    """The keys by outcome, first those that are not done; in a terminal, lines that go on are indented."""
+    from tetrad.interchange.report import list_groups, summarize
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    print_text(summarize(job))
+    for title, messages in list_groups(job):
+        print_text("")
+        print_text(title)
+        for message in messages:
+            first, *others = wrap(str(message), width - 4)
+            print_text(f"  {first}")
+            for line in others:
+                print_text(f"    {line}")
 
 
 def print_notes(job: "Job") -> None:

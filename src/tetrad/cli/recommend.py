@@ -33,7 +33,7 @@ LOOK_FIRST = _(
     "First see what the model knows without training: {command}; put the name of what you want into the prompt, and if"
     " the images show it, train nothing."
 )
-PROBE_HELP = _("Generate a prompt to see whether the model knows it already.")
+PROBE_HELP = _("Generate images from a prompt to see whether the model knows it already.")
 
 
 def recommend(

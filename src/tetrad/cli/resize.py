@@ -11,7 +11,7 @@ from tetrad.cli.terminal import announce_loading, show_progress
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
-HELP = _("Make a LoRA smaller: by rank, by energy, or by the size of the file; of other kinds a plain LoRA.")
+HELP = _("Make a LoRA smaller: by rank, energy or file size; a LoHa, LoKr, DoRA or OFT becomes a plain LoRA.")
 
 
 def resize(

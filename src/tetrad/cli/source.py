@@ -49,7 +49,7 @@ def read_source(source: Path, recipe: Path | None, kind: str) -> "Job":
     print_note(summarize(job))
     for row in job.list_rows():
         if row.outcome is Outcome.NOT_DONE:
-            print_warning(NOTE, describe_row(row))
+            print_warning(NOTE, _("not done: {key}"), key=describe_row(row))
     for note in list_notes(job):
         print_warning(NOTE, note)
     check(job)

@@ -13,7 +13,9 @@ from tetrad.locales import Message, _, pad, translate, wrap
 if TYPE_CHECKING:
     from tetrad.verification import Verification
 
-HELP = _("Check files: whole, finite, safe; which programs load them; and whether they change anything.")
+HELP = _(
+    "Check whether files are whole, safe and without NaN, which programs load them, and whether they change anything."
+)
 SIGNS = {"ok": "✓", "warn": "!", "bad": "✗"}
 OUTCOMES = {"loads": _("yes"), "partly": _("in part"), "differently": _("differently"), "no": _("no")}
 LABEL_WIDTH, WIDE, LINE_WIDTH = 16, 29, 100  # columns: of labels, of programs with their verdicts, of all

@@ -77,7 +77,7 @@ def map_optimizer(job: Job, name: str, given: str) -> bool:
     if plain in ADAPTIVE or plain in OTHERS or "." in given:
         template = _(
             "Tetrad does not have the optimizer {optimizer}: the run uses AdamW at the method's own learning rate,"
-            " because a rate for {optimizer} is none for AdamW"
+            " because a learning rate for {optimizer} does not suit AdamW"
         )
         job.leave(name, Message(template, optimizer=given))
         job.settings["train.optimizer"] = "adamw"
@@ -124,7 +124,7 @@ def map_arguments(job: Job, prefix: str, arguments: dict[str, Any]) -> None:
             job.fail(name, Message(_("a number")))
             arguments = {**arguments, key: None}
         elif key == "weight_decay" and value > 1:
-            job.leave(name, Message(_("a weight decay above 1 is not taken; the optimizer uses its usual value")))
+            job.leave(name, Message(_("a weight decay above 1 is not accepted; the optimizer uses its default")))
             arguments = {**arguments, key: None}
         elif key == "weight_decay":
             job.map(name, {"train.weight_decay": float(value)})
@@ -138,7 +138,7 @@ def map_arguments(job: Job, prefix: str, arguments: dict[str, Any]) -> None:
         elif key == "relative_step":
             job.leave(name, _OWN_RATE)
         else:
-            job.leave(name, Message(_("the optimizer uses its usual value {usual}"), usual=_USUAL[key][0]))
+            job.leave(name, Message(_("the optimizer uses its default {usual}"), usual=_USUAL[key][0]))
     if is_own and "weight_decay" not in arguments:
         job.map("weight_decay", {"train.weight_decay": _WEIGHT_DECAY[ours]})
     if is_own and ours == "adafactor" and "relative_step" not in arguments:

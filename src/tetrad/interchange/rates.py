@@ -28,7 +28,7 @@ def read_rates(job: Job, name: str, rate: float, text: float | None, carries: bo
     """The settings of a rate and of the text encoders' rate; `carries`: they mean the same for our optimizer."""
     highest = max(rate, text or 0.0)
     if not carries:
-        template = _("{rate} is a rate for another optimizer; the run uses the method's own learning rate")
+        template = _("{rate} is a learning rate for another optimizer; the run uses the method's own learning rate")
         return Rates({}, Message(template, rate=as_exact_number(rate)))
     if highest > MAX_LEARNING_RATE:
         template = _(

@@ -9,23 +9,25 @@ from tetrad.settings.field import as_toml
 
 _MAX_VALUE_LETTERS = 60
 _OUTCOMES = {
-    Outcome.MAPPED: _("mapped"),
-    Outcome.EQUAL: _("equal by default"),
-    Outcome.MEANINGLESS: _("no meaning here"),
     Outcome.NOT_DONE: _("not done"),
+    Outcome.MAPPED: _("mapped"),
+    Outcome.MEANINGLESS: _("no meaning here"),
+    Outcome.EQUAL: _("equal by default"),
 }
 
 
-def list_shown_rows(job: Job) -> Iterator[Row]:
-    """The file's own keys, and what its trainer adds where that becomes a setting."""
-    return (row for row in job.list_rows() if row.is_given or row.settings)
+def list_groups(job: Job) -> Iterator[tuple[Message, list[Message]]]:
+    """For each outcome its name and its keys: the file's, and what its trainer adds where that becomes a setting."""
+    rows = [row for row in job.list_rows() if row.is_given or row.settings]
+    for outcome, name in _OUTCOMES.items():
+        if found := [row for row in rows if row.outcome is outcome]:
+            yield Message(_("{heading}:"), heading=Message(name)), [describe_row(row) for row in found]
 
 
 def describe_row(row: Row) -> Message:
     """One key: its value, what becomes of it, and why."""
-    outcome = Message(_OUTCOMES[row.outcome])
     settings = ", ".join(f"{key} = {_as_text(value)}" for key, value in row.settings.items())
-    values: dict[str, Any] = {"key": row.key, "value": _shorten(row.value), "outcome": outcome, "settings": settings}
+    values: dict[str, Any] = {"key": row.key, "value": _shorten(row.value), "settings": settings}
     if not row.is_given:
         return Message(_("{key} is not given: {settings}"), **values)
     if settings and row.reason:
@@ -33,8 +35,8 @@ def describe_row(row: Row) -> Message:
     if settings:
         return Message(_("{key} = {value}: {settings}"), **values)
     if row.reason:
-        return Message(_("{key} = {value}: {outcome}, because {reason}"), reason=row.reason, **values)
-    return Message(_("{key} = {value}: {outcome}"), **values)
+        return Message(_("{key} = {value}: {reason}"), reason=row.reason, **values)
+    return Message(_("{key} = {value}"), **values)
 
 
 def _as_text(value: Any) -> str:

@@ -16,7 +16,7 @@ _DTYPES = {
 }
 _ERRORS = {"mse": "l2", "mae": "l1"}
 _NO_KEY = _("ai-toolkit has no such key and ignores it")
-_PRESERVATION = _("the model is not held to what it generated before, so other words may change too")
+_PRESERVATION = _("the model's earlier images are not preserved, so other words may change too")
 
 
 def _dtype(setting: str) -> Rule:
@@ -40,7 +40,7 @@ def _loss(job: Job, name: str) -> None:
 
 def _sampler(job: Job, name: str) -> None:
     """The page's sampler is one of training schedules, ddpm for Stable Diffusion."""
-    job.skip(name, Message(_("previews use DPM++ 2M, give sample.sampler for another")))
+    job.skip(name, Message(_("previews use DPM++ 2M; give sample.sampler for another")))
 
 
 def _each(names: str, rule: Rule) -> dict[str, Rule]:
@@ -169,7 +169,7 @@ KEYS: dict[str, Rule] = {
     "datasets.token_dropout_rate": to("data.captions.tag_dropout", float),
     "datasets.keep_tokens": to("data.captions.keep_tokens", int),
     "datasets.buckets": not_done(_("images keep their shape instead of a square"), unless=(None, True)),
-    "datasets.bucket_tolerance": not_done(_("the sides of buckets are multiples of 64"), unless=(None, 64)),
+    "datasets.bucket_tolerance": not_done(_("the sides of Tetrad's buckets are multiples of 64"), unless=(None, 64)),
     **_each(
         "datasets.scale datasets.loss_multiplier datasets.network_weight",
         not_done(_("all folders count the same in the loss"), unless=(None, 1, 1.0)),
@@ -208,7 +208,7 @@ KEYS: dict[str, Rule] = {
     **_each(
         "slider.resolutions slider.batch_full_slide slider.targets slider.guidance_strength slider.anchor_strength"
         " slider.positive_prompt slider.negative_prompt slider.target_class slider.anchor_class",
-        not_done(_("sliders are not trained from texts alone"), unless=()),
+        not_done(_("sliders, which are trained from prompts without images, are not supported"), unless=()),
     ),
     "adapter": not_done(_("adapters such as IP-Adapter are not trained")),
     **_each("embedding.trigger embedding.tokens embedding.init_words embedding.save_format", elsewhere),

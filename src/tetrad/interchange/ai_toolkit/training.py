@@ -48,7 +48,7 @@ def decide_training(job: Job, kind: str) -> None:
     }
     map_arguments(job, "train.optimizer_params.", arguments)
     if carries and "eps" not in arguments:
-        job.notes.append(Message(_("the optimizer's eps is 1e-6 in ai-toolkit and 1e-8 here")))
+        job.notes.append(Message(_("the optimizer's eps is 1e-6 in ai-toolkit and 1e-8 in Tetrad")))
     rate = job.number("train.lr", _DEFAULT_RATE) or _DEFAULT_RATE
     if plain_name(given) in ADAPTIVE and rate < 0.1:
         job.notes.append(Message(_("ai-toolkit raises a rate below 0.1 to 1 for this optimizer")))

@@ -122,7 +122,7 @@ def _decide_bucket_sides(job: Job) -> None:
         if name not in job.entries:
             continue
         if job.flag("bucket_no_upscale"):
-            job.skip(name, Message(_("it does not count with bucket_no_upscale")))
+            job.skip(name, Message(_("it has no effect with bucket_no_upscale")))
         elif job.whole(name) == ours or not job.get(name):
             job.equal(name)
         else:
@@ -148,7 +148,9 @@ def _note_cached_text(job: Job) -> None:
             job.failures.append(Message(template))
             job.skip(name, Message(template))
         else:
-            job.skip(name, Message(_("Tetrad keeps latents and text encodings by itself where they do not change")))
+            job.skip(
+                name, Message(_("Tetrad caches latents and text encodings automatically where they do not change"))
+            )
 
 
 def decide_model(job: Job) -> None:

@@ -62,8 +62,8 @@ _DATA: dict[str, Rule] = {
         else job.leave(name, Message(_("images keep their shape instead of a square")))
     ),
     **_each("min_bucket_reso max_bucket_reso", elsewhere),
-    "bucket_reso_steps": not_done(_("the sides of buckets are multiples of 64"), unless=(None, "", 64, "64")),
-    "bucket_no_upscale": not_done(_("small images are enlarged to the resolution, and are blurred by it")),
+    "bucket_reso_steps": not_done(_("the sides of Tetrad's buckets are multiples of 64"), unless=(None, "", 64, "64")),
+    "bucket_no_upscale": not_done(_("small images are enlarged to the resolution, which blurs them")),
     "shuffle_caption": _flag("data.captions.shuffle"),
     "keep_tokens": _whole("data.captions.keep_tokens"),
     "keep_tokens_separator": to("data.captions.keep_separator", str),
@@ -97,8 +97,8 @@ _TRAINING: dict[str, Rule] = {
     **_each("max_train_steps max_train_epochs train_batch_size gradient_accumulation_steps num_processes", elsewhere),
     **_each("learning_rate unet_lr text_encoder_lr learning_rate_te learning_rate_te1 learning_rate_te2", elsewhere),
     **_each("train_text_encoder stop_text_encoder_training", elsewhere),
-    "text_encoder_lr1": not_done(_("it is in a manual but is no option of sd-scripts; write text_encoder_lr")),
-    "text_encoder_lr2": not_done(_("it is in a manual but is no option of sd-scripts; write text_encoder_lr")),
+    "text_encoder_lr1": not_done(_("a manual has it, but sd-scripts has no such option; write text_encoder_lr")),
+    "text_encoder_lr2": not_done(_("a manual has it, but sd-scripts has no such option; write text_encoder_lr")),
     "block_lr": not_done(_("all blocks of the U-Net are trained at the same rate")),
     **_each("lr_scheduler lr_scheduler_type lr_scheduler_args lr_warmup_steps lr_scheduler_num_cycles", elsewhere),
     **_each("lr_scheduler_power lr_decay_steps lr_scheduler_timescale lr_scheduler_min_lr_ratio", elsewhere),
@@ -113,7 +113,7 @@ _TRAINING: dict[str, Rule] = {
     "gradient_checkpointing": _flag("train.gradient_checkpointing"),
     **_each("cpu_offload_checkpointing blocks_to_swap lowram highvram lowvram", meaningless(reasons.MEMORY)),
     **_each("xformers sdpa mem_eff_attn diffusers_xformers torch_compile dynamo_backend", meaningless(reasons.SPEED)),
-    "no_half_vae": meaningless(_("Tetrad switches a VAE that overflows to float32 by itself")),
+    "no_half_vae": meaningless(reasons.VAE_OVERFLOW),
     **_each(
         "deepspeed zero_stage offload_optimizer_device offload_optimizer_nvme_path offload_param_device"
         " offload_param_nvme_path zero3_init_flag zero3_save_16bit_model fp16_master_weights_and_gradients"
@@ -198,7 +198,8 @@ _FOREIGN: dict[str, Rule] = {  # keys that people write into sd-scripts' files a
     "lr_restart_cycles": not_done(_("sd-scripts ignores it; its own key is lr_scheduler_num_cycles")),
     "bucket_resolution_steps": not_done(_("sd-scripts ignores it; its own key is bucket_reso_steps")),
     "sdxl": meaningless(reasons.FAMILY),
-    **_each("sdxl_cache_text_encoder_outputs sdxl_no_half_vae", meaningless(reasons.CACHING)),
+    "sdxl_cache_text_encoder_outputs": meaningless(reasons.CACHING),
+    "sdxl_no_half_vae": meaningless(reasons.VAE_OVERFLOW),
 }
 KEYS: dict[str, Rule] = {**_MODEL, **_DATA, **_TRAINING, **_LOSS, **_NETWORK, **_SAVING}
 FOREIGN_KEYS = _FOREIGN

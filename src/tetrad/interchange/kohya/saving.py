@@ -32,7 +32,7 @@ def decide_loss(job: Job) -> None:
     offset = job.number("noise_offset", 0.0) or 0.0
     if "noise_offset" in job.entries:
         if offset and multires:
-            job.leave("noise_offset", Message(_("only one kind of added noise is used, multi-resolution noise")))
+            job.leave("noise_offset", Message(_("only one kind of added noise is used: multi-resolution noise")))
         else:
             job.map("noise_offset", {"loss.noise_offset": offset}) if offset else job.equal("noise_offset")
     if "multires_noise_iterations" in job.entries:
@@ -49,7 +49,7 @@ def decide_loss(job: Job) -> None:
     if "debiased_estimation_loss" in job.entries:
         name = "debiased_estimation_loss"
         if gamma and job.flag(name):
-            job.leave(name, Message(_("only one weighting of the loss is used, Min-SNR")))
+            job.leave(name, Message(_("only one weighting of the loss is used: Min-SNR")))
         else:
             job.map(name, {"loss.debiased": True}) if job.flag(name) else job.equal(name)
     _decide_huber(job)

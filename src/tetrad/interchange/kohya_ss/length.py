@@ -14,7 +14,7 @@ def decide_kept_rates(job: Job, tab: str) -> None:
             continue
         percent = job.number(name, 0.0) or 0.0
         if tab == "LoRA" or tab == "TI" or not percent:
-            job.skip(name, Message(_("kohya_ss does not hand it on in this tab"))) if percent else job.equal(name)
+            job.skip(name, Message(_("kohya_ss does not pass it on from this tab"))) if percent else job.equal(name)
             job.entries[name] = Entry(name, None, job.get(name))
         elif percent < 0:
             job.rename(name, "stop_text_encoder_training", -1)
@@ -61,7 +61,8 @@ def decide_steps(job: Job, tab: str) -> None:
     if job.get("dataset_config"):
         if "epoch" in job.entries:
             job.skip(
-                "epoch", Message(_("with dataset_config the page hands on no length: sd-scripts takes 1600 steps"))
+                "epoch",
+                Message(_("with dataset_config the page passes on no number of steps, so sd-scripts takes 1600")),
             )
         return
     steps = _count_steps(job, tab, epochs)

@@ -72,7 +72,8 @@ def _skip_own_keys(job: Job, tab: str) -> None:
         (keys.ACCELERATE, Message(reasons.MACHINES)),
         (keys.OTHER_FAMILY, Message(reasons.OTHER_FAMILY)),
         (("sdxl", "sdxl_checkbox"), Message(reasons.FAMILY)),
-        (("sdxl_cache_text_encoder_outputs", "sdxl_no_half_vae"), Message(reasons.CACHING)),
+        (("sdxl_cache_text_encoder_outputs",), Message(reasons.CACHING)),
+        (("sdxl_no_half_vae",), Message(reasons.VAE_OVERFLOW)),
     ):
         for name in names:
             if name in job.entries:
@@ -201,7 +202,8 @@ def _fill_page_defaults(job: Job, values: Mapping[str, Any], tab: str) -> None:
     if not missing:
         return
     template = _(
-        "the file leaves out {keys}, for which kohya_ss keeps what stands in its page; its own defaults are used"
+        "the file leaves out {keys}; kohya_ss would use what its page shows at that moment,"
+        " and Tetrad uses the defaults of kohya_ss"
     )
     for key, value in missing.items():
         job.imply(keys.RENAMED.get(key, key), value)

@@ -107,7 +107,7 @@ KEYS: dict[str, Rule] = {
     "min_noising_strength": not_done(reasons.TIMESTEPS),
     "max_noising_strength": not_done(reasons.TIMESTEPS, unless=(None, 1, 1.0)),
     **_each("timestep_distribution noising_weight noising_bias timestep_shift dynamic_timestep_shifting", elsewhere),
-    "align_prop": not_done(_("the model is not rewarded for its images")),
+    "align_prop": not_done(_("training by rewards for images is not supported")),
     **_each(
         "align_prop_probability align_prop_loss align_prop_weight align_prop_steps align_prop_truncate_steps"
         " align_prop_cfg_scale",

@@ -33,7 +33,7 @@ def decide_network(job: Job) -> None:
 def _decide_layers(job: Job, rank: int, alpha: float, is_lora: bool) -> None:
     preset = job.word("layer_filter_preset", "full")
     if preset == "full" and is_lora and not job.word("layer_filter"):
-        reason = Message(_("but for the first and last convolutions and the time embedding, which are not trained"))
+        reason = Message(_("except the first and last convolutions and the time embedding, which are not trained"))
         job.map("layer_filter_preset", {"method.conv_rank": rank, "method.conv_alpha": alpha}, reason)
     elif "layer_filter_preset" in job.entries:
         reason = Message(_("attention and feed-forward layers are trained"))

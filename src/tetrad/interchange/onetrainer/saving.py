@@ -110,7 +110,9 @@ def decide_previews(job: Job) -> None:
     )
     for name in ("sample_after", "sample_after_unit"):
         if name in job.entries:
-            reason = Message(_("previews are counted in steps or epochs, not in time; there are four in a run"))
+            reason = Message(
+                _("intervals of previews are in steps or epochs, not in time; the run makes previews four times")
+            )
             job.map(name, settings) if settings else job.leave(name, reason)
     if "sample_skip_first" in job.entries:
         job.map("sample_skip_first", {"sample.before_training": not job.whole("sample_skip_first")})

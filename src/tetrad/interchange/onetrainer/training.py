@@ -152,7 +152,7 @@ def _scale_of(job: Job) -> float:
             job.equal(name) if given == "NONE" else job.leave(name, Message(_("the learning rate is not scaled")))
         return 1.0
     factor = math.sqrt(math.prod(job.whole(key, 1) for key in _SCALED_BY[given]))
-    job.map(name, {}, Message(_("worked into the learning rate: × {factor}"), factor=f"{factor:g}"))
+    job.map(name, {}, Message(_("included in the learning rate: × {factor}"), factor=f"{factor:g}"))
     return factor
 
 
@@ -220,7 +220,7 @@ def _decide_stop(job: Job, part: str, is_trained_text: bool) -> None:
         elif part != "unet" and not is_trained_text:
             job.skip(key, Message(_("the text encoders are not trained")))
         elif part == "unet" or share is None:
-            job.leave(key, Message(_("the part is trained to the end")))
+            job.leave(key, Message(_("the part is trained until the end of the run")))
         else:
             job.map(key, {"train.text_encoder_share": min(1.0, share)})
 
