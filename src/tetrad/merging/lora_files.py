@@ -26,7 +26,7 @@ from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_STRENGTHS = re.compile(rf"(?P<file>.+?)(?::(?P<both>{_NUMBER})|(?P<parts>(?::(?:te|unet)={_NUMBER}){{1,2}}))?")
+_STRENGTHS = re.compile(rf"(?P<file>.+?)(?::(?P<both>{_NUMBER})|(?P<parts>(?::(?:te|unet)={_NUMBER}){{1,2}}))?", re.DOTALL)
 _PART = re.compile(rf":(te|unet)=({_NUMBER})")
 
 

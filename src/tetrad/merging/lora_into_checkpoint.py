@@ -19,12 +19,12 @@ from tetrad.merging.checkpoint_merge import (
     Progress,
     check_out,
     copy_configurations,
-    store_tensor,
 )
 from tetrad.merging.history import keep_metadata
 from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, read_loras
 from tetrad.merging.lora_metadata import describe_origin
 from tetrad.merging.parents import EMA, part_of
+from tetrad.merging.storing import store_tensor
 from tetrad.methods.lora.combine import Weighted, changes_weight, depends_on_base, sum_tensors, sum_weight_changes
 from tetrad.models.base import Model
 from tetrad.models.device import dtype_of
