@@ -1,5 +1,6 @@
 """LoRA files as material: which file at which strength, for which layers, and what is in it."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_STRENGTHS = re.compile(rf"(?P<file>.+?)(?::(?P<both>{_NUMBER})|(?P<parts>(?::(?:te|unet)={_NUMBER}){{1,2}}))?", re.DOTALL)
+_STRENGTHS = re.compile(
+    rf"(?P<file>.+?)(?::(?P<both>{_NUMBER})|(?P<parts>(?::(?:te|unet)={_NUMBER}){{1,2}}))?", re.DOTALL
+)
 _PART = re.compile(rf":(te|unet)=({_NUMBER})")
 
 
@@ -50,6 +53,13 @@ class LoraChoice:
         both = float(match["both"] or 1.0)
         path = find_lora(match["file"], folders)
         return cls(path, strengths.get("unet", both), strengths.get("te", both))
+
+    def __post_init__(self) -> None:
+        """E5322 for a strength that is NaN or Inf."""
+        for strength in (self.unet, self.text_encoder):
+            if not math.isfinite(strength):
+                template = _("the strength of {path} must be a number, not {strength}")
+                raise TetradError("E5322", template, path=self.path, strength=strength)
 
     def strength_of(self, part: str, denoiser: str = "unet") -> float:
         return self.unet if part == denoiser else self.text_encoder
