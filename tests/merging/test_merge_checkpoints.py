@@ -251,7 +251,7 @@ def test_choices_that_do_not_fit_are_said(models: list[Path], choices: dict[str,
 
 
 def test_a_result_too_large_for_fp32_is_not_written(models: list[Path]) -> None:
-    with pytest.raises(TetradError, match="E5303 .* is too large even for fp32"):
+    with pytest.raises(TetradError, match=r"E5303 .* is too large even for fp32"):
         merge(models[:2], weight=1e300, precision="fp32")
     assert not models[0].with_name("out.safetensors").exists()
 
@@ -262,6 +262,9 @@ def test_a_weighted_sum_takes_two_models_and_no_model_is_overwritten(models: lis
     with pytest.raises(TetradError, match="is one of the models that are merged; choose another name") as caught:
         merge_checkpoints(models[:2], models[1])
     assert caught.value.code == "E5210"
+    (link := models[0].with_name("link.safetensors")).symlink_to("nowhere.safetensors")
+    with pytest.raises(TetradError, match=r"E5210 .* already exists"):
+        merge_checkpoints(models[:2], link)
 
 
 def test_a_merged_model_loads_with_another_vae_inside(tmp_path: Path) -> None:
