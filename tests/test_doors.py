@@ -85,7 +85,8 @@ PROGRAMS = {
     "os.popen": set(),
     "os.execv": set(),
     "os.startfile": set(),
-    "subprocess.run": {"web/device.py"},  # nvidia-smi
+    # nvidia-smi; the program that a person names to caption images, as a list of arguments.
+    "subprocess.run": {"web/device.py", "data/captions/command.py"},
     "subprocess.call": set(),
     "subprocess.check_output": set(),
     "subprocess.getoutput": set(),

@@ -1,12 +1,15 @@
 """A path that a person gives goes through one function, which refuses in a sentence what no file can be called."""
 
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tetrad import cli
 from tetrad.api import load
 from tetrad.builtin import MODEL_PATH
 from tetrad.cli import vae
@@ -97,6 +100,28 @@ def test_a_name_made_of_other_names_may_be_too_long(tmp_path: Path) -> None:
 def test_a_whole_path_may_be_too_long() -> None:
     with pytest.raises(TetradError, match="E2003"):
         expand_path("/".join(["x" * 200] * 25))
+
+
+@pytest.mark.parametrize("arguments", [["inspect"], ["scan"], ["train", "lora"], ["generate", "--model"]])
+def test_a_path_that_may_not_be_opened_ends_a_command_in_one_sentence(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original_stat = Path.stat
+
+    def refuse(path: Path, **options: bool) -> os.stat_result:
+        if path.parent.name == "locked":  # a folder that may be listed but not entered
+            raise PermissionError(13, "Permission denied", str(path))
+        return original_stat(path, **options)
+
+    monkeypatch.setattr(
+        sys, "argv", ["tetrad", *arguments, str(tmp_path / "locked" / "x"), *(["a"] if "generate" in arguments else [])]
+    )
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    assert exit.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("E2007 ") and "Permission denied" in line and f"{tmp_path}" in line
 
 
 def test_a_line_of_a_template_may_begin_with_a_tilde_and_be_long() -> None:

@@ -32,6 +32,7 @@ FROM_PYTHON = {
     "merge_loras_into": "tetrad.merging.lora_into_checkpoint",
     "resize_lora": "tetrad.merging.lora_resize",
     "scan": "tetrad.inspection.dataset.scan",
+    "CaptionFolder": "tetrad.data.captions.folder",
     "convert": "tetrad.conversion.convert",
     "merge_embeddings": "tetrad.merging.embeddings",
     "merge_hypernetworks": "tetrad.merging.hypernetworks",
@@ -43,7 +44,7 @@ FROM_PYTHON = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the functions when they are first used, so that the command line starts without torch."""
+    """Import the functions and classes when they are first used, so that the command line starts without torch."""
     if name in FROM_PYTHON:
         return getattr(import_module(FROM_PYTHON[name]), name)
     raise AttributeError(f"module 'tetrad' has no attribute {name!r}")

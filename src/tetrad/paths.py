@@ -1,5 +1,6 @@
 """Paths as a person writes them: `~` is a home folder, and what no file can be called is refused."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -29,10 +30,22 @@ def expand_path(path: str | Path) -> Path:
 def check_path_length(path: Path) -> None:
     """E2003 where a name in the path, or the whole path, is longer than a file system allows."""
     if len(os.fsencode(path)) > MAX_PATH_BYTES or any(len(os.fsencode(name)) > MAX_NAME_BYTES for name in path.parts):
-        raise name_too_long_error(path)
+        raise _name_too_long_error(path)
 
 
-def name_too_long_error(path: str | Path) -> TetradError:
-    """E2003: the file system does not allow such a long name."""
+def explain_system_error(error: OSError) -> TetradError | None:
+    """What a person can cause with any path: E2003 for a name that is too long, E2007 for what may not be opened.
+
+    None for everything else. `Path.exists` and `Path.is_file` raise both errors too.
+    """
+    if error.filename and error.errno == errno.ENAMETOOLONG:
+        return _name_too_long_error(error.filename)
+    if error.filename and isinstance(error, PermissionError):
+        template = _("{path} cannot be opened ({reason}); check its permissions and those of its folder")
+        return TetradError("E2007", template, path=error.filename, reason=error.strerror)
+    return None
+
+
+def _name_too_long_error(path: str | Path) -> TetradError:
     template = _("{path} cannot be opened, because its name is too long; shorten the name")
     return TetradError("E2003", template, path=path)

@@ -36,7 +36,7 @@ def finish(tmp_path: Path, kind: str, **values: Any) -> tuple[list[str], Path]:
 
 # How a file of each method is used: in the prompt, and the option that leads to it.
 USES = {
-    "lora": ("a photo of zkr dog <lora:zkr:1>", "--lora-dir"),
+    "lora": ("a photo of zkr dog <lora:zkr:0.8>", "--lora-dir"),
     "hypernetwork": ("a photo of zkr dog <hypernet:zkr:1>", "--hypernetwork-dir"),
     "textual-inversion": ("a photo of zkr dog", "--embeddings-dir"),
     "dreambooth": ("a photo of zkr dog", "--model"),
@@ -64,7 +64,7 @@ def test_after_a_run_the_next_steps_are_said(kind: str, tmp_path: Path) -> None:
 
 def test_the_prompt_is_worded_like_the_captions(tmp_path: Path) -> None:
     (generate, *_), _file = finish(tmp_path, "lora", model="builtin", prompts=["a zkr, on a blue background"])
-    assert "'a zkr, on a blue background <lora:zkr:1>'" in generate and "--model" not in generate
+    assert "'a zkr, on a blue background <lora:zkr:0.8>'" in generate and "--model" not in generate
 
 
 def test_an_embedding_is_called_by_its_file_name(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_photos_of_all_subfolders_are_sorted_by_name(tmp_path: Path) -> None:
 
 def test_hidden_and_other_files_are_ignored(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png", ".hidden.png", "._a.png", ".cache/b.png", "__MACOSX/c.png")
-    for name in ("notes.md", "a.zip", "plain"):
+    for name in ("notes.md", "a.log", "plain"):
         (tmp_path / name).write_bytes(b"some text")
     assert list_photo_names(tmp_path) == ["a.png"]
     assert load_dataset(tmp_path)[1] == []
@@ -229,13 +229,13 @@ def test_an_image_that_is_not_named_like_one_is_named(tmp_path: Path, name: str)
     assert (len(good), skipped.path.name, skipped.code) == (1, name, "E4113")
 
 
-def test_captions_of_no_image_and_videos_are_named(tmp_path: Path) -> None:
+def test_captions_of_no_image_videos_and_archives_are_named(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png", "b.png")
-    for name in ("a.txt", "b.png.txt", "c.MOV"):
+    for name in ("a.txt", "b.png.txt", "c.MOV", "d.zip"):
         (tmp_path / name).write_bytes(b"a cat")
     problems = {problem.code: str(problem.reason) for problem in load_dataset(tmp_path)[1] if problem.code != "W4156"}
-    assert set(problems) == {"W4162", "W4163"}
-    assert "b.png.txt" in problems["W4162"] and "c.MOV" in problems["W4163"]
+    assert set(problems) == {"W4162", "W4163", "W4164"}
+    assert "b.png.txt" in problems["W4162"] and "c.MOV" in problems["W4163"] and "d.zip" in problems["W4164"]
 
 
 def test_a_file_without_read_permission_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,6 +264,42 @@ def test_a_folder_without_permission_is_reported(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(os, "scandir", refuse)
     good, [skipped] = load_dataset(tmp_path)
     assert (len(good), skipped.path.name, skipped.code) == (1, "locked", "E4120")
+
+
+def test_files_of_a_folder_that_may_be_listed_but_not_entered_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path, "a.png", "locked/b.png")
+    (tmp_path / "locked" / "b.txt").write_text("a red hat")
+    original_stat = Path.stat
+
+    def refuse(path: Path, **options: Any) -> os.stat_result:
+        if path.parent.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return original_stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    good, [skipped] = load_dataset(tmp_path)
+    assert (len(good), skipped.path.name, skipped.code) == (1, "b.png", "E4120")
+    assert "Permission denied" in str(skipped.reason)
+
+
+def test_a_path_inside_the_folder_that_is_too_long_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path, "a.png")
+    with monkeypatch.context() as change:
+        change.chdir(tmp_path)
+        for _level in range(24):
+            length = min(200, 4090 - len(str(Path.cwd())))  # at 4096 bytes the system refuses
+            if length > 0:
+                Path("d" * length).mkdir()
+                change.chdir("d" * length)
+        write_images(Path(), "too_long.png")
+        Path("too_long.txt").write_text("a red hat")
+        Path("below").mkdir()
+    good, skipped = load_dataset(tmp_path)
+    assert [photo.path.name for photo in good] == ["a.png"]
+    assert {(each.path.name, each.code) for each in skipped} == {("too_long.png", "E4120"), ("below", "E4120")}
+    assert all("too long" in str(each.reason) for each in skipped)
 
 
 def test_the_path_may_be_a_single_image(tmp_path: Path) -> None:

@@ -146,6 +146,8 @@ def test_ignored_keys_are_reported(tmp_path: Path, line: str, expected: str) -> 
     (SUBSET + "num_repeats = 'x'", "E4171", r"subsets\[0\].num_repeats is 'x'; it must be a whole number"),
     (SUBSET + "num_repeats = true", "E4171", "whole number"), (SUBSET + "num_repeats = 0", "E4171", "from 1"),
     (SUBSET + "num_repeats = 1000000000", "E4171", "to 10000"),
+    ("[general]\nbatch_size = 0\n" + SUBSET, "E4171", r"batch_size is 0; it must be from 1 to 256"),
+    ("[general]\nbatch_size = -1\n" + SUBSET, "E4171", "from 1"),
     (SUBSET + "shuffle_caption = 1", "E4171", "true or false"), (SUBSET + "image_dir = 'x'", "E4170", "overwrite"),
     (SUBSET + "caption_dropout_rate = 2", "E3103", "from 0 to 1"),
     ("[general]\nresolution = 5\n" + SUBSET, "E4171", "from 32"),

@@ -45,6 +45,7 @@ def lines(*rows: object) -> str:
 @pytest.mark.parametrize("name,content", [
     ("metadata.jsonl", lines({"file_name": "a.png", "text": "一只猫"}, "", {"file_name": "b/c.png", "text": "a dog,"})),
     ("metadata.csv", 'file_name,text\na.png,一只猫\nb/c.png," a dog, "\n'),
+    ("METADATA.CSV", " file_name, text \n a.png, 一只猫\nb/c.png, a dog,\n"),
     ("metadata.csv", "\ufefffile_name;text\r\na.png;一只猫\r\n.\\b\\c.png;a dog\r\n"),
     ("metadata.jsonl", lines({"image_path": "a.png", "prompt": "一只猫"}, {"file_name": "./b/c.png", "tags": "a dog"})),
 ])  # fmt: skip
@@ -53,7 +54,7 @@ def test_captions_come_from_a_metadata_file(tmp_path: Path, name: str, content: 
     (tmp_path / name).write_text(content, "utf-8")
     good, skipped = load_photos(tmp_path)
     assert {key: (photo.caption, photo.caption_source) for key, photo in good.items()} == {
-        "a.png": ("一只猫", name), "b/c.png": ("a dog", name), "other.png": ("other", "file name"),
+        "a.png": ("一只猫", name.lower()), "b/c.png": ("a dog", name.lower()), "other.png": ("other", "file name"),
     }  # fmt: skip
     assert skipped == []
 
@@ -84,6 +85,9 @@ def test_an_image_is_found_under_equivalent_spellings_of_its_name(tmp_path: Path
     ("metadata.csv", "file_name,text\na.png,x\nb.png,y\nc.png,z\n", "E4155", "2 images .* b.png, c.png"),
     ("metadata.jsonl", lines({"file_name": "gone.png", "text": "x"}), "E4155", "gone.png, which does not exist"),
     ("metadata.csv", b"file_name,text\na.png,caf\xe9 \xff\xff\n", "E4152", "UTF-8"),
+    ("metadata.csv", "file_name,text\na.png,a cat, red\n", "E4153", "line 2 has more columns.* double quotes"),
+    ("metadata.csv", "file_name,text\n" + "\n" * 300_001, "E4151", "more than 300,000 entries"),
+    ("metadata.csv", "", "E4154", "it is empty"), ("metadata.jsonl", "\n\n", "E4154", "it is empty"),
 ])  # fmt: skip
 def test_a_metadata_file_that_cannot_be_used_entirely_is_reported(
     tmp_path: Path, name: str, content: str | bytes, code: str, message: str

@@ -96,6 +96,18 @@ def test_a_bad_name_is_left_out_and_nothing_is_written_outside(tmp_path: Path, c
     assert {each.name for each in written} == {"good.png"} and all(each.is_relative_to(cache) for each in written)
 
 
+def test_misnamed_images_and_videos_are_named_as_in_a_folder(tmp_path: Path) -> None:
+    others = {"b.jpg_large": png(1), "c.png ": png(2), "clip.mp4": b"x", ".hidden": png(3), "notes.md": b"x"}
+    path = pack(tmp_path / "set.zip", {"a.png": png()} | others)
+    photos, problems = load_dataset(path)
+    assert [photo.path.name for photo in photos] == ["a.png"]
+    assert [(problem.code, problem.path.name) for problem in problems] == [
+        ("W4163", "set.zip"),
+        ("E4113", "b.jpg_large"),
+        ("E4113", "c.png "),
+    ]
+
+
 def test_two_members_of_one_name_are_one_file_and_a_report(tmp_path: Path) -> None:
     path = tmp_path / "set.zip"
     with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
@@ -130,6 +142,39 @@ def test_a_damaged_member_is_reported_on_every_use(tmp_path: Path) -> None:
     for _use in range(2):
         photos, [problem] = load_dataset(path)
         assert len(photos) == 1 and (problem.path.name, problem.code) == ("bad.png", "E4122")
+
+
+def change_entry(path: Path, offset: int, value: bytes) -> None:
+    """Overwrite a field of the last member's entry in the directory of an archive."""
+    content = bytearray(path.read_bytes())
+    start = content.rindex(b"PK\x01\x02") + offset
+    content[start : start + len(value)] = value
+    path.write_bytes(content)
+
+
+def test_a_member_that_python_cannot_decompress_is_left_out(tmp_path: Path) -> None:
+    path = pack(tmp_path / "set.zip", {"good.png": png(), "zstd.png": png(1)})
+    change_entry(path, 10, b"\x5d")
+    photos, [problem] = load_dataset(path)
+    assert len(photos) == 1 and problem.code == "E4122" and "compressed in a way" in str(problem.reason)
+
+
+def test_a_member_of_damaged_bz2_data_is_left_out(tmp_path: Path) -> None:
+    path = pack(tmp_path / "set.zip", {"good.png": png(), "bad.png": png(1)}, zipfile.ZIP_BZIP2)
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"BZh")
+    content[place : place + 3] = b"xxx"
+    path.write_bytes(content)
+    photos, [problem] = load_dataset(path)
+    assert len(photos) == 1 and problem.code == "E4122" and "damaged" in str(problem.reason)
+
+
+def test_an_archive_whose_directory_is_said_to_be_elsewhere_is_refused(tmp_path: Path) -> None:
+    path = pack(tmp_path / "set.zip", {"a.png": png()})
+    content = bytearray(path.read_bytes())
+    content[-6:-2] = (2**31).to_bytes(4, "little")
+    path.write_bytes(content)
+    assert refusal(path).code == "E4180"
 
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, cache: Path) -> None:

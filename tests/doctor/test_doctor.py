@@ -1,6 +1,7 @@
 """tetrad doctor says what works and what to do where something does not, and its full check tells runs apart."""
 
 import json
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tetrad.doctor.examine import examine
 from tetrad.doctor.report import DoctorReport
 from tetrad.errors import TetradError
 from tetrad.models.device import DeviceSpec
+from tetrad.run.heartbeat import Heartbeat
 
 CPU = DeviceSpec(torch.device("cpu"), torch.float32)
 
@@ -179,6 +181,16 @@ def test_the_full_check_compares_two_runs_and_leaves_nothing(tmp_path: Path, mon
     check = full_check.check_resuming(tmp_path)
     assert check.state == "ok" and "killed at step 7 and resumed from step 6" in str(check.found)
     assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
+
+
+def test_what_a_killed_check_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    ended, running = tmp_path / ".tetrad-doctor-ended", tmp_path / ".tetrad-doctor-running"
+    for folder in (ended, running):
+        folder.mkdir()
+    Heartbeat(running).beat()
+    (ended / "heartbeat").write_text((running / "heartbeat").read_text().replace(f'"pid": {os.getpid()}', '"pid": 1'))
+    assert storage.check_writing(tmp_path).state == "ok"
+    assert [path for path in tmp_path.iterdir() if path.name != "cache"] == [running]
 
 
 def test_a_run_that_differs_or_fails_is_bad(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,11 +94,12 @@ def test_the_train_command_is_quoted_for_a_shell(unlimited: dict[str, MethodEsti
     [
         (["zkr dog on a sofa", "a dog, zkr, outside"], "zkr"),
         (["a dog on a sofa", "a dog outside"], "zgv"),
-        (["zkr dog", ""], "zgv"),
+        (["zkr dog", "zkr dog at home 24", "a dog 24", ""], "zkr"),
+        (["zkr dog", "a dog", ""], "zgv"),
         (["", ""], "zgv"),
     ],
 )
-def test_a_rare_word_in_every_caption_is_the_trigger_word(captions: list[str], word: str, tmp_path: Path) -> None:
+def test_the_rare_word_of_most_captions_is_the_trigger_word(captions: list[str], word: str, tmp_path: Path) -> None:
     for number, caption in enumerate(captions):
         (tmp_path / f"{number}.png").write_bytes(b"x")
         (tmp_path / f"{number}.txt").write_text(caption, "utf-8")

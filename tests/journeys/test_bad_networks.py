@@ -123,6 +123,18 @@ def test_a_good_lora_is_used(workspace: Workspace, lora: dict[str, Tensor]) -> N
     assert Path(outcome.out.strip()) == workspace.runs / "image.png" and (workspace.runs / "image.png").is_file()
 
 
+def test_a_lora_with_half_a_layer_or_a_single_number_is_called_damaged(
+    workspace: Workspace, lora: dict[str, Tensor]
+) -> None:
+    up = next(name for name in lora if name.endswith("lora_up.weight"))
+    number = torch.tensor(1.0)
+    scale = up.replace("lora_up.weight", "dora_scale")
+    for change in ({up: None}, {up: torch.cat([lora[up]] * 2, dim=1)}, {up: number}, {scale: number}):
+        tensors = {name: tensor for name, tensor in {**lora, **change}.items() if tensor is not None}
+        save_file(tensors, workspace.inputs / "a.safetensors")
+        workspace.assert_refused(workspace.generate("<lora:a:1>"), "E5104", "a.safetensors", "down", "damaged")
+
+
 def test_a_missing_lora_is_refused_with_the_nearest_names(workspace: Workspace, lora: dict[str, Tensor]) -> None:
     (workspace.inputs / "below").mkdir()
     for name in ("zkr", "below/zkr-2", "house"):
@@ -171,7 +183,7 @@ BAD_LORAS: dict[str, tuple[Callable[[dict[str, Tensor], Path], object], str, str
     "for a wider model": (lambda lora, path: save_file(double_width(lora), path), "E5102", ""),
     "without its up matrices": (
         lambda lora, path: save_file({name: t for name, t in lora.items() if ".lora_up" not in name}, path),
-        "E5102",
+        "E5104",
         "",
     ),
     "with an alpha of two values": (

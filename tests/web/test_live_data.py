@@ -11,6 +11,9 @@ from fastapi import FastAPI
 from made_runs import add_event, add_step, make_run
 from starlette.testclient import TestClient
 
+from tetrad.given_paths import explain_builtin_model
+from tetrad.locales import Message
+from tetrad.run.words import SCAN_HINT
 from tetrad.web import live
 from tetrad.web.places import Places
 
@@ -142,3 +145,16 @@ def test_a_tab_gets_the_logs_and_the_view_of_its_run(app: FastAPI, client: TestC
     assert text.count("event: log") == 1 and '"note 1"' in text
     assert '"state": "interrupted"' in text and "event: device" in text
     assert client.get("/api/live", params={"run": "nothing"}).status_code == 404
+
+
+def test_a_skipped_file_is_as_grave_as_a_doubt_and_no_note_speaks_of_the_terminal() -> None:
+    def show(code: str, message: Message) -> dict[str, Any] | None:
+        return live.present_event({"event": "note", "code": code, **message.as_record()})
+
+    skipped = show("E4103", Message("a.txt: it is not an image"))
+    assert skipped and (skipped["word"], skipped["tone"]) == ("skipped", "warn")
+    builtin = explain_builtin_model("builtin", "photos")
+    assert builtin and "--model" in str(builtin)
+    shown = show("W5202", builtin)
+    assert shown and "--model" not in shown["text"] and "base model" in shown["text"]
+    assert show("", Message(SCAN_HINT, images="photos")) is None

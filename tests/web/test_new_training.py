@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from tetrad.documents import parse_toml, read_text_file
 from tetrad.web.places import Places
+from tetrad.web.preferences import MountedVae
 from tetrad.web.preparation import read_recipe
 from tetrad.web.settings_form import ASKED_ELSEWHERE, describe_settings, keep_known
 
@@ -211,3 +212,27 @@ def test_a_draft_is_planned_and_put_into_the_queue(
     assert client.get("/api/drafts").json() == [] and client.get(f"/new/{draft}/plan").status_code == 200
     assert client.get(f"/api/drafts/{draft}/plan").json()["busy"] == "zkr"
     assert parse_toml(client.get(f"/api/drafts/{draft}/recipe").text) == recipe
+
+
+def test_the_vae_of_another_model_is_not_asked_for_and_the_mounted_one_is_named(
+    client: TestClient, app: FastAPI, draft: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def describe(model: str, vae: str = "") -> dict[str, Any]:
+        asked.append((model, vae))
+        return {"family": "", "vae": vae, "vae_reason": "", "vae_warnings": [], "vaes": []}
+
+    async def list_models(*folders: object) -> list[dict[str, str]]:
+        return []
+
+    preparation = app.state.preparation
+    monkeypatch.setattr(preparation.planning, "describe_model", describe)
+    monkeypatch.setattr(preparation.planning, "list_models", list_models)
+    app.state.preferences.mount("b.ckpt", MountedVae("/vaes/clear.pt", trains=True))
+    client.patch(f"/api/drafts/{draft}", json={"model": "a.ckpt", "vae": "a.vae.pt"})
+    names = [
+        client.get(f"/api/drafts/{draft}/model", params={"model": model}).json()["vae_mounted"]
+        for model in ("", "b.ckpt")
+    ]
+    assert names == ["", "clear.pt"] and asked == [("a.ckpt", "a.vae.pt"), ("b.ckpt", "/vaes/clear.pt")]

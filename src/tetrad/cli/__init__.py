@@ -1,19 +1,18 @@
 """The command line, `tetrad`: one module for each command, and what the commands share.
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_settings` (`tetrad import`),
-`export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `generate`, `grid`, `recommend`
-(and `tetrad probe`), `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`, `merge` (its commands:
-`merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`, `resize`, `doctor`,
-`web`. Shared: `options` has the options of several commands, `lora_options` the options and the report of those that
-make a LoRA, `flags` makes options from the settings, `recipe_command` finds the command that a recipe is for, `source`
-reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal` prints its events, notes and
-warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained file, `commands`
-formats commands to paste, `output` checks and chooses the path of an image, `weighted_files` parses files with a
-number, `streams` ends a command whose output cannot be written, `help` translates the help texts, `click_strings` has
-the words and errors of typer. Torch is imported only inside the commands that need it.
+`export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `captions`, `generate`, `grid`,
+`recommend` (and `tetrad probe`), `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`, `merge` (its
+commands: `merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`, `resize`,
+`doctor`, `web`. Shared: `options` has the options of several commands, `lora_options` the options and the report of
+those that make a LoRA, `flags` makes options from the settings, `recipe_command` finds the command that a recipe is
+for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal` prints its
+events, notes and warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained
+file, `commands` formats commands to paste, `output` checks and chooses the path of an image, `weighted_files` parses
+files with a number, `streams` ends a command whose output cannot be written, `help` translates the help texts,
+`click_strings` has the words and errors of typer. Torch is imported only inside the commands that need it.
 """
 
-import errno
 import io
 import os
 import sys
@@ -23,6 +22,7 @@ import typer
 import typer.main
 
 from tetrad.cli import (
+    captions,
     convert,
     demo,
     diff,
@@ -53,7 +53,7 @@ from tetrad.cli.streams import ends_where_output_is_lost
 from tetrad.cli.terminal import print_json
 from tetrad.errors import TetradError
 from tetrad.locales import _, translate
-from tetrad.paths import name_too_long_error
+from tetrad.paths import explain_system_error
 
 __all__ = ["main"]
 
@@ -78,6 +78,7 @@ app.command("import", help=import_settings.HELP)(import_settings.import_settings
 app.command("export", help=export_settings.HELP)(export_settings.export_settings)
 app.add_typer(run_folders.app, name="runs")
 app.command("scan", help=scan.HELP)(scan.scan)
+app.add_typer(captions.app, name="captions")
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
 app.command("generate", help=generate.HELP)(with_folder_flags(generate.generate))
 app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)
@@ -123,9 +124,9 @@ def main() -> None:
             sys.exit(error.exit_code)
         exit_with_error(explain_usage_error(error, command, sys.argv[1:]))
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if (refusal := explain_system_error(error)) is None:
             raise
-        exit_with_error(name_too_long_error(error.filename))
+        exit_with_error(refusal)
     except typer.Abort:
         sys.exit(runs.INTERRUPTED)
 

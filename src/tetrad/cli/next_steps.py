@@ -75,8 +75,7 @@ def make_prompt(file: Path, plan: dict[str, Any]) -> str:
 
 def make_generate_command(file: Path, artifact: Artifact, model: str, prompt: str, *options: str) -> str:
     """`tetrad generate` with a trained file: with its tag in the prompt, its folder, and the model it is for."""
-    if artifact.prompt_tags:
-        prompt += f" <{artifact.prompt_tags[0]}:{file.stem}:1>"
+    prompt = " ".join(filter(None, (prompt, artifact.write_tag(file.stem))))
     model = str(file) if artifact.is_full_model else model
     arguments = ["--model", model] if model != BUILTIN_NAME else []
     if not artifact.is_full_model:

@@ -102,18 +102,29 @@ def show_events(events: "Iterable[Event]", as_json: bool, shows_next_steps: bool
     finally:
         display.close()
     if finished and not as_json:
-        template = (
-            ngettext("done after {count} step in {duration}", "done after {count} steps in {duration}", finished.steps)
-            if finished.complete
-            else ngettext(
-                "stopped after {count} step in {duration}", "stopped after {count} steps in {duration}", finished.steps
-            )
-        )
-        print_note(template, duration=format_duration(finished.seconds))
+        print_note(describe_end(finished))
         print_text(finished.path)
         for message in describe_next_steps(finished) if shows_next_steps else ():
             print_note(message)
     return finished
+
+
+def describe_end(finished: "Finished") -> Message:
+    """How the run ended, after how many steps and how long."""
+    steps = finished.steps
+    if not finished.has_effect:
+        template = ngettext(
+            "ended after {count} step in {duration}, and the result changes nothing (W3174)",
+            "ended after {count} steps in {duration}, and the result changes nothing (W3174)",
+            steps,
+        )
+    elif finished.complete:
+        template = ngettext("done after {count} step in {duration}", "done after {count} steps in {duration}", steps)
+    else:
+        template = ngettext(
+            "stopped after {count} step in {duration}", "stopped after {count} steps in {duration}", steps
+        )
+    return Message(template, duration=format_duration(finished.seconds))
 
 
 def drop_saved_result(events: "Iterable[Event]") -> "Iterator[Event]":

@@ -15,8 +15,8 @@ from tetrad.errors import TetradError
 from tetrad.given_paths import check_model_exists
 from tetrad.library.artifacts import read_weights
 from tetrad.library.checkpoints import load_model
+from tetrad.library.outlines import open_checkpoint
 from tetrad.locales import Message, _, ngettext
-from tetrad.merging.checkpoint import open_checkpoint
 from tetrad.merging.lora_metadata import describe_network, describe_origin
 from tetrad.methods.hypernetwork.linear import LinearNetwork, is_linear
 from tetrad.methods.hypernetwork.settings import NetworkShape

@@ -17,10 +17,10 @@ from tetrad.formats.tensor_streams import open_tensors
 from tetrad.formats.weight_files import WeightFile
 from tetrad.library.artifacts import formats_of
 from tetrad.library.embedding_files import write_embedding
+from tetrad.library.outlines import open_checkpoint
 from tetrad.library.vae.bake import check_output_path
 from tetrad.library.vae.load import check_read_back
 from tetrad.locales import Message, _
-from tetrad.merging.checkpoint import open_checkpoint
 from tetrad.merging.lora_files import LoraChoice, OpenLora, read_loras
 from tetrad.merging.lora_metadata import describe_network, describe_origin
 from tetrad.methods.lora.combine import Tensors, depends_on_base

@@ -16,7 +16,7 @@ from tetrad.data.discover.layouts import ImageEntry, Listing
 from tetrad.data.discover.subsets import Subset, get_caption_suffixes
 from tetrad.data.parallel import map_ahead
 from tetrad.errors import TetradError
-from tetrad.images.diagnosis import BadImage, check_is_file
+from tetrad.images.diagnosis import BadImage, check_is_file, explain_unreadable
 from tetrad.images.examine import ImageInfo, examine_image
 from tetrad.images.near_duplicates import group_near_duplicates
 from tetrad.locales import Message, _, ngettext
@@ -191,9 +191,7 @@ def _inspect_photo(
         with path.open("rb") as file:
             file_hash = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise BadImage(
-            "E4120", _("it cannot be read ({reason}); check its permissions"), reason=error.strerror
-        ) from error
+        raise explain_unreadable(error) from error
     info = cache.get_image_info(file_hash) if cache else None
     if info is None:
         info = examine_image(path)

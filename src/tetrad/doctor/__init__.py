@@ -5,6 +5,7 @@
 - `hardware`: device, one real computation on it, memory
 - `storage`: free space, writing safely on the disk of the results, the models that are found
 - `examine`: all checks in order
+- `temporary_folder`: where checks write, which is removed also after a kill
 - `full_check`: train, stop, kill, resume, and compare with a run that was never stopped
 """
 

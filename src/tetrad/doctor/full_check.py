@@ -1,21 +1,18 @@
 """Train a small LoRA on this computer, kill the run, resume it, and compare it with a run that was never stopped."""
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tetrad.doctor.report import Check
+from tetrad.doctor.temporary_folder import make_temporary_folder
 from tetrad.formats.weight_files import read_weight_file
 from tetrad.locales import Message, _
 from tetrad.run.control import send_command
-from tetrad.run.disk import find_existing_folder
 from tetrad.run.status import read_log, read_status
 
 _LABEL = _("kill and resume")
@@ -39,7 +36,7 @@ def check_resuming(out: Path, on_phase: Callable[[Message], object] = lambda _ph
     It runs on the CPU, where resuming is exact; `on_phase` is called with what is being done.
     """
     try:
-        with _temporary_folder(out) as folder:
+        with make_temporary_folder(out) as folder:
             on_phase(Message(_("training {steps} steps"), steps=_STEPS))
             _finish(_start(folder, *_train_arguments("whole")))
             on_phase(Message(_("training again, and killing the process in the middle")))
@@ -140,16 +137,6 @@ def _wait_for(process: subprocess.Popen[bytes], is_reached: Callable[[], bool]) 
             _finish(process)
             raise _CheckFailed(Message(_("the run ended before it could be killed")))
         time.sleep(_LOOK_SECONDS)
-
-
-@contextmanager
-def _temporary_folder(out: Path) -> Iterator[Path]:
-    """A folder on the disk of the results."""
-    folder = Path(tempfile.mkdtemp(dir=find_existing_folder(out), prefix=".tetrad-doctor-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _failed(found: Message) -> Check:

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import tempfile
 import time
 from pathlib import Path
 
 from tetrad.builtin import MODEL_PATH
 from tetrad.data.cache_folder import get_cache_folder
 from tetrad.doctor.report import Check
+from tetrad.doctor.temporary_folder import make_temporary_folder
 from tetrad.errors import TetradError
 from tetrad.estimate.memory import format_bytes
 from tetrad.formats.atomic_write import replace_file
@@ -41,20 +41,16 @@ def check_writing(out: Path) -> Check:
     """Whether a file can be written, flushed, renamed over another one and read back, as every saved file is."""
     folder, content = find_existing_folder(out), os.urandom(_TEST_BYTES)
     try:
-        place = Path(tempfile.mkdtemp(dir=folder, prefix=".tetrad-doctor-"))
+        with make_temporary_folder(folder) as temporary:
+            (place := temporary / "files").mkdir()
+            start = time.monotonic()
+            replace_file(place / "test", b"old")
+            replace_file(place / "test", content)
+            seconds = time.monotonic() - start
+            is_same = (place / "test").read_bytes() == content
+            leftovers = [path.name for path in place.iterdir() if path.name != "test"]
     except OSError as error:
         return _refused("writing", folder, error)
-    try:
-        start = time.monotonic()
-        replace_file(place / "test", b"old")
-        replace_file(place / "test", content)
-        seconds = time.monotonic() - start
-        is_same = (place / "test").read_bytes() == content
-        leftovers = [path.name for path in place.iterdir() if path.name != "test"]
-    except OSError as error:
-        return _refused("writing", folder, error)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
     values = {"folder": folder, "seconds": seconds, "size": format_bytes(_TEST_BYTES)}
     if not is_same or leftovers:
         found = Message(_("a file written in {folder} did not come back as it was written"), **values)

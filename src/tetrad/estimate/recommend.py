@@ -1,7 +1,8 @@
 """Compares the methods for a set of images, a goal and a machine: time, memory, file size, and the best choice."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
@@ -133,15 +134,20 @@ def _build_model_flags(model: str, prediction: str) -> list[str]:
 
 
 def suggest_trigger_word(listing: Listing, trigger_word: str = "") -> str:
-    """The trigger word: the given one, the data set's own, a rare word in every caption, or a suggestion."""
+    """The trigger word: the given one, the data set's own, the rare word of most captions, or a suggestion."""
     if trigger_word:
         return trigger_word
     dataset_words = {entry.subset.trigger_word for entry in listing.entries if not entry.subset.is_class_images}
-    caption_words = [set(re.findall(r"[^\W_]+", text.lower())) for text in read_captions(listing)]
-    shared_words = sorted(set.intersection(*caption_words)) if caption_words else []
-    rare_words = [word for word in shared_words if is_rare(word)]
-    candidates = [*(dataset_words if len(dataset_words) == 1 else ()), *rare_words]
+    candidates = [*(dataset_words if len(dataset_words) == 1 else ()), *_list_shared_words(read_captions(listing))]
     return next((word for word in candidates if word), next(suggest_words("zkr")))
+
+
+def _list_shared_words(captions: Sequence[str]) -> list[str]:
+    """The rare words that more than half of the captions have, the most frequent first."""
+    written = [set(re.findall(r"[^\W_]+", text.lower())) for text in captions if text]
+    counts = Counter(word for words in written for word in sorted(words))
+    shared = [word for word, count in counts.most_common() if count > len(written) / 2]
+    return [word for word in shared if word.isascii() and not word.isdigit() and is_rare(word)]
 
 
 def read_captions(listing: Listing) -> list[str]:

@@ -32,6 +32,7 @@ __all__, __getattr__ = export(
             "PLUGIN_FORMATS",
             "RAW_ERROR",
             "check_is_file",
+            "explain_unreadable",
             "is_image_start",
         ],
         "load": [

@@ -1,8 +1,10 @@
 """Say why an image file cannot be used: what its bytes are, or what is wrong with them."""
 
 import codecs
+import errno
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +88,22 @@ class BadImage(Exception):
 
 
 def check_is_file(path: Path) -> None:
-    """BadImage E4120 for what is no file, such as a pipe, on which reading would never end."""
-    if not os.path.isfile(path):
+    """BadImage E4120 for what may not be read, or is no file, such as a pipe, on which reading would never end."""
+    try:
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):  # of broken links
+            raise explain_unreadable(error) from error
+        is_file = False
+    if not is_file:
         raise BadImage("E4120", _("it is not a file, or it is a broken link; replace it with the image"))
+
+
+def explain_unreadable(error: OSError) -> BadImage:
+    """E4120 for a file that the system does not let us read."""
+    if error.errno == errno.ENAMETOOLONG:
+        return BadImage("E4120", _("the path to it is too long; move it to a folder with a shorter path"))
+    return BadImage("E4120", _("it cannot be read ({reason}); check its permissions"), reason=error.strerror)
 
 
 def is_image_start(start: bytes) -> bool:
@@ -105,7 +120,7 @@ def diagnose_file(path: Path, error: Exception) -> BadImage:
             file.seek(max(0, size - 64))
             end = file.read()
     except OSError as unreadable:
-        return BadImage("E4120", _("it cannot be read ({reason}); check its permissions"), reason=unreadable.strerror)
+        return explain_unreadable(unreadable)
     if not start:
         return BadImage("E4101", _("the file is empty; copy it again from its source"))
     for pattern, code, reason in _SIGNATURE_ERRORS:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tetrad.errors import naming_file
 from tetrad.formats import ldm
-from tetrad.formats.deferred_tensors import defer_tensors, list_sources
+from tetrad.formats.deferred_tensors import compute_tensor, defer_tensors, list_sources
 from tetrad.formats.tensor_streams import open_tensors
 from tetrad.library.checkpoints import load_model, read_configuration, read_diffusers_folder, unsupported_file_error
 from tetrad.library.identification import identify
@@ -24,9 +24,32 @@ from tetrad.weights import Weights
 class OpenCheckpoint:
     """A checkpoint of which only the beginning was read; its tensors are read when they are computed."""
 
+    path: Path
     family: str
     weights: Weights  # deferred tensors under canonical names
     names: frozenset[str]  # of the tensors that were chosen in the file, or of all in a folder
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """That of the file, and what its configuration says."""
+        return self.weights.metadata | read_configuration(self.path)
+
+    def read(self, name: str) -> Tensor:
+        """A tensor by its canonical name, in the file's dtype."""
+        return compute_tensor(self.weights.tensors[name])
+
+    def build_model(self) -> Model:
+        """The model on the meta device: its layers and their shapes, without memory.
+
+        An inpainting model counts as one of four channels: the rest of it is the same. E5009 where tensors are missing.
+        """
+        family, tensors = FAMILIES[self.family], dict(self.weights.tensors)
+        if (first := tensors.get("unet.conv_in.weight")) is not None:
+            tensors["unet.conv_in.weight"] = first[:, : family.channels]
+        metadata = self.metadata
+        if family.resolve_prediction(metadata) is None:  # which could only be measured, and makes no difference here
+            metadata = metadata | {"modelspec.prediction_type": "epsilon"}
+        return _build_on_meta(self.family, Weights(self.weights.kind, tensors, metadata), self.path.name)
 
 
 @contextmanager
@@ -44,7 +67,7 @@ def open_checkpoint(
 
         if path.is_dir():
             family, weights = read_diffusers_folder(path, read)
-            yield OpenCheckpoint(family, weights, list_sources(weights.tensors.values()))
+            yield OpenCheckpoint(path, family, weights, list_sources(weights.tensors.values()))
             return
         file = open_files.enter_context(open_tensors(path))
         family = identify(file)
@@ -53,17 +76,21 @@ def open_checkpoint(
         tensors = choose(defer_tensors(file))
         with naming_file(path):
             weights = ldm.decode(tensors, file.metadata, FAMILIES[family].single_file)
-        yield OpenCheckpoint(family, weights, list_sources(tensors.values()))
+        yield OpenCheckpoint(path, family, weights, list_sources(tensors.values()))
 
 
 def build_outline(family: str, weights: Weights, name: str, prediction: PredictionInfo) -> Model:
     """The networks of a checkpoint's weights, without values.  E5009 where they do not fit together."""
-    tensors = {key: torch.empty(each.shape, device="meta") for key, each in weights.tensors.items()}
     metadata = weights.metadata | {
         "modelspec.prediction_type": prediction.prediction,
         "tetrad.flags": "ztsnr" if prediction.zero_terminal_snr else "",
     }
-    return FAMILIES[family].build(Weights(weights.kind, tensors, metadata), name)
+    return _build_on_meta(family, Weights(weights.kind, weights.tensors, metadata), name)
+
+
+def _build_on_meta(family: str, weights: Weights, name: str) -> Model:
+    tensors = {key: torch.empty(each.shape, device="meta") for key, each in weights.tensors.items()}
+    return FAMILIES[family].build(Weights(weights.kind, tensors, weights.metadata), name)
 
 
 def resolve_prediction(path: Path, family: str, weights: Weights, requested: str = "") -> PredictionInfo:

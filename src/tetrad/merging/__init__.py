@@ -5,9 +5,8 @@
 `storing` refuses what the precision of a result cannot hold.
 
 `lora_merge` merges LoRAs into one, `lora_into_checkpoint` into a checkpoint, `lora_resize` makes one smaller, and
-`lora_extraction` makes one from two checkpoints. `lora_files` reads LoRAs and their strengths, `checkpoint` the tensors
-of a checkpoint one at a time, `ranks` chooses how many ranks are kept, `lora_output` writes the file and its report,
-and `lora_metadata` what it says about itself.
+`lora_extraction` makes one from two checkpoints. `lora_files` reads LoRAs and their strengths, `ranks` chooses how
+many ranks are kept, `lora_output` writes the file and its report, and `lora_metadata` what it says about itself.
 
 `embeddings` puts the vectors of embeddings together or averages them, `hypernetworks` chains linear hypernetworks;
 `weighted` has what they are given and what they return.
@@ -25,7 +24,6 @@ __all__, __getattr__ = export(
         "lora_resize": ["resize_lora"],
         "lora_files": ["LoraChoice", "find_lora", "OpenLora", "read_loras"],
         "lora_output": ["LoraReport"],
-        "checkpoint": ["open_checkpoint"],
         "lora_metadata": ["describe_network", "describe_origin"],
         "embeddings": ["merge_embeddings"],
         "hypernetworks": ["merge_hypernetworks"],

@@ -12,9 +12,9 @@ from tetrad.errors import TetradError
 from tetrad.formats.tensors import widen_float8
 from tetrad.library.checkpoints import require_finite
 from tetrad.library.hashes import get_file_hash
+from tetrad.library.outlines import OpenCheckpoint, open_checkpoint
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _
-from tetrad.merging.checkpoint import OpenCheckpoint, open_checkpoint
 from tetrad.merging.checkpoint_merge import Progress
 from tetrad.merging.lora_metadata import describe_origin, inherit_metadata
 from tetrad.merging.lora_output import LoraOutput, LoraReport
@@ -92,13 +92,13 @@ def _extract(
 ) -> _Extraction:
     kinds = {
         name: _find_kind(name, tensor.ndim, model.layers, convolutions)
-        for name, tensor in base.shapes.tensors.items()
+        for name, tensor in base.weights.tensors.items()
         if not name.startswith("vae.")
     }
     average_rank = MAX_RANK
     if ranks.max_bytes is not None:
         changed = [name for name, kind in kinds.items() if kind is None and not base.read(name).equal(tuned.read(name))]
-        shapes = [base.shapes.tensors[name].shape for name in changed]
+        shapes = [base.weights.tensors[name].shape for name in changed]
         average_rank = count_average_rank(shapes, ranks.max_bytes, itemsize)
     extraction, on_tensor = _Extraction(), on_start(len(kinds))
     for name, kind in kinds.items():
@@ -146,7 +146,7 @@ def _check_same_layers(base: OpenCheckpoint, tuned: OpenCheckpoint) -> None:
         values = {"tuned": tuned.path, "family": titles[0], "base": base.path, "base_family": titles[1]}
         raise TetradError("E5301", template, **values)
     shapes, tuned_shapes = (
-        {name: tuple(tensor.shape) for name, tensor in each.shapes.tensors.items() if not name.startswith("vae.")}
+        {name: tuple(tensor.shape) for name, tensor in each.weights.tensors.items() if not name.startswith("vae.")}
         for each in (base, tuned)
     )
     for name in sorted(shapes.keys() | tuned_shapes.keys()):
@@ -190,5 +190,5 @@ def _list_notes(base: OpenCheckpoint, tuned: OpenCheckpoint) -> Iterator[Message
 
 
 def _have_different_vaes(base: OpenCheckpoint, tuned: OpenCheckpoint) -> bool:
-    names = (name for name in base.shapes.tensors if name.startswith("vae.") and name in tuned.shapes.tensors)
+    names = (name for name in base.weights.tensors if name.startswith("vae.") and name in tuned.weights.tensors)
     return any(not base.read(name).float().equal(tuned.read(name).float()) for name in names)

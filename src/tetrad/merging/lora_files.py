@@ -16,9 +16,9 @@ from tetrad.given_paths import missing_file_error
 from tetrad.library.artifacts import decode_weights
 from tetrad.library.folders import ModelFolders
 from tetrad.library.identification import identify, title_of
+from tetrad.library.outlines import open_checkpoint
 from tetrad.library.search import find_file
 from tetrad.locales import _
-from tetrad.merging.checkpoint import open_checkpoint
 from tetrad.methods.lora.combine import Tensors, Weighted
 from tetrad.methods.lora.formats import detect_family
 from tetrad.methods.lora.weights import get_matching_layer, group_by_layer, named_layers

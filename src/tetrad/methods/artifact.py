@@ -40,6 +40,7 @@ class Artifact:
     folder_flag: str = "--models-dir"  # command-line flag for a folder of such files
     folder_help: str = _("Folder to search for such files, with its subfolders")  # its help
     prompt_tags: tuple[str, ...] = ()  # `<lora:NAME:0.8>`; none where prompts use the file's name, or nothing
+    strength: float = 1.0  # in the tags that are suggested
     strength_parts: tuple[str, ...] = ()  # parts that a prompt may give a strength of their own: te, unet
     infotext_key: str = ""  # the infotext entry that lists hashes of such files
     infotext_hash: Literal["file", "content"] = "file"  # hash of the whole file, or of the bytes after the header
@@ -47,3 +48,8 @@ class Artifact:
     # Notes about programs that cannot read the file, or read it differently, by the settings and `save.format`.
     describe_lost_readers: Callable[[Any, str], Iterable[ReaderNote]] = lambda settings, save_format: ()
     network_metadata: Callable[[Any], dict[str, object]] = lambda settings: {}  # kohya's metadata about the settings
+
+    def write_tag(self, name: str, strength: float | None = None) -> str:
+        """The prompt's tag for a file of this name, such as `<lora:zkr:0.8>`; "" where prompts have no tags for it."""
+        strength = self.strength if strength is None else strength
+        return f"<{self.prompt_tags[0]}:{name}:{strength:g}>" if self.prompt_tags else ""

@@ -2,8 +2,9 @@
 
 `train` runs a recipe, and `vae_decoder` trains a VAE's decoder on `crops` of images. `training_run` is the model with
 the method attached, and `updates` is its training; `decoder_run` is both for a decoder. `recovering_updates` goes on
-after a step that gave NaN or ran out of memory, `recovery` is what it decides then, and `rounding` says what is lost in
-half precision. `result_files` writes a trained file whatever becomes of the run's folder. Both kinds run inside
+after a step that gave NaN or ran out of memory, `recovery` is what it decides then, `rounding` says what is lost in
+half precision, and `probe` whether the model predicts something else after training.
+`result_files` writes a trained file whatever becomes of the run's folder. Both kinds run inside
 `session`, which records events, stops on request and saves what was trained, whatever happens. `resume` goes on with an
 interrupted run. `watch` looks after the folder of a running process: `heartbeat` is its sign of life and its lock, and
 `control` takes commands from other programs. `status` derives a run's state from its folder, and `saving` says whether
@@ -30,7 +31,7 @@ __all__, __getattr__ = export(
         "disk": ["DiskNeed", "estimate_need", "find_existing_folder"],
         "events": ["Event", "Finished", "Note", "Phase", "Progress", "Saved", "Trained", "as_record"],
         "folder": ["file_name"],
-        "heartbeat": ["Beat", "lock_folder", "read_beat", "read_start_time"],
+        "heartbeat": ["Beat", "Heartbeat", "lock_folder", "read_beat", "read_start_time"],
         "plan": ["Plan"],
         "preflight": ["builtin_model_notes", "device_note"],
         "previews": ["list_preview_steps"],
@@ -41,6 +42,6 @@ __all__, __getattr__ = export(
         "step_files": ["list_planned_steps"],
         "vae_decoder": ["train_decoder"],
         "watch": ["StoppedBeforeStart"],
-        "words": ["Happening", "describe_record", "read_number"],
+        "words": ["SCAN_HINT", "Happening", "describe_record", "read_number"],
     },
 )

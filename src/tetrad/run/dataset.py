@@ -29,6 +29,7 @@ from tetrad.run.events import Event, Note, Phase, Progress, make_note
 from tetrad.run.full_disk import NO_WAITING, DiskGuard, is_full_disk
 from tetrad.run.plan import DataPlan, Plan
 from tetrad.run.watch import Stop, StoppedBeforeStart, never_stop
+from tetrad.run.words import SCAN_HINT
 from tetrad.settings import Data
 
 # What only a scan says. Other notes of a run are about copies, truncated captions, trigger words and buckets.
@@ -140,7 +141,7 @@ def report_notes(report: DatasetReport) -> Iterator[Note]:
     advice = [each for each in report.advice if each.code in _ADVICE_OF_SCAN]
     yield from (Note(each.text, each.code) for each in advice)
     if advice:
-        yield Note(Message(_("tetrad scan {images} shows this image by image"), images=report.path))
+        yield Note(Message(SCAN_HINT, images=report.path))
 
 
 def problem_note(problem: FileProblem) -> Note:

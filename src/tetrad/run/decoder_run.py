@@ -137,6 +137,10 @@ class DecoderRun:
         with self.use_average():
             yield from self.save_sheet(step, reconstruct(self.opened.vae, self.measured))
 
+    def has_effect(self) -> bool:
+        """The comparison with the start, which a decoder's run shows, says how much it has changed."""
+        return True
+
     def find_saved(self, step: int) -> Path | None:
         path = self.path_of(step)
         return path if path.exists() else None

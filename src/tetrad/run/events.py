@@ -89,7 +89,10 @@ class Controlled:
 
 @dataclass(frozen=True)
 class Finished:
-    """The run is over; `complete` is false where it was stopped before its last step."""
+    """The run is over; `complete` is false where it was stopped before its last step.
+
+    `has_effect` is false where the model predicts the same with the result as without it.
+    """
 
     path: Path
     folder: Path
@@ -97,6 +100,7 @@ class Finished:
     seconds: float
     complete: bool
     peak_memory: int = 0  # bytes that the process held at most; 0: not measured
+    has_effect: bool = True
 
 
 Event = Started | Phase | Progress | Note | Trained | Sampled | Saved | PointSaved | Controlled | Finished

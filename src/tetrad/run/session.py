@@ -57,6 +57,10 @@ class _Trainee(Protocol):
         """Generate previews after a step, because someone asked for them."""
         ...
 
+    def has_effect(self) -> bool:
+        """Whether training has changed what the model does."""
+        ...
+
     def find_saved(self, step: int) -> Path | None:
         """The file that was saved at this step, if there is one."""
         ...
@@ -129,8 +133,11 @@ def train_and_save(trainee: _Trainee, folder: RunFolder, watch: Watch, keeps_poi
     except Exception:
         yield from keeper.save(step)  # so that only the file is missing, and no step
         raise
+    has_effect = not is_complete or trainee.has_effect()
+    if not has_effect:
+        yield _note_no_effect()
     seconds = time.monotonic() - start_time
-    yield Finished(path, folder.path, step, seconds, is_complete, measure_peak_memory())
+    yield Finished(path, folder.path, step, seconds, is_complete, measure_peak_memory(), has_effect)
     if is_complete and not keeps_points:
         keeper.remove()  # after the event is written, so that a run killed here is known to be complete
 
@@ -140,6 +147,15 @@ def note_early_stop(is_resumed: bool) -> Note:
     if is_resumed:
         return Note(Message(_("stopped before the next step: nothing is lost")), "W7501")
     return Note(Message(_("stopped before the first step: nothing was trained yet")), "W7501")
+
+
+def _note_no_effect() -> Note:
+    template = _(
+        "training has changed nothing: for a training image, what the model predicts differs less than by rounding to"
+        " half precision; raise the learning rate, train for more steps, and check that the trained parts have a"
+        " learning rate above 0"
+    )
+    return Note(Message(template), "W3174")
 
 
 def _obey(trainee: _Trainee, keeper: PointKeeper, watch: Watch, step: int) -> Iterator[Event]:

@@ -25,6 +25,7 @@ from tetrad.run.full_disk import DiskGuard
 from tetrad.run.metadata import Outcome, build_metadata
 from tetrad.run.plan import Plan, TrainPlan
 from tetrad.run.previews import Previews
+from tetrad.run.probe import PredictionProbe
 from tetrad.run.recovery import PointWish, Recovery
 from tetrad.run.result_files import write_result
 from tetrad.run.resume.points import FOLDER, ResumePoint
@@ -64,18 +65,7 @@ def attach(
     schedules = [group_schedule(train, group, group.part in texts) for group in groups]
     preflight.check_something_trains(schedules, train)
     batches = Batches(samples, train.batch_size, train.seed, train.steps * train.gradient_accumulation)
-    updates = Updates(
-        plan,
-        model,
-        adapter,
-        schedules,
-        batches,
-        create_optimizer(train.optimizer, groups, train.weight_decay),
-        make_loss_scaler(model),
-        Ema(parameters_of(adapter), train.ema) if train.ema else None,
-        folder.path / FOLDER,
-        Recovery(gradient_checkpointing=train.gradient_checkpointing),
-    )
+    updates = _make_updates(plan, model, adapter, groups, schedules, batches, folder)
     training = TrainingRun(
         plan,
         model,
@@ -91,10 +81,47 @@ def attach(
         StepFiles(plan.save, train, folder),
         clip_skip,
         point.step if point else train.steps_before,
+        _take_probe(model, updates, samples, train.seed),
     )
     if point:
         training.restore(point)
     return training
+
+
+def _make_updates(
+    plan: Plan,
+    model: Model,
+    adapter: Adapter,
+    groups: Sequence[ParamGroup],
+    schedules: Sequence[Schedule],
+    batches: Batches,
+    folder: RunFolder,
+) -> Updates:
+    train = plan.train
+    return Updates(
+        plan,
+        model,
+        adapter,
+        schedules,
+        batches,
+        create_optimizer(train.optimizer, groups, train.weight_decay),
+        make_loss_scaler(model),
+        Ema(parameters_of(adapter), train.ema) if train.ema else None,
+        folder.path / FOLDER,
+        Recovery(gradient_checkpointing=train.gradient_checkpointing),
+    )
+
+
+def _take_probe(model: Model, updates: Updates, samples: Sequence[TrainingSample], seed: int) -> PredictionProbe | None:
+    """The prediction before training; None where there is not enough memory for it."""
+    try:
+        subject = next(sample for sample in samples if not sample.is_class_image)
+        return PredictionProbe.take(model, updates.condition(), subject, seed)
+    except Exception as error:
+        if not devices.is_memory_error(error):
+            raise
+    devices.free_memory(get_model_device(model))
+    return None
 
 
 def group_schedule(train: TrainPlan, group: ParamGroup, is_text_encoder: bool) -> Schedule:
@@ -129,6 +156,7 @@ class TrainingRun:
     step_files: StepFiles
     clip_skip: int  # as given in the recipe; 0 for the family's default
     first: int  # the steps done before: those of the file it continues from, or of the resume point
+    probe: PredictionProbe | None  # from before the first step; None where there was not enough memory
 
     @property
     def last(self) -> int:
@@ -196,6 +224,16 @@ class TrainingRun:
         """A context in which the trained weights are their average, if the plan has an EMA."""
         ema = self.updates.ema
         return ema.use_average(parameters_of(self.adapter)) if ema else nullcontext()
+
+    def has_effect(self) -> bool:
+        """Whether the model predicts something else than before training; true where that cannot be measured."""
+        try:
+            with self.use_average():
+                return self.probe is None or self.probe.sees_change()
+        except Exception as error:
+            if not devices.is_memory_error(error):
+                raise
+            return True
 
     def find_saved(self, step: int) -> Path | None:
         return self.step_files.find(step)

@@ -15,13 +15,16 @@ _COMMANDS = {
     "save": _("told to save step {step}"),
     "sample": _("told to generate previews of step {step}"),
 }
+SCAN_HINT = _("tetrad scan {images} shows this image by image")
 _MAX_NUMBER = 1e11  # of steps, and of seconds since 1970
-# The kind of a warning by the beginning of its code; the longest one that fits counts.
-_WARNINGS: dict[str, tuple[str, Tone]] = {
+# The kind of a note by the beginning of its code; the longest one that fits counts.
+_KINDS: dict[str, tuple[str, Tone]] = {
     "W4204": (_("disk"), "bad"),
     "W42": (_("disk"), "warn"),
     "W6": (_("memory"), "warn"),
     "W": (_("warning"), "warn"),
+    "E41": (_("skipped"), "warn"),  # a file that cannot be used
+    "E": (_("warning"), "warn"),
 }
 
 
@@ -50,8 +53,8 @@ def _describe_start(record: Mapping[str, Any]) -> Happening:
 
 def _describe_note(record: Mapping[str, Any]) -> Happening:
     code = str(record.get("code") or "")
-    fitting = [start for start in _WARNINGS if code.startswith(start)]
-    word, tone = _WARNINGS[max(fitting, key=len)] if fitting else (_("note"), "")
+    fitting = [start for start in _KINDS if code.startswith(start)]
+    word, tone = _KINDS[max(fitting, key=len)] if fitting else (_("note"), "")
     return _happening(record, Message(word), tone, translate_record(record), code)
 
 
@@ -89,6 +92,13 @@ def _describe_command(record: Mapping[str, Any]) -> Happening | None:
 
 def _describe_end(record: Mapping[str, Any]) -> Happening:
     steps = _number(record, "steps")
+    if record.get("has_effect") is False:
+        template = ngettext(
+            "the end after {count} step, which has changed nothing",
+            "the end after {count} steps, which have changed nothing",
+            steps,
+        )
+        return _happening(record, Message(_("no effect")), "warn", str(Message(template)))
     if record.get("complete"):
         text = Message(ngettext("done after {count} step", "done after {count} steps", steps))
         return _happening(record, Message(_("done")), "ok", str(text))

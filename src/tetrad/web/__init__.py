@@ -2,7 +2,8 @@
 
 `app` puts the page together and `server` serves it. `access` decides who may ask, `places` which folders are shown, and
 `texts` in which language. `runs` reads the folders of runs, `loss` reduces their metrics to what a plot can show,
-`run_view` says in words how a run is and `run_notes` what to do then, and `live` sends what changes to the browser.
+`run_view` says in words how a run is and `run_notes` what to do then, `page_words` replaces what notes say of the
+command line, and `live` sends what changes to the browser.
 `device` describes this computer, `checkup` says whether it can train, `figures` formats numbers, and `starts` has the
 commands that the page starts.
 `routes` has one module for each page with its part of the REST API.

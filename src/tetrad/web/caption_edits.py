@@ -1,41 +1,29 @@
 """Edits of a data set's captions: one by one or many at once, each of which can be undone."""
 
-import json
-import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from tetrad.data.captions.caption_files import CAPTION_SUFFIXES, BadCaption, read_caption, read_caption_file
-from tetrad.data.captions.captions import split_tags
+from tetrad.data.captions import edits
+from tetrad.data.captions.caption_files import read_caption
+from tetrad.data.captions.journal import CaptionJournal, Change, find_caption_file, find_changed_since
 from tetrad.data.discover.image_files import exclude_masks, select_images
-from tetrad.documents import parse_json
 from tetrad.errors import TetradError
-from tetrad.formats.atomic_write import replace_file
 from tetrad.locales import _
 from tetrad.web.data_sets import DataSet
 
 _MAX_LETTERS = 20_000  # of a caption; one has a sentence or two
 
 
-@dataclass(frozen=True)
-class Change:
-    """An edit: the texts of some images before and after it, by the image's id."""
-
-    id: str
-    title: str  # what was done, for the button that undoes it
-    time: float
-    images: tuple[str, ...]
-
-
 class CaptionEdits:
-    """Reads and writes the captions of a data set; what was there before is kept in a file for each image."""
+    """Reads and writes the captions of a data set; a journal keeps what was there before."""
 
     def __init__(self, data_set: DataSet) -> None:
         self.data_set = data_set
+
+    @property
+    def journal(self) -> CaptionJournal:
+        return CaptionJournal(self.data_set.hidden / "changes.jsonl", self.data_set.images)
 
     def list_images(self) -> dict[str, Path]:
         """The images of the set by id, in the order of their names."""
@@ -60,17 +48,13 @@ class CaptionEdits:
             images = self.list_images()
             for image, text in texts.items():
                 self._check(images, image, text)
-            before = {image: read_caption(images[image]).text for image in texts}
-            after = {image: _normalize(text) for image, text in texts.items()}
-            changed = [image for image in texts if before[image] != after[image]]
+            after = {image: edits.normalize_caption(text) for image, text in texts.items()}
+            changed = [image for image in texts if read_caption(images[image]).text != after[image]]
             if changed:
-                change = Change(uuid.uuid4().hex, title, time.time(), tuple(changed))
-                for image in changed:
-                    self._append(
-                        self._history(image), {"change": change.id, "before": before[image], "after": after[image]}
-                    )
-                    _write_caption(images[image], after[image])
-                self._append(self._changes, vars(change))
+                contents = {
+                    find_caption_file(images[image]): after[image].encode("utf-8", "replace") for image in changed
+                }
+                self.journal.write(contents, title)
         return changed
 
     def change(self, edit: Callable[[str], str], images: Iterable[str] | None = None, title: str = "") -> list[str]:
@@ -81,64 +65,28 @@ class CaptionEdits:
 
     def change_tags(self, tags: Sequence[str], adds: bool, images: Iterable[str] | None = None) -> list[str]:
         """Add tags to the captions that do not have them, or remove them from those that do, as one change."""
-
-        def edit(caption: str) -> str:
-            found = split_tags(caption)
-            if adds:
-                new = [tag for tag in tags if tag not in found]
-                return ", ".join([*found, *new]) if new else caption
-            return ", ".join(each for each in found if each not in tags) if {*tags} & {*found} else caption
-
-        return self.change(edit, images, ", ".join(tags))
+        edit = edits.add_tags if adds else edits.remove_tags
+        return self.change(lambda caption: edit(caption, tags), images, ", ".join(tags))
 
     def replace(self, find: str, replacement: str, images: Iterable[str] | None = None) -> list[str]:
         """Replace a text wherever it stands in a caption."""
-        if not find:
-            raise TetradError("E4305", _("there is nothing to look for; type what is to be replaced"))
+        edits.check_text_to_find(find)
         return self.change(lambda caption: caption.replace(find, replacement), images, f"{find} → {replacement}")
 
     def count_tags(self) -> Counter[str]:
         """How many images have each tag."""
-        return Counter(tag for caption in self.read_all().values() for tag in dict.fromkeys(split_tags(caption)))
+        return edits.count_tags(self.read_all().values())
 
-    def list_changes(self) -> list[Change]:
-        """The changes that can be undone, the last one first."""
-        undone = {each["undone"] for each in self._read(self._changes) if "undone" in each}
-        changes = [
-            Change(**each | {"images": tuple(each["images"])}) for each in self._read(self._changes) if "id" in each
-        ]
-        return [change for change in reversed(changes) if change.id not in undone]
-
-    def read_history(self, image: str) -> list[str]:
-        """The captions that an image had before, the newest first."""
-        return [str(each["before"]) for each in reversed(list(self._read(self._history(image))))]
-
-    def undo(self) -> tuple[Change, list[str]]:
-        """Undo the last change; returns it, and the images that keep their caption because it was changed since.
+    def undo(self) -> tuple[Change, list[Path]]:
+        """Undo the last change; returns it, and the caption files that stay because they were changed since.
 
         E4305 where there is nothing to undo.
         """
         with self.data_set.lock:
-            changes = self.list_changes()
-            if not changes:
-                raise TetradError("E4305", _("there is no change of captions left to undo"))
-            change, kept = changes[0], []
-            images = self.list_images()
-            for image in change.images:
-                record = next(each for each in self._read(self._history(image)) if each["change"] == change.id)
-                if image not in images or read_caption(images[image]).text != record["after"]:
-                    kept.append(image)
-                else:
-                    _write_caption(images[image], record["before"])
-            self._append(self._changes, {"undone": change.id})
+            change = self.journal.last_change()
+            kept = find_changed_since(change)
+            self.journal.undo(change)
         return change, kept
-
-    @property
-    def _changes(self) -> Path:
-        return self.data_set.hidden / "changes.jsonl"
-
-    def _history(self, image: str) -> Path:
-        return self.data_set.hidden / "captions" / f"{image}.jsonl"
 
     def _check(self, images: Mapping[str, Path], image: str, text: str) -> None:
         if image not in images:
@@ -147,37 +95,3 @@ class CaptionEdits:
         if len(text) > _MAX_LETTERS:
             template = _("the caption of {file} has {count:,} letters, and the limit is {limit:,}; shorten it")
             raise TetradError("E4305", template, file=images[image].name, count=len(text), limit=_MAX_LETTERS)
-
-    def _append(self, path: Path, record: Mapping[str, Any]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-
-    def _read(self, path: Path) -> Iterator[dict[str, Any]]:
-        for line in path.read_text("utf-8").splitlines() if path.exists() else ():
-            yield parse_json(line)
-
-
-def _normalize(text: str) -> str:
-    """A caption as reading its file gives it back, so that writing it again is no change."""
-    return "\n".join(stripped for line in text.splitlines() if (stripped := " ".join(line.split()).strip(" ,，")))
-
-
-def _write_caption(image: Path, text: str) -> None:
-    """Write the caption file that is read for an image.  E4202 where it cannot be written."""
-    path = _find_caption_file(image, CAPTION_SUFFIXES)
-    try:
-        replace_file(path, text.encode("utf-8", "replace"))
-    except OSError as error:
-        template = _("{path} cannot be written ({reason}); choose another folder")
-        raise TetradError("E4202", template, path=path, reason=error.strerror) from error
-
-
-def _find_caption_file(image: Path, suffixes: Sequence[str]) -> Path:
-    for suffix in suffixes:
-        try:
-            if read_caption_file(image.with_suffix(suffix))[0]:
-                return image.with_suffix(suffix)
-        except BadCaption:
-            continue
-    return image.with_suffix(".txt")

@@ -191,7 +191,7 @@ def _read_data_set(folder: Path) -> DataSet:
 def belongs_to_images(path: Path) -> bool:
     """Whether a file is an image, also one that cannot be used, a caption, a mask or metadata, by its name."""
     suffixes = IMAGE_SUFFIXES | {*UNUSABLE_SUFFIXES, *CAPTION_SUFFIXES}
-    return path.suffix.lower() in suffixes or path.suffix in suffixes or path.name in METADATA_FILE_NAMES
+    return path.suffix.lower() in suffixes or path.suffix in suffixes or path.name.lower() in METADATA_FILE_NAMES
 
 
 def link_or_copy(path: Path, target: Path) -> None:

@@ -20,6 +20,7 @@ from tetrad.documents import open_regular
 from tetrad.run.words import describe_record
 from tetrad.web.figures import format_clock
 from tetrad.web.loss import read_step
+from tetrad.web.page_words import adapt_note
 from tetrad.web.runs import read_record
 
 POLL_SECONDS = 0.25
@@ -100,7 +101,8 @@ class WatchedRun:
 def present_event(line: bytes | dict[str, Any]) -> dict[str, Any] | None:
     """A record of events.jsonl in words; None for one that a person would not ask for."""
     record = line if isinstance(line, dict) else read_record(line.decode("utf-8", "replace"))
-    happening = describe_record(record)
+    adapted = adapt_note(record)
+    happening = describe_record(adapted) if adapted else None
     if happening is None:
         return None
     return {

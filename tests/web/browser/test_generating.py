@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from made_runs import add_event, make_run
+from made_runs import add_event, bring_to_life, make_run
 from web_process import OpenPage, Served
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright, and with it chromium, is missing").expect
@@ -71,3 +71,24 @@ def test_the_best_save_is_found_with_the_keyboard_and_copied(open_page: OpenPage
     assert (Path(served.folder) / "exports" / "best.safetensors").exists()
     page.reload()
     expect(page.locator(".stars li")).to_have_count(1)
+
+
+def test_while_a_training_uses_the_device_pick_best_says_so_and_waits(open_page: OpenPage, served: Served) -> None:
+    for name in ("waiting", "training"):
+        path = make_run(served.runs, name)
+    (served.runs / "waiting" / "zkr-step00000010.safetensors").write_bytes(b"x" * 2_000)
+    add_event(served.runs / "waiting", event="saved", step=10, path="zkr-step00000010.safetensors")
+    bring_to_life(path)
+    page = open_page("/", 390)
+    asked = []
+    page.on("request", lambda each: asked.append(each.post_data_json) if each.url.endswith("/cells") else None)
+    page.goto(f"{served.base}/runs/waiting/pick")
+    expect(page.get_by_text("training is training on this device.")).to_be_in_viewport()
+    expect(page.locator("#pair .cell").first).to_have_text("waiting for the training")
+    assert asked and not any(each.get("draws", True) for each in asked)
+    page.route("**/cells", lambda route: route.fulfill(json={"id": "0" * 32, "is_ready": True}))
+    page.route("**/cells/*", lambda route: route.fulfill(path=path / "samples" / "step00000000-00.png"))
+    page.route("**/thumbnail", lambda route: route.fulfill(path=path / "samples" / "step00000000-00.png"))
+    (path / "heartbeat").unlink()
+    expect(page.get_by_role("status").filter(has_text="3 of 3 images")).to_be_visible(timeout=15_000)
+    expect(page.locator("#problem")).to_be_hidden()

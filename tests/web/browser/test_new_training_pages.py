@@ -63,13 +63,21 @@ def test_from_the_first_visit_to_a_running_training_in_few_clicks(
     choose(page, "Choose images", make_photos(tmp_path / "photos"))
     expect(page.locator("#next")).to_have_text("Continue with 18 images", timeout=SLOW)
     expect(page.locator(".tile.is-unused")).to_have_count(5)
-    expect(page.get_by_role("heading", name="6 files are not used")).to_be_visible()
+    expect(page.get_by_role("heading", name="5 images are not used")).to_be_visible()
+    expect(page.get_by_role("heading", name="1 file was not added")).to_be_visible()
+    doubtful = page.locator(".tile.is-look").count()
+    expect(page.locator("#foot-text")).to_have_text(
+        f"18 can be used, {doubtful} of them need a look (optional) · 5 not used"
+    )
+    expect(page.locator("#filters")).to_contain_text(f"Needs a look {doubtful}")
     page.get_by_text("An object").click()
     page.locator("#next").click()
     expect(page.locator("#word")).not_to_have_value("", timeout=SLOW)
     page.locator("#next").click()
     expect(page.locator(".method input:checked")).to_have_count(1, timeout=SLOW)
     page.locator("#next").click()
+    page.locator("[data-start]:visible").first.wait_for(timeout=SLOW)
+    plan = page.url
     page.locator("[data-start]:visible").first.click(timeout=SLOW)
     page.wait_for_url(re.compile("/runs/"), timeout=SLOW)
     run = served.runs / page.url.rpartition("/")[2]
@@ -82,6 +90,8 @@ def test_from_the_first_visit_to_a_running_training_in_few_clicks(
         expect(page.locator("#drafts")).to_have_count(0)
     finally:
         end(run)
+    page.goto(plan)
+    expect(page.locator("#start-help")).to_contain_text("This starts a new run", timeout=SLOW)
 
 
 def end(run: Path) -> None:
@@ -173,6 +183,7 @@ def test_every_step_can_be_used_with_the_keyboard_and_by_everybody(open_page: Op
             tab.goto(f"{draft}/{step}")
             tab.locator(ready.get(step, ".tile")).first.wait_for(timeout=SLOW)
             if step == "how":
+                assert tab.locator(".sum > span:visible").all_inner_texts() == ["×", "×", "÷", "="]
                 tab.locator("#advanced > summary").click()
                 tab.locator("#find-setting").fill("network_dim")
                 expect(tab.locator(".setting:visible b")).to_have_text("method.rank")

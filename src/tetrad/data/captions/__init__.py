@@ -5,6 +5,12 @@
 - `encodings`: decode text files, and guess the encoding of those that are not UTF-8
 - `templates`: caption templates with [name] and [filewords]
 - `captions`: fill templates, shuffle and drop tags
+- `edits`: change the text of one caption: tags, texts, the trigger word
+- `journal`: write caption files as one change, all or none, which can be undone
+- `folder`: the captions of a folder of images, listed and changed together
+- `command`: caption images with a program
+- `tagger`: tag images with a WD14 tagger
+- `translation`: translate Chinese tags with a dictionary
 """
 
 from tetrad.lazy import export
@@ -23,6 +29,11 @@ __all__, __getattr__ = export(
             "read_text",
         ],
         "captions": ["Captions", "TrainingProgress", "contains_word", "split_tags", "find_placeholder"],
+        "edits": ["add_tags", "check_text_to_find", "count_tags", "list_tags", "normalize_caption", "remove_tags"],
+        "command": ["Command"],
+        "tagger": ["Tagger"],
+        "journal": ["CaptionJournal", "Change", "find_caption_file", "find_changed_since"],
+        "folder": ["CaptionChange", "CaptionEdit", "CaptionFolder"],
         "encodings": ["ENCODING_NAMES", "decode_text"],
         "metadata_files": ["METADATA_FILE_NAMES", "read_metadata"],
         "templates": [

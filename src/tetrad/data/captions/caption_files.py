@@ -64,7 +64,7 @@ def read_caption(image_path: Path, suffixes: Sequence[str] = CAPTION_SUFFIXES, f
 
 def detect_folder_encoding(folder: Path, suffixes: Sequence[str] = CAPTION_SUFFIXES) -> str:
     """The encoding of a folder's caption files that are not UTF-8; "" if all are UTF-8."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix in suffixes and path.is_file())
+    paths = sorted(path for path in folder.iterdir() if path.suffix in suffixes)
     return encodings.detect_common_encoding(content for path in paths if (content := _read_bytes_or_empty(path)))
 
 

@@ -1,6 +1,7 @@
 """Read the captions of a folder from one file: Hugging Face's metadata.jsonl or .csv, kohya's metadata .json."""
 
 import csv
+import io
 import os
 import unicodedata
 from collections import Counter
@@ -16,11 +17,12 @@ from tetrad.documents import BadDocument, parse_json
 from tetrad.locales import Message, _, ngettext
 
 METADATA_FILE_NAMES = ("metadata.jsonl", "metadata.csv")
-_MAX_METADATA_BYTES = 200_000_000
+_MAX_METADATA_BYTES, _MAX_ENTRIES = 50_000_000, 300_000  # an entry costs up to a kilobyte of memory
 _IMAGE_COLUMNS = ("file_name", "image_path")
 _CAPTION_COLUMNS = ("text", "caption", "prompt")
 _TAGS_COLUMN = "tags"  # kohya's: appended to the caption
 
+_FURTHER_COLUMNS = None  # csv's key of the values beyond the last column
 _Problem = tuple[str, Message]  # code and reason
 
 
@@ -38,6 +40,12 @@ def read_metadata(path: Path, image_folder: Path) -> _FolderMetadata:
         content, guessed_encoding = read_text(path, _MAX_METADATA_BYTES)
     except BadCaption as error:
         return _FolderMetadata({}, ((error.code, error.skip_message),))
+    if not content.strip():
+        return _FolderMetadata({}, (("E4154", Message(_("it is empty, so it has no captions"))),))
+    entry_marks = "{" if path.suffix.lower() == ".json" else "\n\r"
+    if max(map(content.count, entry_marks)) > _MAX_ENTRIES:
+        template = _("it has more than {limit:,} entries, too many for a folder of images, so it is left out")
+        return _FolderMetadata({}, (("E4151", Message(template, limit=_MAX_ENTRIES)),))
     rows, parse_problems = _PARSERS.get(path.suffix.lower(), _parse_jsonl)(content)
     problems = [("W4157", _describe_guessed_encoding(guessed_encoding))] if guessed_encoding else []
     problems += [*parse_problems, *_describe_unusable_rows(rows, image_folder)]
@@ -120,14 +128,25 @@ def _parse_csv(content: str) -> tuple[list[Mapping[str, Any]], list[_Problem]]:
     header = content.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
     try:
-        reader = csv.DictReader(content.replace("\0", "").splitlines(keepends=True), delimiter=delimiter)
-        rows = list(reader)
-        if not rows and reader.fieldnames and not set(_IMAGE_COLUMNS) & set(reader.fieldnames):
-            return [], [("E4154", Message(_("its first line must name the columns: file_name,text")))]
-        return list(rows), []
+        reader = csv.DictReader(io.StringIO(content.replace("\0", ""), newline=""), delimiter=delimiter)
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+        numbered_rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         template = _("it cannot be read as a CSV table ({reason}), so it is left out")
         return [], [("E4153", Message(template, reason=str(error)))]
+    if not numbered_rows and not set(_IMAGE_COLUMNS) & set(reader.fieldnames):
+        return [], [("E4154", Message(_("its first line must name the columns: file_name,text")))]
+    long_lines = [number for number, row in numbered_rows if any(row.get(_FURTHER_COLUMNS, ()))]
+    rows: list[Mapping[str, Any]] = [row for _number, row in numbered_rows if not any(row.get(_FURTHER_COLUMNS, ()))]
+    if not long_lines:
+        return rows, []
+    template = ngettext(
+        "line {lines} has more columns than the first line and is skipped; put captions with commas in double quotes",
+        "{count} lines have more columns than the first line and are skipped: {lines}; put captions with commas in"
+        " double quotes",
+        len(long_lines),
+    )
+    return rows, [("E4153", Message(template, lines=list_names([str(number) for number in long_lines])))]
 
 
 def _parse_kohya_json(content: str) -> tuple[list[Mapping[str, Any]], list[_Problem]]:

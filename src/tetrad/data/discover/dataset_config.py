@@ -20,7 +20,7 @@ from tetrad.paths import expand_path
 from tetrad.settings.toml import replace_in
 
 _MAX_CONFIG_BYTES = 10_000_000
-_MAX_REPEATS = 10_000
+_MAX_REPEATS, _MAX_BATCH_SIZE = 10_000, 256  # as train.batch_size
 # kohya's key: its type, and the name of our field.
 _CAPTION_KEYS = {
     "shuffle_caption": (bool, "shuffle"),
@@ -96,6 +96,15 @@ class _ConfigSection:
             yield _ConfigSection(f"{self.location}.{key}[{number}]".lstrip("."), {**inherited, **table})
 
 
+def _read_batch_size(dataset: _ConfigSection) -> int:
+    """The batch size of a dataset, 0 where it is not given.  E4171 where it is too small or too large."""
+    batch_size: int | None = dataset["batch_size"]
+    if batch_size is not None and not 1 <= batch_size <= _MAX_BATCH_SIZE:
+        expected = Message(_("from {minimum} to {maximum}"), minimum=1, maximum=_MAX_BATCH_SIZE)
+        raise _invalid_value_error(f"{dataset.location}.batch_size", batch_size, expected)
+    return batch_size or 0
+
+
 def list_dataset_config(path: Path, defaults: Subset) -> Listing:
     """The images of a configuration; `defaults` holds the values that it does not set.
 
@@ -110,7 +119,7 @@ def list_dataset_config(path: Path, defaults: Subset) -> Listing:
         if not isinstance(general, dict):
             raise _invalid_value_error("general", general, Message(_("a table")))
         datasets = list(_ConfigSection("", {**general, "datasets": content.get("datasets")}).iterate_tables("datasets"))
-        sizes = [(dataset["batch_size"] or 0, _read_resolution(dataset)) for dataset in datasets]
+        sizes = [(_read_batch_size(dataset), _read_resolution(dataset)) for dataset in datasets]
         has_several_resolutions = len({side for _size, side in sizes}) > 1
         for dataset, (_size, dataset_resolution) in zip(datasets, sizes, strict=True):
             folders: set[Path] = set()

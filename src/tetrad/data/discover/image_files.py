@@ -3,7 +3,7 @@
 import functools
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -38,8 +38,8 @@ IMAGE_SUFFIXES = frozenset(
         "avifs",
     ]
 )
-_TEXT_SUFFIXES = (".txt", ".caption", ".json", ".jsonl", ".csv", ".toml")  # which hardly are images in disguise
-VIDEO_SUFFIXES = frozenset(
+TEXT_SUFFIXES = (".txt", ".caption", ".json", ".jsonl", ".csv", ".toml")  # which hardly are images in disguise
+_VIDEO_SUFFIXES = frozenset(
     f".{name}" for name in ["mp4", "mov", "m4v", "avi", "mkv", "webm", "wmv", "mpg", "mpeg", "3gp"]
 )
 # Camera raw, scientific formats and textures, and formats of other times.
@@ -59,7 +59,7 @@ _UNSUPPORTED_SUFFIX_ERRORS = {
     ),
     **dict.fromkeys((f".{name}" for name in _RARE_FORMATS.split()), RAW_ERROR),
 }
-_WRONG_NAME = Message(_("it is an image, but its name does not end like that of one, such as .jpg or .png; rename it"))
+WRONG_NAME = Message(_("it is an image, but its name does not end like that of one, such as .jpg or .png; rename it"))
 _FOLDER_LINK_ERROR = (
     "E4121",
     Message(
@@ -117,8 +117,8 @@ def select_images(paths: list[Path]) -> tuple[list[Path], list[FileProblem]]:
             images.append(path)
         elif error:
             problems.append(FileProblem(path, *error))
-        elif suffix not in _TEXT_SUFFIXES and _begins_like_an_image(path):
-            problems.append(FileProblem(path, "E4113", _WRONG_NAME))
+        elif suffix not in TEXT_SUFFIXES and _begins_like_an_image(path):
+            problems.append(FileProblem(path, "E4113", WRONG_NAME))
     return images, problems
 
 
@@ -128,6 +128,17 @@ def _begins_like_an_image(path: Path) -> bool:
             return is_image_start(file.read(32))
     except OSError:
         return False
+
+
+def report_videos(root: Path, names: Sequence[str]) -> Iterator[FileProblem]:
+    """W4163 for the videos among the files of a folder or an archive."""
+    if videos := [name for name in names if PurePath(name).suffix.lower() in _VIDEO_SUFFIXES]:
+        template = ngettext(
+            "{files} is a video and is left out; save single frames of it as images",
+            "{count} videos are left out: {files}; save single frames of them as images",
+            len(videos),
+        )
+        yield FileProblem(root, "W4163", Message(template, files=list_names(videos)))
 
 
 def is_image_name(name: str) -> bool:

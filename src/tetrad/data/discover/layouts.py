@@ -9,15 +9,16 @@ from tetrad.data.captions.caption_files import CAPTION_SUFFIXES, RawCaption
 from tetrad.data.captions.metadata_files import METADATA_FILE_NAMES, read_metadata
 from tetrad.data.discover.image_files import (
     IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
     FileProblem,
     describe_file_types,
     exclude_masks,
     list_files,
     list_names,
+    report_videos,
     select_images,
 )
 from tetrad.data.discover.subsets import Subset, parse_kohya_folder_name
+from tetrad.data.discover.zip_archives import ARCHIVE_SUFFIXES
 from tetrad.errors import TetradError
 from tetrad.given_paths import missing_images_error
 from tetrad.locales import Message, _, ngettext
@@ -76,7 +77,8 @@ def list_folder(path: Path, subset: Subset, recursive: bool = True) -> Listing:
             *_report_folders_outside(outside),
             *_report_shared_captions(image_paths, all_paths),
             *_report_captions_without_image(path, [*image_paths, *(each.path for each in unsupported)], all_paths),
-            *_report_videos(path, all_paths),
+            *report_videos(path, [each.name for each in all_paths]),
+            *_report_archives(path, all_paths),
         ),
     )
 
@@ -96,9 +98,11 @@ def _read_metadata_captions(paths: Sequence[Path]) -> tuple[dict[Path, RawCaptio
     """The captions of all metadata files among the files; a file in a deeper folder overrides one above it."""
     captions: dict[Path, RawCaption] = {}
     problems: list[FileProblem] = []
-    for path in sorted((path for path in paths if path.name in METADATA_FILE_NAMES), key=lambda path: len(path.parts)):
+    for path in sorted(
+        (path for path in paths if path.name.lower() in METADATA_FILE_NAMES), key=lambda path: len(path.parts)
+    ):
         metadata = read_metadata(path, path.parent)
-        captions |= {image_path: RawCaption(text, path.name) for image_path, text in metadata.captions.items()}
+        captions |= {image_path: RawCaption(text, path.name.lower()) for image_path, text in metadata.captions.items()}
         problems += [FileProblem(path, code, reason) for code, reason in metadata.problems]
     return captions, problems
 
@@ -161,14 +165,14 @@ def _report_captions_without_image(
             yield FileProblem(root, "W4162", Message(template, files=list_names([path.name for path in lost])))
 
 
-def _report_videos(root: Path, all_paths: Sequence[Path]) -> Iterator[FileProblem]:
-    if videos := [path.name for path in all_paths if path.suffix.lower() in VIDEO_SUFFIXES]:
+def _report_archives(root: Path, all_paths: Sequence[Path]) -> Iterator[FileProblem]:
+    if archives := [path.name for path in all_paths if path.suffix.lower() in ARCHIVE_SUFFIXES]:
         template = ngettext(
-            "{files} is a video and is left out; save single frames of it as images",
-            "{count} videos are left out: {files}; save single frames of them as images",
-            len(videos),
+            "{files} is an archive and is left out; unpack it",
+            "{count} archives are left out: {files}; unpack them",
+            len(archives),
         )
-        yield FileProblem(root, "W4163", Message(template, files=list_names(videos)))
+        yield FileProblem(root, "W4164", Message(template, files=list_names(archives)))
 
 
 def _report_shared_captions(image_paths: Sequence[Path], all_paths: Sequence[Path]) -> Iterator[FileProblem]:

@@ -1,5 +1,6 @@
 """Unpack a zip archive of images into the cache, member by member, so that it can be read like a folder."""
 
+import errno
 import hashlib
 import lzma
 import os
@@ -18,9 +19,17 @@ from pathlib import Path, PurePosixPath
 from tetrad.data.captions.caption_files import CAPTION_SUFFIXES
 from tetrad.data.captions.encodings import decode_text
 from tetrad.data.captions.metadata_files import METADATA_FILE_NAMES
-from tetrad.data.discover.image_files import FileProblem, is_hidden, is_image_name
+from tetrad.data.discover.image_files import (
+    TEXT_SUFFIXES,
+    WRONG_NAME,
+    FileProblem,
+    is_hidden,
+    is_image_name,
+    report_videos,
+)
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import make_temporary_folder
+from tetrad.images.diagnosis import is_image_start
 from tetrad.locales import Message, _
 
 ARCHIVE_SUFFIXES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
@@ -42,6 +51,7 @@ _MEMBER_ERRORS = (
     FileExistsError,
     NotADirectoryError,
 )
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)  # that Python reads
 _UTF8_NAME, _ENCRYPTED = 0x800, 0x1  # flags of a member
 
 
@@ -81,22 +91,28 @@ def unpack_archive(path: Path, cache: Path) -> UnpackedArchive:
         with zipfile.ZipFile(path) as archive:
             members = [each for each in archive.infolist() if not each.is_dir()]
             _check_size(path, members)
-            names, problems = _select_members(path, members)
+            names, problems = _select_members(path, archive, members)
             if not target.is_dir():
                 _unpack(archive, names, target)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
-        template = _(
-            "{path} cannot be read as a zip archive: it is cut off, damaged or another kind of file; copy it again, or"
-            " unpack it and give the folder"
-        )
-        raise TetradError("E4180", template, path=path) from error
+        raise _unreadable_archive_error(path) from error
     except OSError as error:
+        if error.errno == errno.EINVAL:  # its directory is said to be before the file
+            raise _unreadable_archive_error(path) from error
         template = _("{path} cannot be unpacked into {folder} ({reason}); unpack it yourself and give the folder")
         raise TetradError("E4202", template, path=path, folder=cache, reason=error.strerror or str(error)) from error
     _remove_unused(target)
     damage = Message(_("it is damaged inside the archive; pack it again"))
     damaged = filter(None, (target / _DAMAGED).read_text("utf-8").split("\n"))  # a name may have other line separators
     return UnpackedArchive(target, (*problems, *(FileProblem(path / name, "E4122", damage) for name in damaged)))
+
+
+def _unreadable_archive_error(path: Path) -> TetradError:
+    template = _(
+        "{path} cannot be read as a zip archive: it is cut off, damaged or another kind of file; copy it again, or"
+        " unpack it and give the folder"
+    )
+    return TetradError("E4180", template, path=path)
 
 
 def _check_size(path: Path, members: Sequence[zipfile.ZipInfo]) -> None:
@@ -121,15 +137,20 @@ def _is_bomb(member: zipfile.ZipInfo) -> bool:
 
 
 def _select_members(
-    path: Path, members: Sequence[zipfile.ZipInfo]
+    path: Path, archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo]
 ) -> tuple[dict[str, zipfile.ZipInfo], list[FileProblem]]:
     """The images and captions of an archive by the names that they get, and the members that are left out."""
     names: dict[str, zipfile.ZipInfo] = {}
     taken: set[str] = set()
-    problems = []
+    problems, others = [], []
     for member in members:
         name = decode_member_name(member)
-        if _is_unneeded(name):
+        if _is_hidden_member(name):
+            continue
+        if not _is_needed(name):
+            others.append(name)
+            if _is_misnamed_image(archive, member, name):
+                problems.append(FileProblem(path / PurePosixPath(name).name, "E4113", WRONG_NAME))
             continue
         try:
             _check_member(member, name)
@@ -141,7 +162,7 @@ def _select_members(
             continue
         taken.add(key)
         names[name] = member
-    return names, problems
+    return names, [*problems, *report_videos(path, [PurePosixPath(name).name for name in others])]
 
 
 def decode_member_name(member: zipfile.ZipInfo) -> str:
@@ -153,14 +174,27 @@ def decode_member_name(member: zipfile.ZipInfo) -> str:
     return name.replace("\\", "/")
 
 
-def _is_unneeded(name: str) -> bool:
-    """Whether a member is no image, caption or metadata file, or is hidden; archives inside are named as left out."""
+def _is_hidden_member(name: str) -> bool:
     *folders, last = name.split("/")
-    if any(map(is_hidden, (*(folder for folder in folders if folder not in ("", ".", "..")), last))):
-        return True
-    suffix = PurePosixPath(last).suffix.lower()
-    is_text = suffix in CAPTION_SUFFIXES or last in METADATA_FILE_NAMES
-    return not (is_image_name(last) or is_text or suffix in ARCHIVE_SUFFIXES)
+    return any(map(is_hidden, (*(folder for folder in folders if folder not in ("", ".", "..")), last)))
+
+
+def _is_needed(name: str) -> bool:
+    """Whether a member is an image, a caption or a metadata file, or an archive inside, which is named as left out."""
+    path = PurePosixPath(name)
+    suffix = path.suffix.lower()
+    is_text = suffix in CAPTION_SUFFIXES or path.name.lower() in METADATA_FILE_NAMES
+    return is_image_name(path.name) or is_text or suffix in ARCHIVE_SUFFIXES
+
+
+def _is_misnamed_image(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> bool:
+    if PurePosixPath(name).suffix.lower() in TEXT_SUFFIXES:
+        return False
+    try:
+        with archive.open(member) as file:
+            return is_image_start(file.read(32))
+    except _MEMBER_ERRORS:
+        return False
 
 
 def _check_member(member: zipfile.ZipInfo, name: str) -> None:
@@ -174,9 +208,13 @@ def _check_member(member: zipfile.ZipInfo, name: str) -> None:
     if max(lengths) > _MAX_NAME_BYTES or sum(lengths) > _MAX_PATH_BYTES:
         raise _BadMember(Message(_("its name in the archive is too long; rename it")))
     if stat.S_ISLNK(member.external_attr >> 16):
-        raise _BadMember(Message(_("it is a link; pack the image itself")))
+        raise _BadMember(Message(_("it is a link; pack the file itself")))
     if member.flag_bits & _ENCRYPTED:
         raise _BadMember(Message(_("it needs a password; unpack the archive yourself and give the folder")))
+    if member.compress_type not in _COMPRESSIONS:
+        raise _BadMember(
+            Message(_("it is compressed in a way that is not read; unpack the archive yourself and give the folder"))
+        )
     if PurePosixPath(name).suffix.lower() in ARCHIVE_SUFFIXES:
         raise _BadMember(Message(_("archives inside an archive are not unpacked; unpack it yourself")))
     if member.file_size > _MAX_MEMBER_BYTES:
@@ -199,7 +237,9 @@ def _unpack(archive: zipfile.ZipFile, names: dict[str, zipfile.ZipInfo], target:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as source, place.open("xb") as file:
                     shutil.copyfileobj(source, file, _CHUNK)
-            except _MEMBER_ERRORS:
+            except (*_MEMBER_ERRORS, OSError) as error:
+                if isinstance(error, OSError) and error.errno and not isinstance(error, _MEMBER_ERRORS):
+                    raise  # the disk is full; bz2 raises errors without a number for damaged data
                 with suppress(OSError):
                     place.unlink()
                 damaged.append(name)

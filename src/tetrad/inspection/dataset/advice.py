@@ -88,9 +88,11 @@ def _advise_on_captions(report: DatasetReport) -> Iterator[Advice]:
         languages = [name for name in captions.languages if name != "Latin"]
         template = ngettext(
             "the caption of {files} is in {language}, which the text encoder of Stable Diffusion does not understand:"
-            " it was trained on English; translate it, or leave only the trigger word and English words",
+            " it was trained on English; translate it (tetrad captions translate knows common Chinese tags), or leave"
+            " only the trigger word and English words",
             "{count} captions are in {language}, which the text encoder of Stable Diffusion does not understand: it was"
-            " trained on English; translate them, or leave only the trigger word and English words",
+            " trained on English; translate them (tetrad captions translate knows common Chinese tags), or leave only"
+            " the trigger word and English words",
             len(captions.not_english),
         )
         yield _advice("bad", "W4161", template, captions.not_english, language=Message(LANGUAGES[languages[0]]))

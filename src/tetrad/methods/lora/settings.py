@@ -46,6 +46,7 @@ class Lora:
         folder_flag="--lora-dir",
         folder_help=_("Folder to search for LoRAs, with its subfolders"),
         prompt_tags=("lora", "lyco"),
+        strength=0.8,
         strength_parts=("te", "unet"),
         infotext_key="Lora hashes",
         infotext_hash="content",

@@ -60,8 +60,15 @@ def group_by_layer(weights: Weights) -> dict[str, dict[str, Tensor]]:
 def get_matching_layer(
     layers: Mapping[str, nn.Module], path: str, tensors: dict[str, Tensor], model: Model
 ) -> nn.Module:
-    """The layer at a path.  E5102 where there is none, or the tensors do not fit its shape."""
+    """The layer at a path.
+
+    E5102 where there is none, or the tensors do not fit its shape; E5104 where they do not belong together.
+    """
     layer = layers.get(path)
+    if _are_damaged(tensors):
+        shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in sorted(tensors.items()))
+        template = _("this LoRA is damaged: at {layer} it has {tensors}, which do not belong together; get it again")
+        raise TetradError("E5104", template, layer=path, tensors=shapes)
     if layer is None or not lycoris.matches_layer(layer, tensors):
         raise TetradError(
             "E5102",
@@ -74,6 +81,16 @@ def get_matching_layer(
             layer=path,
         )
     return layer
+
+
+def _are_damaged(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a tensor is a single number, or one of a LoRA's two matrices is missing or has another rank."""
+    if any(tensor.ndim == 0 for name, tensor in tensors.items() if name != "alpha"):
+        return True
+    down, up = tensors.get("down"), tensors.get("up")
+    if down is None or up is None:
+        return (down is None) != (up is None)
+    return "mid" not in tensors and (up.ndim < 2 or up.shape[1] != len(down))
 
 
 def build_branch(layer: nn.Module, tensors: dict[str, Tensor]) -> LowRankBranch | None:

@@ -117,8 +117,8 @@ def name_checkpoint(artifact: Artifact, name: str, strength: float, prompt: str,
     """The prompt with this file: as a tag; an embedding stands in place of the trigger word, by its file's name."""
     if artifact.is_full_model:
         return prompt
-    if artifact.prompt_tags:
-        return f"{prompt} <{artifact.prompt_tags[0]}:{name}:{strength:g}>"
+    if tag := artifact.write_tag(name, strength):
+        return f"{prompt} {tag}"
     return replace_word(word, name if strength == 1 else f"({name}:{strength:g})", prompt)
 
 

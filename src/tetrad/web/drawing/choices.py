@@ -7,11 +7,13 @@ from typing import Any
 from tetrad.builtin import BUILTIN_NAME
 from tetrad.errors import TetradError
 from tetrad.locales import _
+from tetrad.methods import METHODS
 from tetrad.web.places import Places
 from tetrad.web.planning import Planning
 from tetrad.web.preferences import Preferences
 
 AUTOMATIC, OWN_VAE = "Automatic", "None"
+_ARTIFACTS = {method.artifact.type: method.artifact for method in METHODS.values()}
 
 
 class Choices:
@@ -30,7 +32,7 @@ class Choices:
         return folders | ({"models_dir": str(self.places.models)} if self.places.models else {})
 
     async def list_files(self) -> dict[str, Any]:
-        """{networks: [{type, name, word, bytes, run}], models: [{id, name}], vaes: [{id, name}]}."""
+        """{networks: [{type, name, word, bytes, run, tag}], models: [{id, name}], vaes: [{id, name}]}."""
         found = await self.planning.list_choices(self.folders, self.places.runs)
         listed = {each["path"] for each in found["models"]}
         added = [path for path in self.preferences.values.models if path not in listed and Path(path).exists()]
@@ -40,6 +42,7 @@ class Choices:
             self._paths[each["id"]] = each["path"]
         for each in found["networks"]:
             each["run"] = self._find_run(each["path"])
+            each["tag"] = _ARTIFACTS[each["type"]].write_tag(each["name"])
         for each in [*found["models"], *found["vaes"], *found["networks"]]:
             del each["path"]
         return {**found, "models": [{"id": BUILTIN_NAME, "name": BUILTIN_NAME}, *found["models"]]}

@@ -66,7 +66,7 @@ def undo(request: Request, name: str) -> dict[str, Any]:
     """Undo the last change of captions.  E4305 where there is none."""
     edits = CaptionEdits(set_of(request, name))
     change, kept = edits.undo()
-    return {"changed": len(change.images) - len(kept), **describe_captions(edits)}
+    return {"changed": len(change.files) - len(kept), **describe_captions(edits)}
 
 
 @router.get("/api/drafts/{name}/word")
@@ -96,5 +96,5 @@ def describe_captions(edits: CaptionEdits) -> dict[str, Any]:
     tags = edits.count_tags()
     captioned = sum(bool(row["text"]) for row in rows)
     common = [tag for tag, count in tags.most_common() if captioned > 2 and count >= NEARLY_ALL * captioned]
-    changes = edits.list_changes()
+    changes = edits.journal.list_changes()
     return {"rows": rows, "tags": tags.most_common(), "common": common, "changes": len(changes)}

@@ -1,6 +1,7 @@
 """How a draft is trained and what that needs: methods compared, base models, settings, the plan, and the start."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,6 +13,8 @@ from tetrad.methods.artifact import Artifact
 from tetrad.settings.toml import dump_recipe
 from tetrad.web import figures, starts
 from tetrad.web.drafts import Draft
+from tetrad.web.drawing.choices import OWN_VAE
+from tetrad.web.page_words import adapt_note
 from tetrad.web.preparation import parse_options
 from tetrad.web.routes.drafts import preparation_of
 from tetrad.web.routes.home import Started
@@ -31,13 +34,15 @@ async def read_model(request: Request, name: str, model: str = "", vae: str = ""
     draft = await preparation.settle(preparation.drafts.read(name), "model")
     chosen = model or draft.model
     mounted = preparation.preferences.training_vae(chosen)
-    about = await preparation.planning.describe_model(chosen, vae or draft.vae or mounted)
+    own = draft.vae if chosen == draft.model else ""  # another model may have no VAE of this name
+    about = await preparation.planning.describe_model(chosen, vae or own or mounted)
     models = await preparation.list_models()
     if chosen not in [each["path"] for each in models]:  # one that was added by its path
         models.insert(
             0, {"path": chosen, "name": chosen.replace("\\", "/").rpartition("/")[2], "family": about["family"]}
         )
     texts = {"vae": show(about["vae"]), "vae_reason": show(about["vae_reason"])}
+    texts["vae_mounted"] = "" if mounted == OWN_VAE else presentable(Path(mounted).name)
     warnings = [show(warning) for warning in about["vae_warnings"]]
     return {**about, **texts, "vae_warnings": warnings, "model": chosen, "models": models}
 
@@ -84,7 +89,7 @@ def describe_method(draft: Draft, found: dict[str, Any], free: int) -> dict[str,
 
 def name_in_prompt(artifact: Artifact, word: str) -> str:
     """How a prompt uses what was trained."""
-    return f"<{artifact.prompt_tags[0]}:{word}:1>" if artifact.prompt_tags else word
+    return artifact.write_tag(word) or word
 
 
 @router.get("/api/drafts/{name}/settings")
@@ -101,7 +106,8 @@ async def read_plan(request: Request, name: str) -> dict[str, Any]:
     draft = await preparation.settle(preparation.drafts.read(name), "model", "trigger_word", "method")
     plan = await preparation.planning.plan(await preparation.make_recipe(draft))
     values = plan.pop("plan")
-    notes = [{"code": each["code"], "text": show(each)} for each in plan.pop("notes")]
+    adapted = filter(None, map(adapt_note, plan.pop("notes")))
+    notes = [{"code": each["code"], "text": show(dict(each))} for each in adapted]
     without_word = [prompt for prompt in plan["prompts"] if draft.trigger_word not in prompt]
     overfit = values["sample"].get("overfit_prompts", [])
     prompts = [

@@ -1,21 +1,27 @@
 // Images of Pick best and Compare, generated as they come into view: two requests at a time, the nearest first; those that
 // leave the view before their turn are let go, and those that are worked on are cancelled.
 import { ServerError, ask } from "./api.js";
+import { LOOK_SECONDS, readState } from "./busy.js";
+import { _ } from "./text.js";
 
 const AT_ONCE = 2;
-const AGAIN_SECONDS = 5; // while a training has the device
 
 export class Cells {
-  // `onChange(key)` is called when a cell is ready; `onProblem(error)` where one cannot be generated, and with null.
+  // `onChange(key)` is called when a cell is ready; `onProblem(error)` where one cannot be generated, and with null;
+  // `onBusy(state)` when a training begins to use the device, and with null when it has ended.
   // `addressOf(wish)` is the address of the run whose cell it is.
-  constructor(addressOf, { onChange, onProblem }) {
+  constructor(addressOf, { onChange, onProblem, onBusy }) {
     this.addressOf = addressOf;
     this.onChange = onChange;
     this.onProblem = onProblem;
+    this.onBusy = onBusy;
+    this.busy = null; // what is said while a training uses the device
+    this.isPaused = true; // until it is known that none does
     this.ready = new Map(); // ids of images by key
     this.wanted = new Map(); // wishes by key, in the order in which they came into view
     this.working = new Map(); // AbortControllers by key
     addEventListener("pagehide", () => this.working.forEach((each) => each.abort()));
+    this.look();
   }
 
   static key(wish) {
@@ -67,14 +73,14 @@ export class Cells {
     try {
       const { id } = await ask("POST", `${this.addressOf(wish)}/cells`, wish, controller.signal);
       this.ready.set(key, id);
-      this.onProblem(null);
+      if (!this.busy) this.onProblem(null);
     } catch (error) {
       if (!controller.signal.aborted) {
         if (!(error instanceof ServerError)) throw error;
-        this.onProblem(error);
         this.wanted.set(key, wish);
         this.isPaused = true; // the others would fail for the same reason
-        if (error.status === 409) setTimeout(() => this.again(), AGAIN_SECONDS * 1000);
+        if (error.status === 409 && !error.answer.code) this.wait({ busy: error.message });
+        else this.onProblem(error);
       }
     } finally {
       this.working.delete(key);
@@ -86,5 +92,33 @@ export class Cells {
   again() {
     this.isPaused = false;
     this.next();
+  }
+
+  // What stands in the place of an image that is not there.
+  word(wish) {
+    if (this.working.has(Cells.key(wish))) return _("generating…");
+    return this.busy ? _("waiting for the training") : "";
+  }
+
+  // One question for all cells, as often as a person would look.
+  async look() {
+    const state = await readState();
+    if (state?.busy) this.wait(state);
+    else {
+      this.setBusy(null);
+      this.again();
+    }
+  }
+
+  wait(state) {
+    this.setBusy(state);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.look(), LOOK_SECONDS * 1000);
+  }
+
+  setBusy(state) {
+    if (state?.busy === this.busy?.busy) return;
+    this.busy = state;
+    this.onBusy(state);
   }
 }

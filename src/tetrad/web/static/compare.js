@@ -1,12 +1,13 @@
 // Compare: a column for the base model and for each run, with images of the same prompt at the same seeds, and figures.
 import { ask, press } from "./api.js";
+import { busyNote } from "./busy.js";
 import { Cells } from "./cells.js";
 import { badge, get, h } from "./dom.js";
 import { connect } from "./live.js";
 import { _, ngettext, number } from "./text.js";
 
 const query = location.search;
-const cells = new Cells((wish) => `/api/runs/${encodeURIComponent(wish.run)}`, { onChange: paintAll, onProblem: showProblem });
+const cells = new Cells((wish) => `/api/runs/${encodeURIComponent(wish.run)}`, { onChange: paintCell, onProblem: showProblem, onBusy: showBusy });
 const elements = new Map(); // the buttons of the images, by key
 const observer = new IntersectionObserver(see, { rootMargin: "64px" });
 let data = JSON.parse(get("data").textContent);
@@ -65,10 +66,10 @@ function paint(key) {
   const id = cells.ready.get(key);
   element.className = `cell${id ? "" : " wait"}`;
   element.setAttribute("aria-label", id ? _("Enlarge: {alt}", { alt: title }) : `${title}, ${_("not generated yet")}`);
-  element.replaceChildren(id ? h("img", { src: `${addressOf(wish, id)}/thumbnail`, width: 192, height: 192, alt: "" }) : h("span", { "aria-hidden": "true" }, cells.working.has(key) ? _("generating…") : ""));
+  element.replaceChildren(id ? h("img", { src: `${addressOf(wish, id)}/thumbnail`, width: 192, height: 192, alt: "" }) : h("span", { "aria-hidden": "true" }, cells.word(wish)));
 }
 
-function paintAll(key) {
+function paintCell(key) {
   if (elements.has(key)) paint(key);
 }
 
@@ -103,6 +104,11 @@ function showProblem(error) {
   const code = error?.answer?.code;
   get("problem").replaceChildren(...(error ? [h("div", { class: `note ${code ? "bad" : ""} with-action`, role: code ? "alert" : "status" }, h("div", {}, h("p", {}, error.message, " ", code && h("code", {}, code)),
     h("div", { class: "row" }, h("button", { type: "button", class: "button small", onclick: () => { showProblem(null); cells.again(); } }, _("Try again")))))] : []));
+}
+
+function showBusy(state) {
+  get("problem").replaceChildren(...(state ? [busyNote(state)] : []));
+  for (const key of elements.keys()) paint(key);
 }
 
 // Runs that train change their state, and their newest file.

@@ -12,8 +12,9 @@ export function showDecisions({ rows, about, leaveOut }) {
   const groups = about.similar.map((group) => group.filter(used)).filter((group) => group.length > 1 && !localStorage.getItem(keyOf(group)));
   const cards = groups.slice(0, MAX_GROUPS).map((group) => makeGroup(group.map((id) => rows.get(id)), leaveOut));
   const unused = [...rows.values()].filter((row) => row.verdict === "unused").map((row) => ({ name: row.name, ...row.reasons[0] }));
-  const refused = [...unused, ...about.refused];
-  if (refused.length) cards.push(makeTable(refused));
+  const { refused } = about;
+  if (unused.length) cards.push(makeTable(ngettext("{count} image is not used", "{count} images are not used", unused.length), unused));
+  if (refused.length) cards.push(makeTable(ngettext("{count} file was not added", "{count} files were not added", refused.length), refused));
   const advice = (about.advice ?? []).map(({ code, text }) => h("div", { class: "note warn" }, h("div", {}, h("p", { class: "wrap-any" }, text, " ", h("span", { class: "quiet mono" }, code)))));
   if (advice.length) cards.push(h("div", { class: "stack tight" }, ...advice));
   get("decisions").hidden = !cards.length;
@@ -51,11 +52,11 @@ function keepAll(group, button) {
   get("decisions").hidden = !get("cards").children.length;
 }
 
-function makeTable(refused) {
+function makeTable(title, files) {
   return h(
     "div", { class: "card pad-s stack" },
-    h("h3", {}, ngettext("{count} file is not used", "{count} files are not used", refused.length)),
-    h("table", { class: "table cards left" }, h("tbody", {}, ...refused.map(({ name, code, text }) => h(
+    h("h3", {}, title),
+    h("table", { class: "table cards left" }, h("tbody", {}, ...files.map(({ name, code, text }) => h(
       "tr", { class: "plain" },
       h("td", {}, h("b", { class: "mono wrap-any" }, name), h("br"), h("span", {}, text), " ", h("span", { class: "quiet mono" }, code)),
     )))),

@@ -1,5 +1,6 @@
 // The page Generate: the form and what it remembers, an order and its progress, and the history.
 import { ServerError, ask } from "./api.js";
+import { LOOK_SECONDS, busyNote, readState } from "./busy.js";
 import { confirmLoss } from "./dialog.js";
 import { announce, get, h } from "./dom.js";
 import { connect } from "./live.js";
@@ -10,7 +11,6 @@ import { _, ngettext, number } from "./text.js";
 import { toast } from "./toast.js";
 
 const REMEMBERED = "tetrad-generate";
-const LOOK_SECONDS = 5; // between two looks whether a training still has the device
 const SIZES = ["512x512", "512x768", "768x512", "768x768", "1024x1024", "832x1216", "1216x832"];
 const data = JSON.parse(get("data").textContent);
 const form = get("settings");
@@ -183,13 +183,10 @@ async function showGaveWay({ text }) {
 
 // While a training has the device: say so, with the way to it, and look now and then whether it has ended.
 async function look(text = "") {
-  const state = await ask("GET", "/api/generate/state").catch(() => null);
-  const sentence = state?.busy || text;
+  const state = await readState();
+  const busy = state?.busy || text;
   document.querySelector("[data-busy]")?.remove();
-  if (sentence) {
-    const link = state?.run && h("a", { class: "button small", href: `/runs/${encodeURIComponent(state.run)}` }, _("Watch {run}", { run: state.run }));
-    get("problem").append(h("div", { class: "note with-action", role: "status", "data-busy": true }, h("div", {}, h("p", {}, sentence), link && h("div", { class: "row" }, link))));
-  }
+  if (busy) get("problem").append(busyNote({ busy, run: state?.run }));
   if (state?.busy) setTimeout(look, LOOK_SECONDS * 1000);
   return state;
 }

@@ -78,8 +78,15 @@ async function showModels(model = "") {
   get("vae-name").hidden = found.vae_reason.startsWith(found.vae); // the reason names it
   const reason = found.vae_reason.charAt(0).toUpperCase() + found.vae_reason.slice(1);
   get("vae-reason").textContent = [reason, ...found.vae_warnings].join(". ");
-  get("vae-field").hidden = !found.vaes.length;
-  get("vae").replaceChildren(h("option", { value: "" }, _("the checkpoint’s own")), ...found.vaes.map((name) => h("option", { value: name, selected: name === draft.vae }, name)));
+  showVaes(found.vaes, found.vae_mounted);
+}
+
+// "" is what counts without a choice here: the VAE that was mounted on the page VAE, or else the checkpoint's own.
+function showVaes(names, mounted) {
+  const own = _("the checkpoint’s own");
+  const options = [["", mounted ? _("{vae}, as mounted under VAE", { vae: mounted }) : own], ...(mounted ? [["None", own]] : []), ...names.map((name) => [name, name])];
+  get("vae-field").hidden = options.length < 2;
+  get("vae").replaceChildren(...options.map(([value, text]) => h("option", { value, selected: value === draft.vae }, text)));
 }
 
 function makeModel(each, found) {

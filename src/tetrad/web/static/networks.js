@@ -114,11 +114,11 @@ export class Networks {
     dialog.showModal();
   }
 
-  add({ type, name, word }) {
+  add({ type, name, word, tag }) {
     const text = this.prompt.value.trim();
     const needsWord = word && !hasWord(text, word);
     const parts = [text, needsWord && type !== "embedding" ? word : "", type === "embedding" ? name : ""].filter(Boolean).join(", ");
-    this.setPrompt(type === "embedding" ? parts : `${parts} <${TAGS[type]}:${name}:1>`.trim());
+    this.setPrompt(type === "embedding" ? parts : `${parts} ${tag}`.trim());
     this.prompt.focus();
   }
 }

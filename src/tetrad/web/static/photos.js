@@ -251,7 +251,7 @@ function showCounts() {
   const isReady = usable > 0 && !uploads.isBusy; // leaving would end the upload
   next.textContent = isReady ? ngettext("Continue with {count} image", "Continue with {count} images", usable) : uploads.isBusy ? _("Adding images") : isKnown ? _("Add at least one image") : _("Looking at the images …");
   next.setAttribute("aria-disabled", String(!isReady));
-  get("foot-text").textContent = isEmpty ? "" : _("{ready} ready · {look} need a look (optional) · {unused} not used", { ready: counts.ready + counts.fixed, look: counts.look, unused: counts.unused + about.refused.length });
+  get("foot-text").textContent = isEmpty ? "" : _("{usable} can be used, {look} of them need a look (optional) · {unused} not used", { usable, look: counts.look, unused: counts.unused });
   showBuiltinNote(usable > 0);
 }
 

@@ -1,5 +1,6 @@
 // The page Pick best: saves across, strengths down, one prompt at a time; beside it the chosen save.
 import { ask, press } from "./api.js";
+import { busyNote } from "./busy.js";
 import { Cells } from "./cells.js";
 import { copyText } from "./clipboard.js";
 import { openCopy } from "./copy.js";
@@ -10,7 +11,7 @@ import { _, ngettext, number } from "./text.js";
 const COLUMNS = 6;
 const data = JSON.parse(get("data").textContent);
 const address = `/api/runs/${encodeURIComponent(data.name)}`;
-const cells = new Cells(() => address, { onChange: showCell, onProblem: showProblem });
+const cells = new Cells(() => address, { onChange: showCell, onProblem: showProblem, onBusy: showBusy });
 const observer = new IntersectionObserver(see, { rootMargin: "64px" });
 const elements = new Map(); // the cell's button, by key
 const own = []; // prompts that were added
@@ -70,7 +71,7 @@ function paint({ button, save, strength, wish }) {
   button.className = `cell${id ? "" : " wait"}${isChosen ? " picked" : ""}`;
   button.tabIndex = isChosen ? 0 : -1;
   button.setAttribute("aria-label", [titleOf(save, strength), starred && _("starred"), !id && (cells.working.has(key) ? _("is being generated") : _("not generated yet"))].filter(Boolean).join(", "));
-  const content = id ? h("img", { src: thumbnail(id), width: 160, height: 160, alt: "" }) : h("span", { "aria-hidden": "true" }, cells.working.has(key) ? _("generating…") : "");
+  const content = id ? h("img", { src: thumbnail(id), width: 160, height: 160, alt: "" }) : h("span", { "aria-hidden": "true" }, cells.word(wish));
   button.replaceChildren(content, ...(starred ? [h("span", { class: "star", "aria-hidden": "true" }, "★")] : []));
 }
 
@@ -101,6 +102,12 @@ function showProblem(error) {
   const code = error.answer?.code;
   get("problem").replaceChildren(h("div", { class: `note ${code ? "bad" : ""} with-action`, role: code ? "alert" : "status" }, h("div", {}, h("p", {}, error.message, " ", code && h("code", {}, code)),
     h("div", { class: "row" }, h("button", { type: "button", class: "button small", onclick: () => { showProblem(null); cells.again(); } }, _("Try again"))))));
+}
+
+function showBusy(state) {
+  get("problem")?.replaceChildren(...(state ? [busyNote(state)] : []));
+  elements.forEach(paint);
+  showImages();
 }
 
 // ---- keys ----
@@ -187,7 +194,7 @@ function showImages() {
   const base = wishOf(null, 1);
   const picture = (wish, caption, alt) => {
     const id = cells.ready.get(Cells.key(wish));
-    return h("figure", {}, id ? h("button", { type: "button", class: "plain-image", "aria-label": _("Enlarge: {alt}", { alt }), onclick: () => show(id, alt) }, h("img", { src: `${address}/cells/${id}`, width: 160, height: 160, alt: "" })) : h("div", { class: "cell wait" }, _("generating…")), h("figcaption", { class: "small quiet" }, caption));
+    return h("figure", {}, id ? h("button", { type: "button", class: "plain-image", "aria-label": _("Enlarge: {alt}", { alt }), onclick: () => show(id, alt) }, h("img", { src: `${address}/cells/${id}`, width: 160, height: 160, alt: "" })) : h("div", { class: "cell wait" }, cells.word(wish)), h("figcaption", { class: "small quiet" }, caption));
   };
   pair.replaceChildren(picture(wishOf(chosen.save, chosen.strength), _("with this save"), titleOf(chosen.save, chosen.strength)), picture(base, _("base model alone"), _("the base model alone")));
   cells.want(wishOf(chosen.save, chosen.strength));

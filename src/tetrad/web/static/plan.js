@@ -92,7 +92,7 @@ function showNotes() {
 function showStart() {
   const word = plan.busy ? _("Add to the queue") : _("Start training");
   for (const button of document.querySelectorAll("[data-start]")) button.textContent = word;
-  get("start-help").textContent = plan.busy ? _("“{title}” comes before it. It starts by itself when the device is free, also when this page is closed.", { title: plan.busy }) : _("Nothing has been started. Everything here can still be changed.");
+  get("start-help").textContent = plan.busy ? _("“{title}” comes before it. It starts by itself when the device is free, also when this page is closed.", { title: plan.busy }) : draft.started ? _("This starts a new run; the one that was started stays as it is.") : _("Nothing has been started. Everything here can still be changed.");
   get("foot-text").textContent = _("{time} · {memory} of {free} · {disk} on the disk", { time: plan.time, memory: plan.memory, free: plan.free_memory, disk: plan.disk });
 }
 

@@ -1,0 +1,70 @@
+"""Whether a training has changed what the model predicts: one prediction before it, and the same one after it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tetrad.data.batches import Batch, TrainingSample
+from tetrad.diffusion.noise import corrupt
+from tetrad.diffusion.randomness import generator
+from tetrad.models.base import Model, autocast_to_model_dtype, get_model_device
+from tetrad.training.step import Condition
+
+_TIME = 0.5  # as a quantile: half of the noise schedule's times are earlier
+
+
+@dataclass(frozen=True)
+class PredictionProbe:
+    """The prediction (1, C, h, w) for a training image half-way through the noise, and what counts as no change of it.
+
+    `noise` is the model's own: the RMS by which the prediction changes where its input is rounded to half precision,
+    in which most programs generate. A smaller change is not visible in any image.
+    """
+
+    model: Model
+    condition: Condition
+    batch: Batch
+    z_t: Tensor
+    t: Tensor
+    prediction: Tensor
+    noise: float
+
+    @classmethod
+    def take(cls, model: Model, condition: Condition, sample: TrainingSample, seed: int) -> "PredictionProbe":
+        """Predict for a sample with the weights as they are now."""
+        device, rng = get_model_device(model), generator(seed, 0, "probe")
+        sizes = sample.micro_conditioning
+        batch = Batch(
+            sample.distributions[0].mean[None],
+            (sample.captions.default_caption,),
+            torch.ones(1),
+            torch.tensor([sizes]) if sizes else None,
+        ).to(device)
+        t = model.noise.times(torch.tensor([_TIME])).to(device)
+        eps = torch.randn(batch.latents.shape, generator=rng).to(device)
+        z_t = corrupt(model.noise, batch.latents, eps, t)
+        rounding = torch.randn(z_t.shape, generator=rng).to(device) * _get_rounding(model.dtype)
+        before = _predict(model, condition, batch, z_t, t)
+        rounded = _predict(model, condition, batch, z_t * (1 + rounding), t)
+        return cls(model, condition, batch, z_t, t, before, _rms(rounded - before))
+
+    def sees_change(self) -> bool:
+        """Whether the model predicts something else now."""
+        after = _predict(self.model, self.condition, self.batch, self.z_t, self.t)
+        return not _rms(after - self.prediction) <= self.noise  # NaN is a change too
+
+
+@torch.no_grad()
+def _predict(model: Model, condition: Condition, batch: Batch, z_t: Tensor, t: Tensor) -> Tensor:
+    with autocast_to_model_dtype(model):
+        return model.predict(z_t, t, condition(batch.captions, batch.micro_conditioning)).float()
+
+
+def _get_rounding(dtype: torch.dtype) -> float:
+    """The relative error of rounding to the dtype, or to float16 where the model is more exact."""
+    return max(torch.finfo(dtype).eps, torch.finfo(torch.float16).eps) / 2
+
+
+def _rms(difference: Tensor) -> float:
+    return difference.square().mean().sqrt().item()
