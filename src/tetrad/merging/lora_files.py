@@ -149,6 +149,14 @@ def _find_model(files: Mapping[Path, WeightFile]) -> Model:
     return next(family for family in FAMILIES.values() if family.family_title == known[first]).build_released()
 
 
+def list_strengths(loras: Sequence[OpenLora]) -> dict[Path, dict[str, object]]:
+    """The strengths of each file, for the history; a list of them where a file is given several times."""
+    strengths: dict[Path, list[dict[str, float]]] = {}
+    for lora in loras:
+        strengths.setdefault(lora.choice.path, []).append(lora.choice.strengths)
+    return {path: {"strengths": each} if len(each) > 1 else dict(each[0]) for path, each in strengths.items()}
+
+
 def group_layers(loras: Sequence[OpenLora], denoiser: str) -> Iterator[tuple[str, Weighted]]:
     """Every layer that some LoRA has, by path, with what each LoRA has for it and at which strength."""
     for path in sorted({path for lora in loras for path in lora.layers}):
