@@ -29,3 +29,8 @@ def test_the_command_writes_the_file_and_says_what_it_did(tmp_path: Path) -> Non
     assert "the VAE is that of a.safetensors" in done.stderr
     again = commands.run(*arguments, cwd=tmp_path)
     assert again.returncode == 5 and "already exists and is not overwritten" in again.stderr
+
+
+def test_weights_have_an_exponent_and_names_have_any_letter() -> None:
+    assert split_weight("a.safetensors:1e-1") == ("a.safetensors", 0.1)
+    assert split_weight("a\nb:1.") == ("a\nb", 1.0)

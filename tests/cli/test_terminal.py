@@ -56,3 +56,8 @@ def test_what_was_saved_before_an_error_is_printed(capsys: pytest.CaptureFixture
     with pytest.raises(TetradError):
         terminal.show_events(events(), as_json=False)
     assert str(CHECKPOINT) in capsys.readouterr().err
+
+
+def test_json_has_null_where_a_number_is_not_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_json({"loss": float("nan"), "layers": [{"norm": float("inf")}, (1.5,)]})
+    assert capsys.readouterr().out == '{"loss": null, "layers": [{"norm": null}, [1.5]]}\n'

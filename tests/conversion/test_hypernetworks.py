@@ -114,6 +114,7 @@ def test_what_is_no_hypernetwork_of_the_model_is_refused(base: str, tmp_path: Pa
     cases = [
         (source, {}, "E5354"),
         (source, {"model": base, "strength": 0.0}, "E3103"),
+        (source, {"model": base, "strength": float("nan")}, "E3103"),
         (source, {"model": str(tmp_path / "none.safetensors")}, "E5001"),
         (tmp_path / "other.pt", {"model": base}, "E5107"),
         (save_hypernetwork(tmp_path / "biases"), {"model": base, "prompts": tmp_path / "empty.txt"}, "E3261"),

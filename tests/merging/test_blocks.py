@@ -65,6 +65,7 @@ def test_presets_have_the_weights_that_other_tools_give_them(name: str) -> None:
         ("IN12=0.5", "--blocks has IN12, which these models do not have; they have BASE, IN00"),
         ("GRAD_X", "--blocks has GRAD_X, which these models do not have; they have GRAD_V"),
         ("IN04=half", "--blocks has half in IN04, which is no number"),
+        ("IN04=0.1,in04=0.2", "--blocks has IN04 twice"),
         ("IN04=nan", "--blocks has nan in IN04, which is no number"),
     ],
 )

@@ -93,3 +93,9 @@ def test_the_released_model_of_the_family_has_the_layers_where_none_is_given(tmp
     scale = float(tensors[f"{kohya}.alpha"]) / len(merged_down)
     expected = (0.5 * 1 / 2 + 0.25) * up @ down
     torch.testing.assert_close(scale * merged_up @ merged_down, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_file_that_is_merged_twice_keeps_both_strengths_in_the_history(tmp_path: Path) -> None:
+    path, base = save_kind(tmp_path / "a", "LoRA"), save_base(tmp_path / "base")
+    merge_loras([f"{path}:0.5", f"{path}:0.25"], out := tmp_path / "out.safetensors", model=base)
+    assert '"strengths": [{"strength": 0.5}, {"strength": 0.25}]' in read_file(out).metadata["sd_merge_recipe"]

@@ -83,6 +83,15 @@ REFUSALS: dict[str, tuple[str, Callable[[Files, Path], object]]] = {
         "E5303",
         lambda f, out: merge_loras([f"{f['LoRA']}:1e12"], out, model=f["base"], precision="fp16"),
     ),
+    "an infinite strength": ("E5322", lambda f, out: merge_loras([f"{f['LoRA']}:1e400"], out, model=f["base"])),
+    "a number too large for fp32": (
+        "E5303",
+        lambda f, out: merge_loras([f"{f['LoRA']}:1e300"], out, model=f["base"], precision="fp32"),
+    ),
+    "a number too large for the checkpoint": (
+        "E5303",
+        lambda f, out: merge_loras_into([f"{f['LoRA']}:1e300"], f["base"], out),
+    ),
     "an output that is an input": ("E5210", lambda f, out: resize_lora(f["LoRA"], f["LoRA"], rank=4)),
     "checkpoints of two families": ("E5301", lambda f, out: extract_lora(f["base"], f["XL base"], out)),
     "a checkpoint and itself": ("E5323", lambda f, out: extract_lora(f["base"], f["base"], out)),

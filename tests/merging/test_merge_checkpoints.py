@@ -238,6 +238,8 @@ def test_what_cannot_be_merged_is_said_in_one_sentence_and_nothing_is_written(mo
         ({"weight": float("inf")}, "a weight must be a number, not inf"),
         ({"method": "sum", "weights": (0.3, None)}, "a sum needs the weight of each model"),
         ({"method": "dare", "density": 0.0}, "density must be above 0"),
+        ({"density": 0.3}, "density has no effect on Weighted sum"),
+        ({"method": "ties", "seed": 4}, "seed has no effect on TIES"),
         ({"text_encoder": "C"}, "text_encoder must be one of merge, A, B, not C"),
         ({"precision": "fp8"}, "precision must be one of fp16, bf16, fp32, not fp8"),
     ],
@@ -248,12 +250,21 @@ def test_choices_that_do_not_fit_are_said(models: list[Path], choices: dict[str,
     assert caught.value.code == "E3301" and explanation in caught.value.message
 
 
+def test_a_result_too_large_for_fp32_is_not_written(models: list[Path]) -> None:
+    with pytest.raises(TetradError, match=r"E5303 .* is too large even for fp32"):
+        merge(models[:2], weight=1e300, precision="fp32")
+    assert not models[0].with_name("out.safetensors").exists()
+
+
 def test_a_weighted_sum_takes_two_models_and_no_model_is_overwritten(models: list[Path]) -> None:
     with pytest.raises(TetradError, match="Weighted sum needs two models, and 3 models are given"):
         merge(models)
     with pytest.raises(TetradError, match="is one of the models that are merged; choose another name") as caught:
         merge_checkpoints(models[:2], models[1])
     assert caught.value.code == "E5210"
+    (link := models[0].with_name("link.safetensors")).symlink_to("nowhere.safetensors")
+    with pytest.raises(TetradError, match=r"E5210 .* already exists"):
+        merge_checkpoints(models[:2], link)
 
 
 def test_a_merged_model_loads_with_another_vae_inside(tmp_path: Path) -> None:

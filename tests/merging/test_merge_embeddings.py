@@ -86,3 +86,19 @@ def test_embeddings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
             merge_embeddings([sd1, sd1], out)
         assert caught.value.code == code
     assert not list(tmp_path.glob("out*"))
+
+
+def test_huge_weights_are_averaged_too_and_a_sum_that_only_rounds_away_from_0_is_none(tmp_path: Path) -> None:
+    a, b = (save(tmp_path / f"{seed}.safetensors", 2, seed, 32) for seed in (1, 2))
+    merged = merge_embeddings([(a, 1e308), (b, 1e308)], tmp_path / "mean.safetensors", average=True).path
+    torch.testing.assert_close(rows_of(merged)["emb_params"], (rows_of(a)["emb_params"] + rows_of(b)["emb_params"]) / 2)
+    with pytest.raises(TetradError, match="E5356"):
+        merge_embeddings([(a, 0.1), (b, 0.2), (a, -0.3)], tmp_path / "none.safetensors", average=True)
+
+
+def test_an_average_too_large_for_fp32_is_not_written(tmp_path: Path) -> None:
+    a, b = save(tmp_path / "a.safetensors", 2, 1, 32), tmp_path / "b.safetensors"
+    weight_files.write_safetensors(b, {"emb_params": torch.full((2, 32), 3e38)}, {})
+    with pytest.raises(TetradError, match="E5303"):
+        merge_embeddings([(b, 1), (a, -0.99)], tmp_path / "mean.safetensors", average=True)
+    assert not (tmp_path / "mean.safetensors").exists()

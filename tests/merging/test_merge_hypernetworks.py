@@ -85,3 +85,10 @@ def test_what_cannot_be_chained_is_refused(tmp_path: Path) -> None:
             merge_hypernetworks([linear, path], tmp_path / "out.pt")
         assert caught.value.code == code
     assert not (tmp_path / "out.pt").exists()
+
+
+def test_strengths_too_large_for_fp32_write_no_file(tmp_path: Path) -> None:
+    a = save(tmp_path / "a", 1)
+    with pytest.raises(TetradError, match="E5303"):
+        merge_hypernetworks([(a, 1e38), (a, 1e38)], tmp_path / "all.pt")
+    assert not (tmp_path / "all.pt").exists()

@@ -289,3 +289,14 @@ def test_a_diffusers_folder_is_for_diffusers_and_kohya(tmp_path: Path) -> None:
     (folder / "model_index.json").unlink()
     verdict = tetrad.verify(folder).verdict_of("diffusers")
     assert verdict and verdict.outcome == "no" and "model_index.json" in str(verdict.reason)
+
+
+@pytest.mark.parametrize("more", [{"lora_down.weight": torch.ones(0, 64, 1, 1)}, {"alpha": torch.ones(2)}])
+def test_a_layer_without_ranks_or_with_two_alphas_is_damaged(tmp_path: Path, more: dict[str, Tensor]) -> None:
+    layer = "lora_unet_mid_block_attentions_0_proj_in"
+    changed = {f"{layer}.{name}": tensor for name, tensor in more.items()}
+    if "alpha" not in more:
+        changed[f"{layer}.lora_up.weight"] = torch.ones(64, 0, 1, 1)
+    verification = tetrad.verify(save_lora(tmp_path / "zkr.safetensors", **changed))
+    with pytest.raises(TetradError, match="E5481"):
+        verification.check()

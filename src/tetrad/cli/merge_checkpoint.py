@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tetrad.library import ModelFolders
 
 HELP = _("Combine checkpoints into one: weighted sum, add difference, weights by block, SLERP, TIES or DARE.")
-_WEIGHT = re.compile(r"(?P<model>.+):(?P<weight>[+-]?\d*\.?\d+)")
+_WEIGHT = re.compile(r"(?P<model>.+):(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.DOTALL)
 _LETTER = re.compile(r"merge|base|[A-Z]")
 
 

@@ -6,7 +6,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,17 @@ def print_text(value: object) -> None:
 
 def print_json(record: Any) -> None:
     """Print a JSON object on one line of stdout; letters that a terminal obeys or cannot show are escaped."""
-    text = json.dumps(record, ensure_ascii=False)
+    text = json.dumps(_without_infinities(record), ensure_ascii=False, allow_nan=False)
     print(UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text), flush=True)
+
+
+def _without_infinities(value: Any) -> Any:
+    """A record with null in the place of NaN and Inf, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _without_infinities(each) for name, each in value.items()}
+    return [_without_infinities(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def print_note(template: str | Message, **values: Any) -> None:

@@ -94,7 +94,8 @@ def _compute_without_weight(path: str, tensors: Tensors) -> Tensor:
         if set(algorithm.required) <= names <= {*algorithm.required, *algorithm.optional}:
             try:
                 return algorithm.delta(tensors).flatten(1)
-            except (LookupError, RuntimeError):  # a tensor is missing, or their shapes do not fit each other
+            # A tensor is missing, shapes do not fit each other, the rank is 0, or alpha is no single number.
+            except (LookupError, RuntimeError, ArithmeticError, ValueError):
                 break
     raise _misfit_error(path)
 

@@ -1,5 +1,6 @@
 """Turns a hypernetwork into a LoRA on the key and value layers, for programs that do not read hypernetworks."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def convert_hypernetwork(job: Job) -> None:
     if not job.options.model:
         template = _("a hypernetwork becomes a LoRA for one model only; give the model it was made for with --model")
         raise TetradError("E5354", template)
+    if not math.isfinite(job.options.strength):
+        raise TetradError("E3103", _("--strength must be a number, not {value}"), value=job.options.strength)
     if not job.options.strength:
         raise TetradError("E3103", _("--strength must not be 0, because the LoRA would change nothing"))
     path = resolve_model_path(job.options.model)

@@ -60,6 +60,9 @@ def parse_block_weights(text: str, blocks: Sequence[str], weight: float) -> dict
     items = [item for item in re.split(r"[,\s]+", text) if item]
     if all("=" in item for item in items):
         named = dict.fromkeys(blocks, weight)
+        names = [item.partition("=")[0].upper() for item in items]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise TetradError("E3302", _("--blocks has {name} twice; give each block one weight"), name=twice)
         for name, _equals, value in (item.partition("=") for item in items):
             named |= dict.fromkeys(_find_blocks(name.upper(), blocks), _parse_number(value, name))
         return named

@@ -35,6 +35,7 @@ from tetrad.merging.parents import (
     open_parents,
     part_of,
 )
+from tetrad.merging.storing import store_tensor
 from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
 
@@ -284,17 +285,3 @@ class _Merge:
         parent = self.everyone.get(self.choices.vae)
         name = parent.path.name if parent else Path(self.choices.vae).name
         return Message(_("the VAE is that of {file}"), file=name)
-
-
-def store_tensor(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """A tensor in the precision of the result.  E5303 where that cannot hold it."""
-    if tensor.numel() and tensor.dtype != dtype and dtype.is_floating_point:
-        extremes = tensor.float().aminmax()
-        largest = max(-float(extremes.min), float(extremes.max))
-        if not largest <= torch.finfo(dtype).max:
-            template = _(
-                "{tensor} of the merged model has the value {value:g}, which {precision} cannot hold; use fp32"
-            )
-            precision = next(title for title, each in DTYPES.items() if each == dtype)
-            raise TetradError("E5303", template, tensor=name, value=largest, precision=precision)
-    return tensor.to(dtype)

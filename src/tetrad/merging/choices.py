@@ -12,6 +12,7 @@ from tetrad.locales import Message, _, ngettext
 from tetrad.merging import arithmetic
 
 MERGE = "merge"  # of the text encoder or the VAE: like everything else
+_DENSITY, _SEED = 0.5, 1
 _SUM_TOLERANCE = 0.0011  # so that 0.333 + 0.333 + 0.333 is 1
 
 
@@ -22,13 +23,18 @@ class CheckpointMerge:
     method: str = "weighted-sum"
     text_encoder: str = MERGE  # or the letter of the model whose text encoder is kept
     vae: str = "A"  # the letter of the model whose VAE is kept, "merge", or a VAE file
-    density: float = 0.5  # of TIES and DARE: the share of each difference that is kept
-    seed: int = 1  # of DARE
+    density: float = _DENSITY  # of TIES and DARE: the share of each difference that is kept
+    seed: int = _SEED  # of DARE
     precision: str = ""  # "" for that of the first model, tensor by tensor
 
     def __post_init__(self) -> None:
         _require("method", self.method, METHODS)
         _require("precision", self.precision, ["", *DTYPES])
+        method = METHODS[self.method]
+        for setting, default in (("density", _DENSITY), ("seed", _SEED)):
+            if getattr(self, setting) != default and setting not in method.settings:
+                template = _("{setting} has no effect on {method}; leave it out")
+                raise TetradError("E3301", template, setting=setting, method=method.title)
         if not 0 < self.density <= 1:
             template = _("density must be above 0 and at most 1, not {value}; 0.5 keeps half of each difference")
             raise TetradError("E3301", template, value=self.density)
@@ -55,6 +61,7 @@ class MergeMethod:
     takes_weight_for_each: bool = False
     max_models: float = math.inf
     default_weight: float = 0.5
+    settings: tuple[str, ...] = ()  # those of `CheckpointMerge` that it has and others do not
 
     def resolve_weights(self, given: Sequence[float | None], weight: float | None) -> list[float]:
         """The weight of each model: its own, or `weight`.
@@ -159,6 +166,8 @@ METHODS = {
     ),
     "sum": MergeMethod("Sum", _sum, takes_weight_for_each=True),
     "slerp": MergeMethod("SLERP", _slerp, is_elementwise=False, max_models=2),
-    "ties": MergeMethod("TIES", _ties, is_elementwise=False, adds_differences=True, default_weight=1.0),
-    "dare": MergeMethod("DARE", _dare, adds_differences=True, default_weight=1.0),
+    "ties": MergeMethod(
+        "TIES", _ties, is_elementwise=False, adds_differences=True, default_weight=1.0, settings=("density",)
+    ),
+    "dare": MergeMethod("DARE", _dare, adds_differences=True, default_weight=1.0, settings=("density", "seed")),
 }

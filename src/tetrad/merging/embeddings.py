@@ -12,10 +12,13 @@ from tetrad.library.embedding_files import SUFFIXES, write_embedding
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _, ngettext
 from tetrad.merging.lora_metadata import describe_origin
+from tetrad.merging.storing import require_representable
 from tetrad.merging.weighted import GivenFile, Merged, pair_with_weights
 from tetrad.methods.textual_inversion.settings import MAX_VECTORS
 from tetrad.paths import expand_path
 from tetrad.weights import Weights
+
+_SMALLEST_SUM = 1e-9  # of weights, as a share of the largest; below it is the rounding of a sum of 0
 
 
 def merge_embeddings(files: Sequence[GivenFile], out: str | Path, average: bool = False) -> Merged:
@@ -23,7 +26,7 @@ def merge_embeddings(files: Sequence[GivenFile], out: str | Path, average: bool 
 
     Concatenated (weights are 1), it stands for all the words one after another. Averaged, each vector is the weighted
     mean Σ w v / Σ w of the vectors at its place. Raises E5210 where `out` cannot be written, E5106 for a file that is
-    no embedding, E5356 for embeddings that do not go together.
+    no embedding, E5356 for embeddings that do not go together, E5303 for weights that are too large.
     """
     pairs, out = pair_with_weights(files), expand_path(out)
     if out.suffix not in SUFFIXES:
@@ -47,6 +50,7 @@ def merge_embeddings(files: Sequence[GivenFile], out: str | Path, average: bool 
     if count > MAX_VECTORS:
         template = _("the merged embedding would have {count} vectors, but a prompt holds {limit}; merge fewer files")
         raise TetradError("E5356", template, count=count, limit=MAX_VECTORS)
+    require_representable(merged)
     parents = {path: {"weights": [weight for each, weight in pairs if each == path]} for path, _weight in pairs}
     history = describe_origin("merge embedding", parents, {"mode": "average" if average else "concatenate"})
     write_embedding(out, Weights("embedding", merged, {"word": out.stem, **history}))
@@ -93,9 +97,11 @@ def _average(names: Sequence[str], embeddings: Sequence[Weights], weights: Seque
                 other=name,
                 other_count=count,
             )
-    if not sum(weights):
+    # Relative to the largest, so that huge weights do not overflow and 0.1 + 0.2 - 0.3 is 0.
+    relative = torch.tensor(weights, dtype=torch.float64) / (max(map(abs, weights)) or 1.0)
+    if abs(total := relative.sum()) < _SMALLEST_SUM:
         raise TetradError("E5356", _("the weights of the embeddings add up to 0, so there is no average; change them"))
-    shares = torch.tensor(weights, dtype=torch.float64)[:, None, None] / sum(weights)
+    shares = (relative / total)[:, None, None]
     return {
         part: (shares * torch.stack([each.tensors[part].double() for each in embeddings])).sum(0).float()
         for part in embeddings[0].tensors

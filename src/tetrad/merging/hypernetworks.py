@@ -12,6 +12,7 @@ from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _
 from tetrad.merging.history import RECIPE
 from tetrad.merging.lora_metadata import describe_origin
+from tetrad.merging.storing import require_representable
 from tetrad.merging.weighted import GivenFile, Merged, pair_with_weights
 from tetrad.methods.hypernetwork.linear import LinearNetwork, chain, is_linear
 from tetrad.methods.hypernetwork.settings import NetworkShape
@@ -28,7 +29,7 @@ def merge_hypernetworks(files: Sequence[GivenFile], out: str | Path) -> Merged:
 
     `hypernetwork.linear.chain` has the formula. A width that only some of them have networks for is changed by those
     alone. Raises E5210 where `out` cannot be written, E5107 for different families, E5108 for a damaged file, E5357 for
-    one that is not linear.
+    one that is not linear, E5303 for strengths that are too large.
     """
     pairs, out = pair_with_weights(files), expand_path(out)
     check_output_path(out, ".pt")
@@ -45,6 +46,7 @@ def merge_hypernetworks(files: Sequence[GivenFile], out: str | Path) -> Merged:
         ]
         merged = chain(networks)
         tensors |= {f"{name}.layers.0.weight": merged.matrix.float(), f"{name}.layers.0.bias": merged.bias.float()}
+    require_representable(tensors)
     parents = {path: {"strengths": [strength for each, strength in pairs if each == path]} for path, _strength in pairs}
     history = describe_origin("merge hypernetwork", parents, {})[RECIPE]
     content = a1111.encode_hypernetwork(Weights("hypernetwork", tensors, _SHAPE.as_metadata()), {"name": out.stem})

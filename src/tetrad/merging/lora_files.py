@@ -1,5 +1,6 @@
 """LoRA files as material: which file at which strength, for which layers, and what is in it."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_STRENGTHS = re.compile(rf"(?P<file>.+?)(?::(?P<both>{_NUMBER})|(?P<parts>(?::(?:te|unet)={_NUMBER}){{1,2}}))?")
+_STRENGTHS = re.compile(
+    rf"(?P<file>.+?)(?::(?P<both>{_NUMBER})|(?P<parts>(?::(?:te|unet)={_NUMBER}){{1,2}}))?", re.DOTALL
+)
 _PART = re.compile(rf":(te|unet)=({_NUMBER})")
 
 
@@ -50,6 +53,13 @@ class LoraChoice:
         both = float(match["both"] or 1.0)
         path = find_lora(match["file"], folders)
         return cls(path, strengths.get("unet", both), strengths.get("te", both))
+
+    def __post_init__(self) -> None:
+        """E5322 for a strength that is NaN or Inf."""
+        for strength in (self.unet, self.text_encoder):
+            if not math.isfinite(strength):
+                template = _("the strength of {path} must be a number, not {strength}")
+                raise TetradError("E5322", template, path=self.path, strength=strength)
 
     def strength_of(self, part: str, denoiser: str = "unet") -> float:
         return self.unet if part == denoiser else self.text_encoder
@@ -137,6 +147,14 @@ def _find_model(files: Mapping[Path, WeightFile]) -> Model:
     if any(file.metadata.get("ss_sd_model_name") == BUILTIN_NAME for file in files.values()):
         return _open_model(MODEL_PATH)
     return next(family for family in FAMILIES.values() if family.family_title == known[first]).build_released()
+
+
+def list_strengths(loras: Sequence[OpenLora]) -> dict[Path, dict[str, object]]:
+    """The strengths of each file, for the history; a list of them where a file is given several times."""
+    strengths: dict[Path, list[dict[str, float]]] = {}
+    for lora in loras:
+        strengths.setdefault(lora.choice.path, []).append(lora.choice.strengths)
+    return {path: {"strengths": each} if len(each) > 1 else dict(each[0]) for path, each in strengths.items()}
 
 
 def group_layers(loras: Sequence[OpenLora], denoiser: str) -> Iterator[tuple[str, Weighted]]:

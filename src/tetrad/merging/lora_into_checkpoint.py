@@ -19,12 +19,12 @@ from tetrad.merging.checkpoint_merge import (
     Progress,
     check_out,
     copy_configurations,
-    store_tensor,
 )
 from tetrad.merging.history import keep_metadata
-from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, read_loras
+from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, list_strengths, read_loras
 from tetrad.merging.lora_metadata import describe_origin
 from tetrad.merging.parents import EMA, part_of
+from tetrad.merging.storing import store_tensor
 from tetrad.methods.lora.combine import Weighted, changes_weight, depends_on_base, sum_tensors, sum_weight_changes
 from tetrad.models.base import Model
 from tetrad.models.device import dtype_of
@@ -60,7 +60,7 @@ def merge_loras_into(
         changes = _locate_changes(file, opened, model)
         layouts = {name: _cast_layout(each, precision) for name, each in file.items() if part_of(name) != EMA}
         check_free_space(output_path, sum(layout.nbytes for layout in layouts.values()))
-        parents = {checkpoint_path: {}, **{lora.choice.path: lora.choice.strengths for lora in opened}}
+        parents = {checkpoint_path: {}, **list_strengths(opened)}
         metadata = keep_metadata(read_safetensors_metadata(checkpoint_path)) | describe_origin(
             "merge lora into checkpoint", parents, {}
         )

@@ -13,7 +13,7 @@ from tetrad.library.outlines import open_checkpoint
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import _
 from tetrad.merging.checkpoint_merge import Progress
-from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, read_loras
+from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, list_strengths, read_loras
 from tetrad.merging.lora_metadata import describe_origin, inherit_metadata
 from tetrad.merging.lora_output import LoraOutput, LoraReport
 from tetrad.merging.ranks import RankChoice, count_average_rank
@@ -48,8 +48,7 @@ def merge_loras(
     choice = RankChoice(**ranks)  # type: ignore[arg-type]
     opened, skeleton = read_loras(loras, base)
     dtype = dtype_of(precision) if precision else find_common_dtype(opened)
-    parents = {lora.choice.path: lora.choice.strengths for lora in opened}
-    origin = describe_origin("merge lora", parents, choice.as_record())
+    origin = describe_origin("merge lora", list_strengths(opened), choice.as_record())
     metadata = inherit_metadata([lora.metadata for lora in opened], skeleton) | origin
     output = LoraOutput(output_path, skeleton, dtype, choice, metadata, merge_embeddings(opened))
     return output.write(combine_loras(opened, skeleton, choice, base, dtype.itemsize, on_start))

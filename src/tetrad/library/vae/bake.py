@@ -203,7 +203,7 @@ def check_output_path(output_path: Path, suffix: str = ".safetensors") -> None:
     if suffix and output_path.suffix != suffix:
         template = _("{path} must end in {suffix}, because no other format is written")
         raise TetradError("E5210", template, path=output_path, suffix=suffix)
-    if output_path.exists():
+    if output_path.exists() or output_path.is_symlink():  # also a link to nothing
         template = _("{path} already exists and is not overwritten; choose another name with --out")
         raise TetradError("E5210", template, path=output_path)
     if not output_path.parent.is_dir():

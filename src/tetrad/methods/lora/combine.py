@@ -1,5 +1,6 @@
 """Several LoRAs on one layer as one: exactly, with all their ranks side by side, or approximated by a lower rank."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -7,6 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from tetrad.errors import TetradError
+from tetrad.locales import _
 from tetrad.methods.lora import lycoris, oft
 from tetrad.methods.lora.svd import Factors, RankLimit, factorize, factorize_product
 
@@ -97,14 +100,18 @@ def low_rank_factors(strength: float, tensors: Tensors) -> tuple[Tensor, Tensor]
     """s (α / r) B A as up (out, r) and down (r, in) of similar size, so that half precision holds both well.
 
     Both are scaled by powers of two, which rounds nothing; the strength is in `up` alone, once.
+    E5303 where it makes `up` too large for fp32.
     """
     up, down = tensors["up"].float().flatten(1), tensors["down"].float()
     if "mid" in tensors:
         down = torch.einsum("nmhw,mi->nihw", tensors["mid"].float(), down.flatten(1))
     down = down.flatten(1)
     up = strength * lycoris.scale(tensors, len(down)) * up
-    sizes = float(up.square().mean()), float(down.square().mean())
+    if not up.isfinite().all():
+        template = _("the result is too large even for fp32 with the strength {strength:g}; use one nearer to 0…1")
+        raise TetradError("E5303", template, strength=strength)
+    sizes = float(up.double().square().mean()), float(down.double().square().mean())
     if not min(sizes):
         return up, down
-    factor = 2.0 ** round(float(torch.tensor(sizes[1] / sizes[0]).log2()) / 4)
+    factor = 2.0 ** round((math.log2(sizes[1]) - math.log2(sizes[0])) / 4)
     return up * factor, down / factor

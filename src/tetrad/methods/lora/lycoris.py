@@ -91,7 +91,8 @@ def delta(tensors: Tensors, shape: torch.Size) -> Tensor | None:
         if names and set(algorithm.required) <= names <= {*algorithm.required, *algorithm.optional}:
             try:
                 result = algorithm.delta(tensors)
-            except (LookupError, RuntimeError):  # a tensor is missing, or their shapes do not fit each other
+            # A tensor is missing, their shapes do not fit each other, or the rank is 0.
+            except (LookupError, RuntimeError, ArithmeticError):
                 return None
             has_shape = len(result) == shape[0] and result.numel() == shape.numel()
             return result.reshape(shape) if has_shape else None
