@@ -14,6 +14,7 @@ from tetrad.errors import TetradError
 from tetrad.interchange.job import Job, Outcome
 from tetrad.interchange.read import check, find_trainer, make_values, missing_files_error, read_configuration
 from tetrad.interchange.report import list_notes
+from tetrad.settings import Recipe, dump_recipe
 
 CASES = Path(__file__).parent / "cases"
 BROKEN = CASES / "broken"
@@ -29,6 +30,11 @@ NOT_A_RUN = ("kohya-dataset-", "onetrainer-concepts", "lora-scripts-06", "kohya-
 
 def is_run(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(NOT_A_RUN)
+
+
+def test_a_recipe_is_nobody_elses_configuration(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(dump_recipe(Recipe()))
+    assert not find_trainer(tmp_path / "recipe.toml")
 
 
 @pytest.mark.parametrize("path", sorted(filter(is_run, CASES.iterdir())), ids=lambda path: path.name)

@@ -63,7 +63,7 @@ REFUSALS: dict[str, tuple[str, Callable[[Files, Path], object]]] = {
     "no file": ("E5001", lambda f, out: merge_loras(["gone.safetensors:0.5"], out)),
     "NaN": ("E5014", lambda f, out: merge_loras([str(f["NaN"])], out, model=f["base"])),
     "a layer of another shape": ("E5102", lambda f, out: merge_loras_into([str(f["other shape"])], f["base"], out)),
-    "a layer without its up": ("E5102", lambda f, out: merge_loras_into([str(f["half of a layer"])], f["base"], out)),
+    "a layer without its up": ("E5104", lambda f, out: merge_loras_into([str(f["half of a layer"])], f["base"], out)),
     "an unknown model": ("E5321", lambda f, out: merge_loras([str(f["unknown model"])], out)),
     "a LoHa without a rank": ("E5326", lambda f, out: merge_loras([str(f["LoHa"])], out, model=f["base"])),
     "a DoRA without its model": ("E5327", lambda f, out: resize_lora(f["DoRA for SD 1"], out, rank=4)),

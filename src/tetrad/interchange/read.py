@@ -46,8 +46,6 @@ _KOHYA_SIGNS = {
     "caption_extension",
     "enable_bucket",
     "max_token_length",
-    "clip_skip",
-    "resolution",
 }
 _ONETRAINER_SIGNS = {
     "training_method",

@@ -79,7 +79,7 @@ class Message:
         if isinstance(template, Plural):
             values = {"count": template.number, **values}
         object.__setattr__(self, "template", template)
-        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "values", {name: _unwrap(value) for name, value in values.items()})
 
     def __str__(self) -> str:
         text = translate(self.template)
@@ -95,6 +95,12 @@ class Message:
         if self.values:
             record["values"] = {name: recordable(value) for name, value in self.values.items()}
         return record
+
+
+def _unwrap(value: Any) -> Any:
+    """The message that an exception was raised with, which would be text of one language from here on."""
+    is_of_message = isinstance(value, Exception) and len(value.args) == 1 and isinstance(value.args[0], Message)
+    return value.args[0] if is_of_message else value
 
 
 def translate(template: str) -> str:
