@@ -80,15 +80,18 @@ def test_add_difference_with_one_model_twice_is_a(models: list[Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "weights", "shares"),
-    [("sum", (0.5, 0.3, 0.2), (0.5, 0.3, 0.2)), ("dare", (None, 0.5, 2.0), (-1.5, 0.5, 2.0))],
+    ("choices", "weights", "shares"),
+    [
+        ({"method": "sum"}, (0.5, 0.3, 0.2), (0.5, 0.3, 0.2)),
+        ({"method": "dare", "density": 1.0}, (None, 0.5, 2.0), (-1.5, 0.5, 2.0)),
+    ],
 )
 def test_any_number_of_models_is_merged(
-    models: list[Path], method: str, weights: tuple[float | None, ...], shares: tuple[float, ...]
+    models: list[Path], choices: dict[str, Any], weights: tuple[float | None, ...], shares: tuple[float, ...]
 ) -> None:
     """Without a base, differences are those to A."""
     tensors = [load_file(model)[FIRST].float() for model in models]
-    result, _merged = merge(models, precision="fp32", method=method, weights=weights, density=1.0)
+    result, _merged = merge(models, precision="fp32", weights=weights, **choices)
     expected = sum(share * tensor for share, tensor in zip(shares, tensors, strict=True))
     torch.testing.assert_close(result[FIRST], expected, atol=4e-6, rtol=0)
 
