@@ -114,7 +114,7 @@ class Job:
         self.errors.append(error)
         self.leave(name, error.sentence)
 
-    def shown(self, name: str) -> str:
+    def get_shown_name(self, name: str) -> str:
         return self.entries[name].shown if name in self.entries else name
 
     def imply(self, name: str, value: Value) -> None:
@@ -161,7 +161,7 @@ class Job:
         entry, is_given = self.entries.get(name), name in self.entries and name not in self.implied
         if entry or settings:
             value = (entry.value if entry.given is None else entry.given) if entry else None
-            self.rows[name] = Row(self.shown(name), value, outcome, dict(settings), reason, is_given)
+            self.rows[name] = Row(self.get_shown_name(name), value, outcome, dict(settings), reason, is_given)
 
     def take_path(self, name: str, setting: str) -> None:
         """A key with the path of a file becomes a setting; a file that is not there is remembered."""
@@ -173,7 +173,7 @@ class Job:
         """Remember a file that a key names and that is not there; `setting` is what replaces it on the command line."""
         value = str(self.get(name) or "")
         if value and not expand_path(value).exists():
-            self.missing.append(MissingFile(self.shown(name), value, setting))
+            self.missing.append(MissingFile(self.get_shown_name(name), value, setting))
 
     def list_rows(self) -> Iterator[Row]:
         """What became of each key in the file's order, then the trainer's defaults that are written into the recipe."""

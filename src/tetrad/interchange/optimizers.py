@@ -83,7 +83,7 @@ def map_optimizer(job: Job, name: str, given: str) -> bool:
         job.settings["train.optimizer"] = "adamw"
         return False
     template = _("{key} is {value} in {file}, which is no optimizer of {trainer}; Tetrad has {known}")
-    values = {"key": job.shown(name), "value": repr(given), "file": job.path.name, "trainer": job.trainer}
+    values = {"key": job.get_shown_name(name), "value": repr(given), "file": job.path.name, "trainer": job.trainer}
     job.refuse(name, TetradError("E3163", template, known="adamw, adamw8bit, adafactor", **values))
     return False
 
@@ -102,7 +102,7 @@ def parse_arguments(job: Job, name: str, texts: list[str]) -> dict[str, Any]:
                 "{key} in {file} has a comma after {argument}, which makes a list of the value, so that {trainer} stops"
                 " with it; separate the arguments with spaces only"
             )
-            values = {"key": job.shown(name), "file": job.path.name, "argument": text, "trainer": job.trainer}
+            values = {"key": job.get_shown_name(name), "file": job.path.name, "argument": text, "trainer": job.trainer}
             job.errors.append(TetradError("E3163", template, **values))
             continue
         try:

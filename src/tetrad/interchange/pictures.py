@@ -91,7 +91,7 @@ def kohya_bucket(resolution: Size, lowest: int, highest: int, steps: int, no_ups
     """sd-scripts' bucket of an image; library/train_util.py, BucketManager, and library/model_util.py."""
     area = resolution[0] * resolution[1]
 
-    def rounded(side: float) -> int:
+    def round_to_steps(side: float) -> int:
         return int(side + 0.5) - int(side + 0.5) % steps
 
     def own_size(size: Size) -> Size:
@@ -99,9 +99,12 @@ def kohya_bucket(resolution: Size, lowest: int, highest: int, steps: int, no_ups
         width, height = size
         ratio = width / height
         if width * height > area:
-            wide = rounded(math.sqrt(area * ratio))
-            high = rounded(area / math.sqrt(area * ratio))
-            by_width, by_height = wide / max(1, rounded(wide / ratio)), rounded(high * ratio) / max(1, high)
+            wide = round_to_steps(math.sqrt(area * ratio))
+            high = round_to_steps(area / math.sqrt(area * ratio))
+            by_width, by_height = (
+                wide / max(1, round_to_steps(wide / ratio)),
+                round_to_steps(high * ratio) / max(1, high),
+            )
             if abs(by_width - ratio) < abs(by_height - ratio):
                 width, height = wide, int(wide / ratio + 0.5)
             else:

@@ -162,7 +162,7 @@ def _decide_prompts(job: Job) -> None:
     path = expand_path(given)
     is_file = path.suffix.lower() in (".txt", ".toml", ".json")
     if is_file and not path.is_file():
-        job.missing.append(MissingFile(job.shown("sample_prompts"), given))
+        job.missing.append(MissingFile(job.get_shown_name("sample_prompts"), given))
         job.leave("sample_prompts", Message(_("the file is not there; Tetrad chooses the prompts")))
         return
     if is_file and path.suffix.lower() != ".txt":

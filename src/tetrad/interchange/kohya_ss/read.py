@@ -163,7 +163,7 @@ def _drop_zeros(job: Job) -> None:
     for name in keys.ZERO_IS_NONE & set(job.entries):
         if name not in job.rows and str(job.get(name)) in ("0", "0.0"):
             job.equal(name)
-            job.entries[name] = Entry(job.shown(name), None)
+            job.entries[name] = Entry(job.get_shown_name(name), None)
 
 
 def _add_parameters(job: Job) -> None:

@@ -40,7 +40,7 @@ def _read_file(job: Job) -> None:
     """Read the concepts' own file as if it stood in the configuration."""
     path = expand_path(job.word("concept_file_name"))
     if not path.is_file():
-        job.missing.append(MissingFile(job.shown("concept_file_name"), str(path), "data.images"))
+        job.missing.append(MissingFile(job.get_shown_name("concept_file_name"), str(path), "data.images"))
         job.leave(
             "concept_file_name", Message(_("the file is not there; give the folder of images on the command line"))
         )
