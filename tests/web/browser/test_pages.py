@@ -155,6 +155,23 @@ def test_the_list_is_filtered_as_one_types(open_page: OpenPage, served: Served) 
     expect(page.locator(f"tr[data-key='run-{LONG}']")).to_have_count(1)
 
 
+def test_a_late_list_does_not_replace_the_filtered_one(open_page: OpenPage, served: Served) -> None:
+    for number in range(6):
+        make_run(served.runs, f"late-{number}", step=1, previews=())
+    page = open_page("/")
+    waiting: list[Any] = []
+    page.route(re.compile(r"/parts/runs\?rows=20&search=$"), lambda route: waiting.append(route))
+    make_run(served.runs, "one-more", step=1, previews=())  # the list changes: the page asks for it anew
+    while not waiting:
+        page.wait_for_timeout(100)
+    page.get_by_role("searchbox").fill("jade")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    for route in waiting:
+        route.continue_()
+    page.wait_for_timeout(1000)
+    expect(page.locator("tbody tr")).to_have_count(1)
+
+
 def test_a_lost_server_is_said_and_found_again_without_losing_an_event(open_page: OpenPage, tmp_path: Path) -> None:
     with serving(tmp_path) as first:
         path = make_run(first.runs)

@@ -6,13 +6,15 @@ import { _ } from "./text.js";
 import { toast } from "./toast.js";
 
 const list = get("runs");
+const find = get("find-run");
 let rows = 20;
-let search = "";
+let asked = 0;
 
 export async function refresh() {
-  const query = new URLSearchParams({ rows, search });
+  const turn = ++asked;
+  const query = new URLSearchParams({ rows, search: find?.value.trim() ?? "" });
   const html = await ask("GET", `/parts/runs?${query}`).catch(() => null);
-  if (html === null) return;
+  if (html === null || turn !== asked) return; // a late answer must not replace a newer one
   const fresh = new DOMParser().parseFromString(html, "text/html").body;
   const oldBody = list.querySelector("tbody");
   const newBody = fresh.querySelector("tbody");
@@ -56,12 +58,14 @@ async function deleteRun(name) {
   await refresh();
 }
 
+async function filter() {
+  await refresh();
+  announce(list.querySelectorAll("tbody tr").length ? _("The list is filtered.") : list.textContent.trim());
+}
+
 let timer;
-get("find-run")?.addEventListener("input", (event) => {
+find?.addEventListener("input", () => {
   clearTimeout(timer);
-  timer = setTimeout(async () => {
-    search = event.target.value.trim();
-    await refresh();
-    announce(list.querySelectorAll("tbody tr").length ? _("The list is filtered.") : list.textContent.trim());
-  }, 200);
+  timer = setTimeout(filter, 200);
 });
+if (find?.value) filter(); // the browser fills it again after Back
