@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tetrad.errors import TetradError
-from tetrad.formats import tensor_streams
-from tetrad.formats.tensor_streams import TensorLayout, open_tensors, write_tensors
+from tetrad.formats import tensor_writer
+from tetrad.formats.tensor_streams import TensorLayout, open_tensors
+from tetrad.formats.tensor_writer import write_tensors
 
 TENSORS = {
     "half": torch.randn(3, 5).half(),
@@ -118,7 +119,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = collections.namedtuple("usage", "free")
-    monkeypatch.setattr(tensor_streams.shutil, "disk_usage", lambda folder: usage(2**30))
+    monkeypatch.setattr(tensor_writer.shutil, "disk_usage", lambda folder: usage(2**30))
     with pytest.raises(TetradError, match=r"needs 4\.00 GiB.*has 1\.00 GiB left.*free 3\.00 GiB") as caught:
         write_tensors(tmp_path / "out.safetensors", {"a": TensorLayout((2**30,), torch.float32)}, pytest.fail, {})
     assert caught.value.code == "E4204" and not list(tmp_path.iterdir())

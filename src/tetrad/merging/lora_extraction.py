@@ -15,7 +15,7 @@ from tetrad.library.hashes import get_file_hash
 from tetrad.library.outlines import OpenCheckpoint, open_checkpoint
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _
-from tetrad.merging.checkpoint_merge import Progress
+from tetrad.merging.history import Progress
 from tetrad.merging.lora_metadata import describe_origin, inherit_metadata
 from tetrad.merging.lora_output import LoraOutput, LoraReport
 from tetrad.merging.ranks import RankChoice, count_average_rank, fit_into

@@ -60,29 +60,30 @@ class Parent:
     def layout(self, name: str) -> TensorLayout:
         return self.file[self.names[name]]
 
-    def read(self, name: str) -> Tensor:
-        """A tensor in the file's dtype.  E5014 where it contains NaN or Inf."""
-        return self._check(name, self.file.read(self.names[name]))
-
     def read_range(self, name: str, start: int, stop: int) -> Tensor:
-        """Some elements of a tensor in float32, as a vector.  E5014 where they contain NaN or Inf."""
-        return self._widen(self._check(name, self.file.read_range(self.names[name], start, stop)))
+        """Some elements of a tensor in the file's dtype, as a vector; they may be NaN or Inf."""
+        return self.file.read_range(self.names[name], start, stop)
 
     def read_like(self, name: str, shape: Sequence[int]) -> Tensor:
-        """A tensor in float32 and in this shape; of an inpainting model's first layer only as many channels."""
-        tensor = self._widen(self.read(name))
+        """A tensor in float32 and in this shape; of an inpainting model's first layer only as many channels.
+
+        E5014 where it contains NaN or Inf.
+        """
+        tensor = widen(self.require_finite(name))
         if name == FIRST_LAYER:
             return tensor[:, : shape[1]].clone()
         return tensor.reshape(tuple(shape))
 
-    def _check(self, name: str, tensor: Tensor) -> Tensor:
+    def require_finite(self, name: str) -> Tensor:
+        """A tensor in the file's dtype.  E5014 where it contains NaN or Inf."""
+        tensor = self.file.read(self.names[name])
         if tensor.is_floating_point() and tensor.numel():
             require_finite(self.path, self.names[name], tensor)
         return tensor
 
-    @staticmethod
-    def _widen(tensor: Tensor) -> Tensor:
-        return widen_float8(tensor).to(torch.float32)
+
+def widen(tensor: Tensor) -> Tensor:
+    return widen_float8(tensor).to(torch.float32)
 
 
 @contextmanager
