@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tetrad.errors import TetradError
 from tetrad.formats import ldm
 from tetrad.formats.tensor_streams import TensorFile, TensorLayout, open_tensors
 from tetrad.formats.tensor_writer import check_free_space
@@ -19,7 +18,7 @@ from tetrad.merging.checkpoint_merge import MergedCheckpoint, check_out, copy_co
 from tetrad.merging.history import GetHash, Progress, keep_metadata, write_with_history
 from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, list_strengths, read_loras
 from tetrad.merging.lora_metadata import describe_origin
-from tetrad.merging.parents import EMA, part_of
+from tetrad.merging.parents import EMA, part_of, require_file
 from tetrad.merging.storing import store_tensor
 from tetrad.methods.lora.combine import Weighted, changes_weight, depends_on_base, sum_tensors, sum_weight_changes
 from tetrad.models.base import Model
@@ -48,9 +47,7 @@ def merge_loras_into(
     checkpoint_path, output_path = expand_path(checkpoint), expand_path(out)
     configurations = {output_path.with_suffix(each.suffix): each for each in list_configurations(checkpoint_path)}
     check_out(output_path, [checkpoint_path], configurations)
-    if checkpoint_path.is_dir():
-        template = _("{path} is a folder, and only single files can be merged; convert it with `tetrad convert` first")
-        raise TetradError("E5008", template, path=checkpoint_path)
+    require_file(checkpoint_path)
     opened, model = read_loras(loras, checkpoint_path)
     with open_tensors(checkpoint_path) as file:
         changes = _locate_changes(file, opened, model)

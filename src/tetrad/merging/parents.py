@@ -1,6 +1,7 @@
 """The checkpoints that a merge is made of: opened, recognized and compared with the first one."""
 
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -105,15 +106,21 @@ def open_parents(paths: Sequence[Path], base_path: Path | None) -> Iterator[tupl
 
 def _open_parent(letter: str, path: Path, stack: ExitStack) -> Parent:
     """One checkpoint, opened until the stack is closed."""
-    if path.is_dir():
-        template = _("{path} is a folder, and only single files can be merged; convert it with `tetrad convert` first")
-        raise TetradError("E5008", template, path=path)
+    require_file(path)
     file = stack.enter_context(open_tensors(path))
     names = {ldm.normalize_name(name): name for name in file}
     if (file_type := identify(names)) not in FAMILIES:
         template = _("{path} is {found}; give a Stable Diffusion 1, 2 or XL checkpoint")
         raise TetradError("E5008", template, path=path, found=title_of(file_type))
     return Parent(letter, file, names)
+
+
+def require_file(path: Path) -> None:
+    """E5008 for a folder, with the command that makes a file of it."""
+    if path.is_dir():
+        template = _("{path} is a folder, and only single files can be merged; make one of it first: {command}")
+        command = shlex.join(["tetrad", "convert", str(path), "--to", "safetensors"])
+        raise TetradError("E5008", template, path=path, command=command)
 
 
 def _check_family(first: Parent, other: Parent) -> None:
