@@ -1,4 +1,4 @@
-"""Runs `tetrad` so that a signal arrives when its first file is written and not renamed yet, or so that a disk is full."""
+"""Runs `tetrad` so that a signal arrives when its first file is written but not renamed, or so that a disk is full."""
 
 import os
 import resource
