@@ -90,9 +90,8 @@ def merge_checkpoints(
         layouts = merge.layouts()
         check_free_space(out, sum(layout.nbytes for layout in layouts.values()))
         describe = partial(build_metadata, out, parents, opened_base, resolved, merge.blocks, chosen)
-        write_with_history(
-            out, layouts, merge.compute, describe, [parent.path for parent in merge.everyone.values()], on_start
-        )
+        files = [parent.path for parent in merge.everyone.values()]
+        write_with_history(out, layouts, merge.compute, describe, files, on_start)
         notes = merge.describe()
     return MergedCheckpoint(out, [*notes, *copy_configurations(configurations)])
 
@@ -213,11 +212,9 @@ class _Merge:
         elements, normalized = math.prod(self.first.file[name].shape), self.normalized[name]
         for start in range(0, elements, _RANGE):
             stop = min(start + _RANGE, elements)
-            if source:
-                part = source.read_range(normalized, start, stop)
-            else:
-                part = self._combine_range(normalized, start, stop, rng)
+            given = (normalized, start, stop)
             try:
+                part = source.read_range(*given) if source else self._combine_range(*given, rng)
                 yield store_tensor(name, part, dtype)
             except TetradError:
                 for parent in [source] if source else self.everyone.values():
