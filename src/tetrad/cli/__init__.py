@@ -10,8 +10,8 @@ for, `source` reads the configuration of `tetrad train --from`, `runs` follows a
 events, notes and warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained
 file, `commands` formats commands to paste, `output` checks and chooses the path of an image, `weighted_files` parses
 files with a number, `streams` ends a command whose output cannot be written, `help` translates the help texts and
-groups the commands, `click_strings` has the words and errors of typer. Torch is imported only inside the commands that
-need it.
+groups the commands, `click_strings` has the words and errors of typer, `empty_values` refuses empty names of files.
+Torch is imported only inside the commands that need it.
 """
 
 import io
@@ -48,6 +48,7 @@ from tetrad.cli import (
     web,
 )
 from tetrad.cli.click_strings import USAGE, explain_usage_error
+from tetrad.cli.empty_values import refuse_empty_values
 from tetrad.cli.flags import with_folder_flags
 from tetrad.cli.help import MainGroup, print_version, translate_help
 from tetrad.cli.streams import ends_where_output_is_lost
@@ -115,6 +116,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a letter that the terminal does not have stops no command
     command = typer.main.get_command(app)
     translate_help(command)
+    refuse_empty_values(command)
     try:
         sys.exit(command(prog_name="tetrad", standalone_mode=False))
     except TetradError as error:
