@@ -101,9 +101,7 @@ def prepare_hypernetwork(model: Any, case: Case) -> tuple[list[nn.Parameter], Ca
     return wrap(model, places, PlainHypernetwork), cached_captions(model, case)
 
 
-def wrap(
-    model: Any, places: list[tuple[nn.Module, str, Any]], build: Callable[[Any], nn.Module]
-) -> list[nn.Parameter]:
+def wrap(model: Any, places: list[tuple[nn.Module, str, Any]], build: Callable[[Any], nn.Module]) -> list[nn.Parameter]:
     """Put a new module around each layer; returns what is trained."""
     for parent, name, layer in places:
         module = build(layer).to(layer.weight.device)

@@ -1,5 +1,7 @@
 """The autograd node of a linear layer with its LoRA gives what the layer and its branch give one after the other."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -55,16 +57,23 @@ def attach(layer: nn.Module, dropout: LoraDropout, count: int = 1) -> list[LowRa
     return branches
 
 
-@pytest.mark.parametrize("dropout, count, fused", [(LoraDropout(), 1, 1), (LoraDropout(), 2, 1), (LoraDropout(0.5), 1, 0)])
+@pytest.mark.parametrize(
+    "dropout, branch_count, fused", [(LoraDropout(), 1, 1), (LoraDropout(), 2, 1), (LoraDropout(0.5), 1, 0)]
+)
 def test_it_is_used_where_nothing_stands_between_the_layer_and_its_branch(
-    monkeypatch: pytest.MonkeyPatch, dropout: LoraDropout, count: int, fused: int
+    monkeypatch: pytest.MonkeyPatch, dropout: LoraDropout, branch_count: int, fused: int
 ) -> None:
-    calls = []
-    monkeypatch.setattr(lora_layer, "add_low_rank", lambda *each: calls.append(each) or add_low_rank(*each))
+    calls: list[Any] = []
+
+    def count(*arguments: Any) -> Tensor:
+        calls.append(arguments)
+        return add_low_rank(*arguments)
+
+    monkeypatch.setattr(lora_layer, "add_low_rank", count)
     layer = nn.Linear(6, 5).requires_grad_(False)
     plain = nn.Linear(6, 5)
     plain.load_state_dict(layer.state_dict())
-    branches = attach(layer, dropout, count)
+    branches = attach(layer, dropout, branch_count)
     x = torch.randn(4, 6)
     y = layer(x)
     assert len(calls) == fused
