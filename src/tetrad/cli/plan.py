@@ -37,13 +37,12 @@ def plan_recipe(recipe: Recipe, as_json: bool, estimate: bool = False) -> None:
     planned = plan_run(recipe, read_dataset(recipe), FreshSources())
     rehearsal = None
     if planned.missing_class_images:
-        print_note(
-            _(
-                "time and memory are estimates, because {count} class images are not there yet; start the training, or"
-                " plan again when they are"
-            ),
-            count=planned.missing_class_images,
+        template = ngettext(
+            "time and memory are only estimated, because {count} class image has not been generated yet",
+            "time and memory are only estimated, because {count} class images have not been generated yet",
+            planned.missing_class_images,
         )
+        print_note(Message(template))
     elif not estimate:
         print_note(_("training three steps to measure time and memory; nothing of it is kept"))
         rehearsal = rehearse(recipe, planned)
@@ -126,11 +125,11 @@ def describe_memory(planned: "PlannedRun", needed: int) -> Message:
     return Message(_("{sizes} on {device}"), sizes=values, device=planned.device.device)
 
 
-def describe_sizes(needed: int, free: int) -> Message:
+def describe_sizes(needed: int, free: int) -> Message | str:
     from tetrad.estimate.memory import format_bytes
 
     if not free:
-        return Message(_("{needed}"), needed=format_bytes(needed))
+        return format_bytes(needed)
     return Message(_("{needed} of {free} that are free"), needed=format_bytes(needed), free=format_bytes(free))
 
 

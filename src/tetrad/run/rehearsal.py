@@ -1,11 +1,12 @@
 """The first steps of a run in a temporary folder, to measure how long a step and a preview take, and the memory."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from tetrad.models.device import measure_peak_memory
 from tetrad.run.events import Event, Phase, Sampled, Trained
@@ -39,7 +40,7 @@ def rehearse(recipe: Recipe, planned: PlannedRun) -> Rehearsal:
     """
     with TemporaryDirectory(prefix="tetrad-plan-") as folder:
         short = _shorten(recipe, planned, Path(folder))
-        with closing(train(short)) as events:
+        with closing(cast(Generator[Event, None, None], train(short))) as events:  # its end closes the folder's files
             return _measure(events)
 
 

@@ -1,6 +1,6 @@
 """A linear layer and its LoRA as one autograd node: fewer operations and fewer tensors than one after the other."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tetrad.methods.base import Around
 
 
-def can_fuse(layer: nn.Module, call: object) -> bool:
+def can_fuse(layer: nn.Module, call: object) -> TypeGuard[nn.Linear]:
     """Whether `call` is the own forward of a linear layer that is not trained, so that one node can replace it."""
     return (
         type(layer) is nn.Linear
@@ -27,7 +27,8 @@ def add_low_rank(layer: nn.Linear, down: Tensor, up: Tensor, scale: float, x: Te
     if device_type != "meta" and torch.is_autocast_enabled(device_type):
         x = x.to(torch.get_autocast_dtype(device_type))
     weight, bias = layer.weight.to(x.dtype), None if layer.bias is None else layer.bias.to(x.dtype)
-    output: Tensor = _FusedLinear.apply(x, weight, bias, down.to(x.dtype), up.to(x.dtype), scale)
+    weights = weight, bias, down.to(x.dtype), up.to(x.dtype)
+    output: Tensor = _FusedLinear.apply(x, *weights, scale)  # type: ignore[no-untyped-call]
     return output
 
 
