@@ -132,6 +132,21 @@ class FileLibrary:
             await self.child.end()  # a GPU's memory is for the training
         return {"sheet": name, "rows": found["rows"]}
 
+    async def outline(self, files: Sequence[str], check: str = "", base: str = "") -> dict[str, Any]:
+        """What is to be known of files before work on them, see `file_checks.outline`; "check" is their type.
+
+        Raises what the command would say before it begins.
+        """
+        return await self._ask({"do": "outline", "files": list(files), "check": check, "base": base})
+
+    async def verify(self, path: str, base: str = "") -> dict[str, Any]:
+        """What `tetrad verify` says of a file."""
+        return await self._ask({"do": "verify", "path": path, "base": base})
+
+    async def diff(self, a: str, b: str) -> dict[str, Any]:
+        """What `tetrad diff` says of two files."""
+        return await self._ask({"do": "diff", "a": a, "b": b})
+
     def forget_list(self) -> None:
         """Read the folders again when they are next asked for."""
         self._listed = 0.0
