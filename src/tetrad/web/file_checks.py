@@ -10,6 +10,7 @@ from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
+from tetrad.builtin import resolve_model_path
 from tetrad.comparison import BlockDifference, describe_rest, describe_sameness
 from tetrad.comparison.diff import diff
 from tetrad.formats import embedding_images, ldm
@@ -29,15 +30,17 @@ _MODEL_KEYS = ("ss_sd_model_name", "sd_checkpoint_name")  # of metadata: the mod
 
 
 def outline(request: Request) -> Answers:
-    """What is to be known of "files" and of the model "base" before they are merged or changed; "kind" is their type.
+    """What is to be known of "files", and of "more", before they are merged or changed.
 
-    Raises what the command would say before it begins to work, such as E5301 for files of different families.
+    "check" is their type where they are to be read together, perhaps with the model "base". Raises what the command
+    would say before it begins to work, such as E5301 for files of different families, and E3302 for bad "blocks".
     """
     values = request.values
-    paths, base = [Path(path) for path in values["files"]], Path(values["base"]) if values["base"] else None
+    paths, base = list(map(resolve_model_path, values["files"])), values["base"]
     if check := _CHECKS.get(values["check"]):
-        check(paths, base)
-    yield {"event": "outline", "files": [describe_outline(path) for path in paths], **_describe_blocks(values, paths)}
+        check(paths, resolve_model_path(base) if base else None)
+    outlines = [describe_outline(path) for path in (*paths, *map(resolve_model_path, values["more"]))]
+    yield {"event": "outline", "files": outlines, **_describe_blocks(values, paths)}
 
 
 def _check_checkpoints(paths: Sequence[Path], base: Path | None) -> None:
@@ -67,6 +70,8 @@ def _describe_blocks(values: Mapping[str, Any], paths: Sequence[Path]) -> dict[s
         return {"blocks": [], "presets": {}}
     with open_tensors(paths[0]) as file:
         blocks = list_blocks(ldm.normalize_name(name) for name in file)
+    if values["blocks"]:
+        parse_block_weights(values["blocks"], blocks, 0)
     return {"blocks": blocks, "presets": {name: [*parse_block_weights(name, blocks, 0).values()] for name in PRESETS}}
 
 

@@ -132,12 +132,15 @@ class FileLibrary:
             await self.child.end()  # a GPU's memory is for the training
         return {"sheet": name, "rows": found["rows"]}
 
-    async def outline(self, files: Sequence[str], check: str = "", base: str = "") -> dict[str, Any]:
-        """What is to be known of files before work on them, see `file_checks.outline`; "check" is their type.
+    async def outline(
+        self, files: Sequence[str], more: Sequence[str], check: str, base: str, blocks: str
+    ) -> dict[str, Any]:
+        """What is to be known of files before work on them: {files, blocks, presets}, see `file_checks.outline`.
 
         Raises what the command would say before it begins.
         """
-        return await self._ask({"do": "outline", "files": list(files), "check": check, "base": base})
+        about = {"files": list(files), "more": list(more), "check": check, "base": base, "blocks": blocks}
+        return await self._ask({"do": "outline", **about})
 
     async def verify(self, path: str, base: str = "") -> dict[str, Any]:
         """What `tetrad verify` says of a file."""
