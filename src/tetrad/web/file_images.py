@@ -9,7 +9,7 @@ from tetrad.locales import Message, _, presentable
 from tetrad.methods import METHODS, folder_flags
 from tetrad.web.drawing import Cell, Checkpoint, name_checkpoint
 from tetrad.web.drawing.cells import finish_cell
-from tetrad.web.file_tasks import TASKS
+from tetrad.web.file_tasks import TASKS, list_plain
 from tetrad.web.file_work import Work
 
 _ARTIFACTS = {method.artifact.type: method.artifact for method in METHODS.values()}
@@ -51,8 +51,8 @@ def list_columns(order: Mapping[str, Any]) -> list[Column]:
     is_network = not _ARTIFACTS[task.parents].is_full_model
     columns = [Column(_stem(on) or str(Message(_("Base model alone"))), "", task.parents, model=on)] if is_network else []
     columns += [Column(_stem(base), base, "checkpoint", model=base)] if base else []
-    # What a merge gives its first checkpoint is no strength.
-    has_strengths = is_network and task.end == "-merged"
+    # Of an embedding, and of a checkpoint, the weight is no strength.
+    has_strengths = task.files is not list_plain and bool(_ARTIFACTS[task.parents].prompt_tags)
     for parent in work.files:
         path = paths[parent.id]
         columns.append(Column(_stem(path), path, task.parents, parent.weight if has_strengths else 1.0, on))

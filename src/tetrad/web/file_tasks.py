@@ -19,7 +19,7 @@ _HEADER_BYTES = 100_000
 _DIFFERENCES = ("add-difference", "ties", "dare")  # methods that take the differences to a base
 
 
-def _list_plain(resolved: Resolved) -> Options:
+def list_plain(resolved: Resolved) -> Options:
     """The files as they are."""
     yield from resolved.files
 
@@ -78,14 +78,15 @@ def _limits(resolved: Resolved) -> Options:
     yield from ["--max-size", f"{work.max_size:g}MB"] if work.max_size is not None else []
 
 
-def _lora_options(resolved: Resolved) -> Options:
-    work = resolved.work
-    if work.into:
-        yield from ("--into", resolved.path(work.into))
-    else:
-        yield from _limits(resolved)
-        yield from ["--model", resolved.path(work.model)] if work.model else []
+def _resize_options(resolved: Resolved) -> Options:
+    yield from _limits(resolved)
+    yield from ["--model", resolved.path(resolved.work.model)] if resolved.work.model else []
     yield from _precision(resolved)
+
+
+def _lora_options(resolved: Resolved) -> Options:
+    into = resolved.work.into
+    yield from ("--into", resolved.path(into), *_precision(resolved)) if into else _resize_options(resolved)
 
 
 def _embedding_options(resolved: Resolved) -> Options:
@@ -170,7 +171,7 @@ class Task:
     parents: str
     result: str
     options: Callable[[Resolved], Options] = _no_options
-    files: Callable[[Resolved], Options] = _list_plain
+    files: Callable[[Resolved], Options] = list_plain
     formats: Mapping[str, str] = field(default_factory=lambda: {"": ".safetensors"})
     estimate: Callable[[Work, Outlines], int | None] = _estimate_tensors
     check: str = ""
@@ -254,7 +255,7 @@ TASKS: dict[str, Task] = {
         end="-lora",
     ),
     "resize": Task(
-        ("resize",), "lora", "lora", _lora_options, estimate=_estimate_lora, check="lora", end="-resized"
+        ("resize",), "lora", "lora", _resize_options, estimate=_estimate_lora, check="lora", end="-resized"
     ),
     "convert-checkpoint": _conversion("checkpoint", {**_MODEL_FORMATS, "diffusers": ""}, "ema", "prediction_type"),
     "convert-lora": _conversion(

@@ -92,7 +92,7 @@ async function showImages() {
   showColumns();
   if (!job.needs_model) return;
   const { models } = await ask("GET", "/api/generate/choices");
-  get("image-form").append(selectField("model", _("On the model"), models.map((each) => [each.id, each.id === "builtin" ? _("the built-in model") : each.name]), shown.model, change("model")));
+  get("image-form").append(selectField("model", _("Model for the images"), models.map((each) => [each.id, each.id === "builtin" ? _("the built-in model") : each.name]), shown.model, change("model")));
 }
 
 const change = (name) => (value) => {

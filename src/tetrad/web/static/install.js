@@ -31,14 +31,14 @@ async function loadDestinations(chosen = "") {
 }
 
 function show() {
-  const rows = files.map((file) => h("li", { class: "parent" }, h("span", { class: "letter" }), thumb(file), h("div", {}, h("span", { class: "name" }, file.name), h("br"), h("span", { class: "small quiet" }, about(file)))));
+  const rows = files.map((file) => h("li", { class: "parent" }, thumb(file), h("div", { class: "grow" }, h("span", { class: "name" }, file.name), h("br"), h("span", { class: "small quiet" }, about(file)))));
   const where = selectField("destination", _("To"), [...webUis.map((each) => [each.id, `${each.title}: ${each.path}`]), ["", _("Another web UI…")]], wish.destination, (value) => { wish.destination = value; show(); get("destination").focus(); });
   const change = (name) => (value) => { wish[name] = value ?? 0; clearTimeout(timer); timer = setTimeout(preview, WAIT); };
   const main = h("div", { class: "stack loose" },
     files.length ? card("h-files", _("Files"), h("ul", { class: "parents" }, ...rows)) : null,
     card("h-where", _("Which WebUI?"), where, wish.destination ? null : addForm(),
       files.length && wish.destination ? h("div", { class: "work-fields" },
-        files.length === 1 ? textField("name", _("Name there"), wish.name, change("name"), { placeholder: files[0].name.replace(/\.\w+$/, "") }) : null,
+        files.length === 1 ? textField("name", _("Name in the web UI"), wish.name, change("name"), { placeholder: files[0].name.replace(/\.\w+$/, "") }) : null,
         hasTags() ? numberField("strength", _("Weight in the prompt"), wish.strength || null, { min: -10, max: 10, step: 0.05, placeholder: _("the web UI’s own") }, change("strength"), _("A1111 and Forge write it when the file is clicked.")) : null) : null),
     wish.destination ? h("section", { class: "card stack", "aria-labelledby": "h-installed" }, h("h2", { id: "h-installed" }, _("Installed there with Tetrad")), h("ul", { class: "lines receipts", id: "receipts" })) : null);
   get("work").replaceChildren(files.length ? h("div", { class: "split" }, main, h("aside", { class: "stack sticky" }, h("section", { class: "card stack", id: "preview", "aria-label": _("What is copied") }))) : main);

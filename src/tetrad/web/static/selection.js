@@ -50,7 +50,7 @@ function showBar(says = true) {
   const files = [...selected.values()];
   const count = ngettext("{count} file chosen", "{count} files chosen", files.length);
   get("selection").hidden = !files.length;
-  get("selection").replaceChildren(h("b", {}, count), h("span", { class: "row" }, ...listWork(files)), h("button", { type: "button", class: "button small ghost push", onclick: clear }, _("Choose none")));
+  get("selection").replaceChildren(h("b", {}, count), h("span", { class: "row" }, ...listWork(files)), h("button", { type: "button", class: "button small ghost push", onclick: clear }, _("Clear the selection")));
   if (says) announce(count);
 }
 

@@ -87,7 +87,7 @@ const whatIsMissing = () => {
   if (isCheckpointMerge() && isForTwo(work) && files.length > 2) return _("This method takes two models. Remove one, or choose the mixture of several.");
   if (work.method === "add-difference" && !work.base) return _("Choose the model that B was trained on.");
   if (["merge-embedding", "merge-hypernetwork"].includes(work.task) && files.length < 2) return _("Two files or more are needed.");
-  if (work.task === "resize" && work.rank === undefined && work.energy === undefined && work.max_size === undefined) return _("Say how large it may be.");
+  if (work.task === "resize" && work.rank === undefined && work.energy === undefined && work.max_size === undefined) return _("Choose a rank, an energy or a file size.");
   return "";
 };
 
@@ -126,6 +126,7 @@ function show(asks = true) {
   else get("work").replaceChildren(h("div", { class: "split" }, h("div", { id: "main-column" }, main), h("aside", { class: "stack sticky" }, h("section", { class: "card stack", id: "preview", "aria-label": _("What is written") }))));
   if (get("advanced")) get("advanced").open = isOpen;
   if (focused) get(focused)?.focus();
+  if (!get("go")) showPreview(null, null, _("Reading the files …"));
   if (asks) preview();
 }
 
@@ -140,9 +141,9 @@ function fileRow(file, place) {
   const isOrdered = isMany && (isCheckpointMerge() || page.work.task === "merge-embedding" || page.work.task === "merge-hypernetwork" || page.work.task === "extract");
   const button = (sign, label, id, work) => h("button", { type: "button", id, class: "button icon small ghost", "aria-label": label, title: label, onclick: work }, sign);
   const least = page.work.task === "merge-lora" ? 1 : page.work.task === "extract" ? 1 : 2;
-  return h("li", { class: "parent" }, h("span", { class: "letter", "aria-hidden": isCheckpointMerge() ? null : "true" }, isCheckpointMerge() ? letter(place) : ""), thumb(file),
-    h("div", {}, h("span", { class: "name" }, file.name), h("br"), h("span", { class: "small quiet" }, role(place) || about(file))),
-    weightOf(file, place) ?? h("div", { class: "weight" }),
+  return h("li", { class: "parent" }, isCheckpointMerge() && h("span", { class: "letter" }, letter(place)), thumb(file),
+    h("div", { class: "grow" }, h("span", { class: "name" }, file.name), h("br"), h("span", { class: "small quiet" }, role(place) || about(file))),
+    weightOf(file, place),
     h("div", { class: "row" }, isOrdered && place > 0 ? button("↑", _("Move {name} up", { name: file.name }), `up-${file.id}`, () => move(place)) : null,
       page.files.length > least ? button("✕", _("Leave {name} out", { name: file.name }), `out-${file.id}`, () => leaveOut(place)) : null));
 }
@@ -176,7 +177,7 @@ function leaveOut(place) {
 }
 
 function extractionFields() {
-  if (page.files.length > 1) return h("p", { class: "help" }, _("If they are the wrong way round, move the other one up."));
+  if (page.files.length > 1) return h("p", { class: "help" }, _("If the order is wrong, move the other file up."));
   return h("div", { class: "work-fields" }, selectField("base", _("Its base model"), [["", _("found by its run or its metadata")], ...page.checkpoints()], page.work.base ?? "", (value) => page.set({ base: value })));
 }
 
@@ -184,7 +185,7 @@ function choicesCard() {
   const { task } = page.work;
   if (isCheckpointMerge()) return card("h-how", _("How?"), methodCards(page));
   if (task === "merge-lora") return card("h-how", _("How?"), h("div", { class: "work-fields" }, intoField(page)), page.work.into ? null : limitFields(page, _("exact: all ranks, side by side")));
-  if (task === "merge-embedding") return card("h-how", _("How?"), h("div", { class: "work-fields" }, selectField("average", _("The vectors are put"), [["", _("one after another: all of them work")], ["average", _("together, as a weighted average")]], page.work.average ? "average" : "", (value) => page.set({ average: value !== "" }, true)), formatField()));
+  if (task === "merge-embedding") return card("h-how", _("How?"), h("div", { class: "work-fields" }, selectField("average", _("Vectors"), [["", _("one after another: all of them work")], ["average", _("together, as a weighted average")]], page.work.average ? "average" : "", (value) => page.set({ average: value !== "" }, true)), formatField()));
   if (task === "merge-hypernetwork") return null;
   if (task === "extract") return card("h-how", _("How large?"), limitFields(page, _("rank 32")), checkField("convolutions", _("3×3 convolutions too; they often hold most of the change"), page.work.convolutions ?? true, (value) => page.set({ convolutions: value })));
   if (task === "resize") return card("h-how", _("How large?"), limitFields(page, ""));
@@ -250,7 +251,7 @@ function showPreview(found, error, missing) {
     ...(error ? [problemNote(error)] : []),
     ...(found ? [
       h("dl", { class: "pairs left preview" }, ...pair(_("New file"), found.target, true), ...pair(_("Size"), found.size && _("about {size}", { size: found.size })), ...pair(_("Left on the disk"), found.free)),
-      h("p", { class: "help" }, _("It goes into the queue, and on when this page is closed. Until it is complete, nothing is at its place.")),
+      h("p", { class: "help" }, _("It runs in the queue, also when this page is closed. The file appears when it is complete.")),
       h("hr"), h("button", { type: "button", class: "button small", onclick: () => copyText(found.command) }, _("Copy as command")),
       h("details", {}, h("summary", { class: "small" }, _("Show the command")), h("pre", { class: "code" }, found.command))] : []));
   if (hadFocus) get("go").focus();
