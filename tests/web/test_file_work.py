@@ -80,7 +80,9 @@ def test_the_command_line_knows_every_command_of_the_page(task: str) -> None:
     assert parse(list_arguments("merge-checkpoint"))["models"] == [PATHS["first"], f"{PATHS['second']}:-0.3"]
 
 
-@pytest.mark.parametrize("name", [each for each in Work.model_fields if each not in ("task", "files", "name", "folder")])
+@pytest.mark.parametrize(
+    "name", [each for each in Work.model_fields if each not in ("task", "files", "name", "folder")]
+)
 def test_every_choice_reaches_a_command(name: str) -> None:
     with_method = {"method": "dare"} if name in ("density", "seed", "base") else {}
     if name == "to":

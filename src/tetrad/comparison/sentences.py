@@ -42,8 +42,8 @@ def _describe_names(difference: Difference) -> Iterator[Message]:
             "{count} tensors have another shape: {name} is {a} in A and {b} in B, …",
             len(shapes),
         )
-        name, (first, second) = next(iter(shapes.items()))
-        yield Message(template, name=name, a=first, b=second)
+        name, (shape, other) = next(iter(shapes.items()))
+        yield Message(template, name=name, a=shape, b=other)
     for (first, second), count in difference.dtypes.items():
         template = ngettext(
             "{count} tensor is {a} in A and {b} in B", "{count} tensors are {a} in A and {b} in B", count

@@ -1,4 +1,4 @@
-"""What the process of `inspection_child` reads for work on files: outlines before it begins, verifications, differences.
+"""What `inspection_child` reads for work on files: outlines before it begins, verifications, and differences.
 
 Only headers are read for an outline, except of LoRAs, which are small.
 """

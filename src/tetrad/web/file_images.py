@@ -49,7 +49,9 @@ def list_columns(order: Mapping[str, Any]) -> list[Column]:
     result_type = "checkpoint" if on else task.result
     base = paths.get(work.base, work.base) if work.base else ""
     is_network = not _ARTIFACTS[task.parents].is_full_model
-    columns = [Column(_stem(on) or str(Message(_("Base model alone"))), "", task.parents, model=on)] if is_network else []
+    columns = (
+        [Column(_stem(on) or str(Message(_("Base model alone"))), "", task.parents, model=on)] if is_network else []
+    )
     columns += [Column(_stem(base), base, "checkpoint", model=base)] if base else []
     # Of an embedding, and of a checkpoint, the weight is no strength.
     has_strengths = task.files is not list_plain and bool(_ARTIFACTS[task.parents].prompt_tags)
@@ -73,7 +75,9 @@ def make_cell(
         values |= {"model": column.path}
     else:
         word = next((each.title for each in columns if each.path), "")
-        named = name_checkpoint(artifact, path.stem, column.strength, _with_word(prompt, word, artifact.prompt_tags), word)
+        named = name_checkpoint(
+            artifact, path.stem, column.strength, _with_word(prompt, word, artifact.prompt_tags), word
+        )
         values |= {**dict.fromkeys(folder_flags(), str(path.parent)), "prompt": named}
     return finish_cell(Checkpoint(0, path), column.strength, prompt, values, state, folder)
 

@@ -1,7 +1,7 @@
 """Jobs that work on files: what was asked for, what the command has said so far, and what came of it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ def read_order(job: Job) -> dict[str, Any]:
 
 def images_of(job: Job) -> Path:
     """The folder for the images that show the result; it goes with the job."""
-    return job.log.with_name(_IMAGES)
+    folder: Path = job.log.with_name(_IMAGES)
+    return folder
 
 
 def read_said(job: Job) -> Said:
@@ -68,12 +69,24 @@ def _take_progress(said: Said, record: Mapping[str, Any]) -> None:
     said.done = int(record.get("done", 0))
 
 
-_TAKES = {
+def _take_note(said: Said, record: Mapping[str, Any]) -> None:
+    said.notes.append(record)
+
+
+def _take_text(said: Said, record: Mapping[str, Any]) -> None:
+    said.texts.append(record)
+
+
+def _take_result(said: Said, record: Mapping[str, Any]) -> None:
+    said.results.append(Path(str(record.get("path"))))
+
+
+_TAKES: dict[str, Callable[[Said, Mapping[str, Any]], None]] = {
     "phase": _take_phase,
     "progress": _take_progress,
-    "note": lambda said, record: said.notes.append(record),
-    "text": lambda said, record: said.texts.append(record),
-    "result": lambda said, record: said.results.append(Path(str(record.get("path")))),
+    "note": _take_note,
+    "text": _take_text,
+    "result": _take_result,
 }
 _ENDED = {
     "finished": _("It is done."),

@@ -254,9 +254,7 @@ TASKS: dict[str, Task] = {
         estimate=_estimate_extraction,
         end="-lora",
     ),
-    "resize": Task(
-        ("resize",), "lora", "lora", _resize_options, estimate=_estimate_lora, check="lora", end="-resized"
-    ),
+    "resize": Task(("resize",), "lora", "lora", _resize_options, estimate=_estimate_lora, check="lora", end="-resized"),
     "convert-checkpoint": _conversion("checkpoint", {**_MODEL_FORMATS, "diffusers": ""}, "ema", "prediction_type"),
     "convert-lora": _conversion(
         "lora", {**_LORA_FORMATS, "lycoris": ".safetensors"}, "model", "rank", "bundle", "split"

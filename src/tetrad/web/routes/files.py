@@ -1,4 +1,4 @@
-"""Work on model files: merge, extract, resize and convert them, with a preview of what is written; verify and compare."""
+"""Work on model files: merge, extract, resize and convert them, after a preview; verify and compare them."""
 
 import asyncio
 import shlex

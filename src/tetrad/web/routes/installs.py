@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
-from starlette.responses import Response
 
 from tetrad.errors import TetradError
 from tetrad.installation import Destination, check_name, list_folders
@@ -126,7 +125,9 @@ def describe_receipt(destination: Destination, receipt: Receipt) -> dict[str, An
     size = format_size(sum(path.stat().st_size for path in there))
     others = len(there) - 1
     beside = Message(ngettext("{count} file beside it", "{count} files beside it", others)) if others > 0 else ""
-    template = _("This removes {file} and {beside} from {folder}.") if beside else _("This removes {file} from {folder}.")
+    template = (
+        _("This removes {file} and {beside} from {folder}.") if beside else _("This removes {file} from {folder}.")
+    )
     question = Message(template, file=paths[0].name, beside=beside, folder=paths[0].parent)
     return {
         "file": presentable(receipt.place),
