@@ -200,6 +200,7 @@ def test_work_is_previewed_queued_and_shown(
     assert drawing.requests[0]["lora_dir"] == str(places.runs / "files")
     assert client.get(f"/api/files/jobs/{number}/cells/{made['id']}").content.startswith(b"\x89PNG")
     assert client.post(f"/api/files/jobs/{number}/cells", json={**cell, "column": 9}).status_code == 404
+    assert "fox, owl \\u003clora:both:1\\u003e" in client.get(f"/generate?job={number}").text
     verified = client.get(f"/api/files/jobs/{number}/verification").json()
     assert {each["reader"] for each in verified["verdicts"]} == {"A1111, Forge", "ComfyUI", "diffusers", "kohya"}
     assert client.delete(f"/api/files/jobs/{number}").status_code == 204

@@ -150,6 +150,22 @@ def find_columns(request: Request, number: int) -> tuple[Job, list[Column]]:
     return job, list_columns(order) if "work" in order else []
 
 
+def start_with_result(request: Request, number: int) -> dict[str, Any]:
+    """The first settings of Generate for a file that was written: the model, and the prompt with it.  404 for none."""
+    job, columns = find_columns(request, number)
+    if not columns:
+        raise HTTPException(404)
+    order = read_order(job)
+    cell = make_cell(columns[-1], columns, order["model"], order["prompt"], {}, images_of(job))
+    choices = request.app.state.choices
+    wanted = cell.request
+    return {
+        "prompt": wanted["prompt"],
+        "model": choices.model_id(wanted["model"]),
+        "model_name": Path(wanted["model"]).stem,
+    }
+
+
 def describe_result(path: Path) -> dict[str, str]:
     return {
         "id": make_id(str(path)),

@@ -56,7 +56,7 @@ const notes = () => (job.notes.length ? h("ul", { class: "dots small" }, ...job.
 
 function nextSteps() {
   const query = new URLSearchParams({ file: job.files[0].id });
-  return h("div", { class: "row" }, h("a", { class: "button", href: `/files/install?${query}` }, _("Copy to my WebUI")), h("a", { class: "button", href: "/generate" }, _("Generate with it")),
+  return h("div", { class: "row" }, h("a", { class: "button", href: `/files/install?${query}` }, _("Copy to my WebUI")), job.columns.length ? h("a", { class: "button", href: `/generate?job=${number}` }, _("Generate with it")) : null,
     job.can_delete ? h("button", { type: "button", class: "button danger", "data-writes": true, onclick: (event) => press(event.currentTarget, removeResult) }, _("Delete it …")) : null);
 }
 

@@ -16,7 +16,7 @@ async function check(files, base) {
     get(`body-${file.id}`).replaceChildren(h("p", { class: "quiet", role: "status" }, _("Reading the whole file …")));
     let content;
     try {
-      content = describeVerification(await ask("GET", `/api/library/files/${file.id}/verification?${new URLSearchParams({ base })}`));
+      content = describeVerification(await ask("GET", `/api/library/files/${file.id}/verification?${new URLSearchParams({ base })}`), false);
     } catch (error) {
       if (!(error instanceof ServerError)) throw error;
       content = [problemNote(error)];
