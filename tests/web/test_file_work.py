@@ -130,6 +130,9 @@ def test_the_result_is_shown_beside_its_parents() -> None:
     assert list_titles("merge-lora", into="base-model")[0] == ("base-model", 1)
     assert list_titles("merge-checkpoint") == [("first", 1), ("second", 1), ("new", 1)]
     assert list_titles("convert-other") == []
+    work = Work(task="extract", files=FILES)
+    order = {"work": work.model_dump(), "paths": PATHS, "target": "/out/new.safetensors"}
+    assert list_columns(order)[-1].model == PATHS["first"] and not any(each.needs_model for each in list_columns(order))
 
 
 def test_an_embedding_takes_the_place_of_the_first_one_in_the_prompt(tmp_path: Path) -> None:

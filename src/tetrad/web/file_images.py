@@ -49,16 +49,17 @@ def list_columns(order: Mapping[str, Any]) -> list[Column]:
     result_type = "checkpoint" if on else task.result
     base = paths.get(work.base, work.base) if work.base else ""
     is_network = not _ARTIFACTS[task.parents].is_full_model
-    columns = (
-        [Column(_stem(on) or str(Message(_("Base model alone"))), "", task.parents, model=on)] if is_network else []
-    )
+    alone = _stem(on) or str(Message(_("Base model alone")))
+    columns = [Column(alone, "", task.parents, model=on)] if is_network else []
     columns += [Column(_stem(base), base, "checkpoint", model=base)] if base else []
     # Of an embedding, and of a checkpoint, the weight is no strength.
     has_strengths = task.files is not list_plain and bool(_ARTIFACTS[task.parents].prompt_tags)
     for parent in work.files:
         path = paths[parent.id]
         columns.append(Column(_stem(path), path, task.parents, parent.weight if has_strengths else 1.0, on))
-    result = Column(_stem(target), target, result_type, model="" if on else base, is_result=True)
+    # A LoRA that was extracted is shown on the base that it was extracted from.
+    model = base or (columns[0].path if len(columns) > 1 and not is_network else "")
+    result = Column(_stem(target), target, result_type, model="" if on else model, is_result=True)
     return [*columns, result]
 
 

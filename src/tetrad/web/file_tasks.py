@@ -187,7 +187,8 @@ class Task:
     def choose_target(self, resolved: Resolved) -> Path:
         """The path of the result.  Raises what `Resolved.choose_target` raises."""
         stems = [Path(resolved.path(each)).stem for each in (resolved.work.into,) if each]
-        stems += [Path(path).stem for path in resolved.files]
+        named = resolved.files[-1:] if self.files is _list_base_and_tuned else resolved.files
+        stems += [Path(path).stem for path in named]
         return resolved.choose_target("-".join(stems) + self.end, self.formats[resolved.work.to])
 
     def list_arguments(self, resolved: Resolved, target: Path) -> list[str]:

@@ -57,7 +57,7 @@ function addForm() {
 }
 
 async function preview() {
-  const go = (found) => h("button", { type: "button", class: "button primary tall", id: "go", "data-writes": true, disabled: !found, onclick: (event) => press(event.currentTarget, start) }, found ? _("Copy {size}", { size: found.size }) : _("Copy"));
+  const go = (found) => h("button", { type: "button", class: "button primary tall", id: "go", "data-writes": Boolean(found), "aria-disabled": found ? null : "true", onclick: (event) => press(event.currentTarget, start) }, found ? _("Copy {size}", { size: found.size }) : _("Copy"));
   if (!wish.destination) {
     get("preview").replaceChildren(go(null), h("p", { class: "help" }, _("Give the folder of your web UI first.")));
     return;

@@ -243,7 +243,7 @@ const convRank = () => numberField("conv-rank", _("Rank of 3×3 convolutions, at
 const START = { merge: () => _("Merge"), extract: () => _("Extract the LoRA"), resize: () => _("Make it smaller"), convert: () => _("Convert") };
 
 function showPreview(found, error, missing) {
-  const go = h("button", { type: "button", class: "button primary tall", id: "go", "data-writes": true, disabled: !found, onclick: (event) => press(event.currentTarget, start) }, START[kindOfWork]());
+  const go = h("button", { type: "button", class: "button primary tall", id: "go", "data-writes": Boolean(found), "aria-disabled": found ? null : "true", onclick: (event) => press(event.currentTarget, start) }, START[kindOfWork]());
   const pair = (name, value, mono = false) => (value ? [h("dt", {}, name), h("dd", { class: mono ? "mono" : "" }, value)] : []);
   const hadFocus = document.activeElement?.id === "go";
   get("preview").replaceChildren(go,
