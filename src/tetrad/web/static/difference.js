@@ -3,7 +3,7 @@ import { ask, ServerError } from "./api.js";
 import { get, h } from "./dom.js";
 import { connect } from "./live.js";
 import { _, number } from "./text.js";
-import { about, loadRows, problemNote, showNothing, thumb } from "./work_rows.js";
+import { about, begin, loadRows, problemNote, showNothing, thumb } from "./work_rows.js";
 
 const percent = (share) => (share === null ? "∞" : `${(100 * share).toFixed(3)} %`);
 
@@ -13,7 +13,7 @@ function table({ blocks, compares_changes: comparesChanges }) {
     h("tbody", {}, ...blocks.map((each) => h("tr", {}, h("td", {}, each.block), h("td", { class: "num" }, number(each.compared)), h("td", { class: "num" }, number(each.different)), h("td", { class: "num" }, percent(each.relative))))));
 }
 
-async function begin() {
+async function load() {
   const { chosen } = await loadRows();
   if (chosen.length < 2) return showNothing();
   const [a, b] = chosen;
@@ -32,4 +32,4 @@ async function begin() {
 }
 
 connect();
-begin();
+begin(load);

@@ -91,7 +91,8 @@ async function showImages() {
   get("image-form").replaceChildren(prompt, seed);
   showColumns();
   if (!job.needs_model) return;
-  const { models } = await ask("GET", "/api/generate/choices");
+  const models = await ask("GET", "/api/generate/choices").then((found) => found.models, () => []);
+  if (!models.length) return; // the images are generated on the model that was found for them
   get("image-form").append(selectField("model", _("Model for the images"), models.map((each) => [each.id, each.id === "builtin" ? _("the built-in model") : each.name]), shown.model, change("model")));
 }
 

@@ -7,7 +7,7 @@ import { connect } from "./live.js";
 import { _ } from "./text.js";
 import { toast } from "./toast.js";
 import { card, numberField, selectField, textField } from "./work_form.js";
-import { about, loadRows, problemNote, showNothing, thumb } from "./work_rows.js";
+import { about, begin, loadRows, problemNote, showNothing, thumb } from "./work_rows.js";
 
 const WAIT = 300; // ms after the last key
 let files = [];
@@ -90,7 +90,7 @@ async function remove(installed) {
   show();
 }
 
-async function begin() {
+async function load() {
   const { chosen } = await loadRows();
   files = chosen;
   if (!chosen.length && new URLSearchParams(location.search).has("file")) { showNothing(); return; }
@@ -100,4 +100,4 @@ async function begin() {
 }
 
 connect();
-begin();
+begin(load);

@@ -5,7 +5,7 @@ import { connect } from "./live.js";
 import { _ } from "./text.js";
 import { describeVerification } from "./verdicts.js";
 import { selectField } from "./work_form.js";
-import { about, BUILTIN, loadRows, problemNote, showNothing, thumb } from "./work_rows.js";
+import { about, begin, BUILTIN, loadRows, problemNote, showNothing, thumb } from "./work_rows.js";
 
 let round = 0;
 
@@ -26,7 +26,7 @@ async function check(files, base) {
   }
 }
 
-async function begin() {
+async function load() {
   const { all, chosen } = await loadRows();
   if (!chosen.length) return showNothing();
   get("lead").textContent = _("Whether each file is whole, safe and without NaN, which programs load it, and whether it changes anything.");
@@ -38,4 +38,4 @@ async function begin() {
 }
 
 connect();
-begin();
+begin(load);

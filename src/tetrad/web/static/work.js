@@ -6,7 +6,7 @@ import { connect } from "./live.js";
 import { advancedChoices, baseField, isForTwo, letter, methodCards, takesBase } from "./work_merge.js";
 import { intoField, limitFields, modelField } from "./work_lora.js";
 import { card, checkField, numberField, selectField, textField, weightControl } from "./work_form.js";
-import { about, BUILTIN, loadRows, problemNote, showNothing, thumb } from "./work_rows.js";
+import { about, begin, BUILTIN, loadRows, problemNote, showNothing, thumb } from "./work_rows.js";
 import { _, ngettext } from "./text.js";
 
 const WAIT = 300; // ms after the last change
@@ -271,8 +271,8 @@ function chooseTask() {
   return `merge-${kinds.has("lora") ? "lora" : page.files[0].kind}`;
 }
 
-async function begin() {
-  const { all, chosen } = await loadRows().catch((error) => { get("work").replaceChildren(problemNote(error)); throw error; });
+async function load() {
+  const { all, chosen } = await loadRows();
   if (!chosen.length) return showNothing();
   Object.assign(page, { all, files: chosen });
   const task = chooseTask();
@@ -291,4 +291,4 @@ async function begin() {
 }
 
 connect();
-begin();
+begin(load);

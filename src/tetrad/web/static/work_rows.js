@@ -1,5 +1,5 @@
 // The files that a page works on: the rows of the library, found by the ids in the page's address.
-import { ask } from "./api.js";
+import { ask, ServerError } from "./api.js";
 import { get, h } from "./dom.js";
 import { _ } from "./text.js";
 
@@ -21,6 +21,12 @@ export function problemNote(error) {
   const code = error.answer?.code;
   return h("div", { class: "note bad", role: "alert" }, h("div", {}, h("p", {}, error.message, " ", code && h("code", {}, code))));
 }
+
+// Begin a page; where its files cannot be read, it says why.
+export const begin = (work) => work().catch((error) => {
+  if (!(error instanceof ServerError)) throw error;
+  get("work").replaceChildren(problemNote(error));
+});
 
 export function showNothing() {
   get("work").replaceChildren(h("div", { class: "card empty-state" }, h("p", {}, h("b", {}, _("No files are chosen"))), h("p", { class: "quiet" }, _("Tick files in the library, then choose what to do with them.")), h("p", {}, h("a", { class: "button primary", href: "/library" }, _("Open the library")))));
