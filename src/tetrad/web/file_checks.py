@@ -18,9 +18,17 @@ from tetrad.formats.tensor_streams import TensorLayout, open_tensors
 from tetrad.library.checkpoints import DTYPES
 from tetrad.library.identification import artifact_type, identify
 from tetrad.locales import Message, _
-from tetrad.merging.blocks import PRESETS, list_blocks, parse_block_weights
-from tetrad.merging.lora_files import LoraChoice, read_loras
-from tetrad.merging.parents import EMA, VAE, open_parents, part_of
+from tetrad.merging import (
+    EMA,
+    PRESETS,
+    VAE,
+    LoraChoice,
+    list_blocks,
+    open_parents,
+    parse_block_weights,
+    part_of,
+    read_loras,
+)
 from tetrad.verification.verify import verify
 from tetrad.web.resident_child import Answers, Request
 

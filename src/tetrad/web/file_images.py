@@ -7,8 +7,7 @@ from typing import Any
 
 from tetrad.locales import Message, _, presentable
 from tetrad.methods import METHODS, folder_flags
-from tetrad.web.drawing import Cell, Checkpoint, name_checkpoint
-from tetrad.web.drawing.cells import finish_cell
+from tetrad.web.drawing import Cell, Checkpoint, finish_cell, name_checkpoint
 from tetrad.web.file_tasks import TASKS, list_plain
 from tetrad.web.file_work import Work
 

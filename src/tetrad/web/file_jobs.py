@@ -10,8 +10,7 @@ from tetrad.documents import parse_json, read_text_file
 from tetrad.event_file import read_events
 from tetrad.formats.atomic_write import replace_file
 from tetrad.locales import Message, _, translate_record
-from tetrad.web.jobs import Job
-from tetrad.web.jobs.process import EVENTS
+from tetrad.web.jobs import EVENTS, Job
 
 _ORDER, _IMAGES = "work.json", "images"
 

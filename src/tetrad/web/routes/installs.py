@@ -10,8 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from tetrad.errors import TetradError
-from tetrad.installation import Destination, check_name, list_folders
-from tetrad.installation.receipts import Receipt, read_receipts
+from tetrad.installation import Destination, Receipt, check_name, list_folders, read_receipts
 from tetrad.installation.uninstall import uninstall
 from tetrad.locales import Message, _, ngettext, presentable
 from tetrad.web.device import free_disk

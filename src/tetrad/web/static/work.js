@@ -22,7 +22,7 @@ const FORMATS = {
 const PRECISIONS = ["fp32", "fp16", "bf16"];
 const LEADS = {
   merge: () => _("Nothing is overwritten: the result is a new file, whose metadata say what it was made of."),
-  extract: () => _("The difference between two checkpoints as a LoRA: what was learned from the first to the second."),
+  extract: () => _("The difference between two checkpoints as a LoRA: what training has changed from the first to the second."),
   resize: () => _("The same LoRA with lower ranks; what is lost is said. Other kinds of LoRA become plain ones."),
   convert: () => _("The file itself is not changed; what the new format cannot hold is said."),
 };
@@ -150,7 +150,7 @@ function fileRow(file, place) {
 
 const role = (place) => {
   if (page.work.task !== "extract") return "";
-  return page.files.length > 1 && place === 0 ? _("the base: what the other one was trained from") : _("the tuned model: what it has learned becomes the LoRA");
+  return page.files.length > 1 && place === 0 ? _("the base: what the other one was trained from") : _("the tuned model: what its training changed becomes the LoRA");
 };
 
 function weightOf(file, place) {
