@@ -70,7 +70,7 @@ def convert(
         file,
         to,
         out,
-        on_progress=_make_progress(Message(_("converting {file}"), file=file.name)),
+        on_progress=_make_progress(Message(_("converting {file}"), file=Path(file).name)),
         precision=precision,
         ema=ema,
         model=model,
