@@ -40,10 +40,25 @@ def refuse_empty_values(command: Any) -> None:
 
 
 def _process_value(parameter: Any, process: Any, context: Any, value: Any) -> Any:
-    """The value as typer reads it, with a look at the text before: an empty path is `.` afterwards."""
+    """The value as typer reads it, with a look at the text before: an empty path is `.` afterwards.
+
+    A default may be empty.
+    """
+    if not is_default(context, parameter.name):
+        check_not_empty(parameter, value)
+    return process(context, value)
+
+
+def is_default(context: Any, name: str) -> bool:
+    """Whether a parameter was not given on the command line."""
+    source = context.get_parameter_source(name)
+    return source is None or source.name.startswith("DEFAULT")
+
+
+def check_not_empty(parameter: Any, value: Any) -> None:
+    """E2001 where a text of the value is empty."""
     texts = value if isinstance(value, list | tuple) else (value,)
     if any(isinstance(text, str) and not text.strip() for text in texts):
         name = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.name.upper()
         template = _("{name} is empty; name a file or folder, or leave it out (is a variable of the shell not set?)")
         raise TetradError("E2001", template, name=name)
-    return process(context, value)
