@@ -116,13 +116,14 @@ def test_an_image_is_left_out_used_again_cropped_and_masked(client: TestClient, 
     assert client.put(image).status_code == 204 and look(client, draft)[0]["0.png"]["verdict"] != "left"
     assert client.post(f"{image}/crop", json={"box": [0, 0, 80, 64]}).status_code == 200
     cropped = look(client, draft)[0]["0.png"]
-    assert (cropped["width"], cropped["height"], cropped["is_cropped"]) == (80, 64, True)
+    assert (cropped["width"], cropped["height"], cropped["is_edited"]) == (80, 64, True)
     assert client.get(f"{image}/mask").status_code == 404
     mask = make_image(tmp_path / "mask.png", 5).read_bytes()
     assert client.put(f"{image}/mask", content=mask, headers={"content-type": "image/png"}).status_code == 204
     assert look(client, draft)[0]["0.png"]["has_mask"] and client.get(f"{image}/mask").status_code == 200
-    assert client.delete(f"{image}/crop").status_code == 200
-    assert look(client, draft)[0]["0.png"]["width"] == 96
+    assert client.delete(f"{image}/edits").status_code == 200
+    restored = look(client, draft)[0]["0.png"]
+    assert restored["width"] == 96 and not restored["has_mask"]  # the mask was of the crop
 
 
 def test_a_folder_of_ones_own_is_read_and_never_changed(client: TestClient, draft: str, tmp_path: Path) -> None:
