@@ -20,6 +20,7 @@ from tetrad.formats import pickles, weight_files
 from tetrad.formats.atomic_write import convert_write_errors, stage_replacement
 from tetrad.formats.tensors import as_bytes
 from tetrad.locales import _
+from tetrad.sizes import format_size
 
 _DTYPES = {
     **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
@@ -31,7 +32,6 @@ _DTYPES = {
 _DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _WORKERS = 2  # one reads while the other computes
 _MAX_BYTES_AHEAD = 256 * 2**20  # of tensors that are computed before they can be written
-_GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -203,13 +203,13 @@ def check_free_space(path: Path, needed: int) -> None:
         raise TetradError(
             "E4204",
             _(
-                "{path} needs {needed:.2f} GiB, but its disk has {free:.2f} GiB left; free {missing:.2f} GiB, or choose"
-                " another folder with --out"
+                "{path} needs {needed}, but its disk has {free} left; free {missing}, or choose another folder with"
+                " --out"
             ),
             path=path,
-            needed=needed / _GIB,
-            free=free / _GIB,
-            missing=(needed - free) / _GIB,
+            needed=format_size(needed),
+            free=format_size(free),
+            missing=format_size(needed - free),
         )
 
 

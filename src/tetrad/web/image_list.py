@@ -143,7 +143,7 @@ class ImageList:
         return target
 
     def restore(self, image: str) -> Path:
-        """Undo all crops and rotations; a mask that was painted after the first of them goes.  E4306 where there is none."""
+        """Undo all crops and rotations; a mask that was painted after the first goes.  E4306 where there is none."""
         path = self.data_set.path_of(image)
         kept = self._find_original(path)
         if kept is None:
