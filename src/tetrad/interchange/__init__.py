@@ -14,7 +14,7 @@ __all__, __getattr__ = export(
     {
         "job": ["Job", "Outcome"],
         "read": ["check", "dump", "find_trainer", "make_recipe", "missing_files_error", "read_configuration"],
-        "report": ["as_records", "describe_row", "list_groups", "list_notes", "summarize"],
+        "report": ["as_records", "as_table", "describe_row", "list_groups", "list_notes", "summarize"],
         "to_kohya": ["export_run"],
     },
 )

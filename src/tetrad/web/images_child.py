@@ -125,6 +125,13 @@ def scan(request: Request) -> Answers:
         yield answer
 
 
+def read_configuration(request: Request) -> Answers:
+    """What becomes of each key of the configuration at "path"."""
+    from tetrad.web import configuration_child  # which reads YAML and has large tables
+
+    yield from configuration_child.read(request)
+
+
 def limit_this_process() -> None:
     """Little memory and a low priority, where the system has such limits."""
     with suppress(ImportError, ValueError, OSError):
@@ -136,4 +143,13 @@ def limit_this_process() -> None:
 
 if __name__ == "__main__":
     limit_this_process()
-    serve({"thumbnail": make_thumbnail, "scan": scan, "crop": crop, "rotate": rotate, "mask": write_mask})
+    serve(
+        {
+            "thumbnail": make_thumbnail,
+            "scan": scan,
+            "crop": crop,
+            "rotate": rotate,
+            "mask": write_mask,
+            "configuration": read_configuration,
+        }
+    )
