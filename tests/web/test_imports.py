@@ -1,4 +1,4 @@
-"""Another trainer's configuration that is opened on the page: its keys, its errors, and the training that it becomes."""
+"""Another trainer's configuration that is opened on the page: its keys, its errors, and the draft that it becomes."""
 
 import json
 from pathlib import Path
@@ -62,6 +62,8 @@ def test_a_file_that_does_not_say_what_it_trains_asks(client: TestClient) -> Non
     "name, text, code",
     [
         ("a.json", "{", "E3161"),
+        ("a.toml", "x = “a”", "E3161"),
+        ("a.toml", "[[datasets]]\nresolution = 512", "E3162"),
         ("a.yaml", "just: a\nlist: [1]", "E3162"),
         ("run.sh", "echo hello", "E3162"),
         ("a.json", '{"model_type": "FLUX_DEV_1", "training_method": "LORA", "base_model_name": "x"}', "E3162"),
@@ -80,4 +82,7 @@ def test_a_value_that_cannot_be_leaves_no_way_on(client: TestClient) -> None:
     address = open_file(client, "a.toml", text).json()["address"]
     page = client.get(address).text
     assert "network_dim = -8 in a.toml" in page and "Continue with these settings" not in page
+    slider = "job: extension\nconfig:\n  name: a\n  process:\n  - type: slider\n    model:\n      name_or_path: x\n"
+    page = client.get(open_file(client, "b.yaml", slider).json()["address"]).text
+    assert "E3162" in page and "/b.yaml" not in page  # it is named as the person knows it
     assert client.post(f"/api{address}/draft", json={}).status_code == 409

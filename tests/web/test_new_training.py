@@ -195,7 +195,7 @@ def test_a_recipe_file_starts_a_draft_at_the_plan(client: TestClient, tmp_path: 
     )
     assert draft["saves"] == 1  # a recipe says itself when files are saved
     assert draft["settings"] == {"train.steps": 7, "sample.prompts": ["a zkr", "b"], "method.subject": ""}
-    for wrong, code in (("no toml", "E3002"), ("[train]\nsteps = -1", "E3103"), ("[nothing]\na = 1", "E3101")):
+    for wrong, code in (("no toml", "E3161"), ("[train]\nsteps = -1", "E3103"), ("[train]\na = 1", "E3101")):
         answer = open_file(client, "run.toml", wrong)
         assert answer.status_code == 422 and answer.json()["code"] == code
     assert read_recipe("", '[method]\nkind = "lora"\nblock_ranks = {mid_0 = 4}')["settings"] == {

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from tetrad.errors import TetradError
-from tetrad.interchange import Job, as_table, dump, find_trainer, read_configuration
+from tetrad.interchange import Job, as_table, dump, is_recipe, read_configuration
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 from tetrad.web.resident_child import Answers, Request
@@ -18,19 +18,25 @@ def read(request: Request) -> Answers:
     path = Path(request.values["path"])
     try:
         yield read_file(path, request.values["method"])
-    except TetradError as error:  # it names the copy that was uploaded, by a path that nobody knows
-        values = {name: path.name if value == path else value for name, value in error.sentence.values.items()}
-        raise TetradError(error.code, error.sentence.template, **values) from error
+    except TetradError as error:
+        raise name_file(error, path) from error
 
 
 def read_file(path: Path, method: str) -> dict[str, Any]:
     """The answer for a file."""
-    if path.suffix.lower() == ".toml" and not find_trainer(path):
+    if path.suffix.lower() == ".toml" and is_recipe(path):
         return {"event": "recipe"}
     job = read_configuration(path, method)
+    job.errors = [name_file(error, path) for error in job.errors]
     table = as_table(job)
     table["notes"] += [note.as_record() for note in leave_open(job)]
     return {"event": "configuration", **table, "recipe": dump(job)}
+
+
+def name_file(error: TetradError, path: Path) -> TetradError:
+    """The error with the name of the file that was opened, in place of the path of its copy, which nobody knows."""
+    values = {name: path.name if value == path else value for name, value in error.sentence.values.items()}
+    return TetradError(error.code, error.sentence.template, **values)
 
 
 def leave_open(job: Job) -> list[Message]:

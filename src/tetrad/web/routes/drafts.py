@@ -164,6 +164,7 @@ def owns_images(preparation: Preparation, draft: Draft) -> bool:
 
 def describe_draft(draft: Draft) -> dict[str, str]:
     """A draft in the list on the first page."""
-    title = presentable(draft.trigger_word or draft.data_set) or str(Message(_("New training")))
+    name = str(draft.settings.get("save.name", ""))
+    title = presentable(name or draft.trigger_word or draft.data_set) or str(Message(_("New training")))
     step = str(Message(STEPS[draft.step]))
     return {"id": draft.id, "title": title, "address": f"/new/{draft.id}/{draft.step}", "step": step}

@@ -81,16 +81,9 @@ async def import_page(request: Request, name: str, method: str = "") -> HTMLResp
     except TetradError as error:
         if error.code != _NO_METHOD:
             raise
-    kinds = [(kind, describe_method(kind)) for kind in METHODS]
-    about = {"id": name, "name": title, "method": method, "kinds": kinds}
-    return page(
-        request,
-        "import.html",
-        "/new",
-        about=about,
-        found=found and describe(found),
-        data={"id": name, "method": method},
-    )
+    about = {"name": title, "kinds": [(kind, describe_method(kind)) for kind in METHODS]}
+    data = {"id": name, "method": method}
+    return page(request, "import.html", "/new", about=about, found=found and describe(found), data=data)
 
 
 @router.post("/api/imports/{name}/draft")
