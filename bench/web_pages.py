@@ -1,7 +1,6 @@
 """How fast the pages are there, and what watching a training costs: `python -m bench.web_pages [home samples …]`."""
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -26,7 +25,7 @@ from test_library_page import write_lora
 from web_process import Served, serving, start
 
 SAMPLES, FILES, TABS = 2000, 1000, 10
-PERIODS, PERIOD_SECONDS = 12, 15.0
+PAIRS, BLOCK_STEPS = 12, 30
 
 
 @contextmanager
@@ -102,35 +101,53 @@ def measure_library(place: Path) -> None:
 
 
 def measure_tabs(place: Path) -> None:
-    """CPU seconds of the training process for a step, with and without tabs that watch it, in turns."""
+    """CPU seconds of the training process for a step, in pairs of blocks of one run: with tabs that watch, and without.
+
+    Every second pair begins with the tabs, so that what drifts slowly counts for both.
+    """
     with serving(place) as served:
         command = [sys.executable, "-m", "tetrad", "train", "lora", "builtin:subject", "--steps", "100000"]
-        process = subprocess.Popen(
-            [*command, "--out", str(served.runs), "--name", "live", "--json"], stdout=subprocess.DEVNULL
-        )
+        quiet = ["--batch-size", "1", "--set", "sample.every=-1", "--json"]
+        where = ["--out", str(served.runs), "--name", "live"]
+        process = subprocess.Popen([*command, *quiet, *where], stdout=subprocess.DEVNULL)
         metrics = served.runs / "live/metrics.jsonl"
         while not (metrics.exists() and metrics.stat().st_size):
             time.sleep(0.5)
-        time.sleep(5)
-        costs: dict[bool, list[float]] = {True: [], False: []}
-        for period in range(PERIODS):
-            with watching(served, TABS if period % 2 else 0):
-                costs[bool(period % 2)].append(measure_step(psutil.Process(process.pid), metrics))
+        pairs = []
+        for number in range(PAIRS):
+            costs = {}
+            for tabs in (0, TABS) if number % 2 == 0 else (TABS, 0):
+                with watching(served, tabs):
+                    costs[tabs] = measure_block(psutil.Process(process.pid), metrics)
+            pairs.append((costs[0], costs[TABS]))
+            print(f"  {costs[0]:.4f} s alone, {costs[TABS]:.4f} s with {TABS} tabs", flush=True)
         process.kill()
-    alone, watched = statistics.median(costs[False]), statistics.median(costs[True])
-    print(f"CPU seconds a step, medians of {PERIODS // 2}: {alone:.4f} alone, {watched:.4f} with {TABS} tabs", end=" ")
-    print(f"({100 * (watched / alone - 1):+.1f} %; the periods: {json.dumps(costs[False])}, {json.dumps(costs[True])})")
+    changes = [100 * (watched / alone - 1) for alone, watched in pairs]
+    lower, middle, upper = statistics.quantiles(changes, n=4)
+    error = statistics.stdev(changes) / PAIRS**0.5
+    print(
+        f"CPU seconds a step with {TABS} tabs, {PAIRS} pairs of {BLOCK_STEPS} steps: median {middle:+.1f} %", end=", "
+    )
+    print(
+        f"half of the pairs from {lower:+.1f} to {upper:+.1f} %; mean {statistics.mean(changes):+.1f} ± {error:.1f} %"
+    )
 
 
-def measure_step(process: psutil.Process, metrics: Path) -> float:
-    def read() -> tuple[float, int]:
+def measure_block(process: psutil.Process, metrics: Path) -> float:
+    """CPU seconds for a step, from the end of one step to that of a later one."""
+
+    def count() -> int:
+        return metrics.read_bytes().count(b"\n")
+
+    def read_after(steps: int) -> float:
+        while count() < steps:
+            time.sleep(0.02)
         times = process.cpu_times()
-        return times.user + times.system, metrics.read_bytes().count(b"\n")
+        return times.user + times.system
 
-    cpu, steps = read()
-    time.sleep(PERIOD_SECONDS)
-    later, done = read()
-    return round((later - cpu) / max(1, done - steps), 4)
+    first = count() + 2  # what the tabs read at first is not counted as watching
+    start = read_after(first)
+    return (read_after(first + BLOCK_STEPS) - start) / BLOCK_STEPS
 
 
 @contextmanager

@@ -219,6 +219,28 @@ def test_every_step_can_be_used_with_the_keyboard_and_by_everybody(open_page: Op
             assert not found, (step, width)
 
 
+def test_another_trainers_configuration_becomes_a_training(open_page: OpenPage, tmp_path: Path) -> None:
+    """Chosen on the first page, read key by key, and gone on with where it says nothing of the images."""
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'pretrained_model_name_or_path = "/none.safetensors"\nnetwork_module = "networks.lora"\nnetwork_dim = 8\n'
+        f'output_name = "dog"\nsample_sampler = "k_dpm_2"\nmax_train_steps = 20\nlog_prefix = {json.dumps(HOSTILE)}\n'
+    )
+    page = open_page("/", 390)
+    choose(page, "Open a recipe or another trainer", [path])
+    page.wait_for_url(re.compile("/imports/"), timeout=SLOW)
+    expect(page.get_by_role("heading", name="run.toml")).to_be_visible()
+    expect(page.get_by_text("method.rank = 8")).to_be_visible()
+    expect(page.get_by_text("pretrained_model_name_or_path = /none.safetensors")).to_be_visible()
+    page.get_by_role("link", name="No meaning here").press("Enter")
+    expect(page.get_by_text("log_prefix")).to_be_visible()
+    assert page.locator("img[src=x]").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_role("button", name="Continue with these settings").click()
+    page.wait_for_url(re.compile("/new/.*/photos"), timeout=SLOW)
+    expect(page.locator("#next")).to_have_text("Add at least one image", timeout=SLOW)
+
+
 def test_a_step_is_left_although_the_server_does_not_answer(open_page: OpenPage, tmp_path: Path) -> None:
     """The answer is waited for at most two seconds; what was chosen is still sent."""
     page = open_page("/")
