@@ -82,21 +82,30 @@ def measure_samples(place: Path) -> None:
 
 
 def measure_library(place: Path) -> None:
-    """1,000 files: until rows are there, and until all of them were read, the first time and again."""
+    """1,000 files with images: until rows are there and how many images then, and until all files were read; again."""
+    Image.effect_noise((512, 512), 80).convert("RGB").save(place / "preview.png")
     for number in range(FILES):
-        write_lora(place / f"webui/models/Lora/{number // 50:02}/file {number:04}.safetensors", f"word{number}", 4)
+        path = place / f"webui/models/Lora/{number // 50:02}/file {number:04}.safetensors"
+        write_lora(path, f"word{number}", 4)
+        os.link(place / "preview.png", path.with_suffix(".preview.png"))
     (place / "webui/models/Stable-diffusion").mkdir(parents=True)
     served = start(place, options=["--models-dir", str(place / "webui")])
     with browsing(served) as page:
         for visit in ("first", "second"):
+            page.seen.clear()
             begin = time.perf_counter()
             page.goto(f"{served.base}/library", wait_until="commit")
             page.locator("tbody tr").first.wait_for()
             seconds = time.perf_counter() - begin
+            page.wait_for_timeout(3000)
+            loaded = sum("/preview" in url for url, _size in page.seen)
             page.get_by_role("button", name=f"LoRA {FILES:,}").wait_for()
             page.locator("tbody tr", has_text="Stable Diffusion 1").first.wait_for()
-            print(f"{FILES:,} files, {visit} visit: listed after {seconds:.2f} s, read after", end=" ")
-            print(f"{time.perf_counter() - begin:.1f} s")
+            print(
+                f"{FILES:,} files, {visit} visit: listed after {seconds:.2f} s with {loaded} images, read after",
+                end=" ",
+            )
+            print(f"read after {time.perf_counter() - begin:.1f} s")
     served.end()
 
 
@@ -126,11 +135,9 @@ def measure_tabs(place: Path) -> None:
     lower, middle, upper = statistics.quantiles(changes, n=4)
     error = statistics.stdev(changes) / PAIRS**0.5
     print(
-        f"CPU seconds a step with {TABS} tabs, {PAIRS} pairs of {BLOCK_STEPS} steps: median {middle:+.1f} %", end=", "
+        f"CPU seconds a step with {TABS} tabs, {PAIRS} pairs of {BLOCK_STEPS} steps: median {middle:+.1f} %,", end=" "
     )
-    print(
-        f"half of the pairs from {lower:+.1f} to {upper:+.1f} %; mean {statistics.mean(changes):+.1f} ± {error:.1f} %"
-    )
+    print(f"half of the pairs {lower:+.1f} to {upper:+.1f} %; mean {statistics.mean(changes):+.1f} ± {error:.1f} %")
 
 
 def measure_block(process: psutil.Process, metrics: Path) -> float:
