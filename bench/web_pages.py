@@ -19,13 +19,14 @@ import psutil
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-sys.path += [str(Path(__file__).parents[1] / "tests" / "web")]
+sys.path += [str(Path(__file__).parents[1] / "tests" / folder) for folder in (".", "web")]
 from made_runs import make_run
 from test_library_page import write_lora
+from tiny import save_shallow_checkpoint
 from web_process import Served, serving, start
 
 SAMPLES, FILES, TABS = 2000, 1000, 10
-PAIRS, BLOCK_STEPS = 12, 30
+PAIRS, BLOCK_STEPS = 12, 60
 
 
 @contextmanager
@@ -112,13 +113,15 @@ def measure_library(place: Path) -> None:
 def measure_tabs(place: Path) -> None:
     """CPU seconds of the training process for a step, in pairs of blocks of one run: with tabs that watch, and without.
 
-    Every second pair begins with the tabs, so that what drifts slowly counts for both.
+    The model is tiny, so that a step takes little time and what watching costs would be a large share of it. Every
+    second pair begins with the tabs, so that what drifts slowly counts for both.
     """
     with serving(place) as served:
-        command = [sys.executable, "-m", "tetrad", "train", "lora", "builtin:subject", "--steps", "100000"]
-        quiet = ["--batch-size", "1", "--set", "sample.every=-1", "--json"]
+        model = str(save_shallow_checkpoint(place / "tiny.safetensors"))
+        command = [sys.executable, "-m", "tetrad", "train", "lora", "builtin:subject", "--model", model, "--json"]
+        settings = ["--steps", "1000000", "--set", "sample.every=-1", "--set", "data.resolution=64"]
         where = ["--out", str(served.runs), "--name", "live"]
-        process = subprocess.Popen([*command, *quiet, *where], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([*command, *settings, *where], stdout=subprocess.DEVNULL)
         metrics = served.runs / "live/metrics.jsonl"
         while not (metrics.exists() and metrics.stat().st_size):
             time.sleep(0.5)

@@ -47,5 +47,5 @@ def leave_open(job: Job) -> list[Message]:
     if images is None or expand_path(images).is_dir():
         return []
     del job.settings["data.images"]
-    template = _("{file} describes the images; here it is a folder of images, for which the next step asks")
+    template = _("{file} is a file about the images; the next step asks for the folder of images instead")
     return [Message(template, file=images)]

@@ -25,7 +25,7 @@ _BYTES = "application/octet-stream"
 GROUPS = {  # by outcome, in the order in which they are worth reading: title, explanation, tone
     "not_done": (
         _("Not done"),
-        _("Tetrad does not do what these ask for. Beside each is what the training does instead."),
+        _("Tetrad does not do what these ask for. Each line says what the training does instead."),
         "warn",
     ),
     "mapped": (_("Mapped"), _("These become settings of Tetrad."), "ok"),
