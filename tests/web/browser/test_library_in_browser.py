@@ -1,14 +1,10 @@
 """The library, the VAEs, the settings and the queue in a real browser."""
 
-import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from made_photos import make_image
 from made_runs import make_run
-from safetensors.torch import load_file, save_file
 from test_library_page import XSS, write_lora
 from web_process import OpenPage, Served, start
 
@@ -99,33 +95,3 @@ def test_the_pages_fit_and_everybody_can_use_them(
         result = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
         found = [(each["id"], [node["html"][:150] for node in each["nodes"]]) for each in result["violations"]]
         assert not found, address
-
-
-def test_a_vae_that_is_mounted_for_training_is_used_by_new_training(
-    open_page: OpenPage, site: Served, tmp_path: Path
-) -> None:
-    """Mounted under VAE, named under How, taken back there; all of it is kept on a reload."""
-    tensors = {name: each for name, each in load_file(MODEL_PATH).items() if name.startswith("first_stage_model.")}
-    folder = site.folder / "webui/models/VAE"
-    folder.mkdir()
-    save_file(tensors, folder / "clear.safetensors")
-    page = open_page("/vae", at=site)
-    row = page.locator("#models tr", has_text="emoji.safetensors")
-    row.get_by_role("combobox").select_option(label="clear.safetensors", timeout=SLOW)
-    expect(row).to_contain_text("clear.safetensors", timeout=SLOW)
-    row.get_by_role("checkbox").check()
-    page.goto(site.base)
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose images").click()
-    chooser.value.set_files(make_image(tmp_path / "a.png", 1))
-    page.wait_for_url(re.compile("/new/.*/photos"))
-    expect(page.locator("#next")).to_contain_text("Continue with", timeout=SLOW)
-    page.goto(page.url.replace("/photos", "/how"))
-    page.get_by_role("radio", name="emoji.safetensors").check(timeout=SLOW)
-    chosen = page.locator("#vae option:checked")
-    expect(chosen).to_have_text("clear.safetensors, as mounted under VAE", timeout=SLOW)
-    expect(page.locator("#vae-reason")).to_contain_text("clear.safetensors")
-    page.locator("#vae").select_option(label="the checkpoint’s own")
-    expect(page.locator("#vae-reason")).not_to_contain_text("clear.safetensors", timeout=SLOW)
-    page.reload()
-    expect(chosen).to_have_text("the checkpoint’s own", timeout=SLOW)
