@@ -1,7 +1,6 @@
 """How fast the pages are there, and what watching a training costs: `python -m bench.web_pages [home samples …]`."""
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -20,13 +19,14 @@ import psutil
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-sys.path += [str(Path(__file__).parents[1] / "tests" / "web")]
+sys.path += [str(Path(__file__).parents[1] / "tests" / folder) for folder in (".", "web")]
 from made_runs import make_run
 from test_library_page import write_lora
+from tiny import save_shallow_checkpoint
 from web_process import Served, serving, start
 
 SAMPLES, FILES, TABS = 2000, 1000, 10
-PERIODS, PERIOD_SECONDS = 12, 15.0
+PAIRS, BLOCK_STEPS = 12, 60
 
 
 @contextmanager
@@ -83,54 +83,81 @@ def measure_samples(place: Path) -> None:
 
 
 def measure_library(place: Path) -> None:
-    """1,000 files: until rows are there, and until all of them were read, the first time and again."""
+    """1,000 files with images: until rows are there and how many images then, and until all files were read; again."""
+    Image.effect_noise((512, 512), 80).convert("RGB").save(place / "preview.png")
     for number in range(FILES):
-        write_lora(place / f"webui/models/Lora/{number // 50:02}/file {number:04}.safetensors", f"word{number}", 4)
+        path = place / f"webui/models/Lora/{number // 50:02}/file {number:04}.safetensors"
+        write_lora(path, f"word{number}", 4)
+        os.link(place / "preview.png", path.with_suffix(".preview.png"))
     (place / "webui/models/Stable-diffusion").mkdir(parents=True)
     served = start(place, options=["--models-dir", str(place / "webui")])
     with browsing(served) as page:
         for visit in ("first", "second"):
+            page.seen.clear()
             begin = time.perf_counter()
             page.goto(f"{served.base}/library", wait_until="commit")
             page.locator("tbody tr").first.wait_for()
             seconds = time.perf_counter() - begin
+            page.wait_for_timeout(3000)
+            loaded = sum("/preview" in url for url, _size in page.seen)
             page.get_by_role("button", name=f"LoRA {FILES:,}").wait_for()
             page.locator("tbody tr", has_text="Stable Diffusion 1").first.wait_for()
-            print(f"{FILES:,} files, {visit} visit: listed after {seconds:.2f} s, read after", end=" ")
-            print(f"{time.perf_counter() - begin:.1f} s")
+            print(
+                f"{FILES:,} files, {visit} visit: listed after {seconds:.2f} s with {loaded} images, read after",
+                end=" ",
+            )
+            print(f"read after {time.perf_counter() - begin:.1f} s")
     served.end()
 
 
 def measure_tabs(place: Path) -> None:
-    """CPU seconds of the training process for a step, with and without tabs that watch it, in turns."""
+    """CPU seconds of the training process for a step, in pairs of blocks of one run: with tabs that watch, and without.
+
+    The model is tiny, so that a step takes little time and what watching costs would be a large share of it. Every
+    second pair begins with the tabs, so that what drifts slowly counts for both.
+    """
     with serving(place) as served:
-        command = [sys.executable, "-m", "tetrad", "train", "lora", "builtin:subject", "--steps", "100000"]
-        process = subprocess.Popen(
-            [*command, "--out", str(served.runs), "--name", "live", "--json"], stdout=subprocess.DEVNULL
-        )
+        model = str(save_shallow_checkpoint(place / "tiny.safetensors"))
+        command = [sys.executable, "-m", "tetrad", "train", "lora", "builtin:subject", "--model", model, "--json"]
+        settings = ["--steps", "1000000", "--set", "sample.every=-1", "--set", "data.resolution=64"]
+        where = ["--out", str(served.runs), "--name", "live"]
+        process = subprocess.Popen([*command, *settings, *where], stdout=subprocess.DEVNULL)
         metrics = served.runs / "live/metrics.jsonl"
         while not (metrics.exists() and metrics.stat().st_size):
             time.sleep(0.5)
-        time.sleep(5)
-        costs: dict[bool, list[float]] = {True: [], False: []}
-        for period in range(PERIODS):
-            with watching(served, TABS if period % 2 else 0):
-                costs[bool(period % 2)].append(measure_step(psutil.Process(process.pid), metrics))
+        pairs = []
+        for number in range(PAIRS):
+            costs = {}
+            for tabs in (0, TABS) if number % 2 == 0 else (TABS, 0):
+                with watching(served, tabs):
+                    costs[tabs] = measure_block(psutil.Process(process.pid), metrics)
+            pairs.append((costs[0], costs[TABS]))
+            print(f"  {costs[0]:.4f} s alone, {costs[TABS]:.4f} s with {TABS} tabs", flush=True)
         process.kill()
-    alone, watched = statistics.median(costs[False]), statistics.median(costs[True])
-    print(f"CPU seconds a step, medians of {PERIODS // 2}: {alone:.4f} alone, {watched:.4f} with {TABS} tabs", end=" ")
-    print(f"({100 * (watched / alone - 1):+.1f} %; the periods: {json.dumps(costs[False])}, {json.dumps(costs[True])})")
+    changes = [100 * (watched / alone - 1) for alone, watched in pairs]
+    lower, middle, upper = statistics.quantiles(changes, n=4)
+    error = statistics.stdev(changes) / PAIRS**0.5
+    print(
+        f"CPU seconds a step with {TABS} tabs, {PAIRS} pairs of {BLOCK_STEPS} steps: median {middle:+.1f} %,", end=" "
+    )
+    print(f"half of the pairs {lower:+.1f} to {upper:+.1f} %; mean {statistics.mean(changes):+.1f} ± {error:.1f} %")
 
 
-def measure_step(process: psutil.Process, metrics: Path) -> float:
-    def read() -> tuple[float, int]:
+def measure_block(process: psutil.Process, metrics: Path) -> float:
+    """CPU seconds for a step, from the end of one step to that of a later one."""
+
+    def count() -> int:
+        return metrics.read_bytes().count(b"\n")
+
+    def read_after(steps: int) -> float:
+        while count() < steps:
+            time.sleep(0.02)
         times = process.cpu_times()
-        return times.user + times.system, metrics.read_bytes().count(b"\n")
+        return times.user + times.system
 
-    cpu, steps = read()
-    time.sleep(PERIOD_SECONDS)
-    later, done = read()
-    return round((later - cpu) / max(1, done - steps), 4)
+    first = count() + 2  # what the tabs read at first is not counted as watching
+    start = read_after(first)
+    return (read_after(first + BLOCK_STEPS) - start) / BLOCK_STEPS
 
 
 @contextmanager

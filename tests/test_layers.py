@@ -6,7 +6,7 @@ from pathlib import Path
 
 # The lowest layer first. An entry is a package, or modules of a package on several layers; the longest match counts.
 LAYERS = [
-    {"locales", "lazy"},
+    {"locales", "lazy", "sizes"},
     {"errors", "documents", "weights", "methods.artifact", "__init__"},
     {"paths", "event_file"},
     {"settings.values"},

@@ -109,7 +109,7 @@ def test_the_table_has_every_row_and_column(model: str, image_folder: str, capsy
         assert method in shown.out
     assert shown.err.startswith("First see what the model knows without training: tetrad probe 'a painting of a dog'")
     assert "train nothing" in shown.err.splitlines()[0]
-    assert "2 images" in shown.err and "memory limit: 64.0 GB" in shown.err
+    assert "2 images" in shown.err and "memory limit: 64 GiB" in shown.err
     assert shown.out.splitlines()[-1].startswith("tetrad train lora") and "--template style" in shown.out
 
 

@@ -14,7 +14,6 @@ from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.discover.subsets import Subset
 from tetrad.errors import TetradError
 from tetrad.estimate import recommend
-from tetrad.estimate.memory import format_bytes
 from tetrad.estimate.recommend import MethodEstimate, build_train_command, choose_method, estimate_methods
 from tetrad.estimate.speed import DeviceSpeed
 from tetrad.methods import METHODS
@@ -176,7 +175,3 @@ def test_memory_sizes_are_parsed(text: str, size: int) -> None:
 def test_invalid_memory_sizes_are_refused(text: str) -> None:
     with pytest.raises(TetradError):
         parse_memory(text)
-
-
-def test_sizes_are_formatted_for_people() -> None:
-    assert [format_bytes(size) for size in (12, 1536, 84 << 20, 2 << 30)] == ["12 B", "1.5 kB", "84.0 MB", "2.0 GB"]

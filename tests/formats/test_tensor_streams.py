@@ -145,6 +145,6 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_computed(
 ) -> None:
     usage = collections.namedtuple("usage", "free")
     monkeypatch.setattr(tensor_writer.shutil, "disk_usage", lambda folder: usage(2**30))
-    with pytest.raises(TetradError, match=r"needs 4\.00 GiB.*has 1\.00 GiB left.*free 3\.00 GiB") as caught:
+    with pytest.raises(TetradError, match=r"needs 4\.3 GB.*has 1\.1 GB left.*free 3\.2 GB") as caught:
         write_tensors(tmp_path / "out.safetensors", {"a": TensorLayout((2**30,), torch.float32)}, pytest.fail, {})
     assert caught.value.code == "E4204" and not list(tmp_path.iterdir())

@@ -103,7 +103,7 @@ def test_a_run_without_enough_space_ends_before_it_trains(
     with pytest.raises(TetradError) as caught:
         list(follow())
     assert caught.value.code == "E4204" and caught.value.exit_code == 4
-    assert caught.value.sentence.values["free"] == "4.9 kB"
+    assert caught.value.sentence.values["free"] == "5.0 kB"
     assert not any(isinstance(event, PointSaved) for event in seen)
     assert "encoding the images" not in [str(event.name) for event in seen if isinstance(event, Phase)]
     assert not (tmp_path / "out" / "zkr").exists()

@@ -66,7 +66,7 @@ def test_a_method_that_does_not_fit_is_left_out_and_named(
     about = {"images": "/photos", "model": "builtin", "trigger_word": "cat", "settings": {"method.rank": 4}}
     draft = app.state.preparation.drafts.create(**about)
     answer = client.post("/api/compare", json={"draft": draft.id}).json()
-    assert answer["left_out"] == ["DreamBooth is left out: it needs 30 GB of memory, and 8.0 GB is free."]
+    assert answer["left_out"] == ["DreamBooth is left out: it needs 28 GiB of memory, and 7.5 GiB is free."]
     recipes = read_recipes(app)
     assert len(recipes) == 3 and all(each["train"]["batch_size"] == 1 for each in recipes)
     assert app.state.preparation.drafts.list() == []  # its images are kept, as those of any training
@@ -78,7 +78,7 @@ def test_runs_are_compared_by_what_was_measured(client: TestClient, places: Plac
     found = client.get("/api/compare?runs=one&runs=two&runs=gone").json()
     assert [each["method"] for each in found["columns"]] == ["LoRA", "DreamBooth"] and found["note"] == ""
     figures = {each["label"]: each["value"] for each in found["columns"][0]["figures"]}
-    assert figures["File size"] == "2 kB" and figures["Memory, at most"] == "3.0 GB" and figures["Steps"] == "100"
+    assert figures["File size"] == "2.0 kB" and figures["Memory, at most"] == "2.8 GiB" and figures["Steps"] == "100"
     assert figures["Views per image"] == "10" and figures["Speed"] == "1.0 s/step"
     assert found["seeds"] == [7, 8, 9] and PROMPT in [each["text"] for each in found["prompts"]]
     assert "Train with all four" in client.get("/compare?runs=one").text  # one run alone is not compared
@@ -126,4 +126,7 @@ def test_the_time_of_all_processes_counts_but_not_that_between_them(tmp_path: Pa
         '{"time": 900, "event": "started"}\n{"time": 905, "event": "finished", "peak_memory": 5}\n'
     )
     assert measure_time(tmp_path) == 15 and measure_memory(tmp_path) == 5
+    (tmp_path / "older").mkdir()
+    (tmp_path / "older/events.jsonl").write_text('{"time": 100, "event": "phase"}\n{"time": 104, "event": "note"}\n')
+    assert measure_time(tmp_path / "older") == 4  # its start was not written
     assert measure_time(tmp_path / "none") == 0 and measure_memory(tmp_path / "none") == 0

@@ -8,6 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from tetrad.errors import TetradError
+from tetrad.library import find_file, resolve_model_folders
+from tetrad.web.drawing.worker import prefer_run
 from tetrad.web.files_child import find_networks, list_choices, read_parameters
 from tetrad.web.resident_child import Answers, Request
 
@@ -63,3 +65,19 @@ def test_the_text_of_an_image_fills_in_what_is_known(folders: dict[str, str]) ->
     assert partial["steps"] == 9 and len(partial["not_reproducible"]) == 3
     with pytest.raises(TetradError, match="E3205"):
         read("a cat")
+
+
+def test_a_file_of_the_run_counts_before_another_one_of_its_name_in_the_web_ui(
+    folders: dict[str, str], tmp_path: Path
+) -> None:
+    loras, run = tmp_path / "ui/models/Lora", tmp_path / "runs/ink"
+    loras.mkdir()
+    for name in ("ink", "other"):
+        save_file({"lora_unet_conv_in.lora_down.weight": torch.ones(1, 4)}, loras / f"{name}.safetensors")
+    found = resolve_model_folders(lora_dir=run, models_dir=Path(folders["models_dir"]))
+    with pytest.raises(TetradError, match="E5101"):
+        find_file("lora", "ink", found)
+    preferred = prefer_run(found, run)
+    assert find_file("lora", "ink", preferred) == run / "ink.safetensors"
+    assert find_file("lora", "other", preferred) == loras / "other.safetensors"
+    assert preferred["vae"] == found["vae"]

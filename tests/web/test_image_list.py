@@ -99,20 +99,50 @@ def test_a_crop_and_a_mask_are_written_and_taken_back(data_set: DataSet, tmp_pat
     async def use(images: ImageList) -> None:
         image = data_set.id_of(path)
         assert await images.write_mask(image, tmp_path / "mask.png") == get_mask_path(path)
+        with pytest.raises(TetradError, match="E4306"):
+            await images.crop(image, (0, 0, 601, 10))
+        assert not (await scan(images))[0]["a.jpg"].is_edited and path.read_bytes() == original
         assert await images.crop(image, (100, 50, 400, 250)) == path
         with Image.open(path) as cropped, Image.open(get_mask_path(path)) as mask:
             assert cropped.size == mask.size == (300, 200)
         rows, _report = await scan(images)
-        assert list(rows) == ["a.jpg"] and rows["a.jpg"].has_mask and rows["a.jpg"].is_cropped
+        assert list(rows) == ["a.jpg"] and rows["a.jpg"].has_mask and rows["a.jpg"].is_edited
+        await images.rotate(image, is_clockwise=True)
+        with Image.open(path) as rotated, Image.open(get_mask_path(path)) as mask:
+            assert rotated.size == mask.size == (200, 300)
         with pytest.raises(TetradError, match="E4306"):
-            await images.crop(image, (0, 0, 601, 10))
-        await images.crop(image, (0, 0, 50, 50))  # of the original again, not of the crop
+            await images.crop(image, (0, 0, 201, 10))  # of the image as it is now
         images.restore(image)
         assert path.read_bytes() == original
         with Image.open(get_mask_path(path)) as mask:
             assert mask.size == (600, 300)
         images.remove_mask(image)
         rows, _report = await scan(images)
-        assert not rows["a.jpg"].has_mask and not rows["a.jpg"].is_cropped
+        assert not rows["a.jpg"].has_mask and not rows["a.jpg"].is_edited
+
+    with_list(data_set, use)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp"])  # a format that is saved as it is, and one that becomes PNG
+def test_an_image_is_rotated_and_a_mask_of_the_rotated_one_goes_with_the_undo(
+    suffix: str, data_set: DataSet, tmp_path: Path
+) -> None:
+    path = data_set.folder / f"a.{suffix}"
+    image = patches(1).resize((60, 30))
+    image.paste("red", (0, 0, 30, 30))
+    image.save(path)
+    Image.new("L", (60, 30), 255).save(tmp_path / "mask.png")
+
+    async def use(images: ImageList) -> None:
+        rotated = await images.rotate(data_set.id_of(path), is_clockwise=True)
+        with Image.open(rotated) as found:
+            assert found.size == (30, 60) and found.getpixel((15, 5)) == (255, 0, 0)
+        await images.write_mask(data_set.id_of(rotated), tmp_path / "mask.png")
+        rotated = await images.rotate(data_set.id_of(rotated), is_clockwise=False)
+        with Image.open(rotated) as found, Image.open(get_mask_path(rotated)) as mask:
+            assert found.size == mask.size == (60, 30) and found.getpixel((5, 15)) == (255, 0, 0)
+        assert images.restore(data_set.id_of(rotated)) == path and not get_mask_path(path).exists()
+        with pytest.raises(TetradError, match="E4306"):
+            images.restore(data_set.id_of(path))
 
     with_list(data_set, use)

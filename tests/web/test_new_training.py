@@ -116,13 +116,14 @@ def test_an_image_is_left_out_used_again_cropped_and_masked(client: TestClient, 
     assert client.put(image).status_code == 204 and look(client, draft)[0]["0.png"]["verdict"] != "left"
     assert client.post(f"{image}/crop", json={"box": [0, 0, 80, 64]}).status_code == 200
     cropped = look(client, draft)[0]["0.png"]
-    assert (cropped["width"], cropped["height"], cropped["is_cropped"]) == (80, 64, True)
+    assert (cropped["width"], cropped["height"], cropped["is_edited"]) == (80, 64, True)
     assert client.get(f"{image}/mask").status_code == 404
     mask = make_image(tmp_path / "mask.png", 5).read_bytes()
     assert client.put(f"{image}/mask", content=mask, headers={"content-type": "image/png"}).status_code == 204
     assert look(client, draft)[0]["0.png"]["has_mask"] and client.get(f"{image}/mask").status_code == 200
-    assert client.delete(f"{image}/crop").status_code == 200
-    assert look(client, draft)[0]["0.png"]["width"] == 96
+    assert client.delete(f"{image}/edits").status_code == 200
+    restored = look(client, draft)[0]["0.png"]
+    assert restored["width"] == 96 and not restored["has_mask"]  # the mask was of the crop
 
 
 def test_a_folder_of_ones_own_is_read_and_never_changed(client: TestClient, draft: str, tmp_path: Path) -> None:
@@ -178,15 +179,24 @@ def test_the_settings_of_advanced_are_those_of_the_schema() -> None:
     assert keep_known("dreambooth", {"method.rank": 8, "train.seed": 1}) == ({"train.seed": 1}, ["method.rank"])
 
 
+def open_file(client: TestClient, name: str, text: str) -> Any:
+    return client.post("/api/imports", params={"file": name}, content=text.encode(), headers=BYTES)
+
+
 def test_a_recipe_file_starts_a_draft_at_the_plan(client: TestClient, tmp_path: Path) -> None:
     text = f'model = "builtin"\n[data]\nimages = "{tmp_path.as_posix()}"\ntrigger_word = "zkr"\n'
     text += '[method]\nkind = "dreambooth"\n[train]\nsteps = 7\n[sample]\nprompts = ["a zkr", "b"]\n'
-    draft = client.post("/api/drafts/recipe", json={"text": text, "name": "run.toml"}).json()
-    assert (draft["step"], draft["method"], draft["trigger_word"]) == ("plan", "dreambooth", "zkr")
+    address = open_file(client, "run.toml", text).json()["address"]
+    draft = client.get(f"/api/drafts/{address.split('/')[2]}").json()
+    assert address.endswith("/plan") and (draft["step"], draft["method"], draft["trigger_word"]) == (
+        "plan",
+        "dreambooth",
+        "zkr",
+    )
     assert draft["saves"] == 1  # a recipe says itself when files are saved
     assert draft["settings"] == {"train.steps": 7, "sample.prompts": ["a zkr", "b"], "method.subject": ""}
-    for wrong, code in (("no toml", "E3002"), ("[train]\nsteps = -1", "E3103"), ("[nothing]\na = 1", "E3101")):
-        answer = client.post("/api/drafts/recipe", json={"text": wrong, "name": "run.toml"})
+    for wrong, code in (("no toml", "E3161"), ("[train]\nsteps = -1", "E3103"), ("[train]\na = 1", "E3101")):
+        answer = open_file(client, "run.toml", wrong)
         assert answer.status_code == 422 and answer.json()["code"] == code
     assert read_recipe("", '[method]\nkind = "lora"\nblock_ranks = {mid_0 = 4}')["settings"] == {
         "method.block_ranks": {"mid_0": 4}

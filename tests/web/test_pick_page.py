@@ -45,8 +45,8 @@ def cell(client: TestClient, **wish: Any) -> Any:
 def test_the_saves_come_with_what_is_known_of_them(client: TestClient, run: Path) -> None:
     found = client.get("/api/runs/zkr/saves").json()
     assert [(each["file"], each["step"], each["size"]) for each in found["saves"]] == [
-        (FIRST, 10, "2 kB"),
-        (SECOND, 30, "2 kB"),
+        (FIRST, 10, "2.0 kB"),
+        (SECOND, 30, "2.0 kB"),
     ]
     assert found["saves"][0]["epoch"] == 0.5 and found["saves"][0]["loss"] and found["strengths"] == [0.4, 0.7, 1.0]
     assert [each["badge"] for each in found["prompts"]] == ["", "no trigger word", "overfitting check"]

@@ -1,5 +1,6 @@
 """`tetrad plan`: what a training would do and need, before it is started.  The same arguments as `tetrad train`."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ from tetrad.given_paths import check_images_exist, check_model_exists, check_tra
 from tetrad.locales import Message, _, ngettext, pad, translate, width_of
 from tetrad.methods import METHODS
 from tetrad.settings.recipe import Recipe
+from tetrad.sizes import format_memory, format_size
 
 if TYPE_CHECKING:
     from tetrad.run.planned_run import PlannedRun
@@ -92,7 +94,7 @@ def print_plan(planned: "PlannedRun", rehearsal: "Rehearsal | None") -> None:
         _("views per image"): f"{planned.views_per_image:.4g}",
         _("time"): describe_time(planned, rehearsal),
         _("memory"): describe_memory(planned, record["memory_bytes"]),
-        _("disk space"): describe_sizes(record["disk_bytes"], record["free_disk_bytes"]),
+        _("disk space"): describe_sizes(record["disk_bytes"], record["free_disk_bytes"], format_size),
         _("files"): describe_files(record),
     }
     width = max(width_of(translate(title)) for title in rows)
@@ -121,16 +123,14 @@ def describe_time(planned: "PlannedRun", rehearsal: "Rehearsal | None") -> Messa
 
 
 def describe_memory(planned: "PlannedRun", needed: int) -> Message:
-    values = describe_sizes(needed, planned.free_memory_bytes)
+    values = describe_sizes(needed, planned.free_memory_bytes, format_memory)
     return Message(_("{sizes} on {device}"), sizes=values, device=planned.device.device)
 
 
-def describe_sizes(needed: int, free: int) -> Message | str:
-    from tetrad.estimate.memory import format_bytes
-
+def describe_sizes(needed: int, free: int, format_one: Callable[[float], str]) -> Message | str:
     if not free:
-        return format_bytes(needed)
-    return Message(_("{needed} of {free} that are free"), needed=format_bytes(needed), free=format_bytes(free))
+        return format_one(needed)
+    return Message(_("{needed} of {free} that are free"), needed=format_one(needed), free=format_one(free))
 
 
 def describe_files(record: dict[str, Any]) -> Message:
@@ -139,11 +139,9 @@ def describe_files(record: dict[str, Any]) -> Message:
 
 
 def describe_rung(rung: dict[str, Any]) -> Message:
-    from tetrad.estimate.memory import format_bytes
-
     template = _("with {settings}: {memory}, {duration}")
     settings = " ".join(f"--set {setting}" for setting in rung["settings"])
-    memory, duration = format_bytes(rung["memory_bytes"]), format_duration(rung["seconds"])
+    memory, duration = format_memory(rung["memory_bytes"]), format_duration(rung["seconds"])
     return Message(template, settings=settings, memory=memory, duration=duration)
 
 

@@ -21,6 +21,7 @@ from tetrad.locales import Message, _, in_english, ngettext, translate, width_of
 from tetrad.methods.advice import parse_goal
 from tetrad.paths import expand_path
 from tetrad.settings.device import check_device_name
+from tetrad.sizes import format_memory, format_size
 
 if TYPE_CHECKING:
     from tetrad.data.discover.layouts import Listing
@@ -49,7 +50,11 @@ def recommend(
     model: options.ModelFile = "builtin",
     prediction_type: options.PredictionType = "",
     memory: Annotated[
-        str, typer.Option(help=_("Memory that the training must fit into, like 8GB"), show_default=_("what is free"))
+        str,
+        typer.Option(
+            help=_("Memory that the training must fit into; 8GB means 8 GiB, as on a card of 8 GB"),
+            show_default=_("what is free"),
+        ),
     ] = "",
     trigger_word: Annotated[str, typer.Option(help=_("Trigger word"), show_default=_("a rare word"))] = "",
     class_word: Annotated[str, typer.Option(help=_("Class word: what the images show in general, like dog"))] = "",
@@ -146,8 +151,6 @@ def as_record(estimate: "MethodEstimate") -> dict[str, Any]:
 
 def print_situation(model: Any, device_spec: Any, limit: int) -> None:
     """Print on stderr the model, the device and the memory that the estimates are for."""
-    from tetrad.estimate.memory import format_bytes
-
     print_note(
         _("model: {name} ({family}, {resolution} pixels)"),
         name=model.name,
@@ -157,7 +160,7 @@ def print_situation(model: Any, device_spec: Any, limit: int) -> None:
     device, dtype = device_spec.device, str(device_spec.dtype).removeprefix("torch.")
     if limit:
         template = _("device: {device} in {dtype}, memory limit: {memory}")
-        print_note(template, device=device, dtype=dtype, memory=format_bytes(limit))
+        print_note(template, device=device, dtype=dtype, memory=format_memory(limit))
     else:
         print_note(_("device: {device} in {dtype}"), device=device, dtype=dtype)
 
@@ -167,10 +170,8 @@ def print_estimates(estimates: "list[MethodEstimate]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tetrad.estimate.memory import format_bytes
-
-    def format_memory(each: "MethodEstimate") -> str:
-        memory = format_bytes(each.memory_bytes)
+    def describe_memory(each: "MethodEstimate") -> str:
+        memory = format_memory(each.memory_bytes)
         return memory if each.fits else str(Message(_("{memory}, does not fit"), memory=memory))
 
     rows: dict[str, Callable[[MethodEstimate], str]] = {
@@ -179,11 +180,11 @@ def print_estimates(estimates: "list[MethodEstimate]") -> None:
         _("learning rate"): lambda each: str(each.learning_rate),
         _("settings"): lambda each: str(each.settings or "-"),
         _("time, estimated"): lambda each: format_rough_duration(each.seconds),
-        _("memory, estimated"): format_memory,
+        _("memory, estimated"): describe_memory,
         _("options to save memory"): lambda each: (
             " ".join(flag.removeprefix("--set ") for flag in each.memory_options.flags) or "-"
         ),
-        _("file size"): lambda each: format_bytes(each.file_bytes),
+        _("file size"): lambda each: format_size(each.file_bytes),
         _("good for"): lambda each: translate(each.good_at),
         _("limits"): lambda each: translate(each.bad_at),
     }
@@ -211,7 +212,7 @@ def format_rough_duration(seconds: float) -> str:
 
 
 def parse_memory(text: str) -> int:
-    """8GB, 6.5 GiB, 8 as bytes; a plain number means GB.  E2002 for anything else."""
+    """8GB, 6.5 GiB, 8 as bytes; GB means GiB, as in the names of graphics cards.  E2002 for anything else."""
     if not text:
         return 0
     match = MEMORY_PATTERN.fullmatch(text.strip())

@@ -17,6 +17,7 @@ from tetrad.run.control import Command, send_command
 from tetrad.run.heartbeat import lock_folder
 from tetrad.run.status import RunStatus, find_run, list_runs, read_log, read_status, remove_run
 from tetrad.run.words import describe_record
+from tetrad.sizes import format_size
 
 HELP = _("List runs, show one, and stop, pause or continue a running one.")
 STATES = {
@@ -137,14 +138,6 @@ def print_table(rows: list[list[str]]) -> None:
 
 def count_values(status: RunStatus) -> dict[str, str]:
     return {"step": f"{status.step:,}", "steps": f"{status.steps:,}" if status.steps else "?"}
-
-
-def format_size(size: int) -> str:
-    """`2.1 GB`, `84 MB`, `3 kB`."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size / 1e3:.0f} kB"
 
 
 def as_record(status: RunStatus) -> dict[str, object]:

@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from tetrad.doctor.report import Check
 from tetrad.errors import TetradError
-from tetrad.estimate.memory import format_bytes
 from tetrad.locales import Message, _
 from tetrad.models.device import DeviceSpec, describe_device, get_free_memory, select_device
+from tetrad.sizes import format_memory
 
 _LABELS = {"device": _("device"), "computation": _("computation"), "memory": _("memory")}
 _MAX_ERROR = {torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 1e-1}  # relative, of a gradient
@@ -79,11 +79,11 @@ def check_memory(spec: DeviceSpec) -> Check:
     """The memory that is free on the device, and that of the computer."""
     free, total = get_free_memory(spec.device), psutil.virtual_memory().total
     computer = Message(
-        _("{free} of {total} of memory are free"), free=format_bytes(_free_memory()), total=format_bytes(total)
+        _("{free} of {total} of memory are free"), free=format_memory(_free_memory()), total=format_memory(total)
     )
     if spec.device.type != "cpu" and free:
         template = _("{gpu} are free on {device}; {computer}")
-        found = Message(template, gpu=format_bytes(free), device=spec.device, computer=computer)
+        found = Message(template, gpu=format_memory(free), device=spec.device, computer=computer)
     else:
         free, found = _free_memory(), computer
     if free < _LITTLE_MEMORY:

@@ -10,15 +10,15 @@ from tetrad.data.cache_folder import get_cache_folder
 from tetrad.doctor.report import Check
 from tetrad.doctor.temporary_folder import make_temporary_folder
 from tetrad.errors import TetradError
-from tetrad.estimate.memory import format_bytes
 from tetrad.formats.atomic_write import replace_file
 from tetrad.library.folders import list_files, resolve_model_folders
 from tetrad.locales import Message, _, ngettext
 from tetrad.run.disk import find_existing_folder
+from tetrad.sizes import format_size
 
 _LABELS = {"disk": _("disk"), "writing": _("writing"), "cache": _("cache"), "models": _("models")}
-_ENOUGH_DISK, _LITTLE_DISK = 10 << 30, 1 << 30  # a DreamBooth run of Stable Diffusion 1 writes several GB
-_TEST_BYTES = 4 << 20
+_ENOUGH_DISK, _LITTLE_DISK = 10_000_000_000, 1_000_000_000  # a DreamBooth run of Stable Diffusion 1 writes several GB
+_TEST_BYTES = 4_000_000
 _SLOW_SECONDS = 2.0
 _SHOWN_MODELS = 5
 
@@ -27,7 +27,7 @@ def check_disk(out: Path) -> Check:
     """The free space where results are saved."""
     folder = find_existing_folder(out)
     free = shutil.disk_usage(folder).free
-    found = Message(_("{free} are free for {folder}"), free=format_bytes(free), folder=out)
+    found = Message(_("{free} are free for {folder}"), free=format_size(free), folder=out)
     if free < _LITTLE_DISK:
         advice = Message(_("free some space, or save elsewhere with --out"))
         return Check("disk", _LABELS["disk"], "bad", found, advice)
@@ -51,7 +51,7 @@ def check_writing(out: Path) -> Check:
             leftovers = [path.name for path in place.iterdir() if path.name != "test"]
     except OSError as error:
         return _refused("writing", folder, error)
-    values = {"folder": folder, "seconds": seconds, "size": format_bytes(_TEST_BYTES)}
+    values = {"folder": folder, "seconds": seconds, "size": format_size(_TEST_BYTES)}
     if not is_same or leftovers:
         found = Message(_("a file written in {folder} did not come back as it was written"), **values)
         advice = Message(_("the disk or the network drive is faulty; save elsewhere with --out"))
@@ -75,9 +75,7 @@ def check_cache() -> Check:
         advice = Message(_("every run then encodes all images again; set TETRAD_CACHE to a folder that can be written"))
         return Check("cache", _LABELS["cache"], "warn", found, advice)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Check(
-        "cache", _LABELS["cache"], "ok", Message(_("{folder}, {size}"), folder=folder, size=format_bytes(size))
-    )
+    return Check("cache", _LABELS["cache"], "ok", Message(_("{folder}, {size}"), folder=folder, size=format_size(size)))
 
 
 def check_models(models_dir: Path | None) -> Check:

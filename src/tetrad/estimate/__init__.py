@@ -17,7 +17,6 @@ __all__, __getattr__ = export(
             "MemoryOptions",
             "as_memory_error",
             "count_optimizer_bytes",
-            "format_bytes",
         ],
         "recommend": ["MethodEstimate"],
         "speed": ["SMALL_RESOLUTION", "DeviceSpeed", "estimate_step_seconds", "measure_device_speed"],

@@ -134,14 +134,6 @@ def _count_adafactor_bytes(shape: torch.Size) -> int:
     return FLOAT32_BYTES * prod(shape[:-2]) * (shape[-2] + shape[-1])
 
 
-def format_bytes(size: int) -> str:
-    """A size for people: 1.5 GB."""
-    for unit, bytes_ in (("GB", 1 << 30), ("MB", 1 << 20), ("kB", 1 << 10)):
-        if size >= bytes_:
-            return f"{size / bytes_:.1f} {unit}"
-    return f"{size} B"
-
-
 def as_memory_error(error: Exception) -> Exception:
     """E6001 for an out-of-memory error, any other error unchanged."""
     if isinstance(error, TetradError) or not is_memory_error(error):

@@ -16,11 +16,11 @@ from tetrad.formats.atomic_write import convert_write_errors, stage_replacement
 from tetrad.formats.tensor_streams import DTYPES, TensorLayout
 from tetrad.formats.tensors import as_bytes
 from tetrad.locales import _
+from tetrad.sizes import format_size
 
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _WORKERS = 2  # one reads or writes while the other computes
 _FLUSH_BYTES = 64 * 2**20  # that are written before the disk is told to store them, while the work goes on
-_GIB = 2**30
 Metadata = Mapping[str, str]
 Compute = Callable[[str], Tensor | Iterable[Tensor]]
 
@@ -107,13 +107,13 @@ def check_free_space(path: Path, needed: int) -> None:
         raise TetradError(
             "E4204",
             _(
-                "{path} needs {needed:.2f} GiB, but its disk has {free:.2f} GiB left; free {missing:.2f} GiB, or choose"
-                " another folder with --out"
+                "{path} needs {needed}, but its disk has {free} left; free {missing}, or choose another folder with"
+                " --out"
             ),
             path=path,
-            needed=needed / _GIB,
-            free=free / _GIB,
-            missing=(needed - free) / _GIB,
+            needed=format_size(needed),
+            free=format_size(free),
+            missing=format_size(needed - free),
         )
 
 

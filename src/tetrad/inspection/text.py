@@ -3,9 +3,9 @@
 from typing import Any
 
 from tetrad.locales import Message, _, translate
+from tetrad.sizes import format_size
 
 MAX_VALUE_CHARACTERS = 200  # of a value that is shown to a person
-BYTE_UNITS = ("bytes", "KiB", "MiB", "GiB")
 
 
 def format_value(label: str, value: Any) -> str:
@@ -28,11 +28,7 @@ def format_value(label: str, value: Any) -> str:
 
 
 def format_byte_count(byte_count: int) -> str:
-    """`12 bytes`, `3.5 MiB (3,670,016 bytes)`."""
-    value, unit = float(byte_count), 0
-    while value >= 1024 and unit < len(BYTE_UNITS) - 1:
-        value, unit = value / 1024, unit + 1
-    if unit == 0:
+    """`12 bytes`, `3.7 MB (3,670,016 bytes)`."""
+    if byte_count < 1000:
         return str(Message(_("{count:,} bytes"), count=byte_count))
-    template = _("{size:.1f} {unit} ({count:,} bytes)")
-    return str(Message(template, size=value, unit=BYTE_UNITS[unit], count=byte_count))
+    return str(Message(_("{size} ({count:,} bytes)"), size=format_size(byte_count), count=byte_count))

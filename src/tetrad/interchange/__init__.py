@@ -13,8 +13,16 @@ __all__, __getattr__ = export(
     __name__,
     {
         "job": ["Job", "Outcome"],
-        "read": ["check", "dump", "find_trainer", "make_recipe", "missing_files_error", "read_configuration"],
-        "report": ["as_records", "describe_row", "list_groups", "list_notes", "summarize"],
+        "read": [
+            "check",
+            "dump",
+            "find_trainer",
+            "is_recipe",
+            "make_recipe",
+            "missing_files_error",
+            "read_configuration",
+        ],
+        "report": ["as_records", "as_table", "describe_row", "list_groups", "list_notes", "summarize"],
         "to_kohya": ["export_run"],
     },
 )

@@ -1,6 +1,7 @@
 """Recognize whose configuration a file is, read it, and make the values of a recipe of it."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,13 @@ def _read_kohya(path: Path, values: Mapping[str, Any], method: str) -> Job:
 
 def _is_kohya(values: Mapping[str, Any]) -> bool:
     return len(set(kohya.flatten_sections(values)) & _KOHYA_SIGNS) >= 2
+
+
+def is_recipe(path: Path) -> bool:
+    """Whether a file is a recipe of Tetrad.  E3161 where it cannot be read."""
+    values = open_document(path).values
+    names = {each.name for each in fields(Recipe)}
+    return isinstance(values, Mapping) and bool(names & set(values)) and not find_trainer(path)
 
 
 def find_trainer(path: Path) -> str:

@@ -69,14 +69,41 @@ def summarize(job: Job) -> Message:
 
 
 def list_notes(job: Job) -> Iterator[Message]:
-    """What is to be said about the whole file: notes, and why its own trainer does not start with it."""
-    yield from job.notes
-    for reason in dict.fromkeys(job.failures):
-        yield Message(_("{trainer} itself stops with this file: {reason}"), trainer=job.trainer, reason=reason)
+    """What is to be said about the whole file, and what the command line has to give."""
+    yield from _list_file_notes(job)
     if "model" not in job.settings:
         yield Message(_("the file names no model; give one with --model"))
     if "data.images" not in job.settings:
         yield Message(_("the file names no folder of images; give it on the command line"))
+
+
+def _list_file_notes(job: Job) -> Iterator[Message]:
+    """Notes, and why the file's own trainer does not start with it."""
+    yield from job.notes
+    for reason in dict.fromkeys(job.failures):
+        yield Message(_("{trainer} itself stops with this file: {reason}"), trainer=job.trainer, reason=reason)
+
+
+def as_table(job: Job) -> dict[str, Any]:
+    """What `list_groups` and the notes say, as plain values for a page, with the errors and what is not there."""
+    return {
+        "trainer": job.trainer,
+        "rows": [
+            {
+                "key": row.key,
+                "value": _shorten(row.value),
+                "outcome": row.outcome.name.lower(),
+                "settings": [f"{key} = {_as_text(value)}" for key, value in row.settings.items()],
+                "reason": row.reason.as_record() if row.reason else None,
+                "given": row.is_given,
+            }
+            for row in job.list_rows()
+            if row.is_given or row.settings
+        ],
+        "notes": [note.as_record() for note in _list_file_notes(job)],
+        "errors": [error.as_record() for error in job.errors],
+        "missing": [{"key": each.key, "value": each.value} for each in job.missing],
+    }
 
 
 def as_records(job: Job) -> dict[str, Any]:

@@ -131,7 +131,12 @@ def _is_preview(path: Path) -> bool:
 
 
 def walk_visible_files(folder: Path) -> Iterator[Path]:
-    """The files below a folder that are not hidden; links to folders are followed, and each folder is visited once."""
+    """The files below a folder that are not hidden; links to folders are followed, and each folder is visited once.
+
+    A single file may stand in place of a folder.
+    """
+    if folder.is_file():
+        yield folder
     seen = set()
     for current_folder, subfolders, names in os.walk(folder, followlinks=True):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))

@@ -10,7 +10,7 @@ from tetrad import library
 from tetrad.data.buckets import bucket_of
 from tetrad.data.dataset import Photo
 from tetrad.errors import TetradError
-from tetrad.estimate.memory import FLOAT32_BYTES, count_optimizer_bytes, format_bytes
+from tetrad.estimate.memory import FLOAT32_BYTES, count_optimizer_bytes
 from tetrad.estimate.step_cost import attach_without_memory
 from tetrad.images.contact_sheet import CELL_WIDTH
 from tetrad.locales import _
@@ -25,6 +25,7 @@ from tetrad.run.previews import MAX_SHEET_COLUMNS, list_preview_steps
 from tetrad.run.resume.points import KEPT_POINTS
 from tetrad.run.step_files import list_planned_steps
 from tetrad.settings.vae_decoder import DecoderTrain
+from tetrad.sizes import format_size
 
 PRECISION_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 _COUNTED = (".safetensors", ".pt", ".png")  # what counts of the files that an interrupted run has written
@@ -124,7 +125,7 @@ def _too_little_space(path: Path, needed: int, free: int, keeps_several: bool) -
             "the run may write {needed} to the disk of {folder}, which has {free} left; free {missing}, choose another"
             " folder with --out, or keep fewer files (save.keep_last)"
         )
-    values = {"needed": format_bytes(needed), "free": format_bytes(free), "missing": format_bytes(needed - free)}
+    values = {"needed": format_size(needed), "free": format_size(free), "missing": format_size(needed - free)}
     return TetradError("E4204", template, folder=path, **values)
 
 

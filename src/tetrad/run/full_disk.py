@@ -10,6 +10,7 @@ from typing import TypeVar
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
 from tetrad.run.events import Event, Note
+from tetrad.sizes import format_size
 
 _RETRY_SECONDS = 3.0
 _LOOK_SECONDS = 0.2  # between two looks at whether the run is to stop
@@ -68,11 +69,9 @@ NO_WAITING = DiskGuard(lambda: False, waits=False)
 
 def _describe(path: Path, size: int) -> Message:
     """How much is needed and how much there is; with a quota there may be enough on the disk itself."""
-    from tetrad.estimate.memory import format_bytes  # needs torch, which the commands that only look at runs do without
-
     folder = next((each for each in path.absolute().parents if each.exists()), path)
     free = shutil.disk_usage(folder).free
-    values = {"path": path, "needed": format_bytes(size), "missing": format_bytes(max(0, size - free))}
+    values = {"path": path, "needed": format_size(size), "missing": format_size(max(0, size - free))}
     if free < size:
         template = _(
             "the disk is full: {path} needs {needed}, and {missing} are missing; the run waits until there is space"

@@ -7,7 +7,6 @@ from tetrad.data.captions.captions import contains_word
 from tetrad.diffusion.noise import PREDICTION_NAMES
 from tetrad.errors import TetradError
 from tetrad.estimate.forecast import MemoryForecast
-from tetrad.estimate.memory import format_bytes
 from tetrad.given_paths import BUILTIN_MODEL, explain_builtin_model
 from tetrad.library import list_bundled_words
 from tetrad.locales import Message, _, ngettext
@@ -18,6 +17,7 @@ from tetrad.run.events import Note
 from tetrad.run.plan import Plan, TrainPlan
 from tetrad.settings import Recipe
 from tetrad.settings.field import as_number
+from tetrad.sizes import format_memory
 from tetrad.training.lr_schedules import Schedule
 
 _SCHEDULE_ENDS, _ONLY_FOR_V, _MEMORY_SHORT = "W3131", "W3133", "W6001"
@@ -89,7 +89,7 @@ def memory_notes(plan: Plan, forecast: MemoryForecast | None, requested_checkpoi
     if forecast is None:
         return
     needed = forecast.checkpointed_bytes if plan.train.gradient_checkpointing else forecast.needed_bytes
-    values = {"needed": format_bytes(needed), "free": format_bytes(forecast.free_bytes), "device": plan.train.device}
+    values = {"needed": format_memory(needed), "free": format_memory(forecast.free_bytes), "device": plan.train.device}
     if forecast.free_bytes:
         template = _("a step is estimated to need {needed} of the {free} of free memory on {device}")
     else:
@@ -106,7 +106,7 @@ def memory_notes(plan: Plan, forecast: MemoryForecast | None, requested_checkpoi
             " the estimate to {least}, or use a smaller batch size or resolution"
         )
         flags = " ".join(options.flags)
-        yield Note(Message(template, flags=flags, least=format_bytes(least), **values), _MEMORY_SHORT)
+        yield Note(Message(template, flags=flags, least=format_memory(least), **values), _MEMORY_SHORT)
 
 
 def run_notes(plan: Plan, model: Model, schedules: Sequence[Schedule], file: str) -> Iterator[Note]:

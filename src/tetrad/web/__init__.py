@@ -14,7 +14,8 @@ commands that the page starts.
 `uploads` puts files into them, from zip `archives` too. `image_list` says what becomes of each image, as `scan` finds
 it, and crops and masks them; `left_out` are images that a person does not use, and `refusals` files that were not
 taken. `caption_edits` changes captions. `drafts` are trainings that are still being chosen; `preparation` brings one to
-its recipe, `settings_form` has the settings that it may change, and `model_list` the base models, for `planning_child`.
+its recipe, `imports` are other trainers' configurations, which `configuration_child` reads as a part of `images_child`,
+`settings_form` has the settings that it may change, and `model_list` the base models, for `planning_child`.
 `inputs` are images that are dropped to generate from, `picks` the saves of a run to choose from, `comparison` puts
 methods side by side, and `web_uis` are the folders to copy a file to; `files_child` is the part of `planning_child`
 that looks for files.

@@ -22,6 +22,7 @@ from tetrad.web.device import Devices
 from tetrad.web.drafts import Drafts
 from tetrad.web.drawing import Choices, Drawing, History, Orders
 from tetrad.web.file_library import FileLibrary
+from tetrad.web.imports import Imports
 from tetrad.web.inputs import Inputs
 from tetrad.web.jobs import Job, Queue, Supervisor
 from tetrad.web.picks import Picks
@@ -94,6 +95,7 @@ def create_app(
         state.planning,
         state.preferences,
     )
+    state.imports = Imports(places.state / "imports", state.preparation.images)
     state.library = FileLibrary(places, state.planning, state.preferences)
     state.supervisor = Supervisor(state.queue, [places.runs], make_room(state.drawing)) if starts_jobs else None
     for module in routes.MODULES:

@@ -14,7 +14,7 @@ from tetrad.data.discover.zip_archives import decode_member_name
 from tetrad.errors import TetradError
 from tetrad.locales import _
 
-MAX_EXPANDED_BYTES = 8 << 30
+MAX_EXPANDED_BYTES = 8_000_000_000
 _MAX_RATIO = 100
 _RATIO_COUNTS_FROM = 1 << 20  # bytes; a tiny file of blanks may well shrink to a hundredth
 _MAX_MEMBERS = 20_000
@@ -40,7 +40,7 @@ class Member:
 def open_archive(path: Path) -> Iterator[Iterator[Member]]:
     """The files in a zip, in order; no folders, links and hidden files.  Each must be read before the next one.
 
-    E4311 for a file that is no zip, is encrypted, or passes a limit: 20,000 members, 8 GiB of content, and a content
+    E4311 for a file that is no zip, is encrypted, or passes a limit: 20,000 members, 8 GB of content, and a content
     of a hundred times its compressed size.
     """
     _check_directory(path)
@@ -82,7 +82,7 @@ class _CountedPieces:
                     "{name} in the zip file grows to more than a hundred times its size, or all files together to more"
                     " than {limit} GB; upload the images themselves"
                 )
-                raise TetradError("E4311", template, name=self.name, limit=MAX_EXPANDED_BYTES >> 30)
+                raise TetradError("E4311", template, name=self.name, limit=MAX_EXPANDED_BYTES // 1_000_000_000)
             yield piece
 
 

@@ -13,8 +13,9 @@ from tetrad.methods import METHODS
 from tetrad.run.status import read_log
 from tetrad.run.words import read_number
 from tetrad.settings import Recipe
+from tetrad.sizes import format_memory, format_size
 from tetrad.web.drafts import Draft
-from tetrad.web.figures import format_duration, format_size, format_speed
+from tetrad.web.figures import format_duration, format_speed
 from tetrad.web.picks import measure
 from tetrad.web.preparation import Preparation, parse_options
 from tetrad.web.run_view import describe_method
@@ -50,7 +51,8 @@ async def plan_methods(preparation: Preparation, draft: Draft) -> Planned:
     for found in compared["methods"]:
         if not found["fits"]:
             template = _("{method} is left out: it needs {needed} of memory, and {free} is free.")
-            sizes = {"needed": format_size(found["memory_bytes"]), "free": format_size(compared["free_memory_bytes"])}
+            needed, free = found["memory_bytes"], compared["free_memory_bytes"]
+            sizes = {"needed": format_memory(needed), "free": format_memory(free)}
             sentence = Message(template, method=describe_method(found["method"]), **sizes)
             left_out.append(sentence)
             continue
@@ -88,7 +90,7 @@ def describe_figures(run: Snapshot, file: Path | None) -> list[dict[str, str]]:
     values = {
         Message(_("File size")): format_size(measure(file)) if file else "",
         Message(_("Training time")): format_duration(seconds) if seconds else "",
-        Message(_("Memory, at most")): format_size(memory) if memory else "",
+        Message(_("Memory, at most")): format_memory(memory) if memory else "",
         Message(_("Steps")): f"{status.steps:,}" if 0 < status.steps <= status.step else str(steps),
         Message(_("Views per image")): f"{status.step / per_epoch * repeats:.0f}" if per_epoch > 0 and repeats else "",
         Message(_("Speed")): format_speed(pace) if pace else "",
@@ -109,6 +111,7 @@ def _list_spans(events: Path) -> Iterator[tuple[float, float]]:
         if record.get("event") == "started":
             yield start, last
             start = time
+        start = start or time
         last = max(start, time)
     yield start, last
 

@@ -11,7 +11,7 @@ import psutil
 
 from tetrad.locales import Message, _
 from tetrad.run.heartbeat import read_beat
-from tetrad.web.figures import format_size
+from tetrad.sizes import format_memory, format_size
 
 _FRESH_SECONDS = 4.0
 _QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits")
@@ -70,22 +70,22 @@ def free_disk(folder: Path) -> int:
 
 def describe_device(device: Device, disk: int) -> dict[str, object]:
     """The strip in the header."""
-    free, total = device.free / 1e9, device.total / 1e9
+    values = {"free": format_memory(device.free), "total": format_memory(device.total)}
     return {
         "name": device.name or str(Message(_("CPU"))),
         "title": str(Message(_("GPU memory") if device.is_gpu else _("Memory"))),
         "used": round(100 * (1 - device.free / max(1, device.total))),
-        "free": str(Message(_("memory: {free:.1f} of {total:.0f} GB free"), free=free, total=total)),
+        "free": str(Message(_("memory: {free} of {total} free"), **values)),
         "disk": str(Message(_("disk: {size} free"), size=format_size(disk))),
     }
 
 
 def memory_of_run(folder: Path) -> dict[str, str] | None:
-    """The memory that a run's process uses, in GB of the computer's; None for a process that is elsewhere."""
+    """The memory that a run's process uses, with that of the computer's; None for a process that is elsewhere."""
     beat = read_beat(folder)
     try:
         used = psutil.Process(beat.pid).memory_info().rss if beat and beat.is_alive() else 0
     except psutil.Error:
         return None
     total = psutil.virtual_memory().total
-    return {"used": f"{used / 1e9:.1f}", "detail": f"/ {total / 1e9:.0f} GB"} if used else None
+    return {"used": format_memory(used), "detail": f"/ {format_memory(total)}"} if used else None

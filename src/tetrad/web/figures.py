@@ -1,18 +1,10 @@
-"""Figures as people read them: sizes, durations and times, in the reader's language."""
+"""Figures as people read them: durations and times, in the reader's language."""
 
 from datetime import datetime, timedelta
 
 from tetrad.locales import Message, _, ngettext
 
 _WEEKDAYS = (_("Monday"), _("Tuesday"), _("Wednesday"), _("Thursday"), _("Friday"), _("Saturday"), _("Sunday"))
-
-
-def format_size(size: float) -> str:
-    """`2.1 GB`, `84 MB`, `3 kB`, as file managers count; a figure from 10 on needs no decimals."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if size >= factor:
-            return f"{size / factor:.{0 if size >= 10 * factor else 1}f} {unit}"
-    return f"{size / 1e3:.0f} kB"
 
 
 def format_duration(seconds: float) -> str:

@@ -9,7 +9,8 @@ from starlette.exceptions import HTTPException
 
 from tetrad.inspection import format_value
 from tetrad.locales import Message, _, message_from_record, presentable, translate, translate_record
-from tetrad.web.figures import format_day, format_size
+from tetrad.sizes import format_size
+from tetrad.web.figures import format_day
 from tetrad.web.runs import Runs
 
 KINDS = {

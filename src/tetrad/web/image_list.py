@@ -1,4 +1,4 @@
-"""The images of a data set with what becomes of each, their crops and their masks.
+"""The images of a data set with what becomes of each, their crops, rotations and masks.
 
 Images are decoded by the child process `images_child`; an image that ends it is named, and the others are looked at.
 """
@@ -17,7 +17,7 @@ from tetrad.web.resident import Resident
 
 _SECONDS = 30.0  # for one image
 _ENDED = ("E6201", "E6202")  # errors that say that an image ended the child
-_CROPPED_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # formats that a crop is saved in; others become PNG
+_EDITED_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # formats that an edit is saved in; others become PNG
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ImageRow:
     caption_source: str  # ".txt", "metadata.jsonl", …
     tokens: int  # of the caption
     has_mask: bool
-    is_cropped: bool
+    is_edited: bool  # cropped or rotated; the original is kept
 
 
 @dataclass(frozen=True)
@@ -108,38 +108,54 @@ class ImageList:
                 is_careful = True
 
     async def crop(self, image: str, box: tuple[int, int, int, int]) -> Path:
-        """Crop an image, and its mask, to (left, top, right, bottom) pixels of the upright image; returns its path.
+        """Crop an image, and its mask, to (left, top, right, bottom) pixels of it as it is now; returns its path.
 
         The originals are kept, hidden. E4306 for a box outside the image or a folder of the person's own, E41… where
         the image cannot be opened.
         """
+        return await self._edit(image, {"do": "crop", "box": list(box)})
+
+    async def rotate(self, image: str, is_clockwise: bool) -> Path:
+        """Rotate an image, and its mask, by 90°; returns its path.  Originals and errors as with `crop`."""
+        return await self._edit(image, {"do": "rotate", "is_clockwise": is_clockwise})
+
+    async def _edit(self, image: str, request: Mapping[str, Any]) -> Path:
         self.data_set.prepare_edit()
         path = self.data_set.path_of(image)
         self._require_own(path)
-        mask = get_mask_path(path)
-        for each in (path, *([mask] if mask.exists() else [])):
-            kept = self._place_of_original(each)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            if not kept.exists():
-                link_or_copy(each, kept)
-            target = each if each.suffix.lower() in _CROPPED_SUFFIXES else each.with_suffix(".png")
-            await self.images.answer({"do": "crop", "path": str(kept), "box": list(box), "to": str(target)}, _SECONDS)
-            if target != each:
-                each.unlink()
-        return path if path.exists() else path.with_suffix(".png")
+        is_first = self._find_original(path) is None
+        mask, place = get_mask_path(path), self._place_of_original(path)
+        files = [path, *([mask] if mask.exists() else [])]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if is_first:  # a mask that is painted later is none of the original
+            for each in files:
+                link_or_copy(each, self._place_of_original(each))
+        try:
+            for each in reversed(files):
+                target = each if each.suffix.lower() in _EDITED_SUFFIXES else each.with_suffix(".png")
+                await self.images.answer({**request, "path": str(each), "to": str(target)}, _SECONDS)
+        except TetradError:
+            if is_first:
+                self.restore(image)
+            raise
+        if target != path:
+            path.unlink()
+        return target
 
     def restore(self, image: str) -> Path:
-        """Undo a crop.  E4306 where there is none."""
+        """Undo all crops and rotations; a mask that was painted after the first goes.  E4306 where there is none."""
         path = self.data_set.path_of(image)
         kept = self._find_original(path)
         if kept is None:
-            raise TetradError("E4306", _("{file} is not cropped"), file=path.name)
+            raise TetradError("E4306", _("{file} is neither cropped nor rotated"), file=path.name)
         mask, target = get_mask_path(path), path.with_suffix(kept.suffix)
-        os.replace(kept, target)
+        _bring_back(kept, target)
         if target != path:
             path.unlink()
         if (kept_mask := self._place_of_original(mask)).exists():
-            os.replace(kept_mask, mask)
+            _bring_back(kept_mask, mask)
+        else:
+            mask.unlink(missing_ok=True)
         return target
 
     async def write_mask(self, image: str, mask: Path) -> Path:
@@ -195,11 +211,11 @@ class ImageList:
         )
 
     def _place_of_original(self, path: Path) -> Path:
-        """Where the original of a cropped image is kept."""
+        """Where the original of an edited image is kept."""
         return self.data_set.hidden / "originals" / path.relative_to(self.data_set.images)
 
     def _find_original(self, path: Path) -> Path | None:
-        """The original of a cropped image, which may have been of another format; None for one that is not cropped."""
+        """The original of an edited image, which may have been of another format; None for one that is not edited."""
         kept = self._place_of_original(path)
         return next((each for each in kept.parent.glob("*") if each.stem == kept.stem), None)
 
@@ -207,6 +223,12 @@ class ImageList:
         if not path.is_relative_to(self.data_set.folder):
             template = _("{file} is in a folder of your own, and no image is changed there; use a copy of the folder")
             raise TetradError("E4306", template, file=path.name)
+
+
+def _bring_back(kept: Path, path: Path) -> None:
+    """Put the original into its place; where nothing was edited yet, both are one file, which a rename leaves alone."""
+    os.replace(kept, path)
+    kept.unlink(missing_ok=True)
 
 
 def _read_reason(record: Mapping[str, Any]) -> Reason:

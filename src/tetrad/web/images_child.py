@@ -82,17 +82,28 @@ def make_thumbnail(request: Request) -> Answers:
 
 def crop(request: Request) -> Answers:
     """Save the part "box" of the upright image at "path" in the file "to".  E4306 for a box outside the image."""
-    values = request.values
-    path, target, (left, top, right, bottom) = Path(values["path"]), Path(values["to"]), values["box"]
-    image = decode_upright(path)
+    left, top, right, bottom = request.values["box"]
+    image = decode_upright(Path(request.values["path"]))
     if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
         template = _("the crop must be inside the image, which has {width} × {height} pixels")
         raise TetradError("E4306", template, width=image.width, height=image.height)
-    cropped = image.crop((left, top, right, bottom))
-    profile = image.info.get("icc_profile")
+    yield save_edited(request, image, image.crop((left, top, right, bottom)))
+
+
+def rotate(request: Request) -> Answers:
+    """Save the upright image at "path", rotated by 90°, in the file "to"."""
+    image = decode_upright(Path(request.values["path"]))
+    way = Image.Transpose.ROTATE_270 if request.values["is_clockwise"] else Image.Transpose.ROTATE_90
+    yield save_edited(request, image, image.transpose(way))
+
+
+def save_edited(request: Request, image: Image.Image, edited: Image.Image) -> dict[str, object]:
+    """Save what was made of an image in the file "to", with the image's profile."""
+    target = Path(request.values["to"])
     with stage_replacement(target) as staged:
-        cropped.save(staged, _FORMATS[target.suffix.lower()], icc_profile=profile, **_BEST_QUALITY)
-    yield {"event": "cropped", "width": cropped.width, "height": cropped.height}
+        suffix, profile = target.suffix.lower(), image.info.get("icc_profile")
+        edited.save(staged, _FORMATS[suffix], icc_profile=profile, **_BEST_QUALITY)
+    return {"event": "edited", "width": edited.width, "height": edited.height}
 
 
 def write_mask(request: Request) -> Answers:
@@ -114,6 +125,13 @@ def scan(request: Request) -> Answers:
         yield answer
 
 
+def read_configuration(request: Request) -> Answers:
+    """What becomes of each key of the configuration at "path"."""
+    from tetrad.web import configuration_child  # which reads YAML and has large tables
+
+    yield from configuration_child.read(request)
+
+
 def limit_this_process() -> None:
     """Little memory and a low priority, where the system has such limits."""
     with suppress(ImportError, ValueError, OSError):
@@ -125,4 +143,13 @@ def limit_this_process() -> None:
 
 if __name__ == "__main__":
     limit_this_process()
-    serve({"thumbnail": make_thumbnail, "scan": scan, "crop": crop, "mask": write_mask})
+    serve(
+        {
+            "thumbnail": make_thumbnail,
+            "scan": scan,
+            "crop": crop,
+            "rotate": rotate,
+            "mask": write_mask,
+            "configuration": read_configuration,
+        }
+    )

@@ -128,13 +128,13 @@ def parse_options(options: list[str]) -> dict[str, Any]:
     return found
 
 
-def read_recipe(name: str, text: str) -> dict[str, Any]:
+def read_recipe(name: str, text: str | bytes) -> dict[str, Any]:
     """What a draft takes from the text of a recipe file: the values of its own questions, and all others as settings.
 
     E3002 for text that is no TOML, E3101, E3102, E3103 for a recipe that cannot be used.
     """
     try:
-        values = parse_toml(text)
+        values = parse_toml(text if isinstance(text, str) else text.decode("utf-8-sig"))
     except ValueError as error:
         template = _("the recipe {path} is not valid TOML: {reason}")
         raise TetradError("E3002", template, path=name, reason=error) from error
@@ -148,7 +148,7 @@ def read_recipe(name: str, text: str) -> dict[str, Any]:
     defaults = {key: getattr(recipe.method, key.partition(".")[2]) for key in aims}
     given.pop("save.out", None)
     chosen = {"method": method, "saves": 1, "settings": {**defaults, **keep_known(method, given)[0]}}
-    return {**own, **chosen, "step": "plan"}
+    return {**own, **chosen, "step": "plan" if own.get("images") else "photos"}
 
 
 def _flatten(values: Mapping[str, Any], tables: Set[str] = frozenset(), prefix: str = "") -> dict[str, Any]:

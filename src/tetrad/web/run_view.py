@@ -7,8 +7,9 @@ from typing import Any
 from tetrad.locales import Message, _, ngettext, presentable, translate_record
 from tetrad.methods import METHODS
 from tetrad.run.status import RunStatus
+from tetrad.sizes import format_size
 from tetrad.web.device import memory_of_run
-from tetrad.web.figures import format_clock, format_day, format_duration, format_size, format_speed
+from tetrad.web.figures import format_clock, format_day, format_duration, format_speed
 from tetrad.web.run_notes import can_resume, describe_note
 from tetrad.web.runs import Snapshot
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tetrad.data.discover.image_files import IMAGE_SUFFIXES
+from tetrad.sizes import format_size
 from tetrad.web.data_sets import DataSet
 from tetrad.web.drafts import Drafts
-from tetrad.web.figures import format_day, format_size
+from tetrad.web.figures import format_day
 from tetrad.web.jobs import Queue
 from tetrad.web.runs import Runs
 

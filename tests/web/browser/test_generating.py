@@ -66,7 +66,7 @@ def test_the_best_save_is_found_with_the_keyboard_and_copied(open_page: OpenPage
     page.get_by_role("button", name="Export").click()
     page.get_by_label("Name in prompts").fill("best")
     expect(page.get_by_role("dialog")).to_contain_text(re.compile(r"exports/best\.safetensors"))
-    page.get_by_role("button", name="Export 2 kB").click()
+    page.get_by_role("button", name="Export 2.0 kB").click()
     expect(page.locator(".toast")).to_contain_text("best.safetensors is in")
     assert (Path(served.folder) / "exports" / "best.safetensors").exists()
     page.reload()

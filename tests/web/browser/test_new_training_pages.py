@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from made_photos import HOSTILE, make_image, make_photos
+from PIL import Image
 from web_process import OpenPage, Served
 
 from tetrad.run.control import send_command
@@ -157,6 +158,28 @@ def test_captions_are_edited_and_hostile_text_stays_text(open_page: OpenPage, tm
         assert page.locator("img[src=x]").count() == 0
 
 
+def test_an_image_is_rotated_and_the_rotation_is_undone(open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page("/")
+    make_draft(page, tmp_path, count=1, prepare=lambda folder: make_wide(folder / "0.png"))
+    page.locator(".tile").click()
+    size = page.locator("#inspector .num")
+    expect(size).to_have_text("96 × 64")
+    rotate = page.get_by_role("button", name="Rotate to the right")
+    rotate.press("Enter")
+    expect(size).to_have_text("64 × 96", timeout=SLOW)
+    expect(rotate).to_be_focused()
+    page.get_by_role("button", name="Mask").click()
+    page.get_by_role("button", name="Rotate to the left").click()
+    expect(size).to_have_text("96 × 64", timeout=SLOW)
+    page.get_by_role("button", name="Undo crop and rotation").click()
+    expect(page.get_by_role("button", name="Undo crop and rotation")).to_have_count(0, timeout=SLOW)
+
+
+def make_wide(path: Path) -> None:
+    with Image.open(path) as image:
+        image.resize((96, 64)).save(path)
+
+
 def test_every_step_can_be_used_with_the_keyboard_and_by_everybody(open_page: OpenPage, tmp_path: Path) -> None:
     from axe_playwright_python.base import AXE_SCRIPT
 
@@ -172,7 +195,7 @@ def test_every_step_can_be_used_with_the_keyboard_and_by_everybody(open_page: Op
     page.keyboard.press("ArrowLeft")
     assert page.locator(".frame").get_attribute("style") != before
     page.get_by_role("button", name="Crop to the frame").press("Enter")
-    expect(page.get_by_role("button", name="Undo the crop")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_role("button", name="Undo crop and rotation")).to_be_visible(timeout=SLOW)
     page.locator("#next").press("Enter")
     page.wait_for_url(f"{draft}/words")
     ready = {"words": "#suggestions .chip", "how": ".method input", "plan": "#plan:not([hidden])"}
@@ -194,6 +217,28 @@ def test_every_step_can_be_used_with_the_keyboard_and_by_everybody(open_page: Op
             result = tab.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
             found = [(each["id"], [node["html"][:150] for node in each["nodes"]]) for each in result["violations"]]
             assert not found, (step, width)
+
+
+def test_another_trainers_configuration_becomes_a_training(open_page: OpenPage, tmp_path: Path) -> None:
+    """Chosen on the first page, read key by key, and gone on with where it says nothing of the images."""
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'pretrained_model_name_or_path = "/none.safetensors"\nnetwork_module = "networks.lora"\nnetwork_dim = 8\n'
+        f'output_name = "dog"\nsample_sampler = "k_dpm_2"\nmax_train_steps = 20\nlog_prefix = {json.dumps(HOSTILE)}\n'
+    )
+    page = open_page("/", 390)
+    choose(page, "Open a recipe or another trainer", [path])
+    page.wait_for_url(re.compile("/imports/"), timeout=SLOW)
+    expect(page.get_by_role("heading", name="run.toml")).to_be_visible()
+    expect(page.get_by_text("method.rank = 8")).to_be_visible()
+    expect(page.get_by_text("pretrained_model_name_or_path = /none.safetensors")).to_be_visible()
+    page.get_by_role("link", name="No meaning here").press("Enter")
+    expect(page.get_by_text("log_prefix")).to_be_visible()
+    assert page.locator("img[src=x]").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_role("button", name="Continue with these settings").click()
+    page.wait_for_url(re.compile("/new/.*/photos"), timeout=SLOW)
+    expect(page.locator("#next")).to_have_text("Add at least one image", timeout=SLOW)
 
 
 def test_a_step_is_left_although_the_server_does_not_answer(open_page: OpenPage, tmp_path: Path) -> None:

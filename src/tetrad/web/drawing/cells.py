@@ -92,7 +92,8 @@ def make_cell(
     if artifact.is_full_model:
         values |= {"model": str(checkpoint.path), "prompt": prompt}
     else:
-        values |= dict.fromkeys(folder_flags(), str(run))  # files of other runs may have the same name, or be damaged
+        # Files of other runs may have the same name, or be damaged; those of a web UI may be called like this one.
+        values |= dict.fromkeys(folder_flags(), str(run)) | {"run": str(run)}
         values |= {"prompt": name_checkpoint(artifact, checkpoint.name, strength, prompt, word)}
     content = checkpoint.path.stat()
     return finish_cell(checkpoint, strength, prompt, values, [content.st_size, content.st_mtime_ns], folder)

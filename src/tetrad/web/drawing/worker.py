@@ -4,7 +4,8 @@ A request has the options of `tetrad generate` by the names of its flags: prompt
 prediction_type, vae, vae_dir, vae_precision, device, lora_dir, embeddings_dir, hypernetwork_dir, seed, steps,
 cfg_scale, cfg_rescale, sampler, clip_skip, width, height, init_image, denoising_strength, mask, mask_blur, num_images,
 batch_size; all but `prompt` may be left out. With `without_networks` the image shows what the model does alone: neither
-tags nor embeddings of the prompt are used. `folder` is where the PNGs go, and `name` what they are called.
+tags nor embeddings of the prompt are used. `run` is a folder whose files count before others of their names. `folder`
+is where the PNGs go, and `name` what they are called.
 """
 
 import time
@@ -120,7 +121,19 @@ def _build_request(values: Mapping[str, Any]) -> requests.Request:
 
 def _find_folders(values: Mapping[str, Any]) -> library.ModelFolders:
     names = ("models_dir", "vae_dir", *folder_flags())
-    return library.resolve_model_folders(**{name: Path(values[name]) for name in names if values.get(name)})
+    folders = library.resolve_model_folders(**{name: Path(values[name]) for name in names if values.get(name)})
+    return prefer_run(folders, Path(values["run"])) if values.get("run") else folders
+
+
+def prefer_run(folders: library.ModelFolders, run: Path) -> library.ModelFolders:
+    """The folders without the files that are called like one of the run's own, so that its names lead to these."""
+    preferred = dict(folders)
+    for file_type in folders:
+        if file_type not in _MODEL_FOLDERS:
+            own = {path.stem for path in library.list_files(file_type, {file_type: (run,)})}
+            others = (path for path in library.list_files(file_type, folders) if path.stem not in own)
+            preferred[file_type] = (run, *others)
+    return preferred
 
 
 def _choose_path(values: Mapping[str, Any], number: int, seed: int) -> Path:

@@ -12,8 +12,9 @@ from pydantic import BaseModel, Field
 from tetrad.installation import Copy, Destination, add_receipts, check_name, choose_free_name
 from tetrad.locales import Message, _, presentable
 from tetrad.settings.toml import build_recipe
+from tetrad.sizes import format_size
 from tetrad.web.drawing.choices import make_id
-from tetrad.web.figures import format_day, format_size
+from tetrad.web.figures import format_day
 from tetrad.web.picks import Choice, Pick, measure
 from tetrad.web.routes.pick import open_pick
 from tetrad.web.web_uis import Destinations

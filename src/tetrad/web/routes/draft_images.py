@@ -63,9 +63,15 @@ VERDICTS = {
 
 
 class Box(BaseModel):
-    """The part of the upright image that stays, in pixels."""
+    """The part of the image that stays, in pixels of the image as it is shown."""
 
     box: tuple[int, int, int, int]
+
+
+class Rotation(BaseModel):
+    """By 90°."""
+
+    to: Literal["left", "right"]
 
 
 @router.post("/api/drafts/{name}/files")
@@ -134,7 +140,7 @@ _EMPTY: dict[str, Any] = {
     "width": 0,
     "height": 0,
     "has_mask": False,
-    "is_cropped": False,
+    "is_edited": False,
 }
 
 
@@ -161,7 +167,7 @@ def describe_image(row: ImageRow) -> dict[str, Any]:
         "width": row.width,
         "height": row.height,
         "has_mask": row.has_mask,
-        "is_cropped": row.is_cropped,
+        "is_edited": row.is_edited,
         "version": str(state.st_mtime_ns) if state else "",
         "size": state.st_size if state else 0,
     }
@@ -228,9 +234,16 @@ async def crop(request: Request, name: str, image: str, box: Box) -> dict[str, s
     return {"id": images.data_set.id_of(await images.crop(image, box.box))}
 
 
-@router.delete("/api/drafts/{name}/images/{image}/crop")
+@router.post("/api/drafts/{name}/images/{image}/rotate")
+async def rotate(request: Request, name: str, image: str, rotation: Rotation) -> dict[str, str]:
+    """Rotate an image and its mask by 90°; as for a crop the original is kept, and the id is returned."""
+    images = list_of(request, name)
+    return {"id": images.data_set.id_of(await images.rotate(image, rotation.to == "right"))}
+
+
+@router.delete("/api/drafts/{name}/images/{image}/edits")
 def restore(request: Request, name: str, image: str) -> dict[str, str]:
-    """Undo a crop."""
+    """Undo all crops and rotations; a mask that was painted after the first of them goes with them."""
     images = list_of(request, name)
     return {"id": images.data_set.id_of(images.restore(image))}
 

@@ -11,6 +11,7 @@ from tetrad.locales import Message, _, presentable, translate_record
 from tetrad.methods import METHODS
 from tetrad.methods.artifact import Artifact
 from tetrad.settings.toml import dump_recipe
+from tetrad.sizes import format_memory, format_size
 from tetrad.web import figures, starts
 from tetrad.web.drafts import Draft
 from tetrad.web.drawing.choices import OWN_VAE
@@ -74,14 +75,14 @@ def describe_method(draft: Draft, found: dict[str, Any], free: int) -> dict[str,
         "title": describe_kind(found["method"]),
         "good_at": show(found["good_at"]),
         "bad_at": show(found["bad_at"]),
-        "file": figures.format_size(found["file_bytes"]),
+        "file": format_size(found["file_bytes"]),
         "time": figures.format_duration(found["seconds"]),
         "prompt": name_in_prompt(artifact, draft.trigger_word),
-        "memory": figures.format_size(needed),
-        "free": figures.format_size(free),
+        "memory": format_memory(needed),
+        "free": format_memory(free),
         "share": min(100, round(100 * needed / max(1, free))),
         "fits": found["fits"],
-        "spare": figures.format_size(max(0, free - needed)),
+        "spare": format_memory(max(0, free - needed)),
         "options": options,
         "option_names": ", ".join(found["options"]),
     }
@@ -119,14 +120,14 @@ async def read_plan(request: Request, name: str) -> dict[str, Any]:
         "draft": asdict(draft),
         "length": show(plan["length"]),
         "time": figures.format_duration(plan["seconds"]),
-        "memory": figures.format_size(plan["memory_bytes"]),
-        "free_memory": figures.format_size(plan["free_memory_bytes"]),
+        "memory": format_memory(plan["memory_bytes"]),
+        "free_memory": format_memory(plan["free_memory_bytes"]),
         "fits": plan["memory_bytes"] <= plan["free_memory_bytes"],
         "share": min(100, round(100 * plan["memory_bytes"] / max(1, plan["free_memory_bytes"]))),
-        "disk": figures.format_size(plan["disk_bytes"]),
-        "free_disk": figures.format_size(plan["free_disk_bytes"]),
+        "disk": format_size(plan["disk_bytes"]),
+        "free_disk": format_size(plan["free_disk_bytes"]),
         "fits_disk": plan["disk_bytes"] <= plan["free_disk_bytes"],
-        "file_size": figures.format_size(plan["file_bytes"]),
+        "file_size": format_size(plan["file_bytes"]),
         "folder": presentable(plan["folder"]),
         "file": presentable(plan["file"]),
         "repeats": round(plan["repeats"], 2),

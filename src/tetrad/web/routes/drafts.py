@@ -13,7 +13,7 @@ from tetrad.errors import TetradError
 from tetrad.locales import Message, _, ngettext, presentable
 from tetrad.paths import expand_path
 from tetrad.web.drafts import Draft, Step
-from tetrad.web.preparation import Preparation, read_recipe
+from tetrad.web.preparation import Preparation
 from tetrad.web.routes.shared import Entry, page
 from tetrad.web.settings_form import keep_known
 
@@ -43,13 +43,6 @@ class Folder(BaseModel):
 
     path: str
     writes_beside: bool = False
-
-
-class RecipeFile(BaseModel):
-    """The text of a recipe file, and what the file is called."""
-
-    text: str
-    name: str = ""
 
 
 def preparation_of(request: Request) -> Preparation:
@@ -90,12 +83,6 @@ def list_drafts(request: Request) -> list[dict[str, Any]]:
 def create_draft(request: Request) -> dict[str, Any]:
     """A new draft, without images."""
     return asdict(preparation_of(request).drafts.create())
-
-
-@router.post("/api/drafts/recipe")
-def open_recipe(request: Request, file: RecipeFile) -> dict[str, Any]:
-    """A new draft that stands at the plan of a recipe file."""
-    return asdict(preparation_of(request).drafts.create(**read_recipe(file.name, file.text)))
 
 
 @router.get("/api/drafts/{name}")
@@ -177,6 +164,7 @@ def owns_images(preparation: Preparation, draft: Draft) -> bool:
 
 def describe_draft(draft: Draft) -> dict[str, str]:
     """A draft in the list on the first page."""
-    title = presentable(draft.trigger_word or draft.data_set) or str(Message(_("New training")))
+    name = str(draft.settings.get("save.name", ""))
+    title = presentable(name or draft.trigger_word or draft.data_set) or str(Message(_("New training")))
     step = str(Message(STEPS[draft.step]))
     return {"id": draft.id, "title": title, "address": f"/new/{draft.id}/{draft.step}", "step": step}

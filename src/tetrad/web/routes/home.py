@@ -12,10 +12,11 @@ from starlette.responses import HTMLResponse, Response
 
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _, ngettext, translate_record
+from tetrad.sizes import format_size
 from tetrad.web import starts
 from tetrad.web.checkup import check_up
 from tetrad.web.device import free_disk
-from tetrad.web.figures import format_day, format_size
+from tetrad.web.figures import format_day
 from tetrad.web.jobs import Job
 from tetrad.web.routes.drafts import describe_draft
 from tetrad.web.routes.shared import Entry, page

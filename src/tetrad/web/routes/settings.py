@@ -15,9 +15,9 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from tetrad import __version__
 from tetrad.errors import TetradError
 from tetrad.locales import LANGUAGES, Message, _, presentable, translate_record
+from tetrad.sizes import format_size
 from tetrad.web.access import LOCAL_HOSTS
 from tetrad.web.device import free_disk
-from tetrad.web.figures import format_size
 from tetrad.web.file_library import FileLibrary
 from tetrad.web.file_view import describe_file
 from tetrad.web.places import Places

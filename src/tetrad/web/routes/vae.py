@@ -11,8 +11,8 @@ from starlette.responses import FileResponse, HTMLResponse
 from tetrad.builtin import BUILTIN_NAME, resolve_images_path
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _, presentable, translate_record
+from tetrad.sizes import format_size
 from tetrad.web.drawing.choices import AUTOMATIC, OWN_VAE
-from tetrad.web.figures import format_size
 from tetrad.web.file_library import FileLibrary
 from tetrad.web.file_view import describe_facts, unpack
 from tetrad.web.jobs import list_busy_devices

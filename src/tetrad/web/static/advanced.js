@@ -1,6 +1,6 @@
 // Every setting, found by its name here or kohya's; made when it is opened for the first time.
 import { ask, press, ServerError } from "./api.js";
-import { announce, get, h } from "./dom.js";
+import { announce, breakable, get, h } from "./dom.js";
 import { address, draft, storeNow } from "./draft.js";
 import { _, ngettext } from "./text.js";
 
@@ -52,7 +52,7 @@ export class Advanced {
     });
     return h(
       "li", { class: "setting", "data-words": `${setting.key} ${setting.kohya} ${setting.help}`.toLowerCase() },
-      h("div", {}, h("label", { for: id }, h("b", { class: "wrap-any" }, setting.key)), h("span", { class: "kohya mono small quiet wrap-any" }, setting.kohya)),
+      h("div", {}, h("label", { for: id }, h("b", { class: "wrap-any" }, ...breakable(setting.key))), h("span", { class: "kohya mono small quiet wrap-any" }, ...breakable(setting.kohya))),
       control,
       h("span", { class: "small quiet" }, setting.range),
       h("div", {}, h("p", { class: "help", id: `${id}-help` }, `${setting.help}.`), h("p", { class: "help bad-text", role: "alert" })),

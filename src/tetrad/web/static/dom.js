@@ -17,6 +17,9 @@ export const badge = (word, tone, moves = false) => h("span", { class: `badge ${
 
 export const get = (id) => document.getElementById(id);
 
+// A name as text that breaks after its dots and underscores, and elsewhere only where it must.
+export const breakable = (name) => name.split(/(?<=[._])/).flatMap((part) => [part, h("wbr")]);
+
 // Say something to screen readers without moving the focus.
 export function announce(text) {
   get("announcer").textContent = text;

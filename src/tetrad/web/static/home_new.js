@@ -11,10 +11,10 @@ import { Uploads } from "./uploads.js";
 
 const uploads = new Uploads(get("home-upload"));
 
-async function begin(files) {
+async function begin(files, isOpened = false) {
   if (!files.length || uploads.isBusy) return;
   try {
-    if (isRecipe(files)) {
+    if (isOpened || isRecipe(files)) {
       await openRecipe(files[0]);
       return;
     }
@@ -28,7 +28,7 @@ async function begin(files) {
 
 for (const name of ["images", "folder", "recipe"]) {
   get(`home-${name}`).addEventListener("click", () => get(`home-pick-${name}`).click());
-  get(`home-pick-${name}`).addEventListener("change", () => begin(readInput(get(`home-pick-${name}`))));
+  get(`home-pick-${name}`).addEventListener("change", () => begin(readInput(get(`home-pick-${name}`)), name === "recipe"));
 }
 acceptDrop(async (transfer) => begin(await readDrop(transfer)));
 

@@ -25,7 +25,7 @@ let chosen = null;
 let previews = 0;
 let isKnown = !draft?.images; // whether the images were looked at once
 const uploads = new Uploads(get("upload"));
-const inspector = new Inspector({ reload: scan, onClose: () => choose(null) });
+const inspector = new Inspector({ reload, onClose: () => choose(null) });
 
 // ---- adding ----
 
@@ -93,6 +93,12 @@ async function scan() {
   return looking;
 }
 
+// Look at the images after one was changed, which may have got another id.
+function reload(id) {
+  chosen = id ?? chosen;
+  return scan();
+}
+
 async function look() {
   if (!draft) return;
   const seen = new Set();
@@ -104,7 +110,7 @@ async function look() {
       else {
         seen.add(line.id);
         put(line);
-        if (!line.is_cropped) uploads.known.set(line.name, line.size);
+        if (!line.is_edited) uploads.known.set(line.name, line.size);
       }
     });
   } catch (error) {

@@ -1,9 +1,11 @@
-// A recipe file that is dropped or chosen becomes a draft, which is opened at its plan.
+// A recipe, or another trainer's configuration, that is dropped or chosen: the server says which page goes on with it.
 import { ask } from "./api.js";
 
-export const isRecipe = (files) => files.length === 1 && files[0].name.toLowerCase().endsWith(".toml");
+const ENDINGS = /\.(toml|json|ya?ml|sh|bat|cmd|ps1)$/i;
+
+export const isRecipe = (files) => files.length === 1 && ENDINGS.test(files[0].name);
 
 export async function openRecipe({ file, name }) {
-  const made = await ask("POST", "/api/drafts/recipe", { text: await file.text(), name });
-  location.href = `/new/${made.id}/${made.step}`;
+  const { address } = await ask("POST", `/api/imports?${new URLSearchParams({ file: name })}`, file);
+  location.href = address;
 }
