@@ -13,8 +13,8 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from tetrad.builtin import BUILTIN_NAME
 from tetrad.errors import TetradError
 from tetrad.locales import _, presentable
+from tetrad.sizes import format_size
 from tetrad.web.drawing.choices import AUTOMATIC, make_id
-from tetrad.web.figures import format_size
 from tetrad.web.file_images import Column, describe_columns, list_columns, make_cell
 from tetrad.web.file_jobs import images_of, read_order, read_said, translate_all
 from tetrad.web.jobs import Job

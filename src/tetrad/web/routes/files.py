@@ -14,9 +14,9 @@ from starlette.responses import HTMLResponse
 from tetrad.builtin import BUILTIN_NAME
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _, presentable, translate, translate_record
+from tetrad.sizes import format_size
 from tetrad.web.device import free_disk
 from tetrad.web.drawing.choices import make_id
-from tetrad.web.figures import format_size
 from tetrad.web.file_images import suggest_prompt
 from tetrad.web.file_jobs import write_order
 from tetrad.web.file_library import FileLibrary, Row

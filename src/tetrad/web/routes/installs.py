@@ -13,8 +13,8 @@ from tetrad.errors import TetradError
 from tetrad.installation import Destination, Receipt, check_name, list_folders, read_receipts
 from tetrad.installation.uninstall import uninstall
 from tetrad.locales import Message, _, ngettext, presentable
+from tetrad.sizes import format_size
 from tetrad.web.device import free_disk
-from tetrad.web.figures import format_size
 from tetrad.web.file_jobs import write_order
 from tetrad.web.file_library import Row
 from tetrad.web.file_work import MAX_FILES
