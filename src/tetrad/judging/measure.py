@@ -74,9 +74,17 @@ class LossProbe:
     noisy: Sequence[NoisyBatch]
 
     @classmethod
-    def make(cls, model: Model, samples: Sequence[TrainingSample], count: int, seed: int, purpose: str) -> "LossProbe":
+    def make(
+        cls,
+        model: Model,
+        samples: Sequence[TrainingSample],
+        count: int,
+        seed: int,
+        purpose: str,
+        band: tuple[float, float] = BAND,
+    ) -> "LossProbe":
         """`count` pairs of an image and a time; the times are spread evenly over the band."""
-        low, high = BAND
+        low, high = band
         u = low + (high - low) * (torch.arange(count) + 0.5) / count
         return cls(_add_fixed_noise(model, _take_in_turn(samples, count), u, seed, purpose))
 
