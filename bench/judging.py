@@ -12,6 +12,7 @@ odd ones are reported.
 """
 
 import argparse
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +25,17 @@ import torch
 from bench.planted_runs import PLANTED, SHORT, Planted
 from tetrad.builtin.recognition import compute_distances, detect_background
 from tetrad.builtin.vocabulary import TRIGGER_WORD
+from tetrad.data.batches import TrainingSample
+from tetrad.data.captions.captions import Captions
+from tetrad.data.latent_cache import LatentDistribution
 from tetrad.demo import DEMO_TASKS
+from tetrad.documents import read_stored_values
 from tetrad.evaluation.builtin import generate_arrays
 from tetrad.evaluation.builtin_tasks import EvaluationPrompt
+from tetrad.images.load import load_image
+from tetrad.images.tensors import to_tensor
 from tetrad.judging import CheckpointScores, judge_run, read_scores
+from tetrad.judging.measure import LossProbe
 from tetrad.library import attach_weights, load_model
 from tetrad.models.base import Model
 from tetrad.run.events import Trained
@@ -35,6 +43,7 @@ from tetrad.run.train import train
 
 FALL = 0.15  # of the share of right images, that counts
 _TRUTH = "truth.jsonl"
+_VALIDATION_PREDICTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class Truth:
     likeness: float
     obedience: float
     images: int
+    validation_loss: float  # of the held-out image at all times, as other trainers measure it; NaN without one
 
     @property
     def error(self) -> float:
@@ -76,6 +86,12 @@ class Judged:
     def last(self) -> Truth:
         return self.truth[self.files[-1].file]
 
+    @property
+    def lowest_validation_loss(self) -> str:
+        """The file that plain validation loss would pick."""
+        losses: dict[str, float] = {row.file: self.truth[row.file].validation_loss for row in self.files}
+        return min(losses, key=lambda file: losses[file] if losses[file] == losses[file] else math.inf)
+
     def true_words(self) -> set[str]:
         """The verdicts that count as right."""
         if self.expected:
@@ -88,7 +104,7 @@ class Judged:
         return {"good"} if self.last.right >= 0.5 else {"good", "under-trained"}
 
     def miss(self, file: str) -> int:
-        """How many files lie between this one and the best; files whose truth is within an error of it count as best."""
+        """How many files lie between this one and the best; files within an error of the best count as best too."""
         names = [row.file for row in self.files]
         near = [n for n, name in enumerate(names) if self.truth[name].right >= self.best.right - self.best.error]
         return min(abs(names.index(file) - n) for n in near)
@@ -125,9 +141,12 @@ def evaluate_run(planted: Planted, folder: Path, images: int) -> None:
             continue
         model = load_model("builtin")
         if row.file:
-            attach_weights(folder / row.file, model, bundled_word="")
+            attach_weights(folder / row.file, model)
         word = TRIGGER_WORD if not planted.method_settings().artifact.requires_trigger_word else _word_of(row, folder)
-        truth = measure_truth(model, DEMO_TASKS[planted.method].task.make_prompts(word), row, images)
+        prompts = DEMO_TASKS[planted.method].task.make_prompts(word)
+        truth = replace(
+            measure_truth(model, prompts, row, images), validation_loss=measure_validation_loss(model, folder)
+        )
         with (folder / _TRUTH).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(truth)) + "\n")
         print(f"  {folder.name} step {row.step}: right {truth.right:.0%} ± {truth.error:.0%}", flush=True)
@@ -149,7 +168,24 @@ def measure_truth(model: Model, prompts: Sequence[EvaluationPrompt], row: Checkp
         obeyed.append(detect_background(array) == each.background)
         right.append(alike[-1] and obeyed[-1])
     shares = [float(np.mean(found)) for found in (right, alike, obeyed)]
-    return Truth(row.step, row.file, *shares, images=images)
+    return Truth(row.step, row.file, shares[0], shares[1], shares[2], images, validation_loss=math.nan)
+
+
+def measure_validation_loss(model: Model, folder: Path) -> float:
+    """The loss of the held-out images with fixed noise, its times spread over the whole schedule."""
+    plan = read_stored_values(folder / "plan.toml")
+    held_out = []
+    for path in sorted(Path(plan["data"]["images"]).glob("*.png")):
+        if hashlib.sha256(path.read_bytes()).hexdigest() in plan["judge"]["held_out"]:
+            mean, std = (
+                part[0].detach() for part in model.vae.encode(to_tensor(load_image(path).convert("RGB"))[None])
+            )
+            captions = Captions(path.with_suffix(".txt").read_text("utf-8"))
+            held_out.append(TrainingSample((LatentDistribution(mean, std),), captions))
+    if not held_out:
+        return math.nan
+    probe = LossProbe.make(model, held_out, _VALIDATION_PREDICTIONS, 0, "validation", band=(0.0, 1.0))
+    return probe.measure(model, model.condition, samples_at_once=4).mean().item()
 
 
 def collect(work: Path, names: Sequence[str]) -> Iterator[Judged]:
@@ -190,9 +226,11 @@ def _report_shares(title: str, runs: Sequence[Judged]) -> None:
     print(f"{title}: {len(runs)} runs, {falls} of which get worse again by {FALL:.0%}")
     _print_share("verdict right", [v.word in run.true_words() for v, run in zip(verdicts, runs, strict=True)])
     _print_share("pick within one file of the best", [run.miss(pick) <= 1 for run, pick in pairs])
-    _print_share("  taking the last instead", [run.miss(run.files[-1].file) <= 1 for run in runs])
-    _print_share("  the best itself", [run.miss(pick) == 0 for run, pick in pairs])
-    _print_share("  taking the last instead", [run.miss(run.files[-1].file) == 0 for run in runs])
+    _print_share("  taking the last", [run.miss(run.files[-1].file) <= 1 for run in runs])
+    _print_share("  the lowest validation loss", [run.miss(run.lowest_validation_loss) <= 1 for run in runs])
+    _print_share("pick as good as the best", [run.miss(pick) == 0 for run, pick in pairs])
+    _print_share("  taking the last", [run.miss(run.files[-1].file) == 0 for run in runs])
+    _print_share("  the lowest validation loss", [run.miss(run.lowest_validation_loss) == 0 for run in runs])
 
 
 def _print_share(title: str, found: Sequence[bool]) -> None:

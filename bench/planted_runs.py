@@ -19,7 +19,7 @@ Images = list[tuple[Path, str]]  # each image with its caption
 
 @dataclass(frozen=True)
 class Planted:
-    """A run: the settings of a demo task, how its data, its length and its learning rate differ, and what becomes of it.
+    """A run: a demo task, how its data, its length and its learning rate differ, and what becomes of it.
 
     `expected` is the verdict where the plan decides it; "" where only the images that are generated afterwards do.
     """
