@@ -10,6 +10,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
+        "measure": ["Probe"],
         "scores": [
             "SCORES",
             "SCORES_FILE",
@@ -17,8 +18,10 @@ __all__, __getattr__ = export(
             "Score",
             "ScoreInfo",
             "append_scores",
+            "encode_row",
             "read_scores",
         ],
+        "stopping": ["explain_end"],
         "thresholds": ["THRESHOLDS", "Threshold"],
         "verdict": ["VERDICTS", "Verdict", "judge_run"],
     },
