@@ -54,7 +54,7 @@ def test_every_file_is_measured_and_nothing_else_changes(
     rows, problems = read_scores(ends[0].folder)
     assert not problems
     files = [path.name for path in sorted(ends[0].folder.glob("zkr*"))]
-    assert [(row.step, row.file) for row in rows if row.file] == [(2, files[1]), (4, files[0])]
+    assert [(row.step, row.file) for row in rows if row.file] == [(2, files[0]), (4, files[1])]
     assert rows[0].step == 0 and rows[0].scores["drift"].value == 0
     assert all({"training_loss", "drift"} == set(row.scores) for row in rows)
     # An embedding changes nothing that a caption without its word says.
