@@ -35,6 +35,7 @@ def rows(**values: Sequence[float]) -> list[CheckpointScores]:
         ("leaks", {"held_out_loss": FALLING, "training_loss": FALLING, "drift": (0.0, 0.2, 0.5, 0.8, 0.9)}),
         ("copies", {"held_out_loss": FALLING, "training_loss": FALLING, "copying": (0.0, 0.5, 0.9, 0.95, 0.99)}),
         ("unknown", {"training_loss": FALLING}),
+        ("unknown", {"held_out_loss": (0.5, 0.3), "training_loss": (0.5, 0.3)}),  # it may still be falling
     ],
 )
 def test_the_scores_decide_the_verdict(word: str, scores: Losses) -> None:

@@ -21,6 +21,8 @@ VERDICTS: Mapping[Word, str] = {  # what each is called, for `Message`
     "unknown": _("cannot be told"),
 }
 
+_MIN_MEASUREMENTS = 3  # after the start, to tell whether a loss has stopped falling
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -199,7 +201,7 @@ def _train_longer(run: _Run) -> Message:
 
 
 def _is_good(run: _Run) -> _Finding | None:
-    if not run.compares("held_out_loss"):
+    if not run.compares("held_out_loss") or len(run.with_score("held_out_loss")) < _MIN_MEASUREMENTS:
         return None
     loss = run.change("held_out_loss", run.last)
     template = _("the held-out loss has fallen by {change:.1%} since the start, and has stopped falling")
@@ -221,6 +223,8 @@ _CHECKS: Sequence[Callable[[_Run], _Finding | None]] = (
 def _list_unknown(run: _Run) -> Iterable[Message]:
     if not run.compares("held_out_loss"):
         yield Message(_("whether it is over-trained: no image is held out (judge.held_out)"))
+    if len(run.rows) < _MIN_MEASUREMENTS:
+        yield Message(_("whether it is still learning: it was measured too seldom"))
     if not run.has("copying"):
         yield Message(_("whether it copies training images: no images were generated for it"))
 
