@@ -56,6 +56,7 @@ from tetrad.cli.help import MainGroup, print_version, translate_help
 from tetrad.cli.streams import ends_where_output_is_lost
 from tetrad.cli.terminal import print_json
 from tetrad.errors import TetradError
+from tetrad.event_file import record_event
 from tetrad.locales import _, translate
 from tetrad.paths import explain_system_error
 
@@ -146,6 +147,7 @@ def interrupt(signal_number: int, frame: object) -> NoReturn:
 
 def exit_with_error(error: TetradError) -> NoReturn:
     """End with the sentence on stderr, and with --json also with a last line on stdout for programs, in English."""
+    record_event("error", error.as_record())
     if "--json" in sys.argv[1:]:
         print_json(error.as_record())
     print(error, file=sys.stderr)

@@ -1,5 +1,6 @@
 """`tetrad convert`: write a file in another format, and say what that format cannot hold."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -7,8 +8,9 @@ import typer
 
 from tetrad.builtin import resolve_model_path
 from tetrad.cli.terminal import announce_loading, print_note, print_progress, print_text
+from tetrad.event_file import ProgressRecord
 from tetrad.given_paths import check_model_exists, missing_file_error
-from tetrad.locales import _
+from tetrad.locales import Message, _
 
 HELP = _("Write a checkpoint, LoRA, embedding or hypernetwork in another format.")
 
@@ -68,7 +70,7 @@ def convert(
         file,
         to,
         out,
-        on_progress=_show_progress,
+        on_progress=_make_progress(Message(_("converting {file}"), file=Path(file).name)),
         precision=precision,
         ema=ema,
         model=model,
@@ -86,5 +88,14 @@ def convert(
         print_text(path)
 
 
-def _show_progress(done: int, total: int) -> None:
-    print_progress(_("{done} of {total}") if done < total else "", done=done, total=total)
+def _make_progress(title: Message) -> Callable[[int, int], None]:
+    """A function that shows and records how much is done."""
+    record: list[ProgressRecord] = []
+
+    def show(done: int, total: int) -> None:
+        if not record or record[0].total != total:
+            record[:] = [ProgressRecord(title, total)]
+        record[0].show(done)
+        print_progress(_("{done} of {total}") if done < total else "", done=done, total=total)
+
+    return show

@@ -17,7 +17,6 @@ __all__, __getattr__ = export(
             "MemoryOptions",
             "as_memory_error",
             "count_optimizer_bytes",
-            "estimate_memory",
             "format_bytes",
         ],
         "recommend": ["MethodEstimate"],

@@ -34,8 +34,8 @@ class Judge:
     stop: Literal["off", "auto"] = option(
         "off",
         _(
-            "auto: end the run when it learns nothing more, and save as often as that needs, unless save.every or"
-            " save.every_epochs is given"
+            "auto: end the run when its losses have stopped falling, and save as often as that needs, unless save.every"
+            " or save.every_epochs is given"
         ),
         group="judging",
         flag="--stop",
