@@ -1,0 +1,45 @@
+"""The protocol of an eye, and the distances between what it sees."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Eye(Protocol):
+    """Turns images into features whose distance says how different the images are."""
+
+    name: str  # "maps", "clip", "dinov2", "ccip"
+
+    def look(self, images: Sequence[Tensor]) -> Tensor:
+        """Features (N, …) of images (3, H, W) in [0, 1] of any sizes, in float32 on the CPU."""
+        ...
+
+
+@runtime_checkable
+class TextEye(Eye, Protocol):
+    """An eye that also says how well images fit texts."""
+
+    def read(self, texts: Sequence[str]) -> Tensor:
+        """Features (N, F) of texts, in the space of the images' features."""
+        ...
+
+
+def measure_distances(features: Tensor, others: Tensor) -> Tensor:
+    """Root mean squared differences (N, M) between features (N, …) and others (M, …)."""
+    rows, columns = features.flatten(1), others.flatten(1)
+    return torch.cdist(rows, columns) / rows.shape[1] ** 0.5
+
+
+def resize_to_square(image: Tensor, side: int) -> Tensor:
+    """The centre of an image (3, H, W) as a square (3, side, side) in [0, 1]."""
+    height, width = image.shape[1:]
+    crop = min(height, width)
+    top, left = (height - crop) // 2, (width - crop) // 2
+    square = image[None, :, top : top + crop, left : left + crop]
+    if crop == side:
+        return square[0]
+    resized: Tensor = F.interpolate(square, size=(side, side), mode="bicubic", antialias=True)
+    return resized[0].clamp(0, 1)
