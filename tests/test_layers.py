@@ -26,7 +26,7 @@ LAYERS = [
     {"training"},
     {"library"},
     {"estimate", "generation"},
-    {"evaluation", "inspection"},
+    {"evaluation", "inspection", "judging"},
     {"merging", "comparison"},
     {"conversion"},
     {"run", "verification"},

@@ -7,15 +7,16 @@ The entrances are `cli` (the command line), `__main__` (`python -m tetrad`), `we
 (Python) and `demo` (the tasks of `tetrad demo`). `settings` defines what a person can set; `run` turns it into a
 training run, for which `data` loads and batches the images, `training` runs the steps, `methods` holds Textual
 Inversion, hypernetworks, LoRA and DreamBooth, and `estimate` predicts memory and time. `generation` generates images
-and `evaluation` scores a training. `models` holds the model families and `diffusion` the mathematics of noise.
-`library` opens and saves models and networks, `formats` converts their tensor names, `weights` is the value that they
-exchange, `inspection` describes a file or a folder of images, `comparison` says how two files differ, `verification`
-which programs load a file, and `installation` copies it into a web UI; `merging` combines files into new ones,
-`conversion` writes them in other formats, and `interchange` reads the configurations of other trainers; `doctor` checks
-the computer. `images` reads and writes image files, `builtin` is a small model with its training images, `locales`
-translates messages, `errors` defines the errors that a person can correct, and `given_paths` those for files that do
-not exist; `paths` expands `~` in a path, `documents` parses JSON, TOML and YAML, and `lazy` lets the front of a package
-import its modules late.
+`evaluation` scores a training on the built-in tasks, and `judging` says of any run how well it has learned and which
+checkpoint to use. `models` holds the model families and `diffusion` the mathematics of noise. `library` opens and saves
+models and networks, `formats` converts their tensor names, `weights` is the value that they exchange, `inspection`
+describes a file or a folder of images, `comparison` says how two files differ, `verification` which programs load a
+file, and `installation` copies it into a web UI; `merging` combines files into new ones, `conversion` writes them in
+other formats, and `interchange` reads the configurations of other trainers; `doctor` checks the computer. `images`
+reads and writes image files, `builtin` is a small model with its training images, `locales` translates messages,
+`errors` defines the errors that a person can correct, and `given_paths` those for files that do not exist; `paths`
+expands `~` in a path, `documents` parses JSON, TOML and YAML, and `lazy` lets the front of a package import its modules
+late.
 """
 
 from importlib import import_module

@@ -1,0 +1,24 @@
+"""Judge a run: how well each of its checkpoints has learned, which one to use, and what to change.
+
+`scores` are the figures of a checkpoint, and the file scores.jsonl of a run. `verdict` says in words what they mean,
+with the limits that `thresholds` holds.
+"""
+
+from tetrad.lazy import export
+
+__all__, __getattr__ = export(
+    __name__,
+    {
+        "scores": [
+            "SCORES",
+            "SCORES_FILE",
+            "CheckpointScores",
+            "Score",
+            "ScoreInfo",
+            "append_scores",
+            "read_scores",
+        ],
+        "thresholds": ["THRESHOLDS", "Threshold"],
+        "verdict": ["VERDICTS", "Verdict", "judge_run"],
+    },
+)

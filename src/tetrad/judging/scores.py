@@ -1,0 +1,166 @@
+"""The scores of a run's checkpoints, and the file that keeps them."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tetrad.documents import open_regular, parse_json, writable
+from tetrad.locales import Message, _
+
+SCORES_FILE = "scores.jsonl"  # in the folder of a run
+_MAX_FILE_BYTES = 10_000_000
+Better = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class ScoreInfo:
+    """What a score is called, what it says, and whether a lower or a higher value is better."""
+
+    title: str  # a template for `Message`
+    description: str  # the same
+    better: Better
+
+
+SCORES: Mapping[str, ScoreInfo] = {
+    "held_out_loss": ScoreInfo(
+        _("held-out loss"),
+        _("denoising loss of images that are not trained on, with their captions, at little and medium noise"),
+        "lower",
+    ),
+    "training_loss": ScoreInfo(
+        _("training loss"),
+        _("denoising loss of training images, with the same noise at every checkpoint, at little and medium noise"),
+        "lower",
+    ),
+    "drift": ScoreInfo(
+        _("drift"), _("relative change of what the model predicts for captions without the trigger word"), "lower"
+    ),
+    "likeness": ScoreInfo(_("likeness"), _("how much generated images look like the training images"), "higher"),
+    "obedience": ScoreInfo(_("obedience"), _("how well generated images follow the rest of the prompt"), "higher"),
+    "kept": ScoreInfo(
+        _("kept"),
+        _("share of prompts without the trigger word whose image is still nearest to the base model's own"),
+        "higher",
+    ),
+    "pull": ScoreInfo(
+        _("pull"), _("how much nearer images without the trigger word have come to the training images"), "lower"
+    ),
+    "leak": ScoreInfo(_("leak"), _("change of images without the trigger word; it grows with the strength"), "lower"),
+    "spread": ScoreInfo(
+        _("spread"), _("how different images of one prompt are, relative to the training images"), "higher"
+    ),
+    "copying": ScoreInfo(_("copying"), _("how near generated images are to single training images"), "lower"),
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A figure with its standard error, None where there is none.
+
+    The error of a loss is that of its change since the start of the run: images, times and noise are the same in both.
+    """
+
+    value: float
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointScores:
+    """The scores of one file at one strength.
+
+    `file` is the name of a file in the run's folder, or "" where no file holds these weights: before the first step,
+    or at a step that was measured without being saved. The untouched base model has step 0, no file and strength 0.
+    """
+
+    step: int
+    file: str = ""
+    strength: float = 1.0
+    scores: Mapping[str, Score] = field(default_factory=dict)
+
+    def as_record(self) -> dict[str, Any]:
+        """Plain values, as they stand in the file."""
+        scores = {name: {"value": score.value, "error": score.error} for name, score in self.scores.items()}
+        return {"step": self.step, "file": self.file, "strength": self.strength, "scores": scores}
+
+    @classmethod
+    def from_record(cls, record: Any) -> "CheckpointScores":
+        """The scores of a record; scores of unknown names are left out.  ValueError where it is not such a record."""
+        scores = record.get("scores") if isinstance(record, dict) else None
+        if not isinstance(scores, dict):
+            raise ValueError
+        step, file, strength = record.get("step"), record.get("file"), record.get("strength")
+        if not (type(step) is int and step >= 0 and isinstance(file, str) and _is_number(strength)):
+            raise ValueError
+        return cls(step, file, float(strength), {name: _read_score(scores[name]) for name in SCORES if name in scores})
+
+
+def read_scores(folder: Path) -> tuple[list[CheckpointScores], list[Message]]:
+    """The scores of a run by step and strength, and a sentence for each line or file that cannot be used.
+
+    Lines about the same step, file and strength are put together; of two values of a score the later one counts.
+    """
+    path = folder / SCORES_FILE
+    try:
+        with open_regular(path) as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        return [], []
+    except OSError as error:
+        return [], [Message(_("{path} cannot be read ({reason})"), path=path, reason=error.strerror or error)]
+    if len(content) > _MAX_FILE_BYTES:
+        return [], [Message(_("{path} is too large for a file of scores"), path=path)]
+    rows, problems = [], []
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), start=1):
+        try:
+            record = parse_json(line)
+            rows.append(CheckpointScores.from_record(record))
+        except ValueError:
+            problems.append(Message(_("line {number} of {path} is damaged and is left out"), number=number, path=path))
+            continue
+        problems += [
+            Message(
+                _("line {number} of {path} has a score of unknown name: {name}"), number=number, path=path, name=name
+            )
+            for name in record["scores"]
+            if name not in SCORES
+        ]
+    return merge_rows(rows), problems
+
+
+def merge_rows(rows: Sequence[CheckpointScores]) -> list[CheckpointScores]:
+    """One row for each step, file and strength, in this order; of two values of a score the later one counts."""
+    merged: dict[tuple[int, str, float], CheckpointScores] = {}
+    for row in rows:
+        key = (row.step, row.file, row.strength)
+        before = merged[key].scores if key in merged else {}
+        merged[key] = replace(row, scores={**before, **row.scores})
+    return [merged[key] for key in sorted(merged, key=lambda key: (key[0], key[2], key[1]))]
+
+
+def append_scores(folder: Path, row: CheckpointScores) -> None:
+    """Add a row to the file of a run.  OSError where that is impossible."""
+    with (folder / SCORES_FILE).open("ab") as file:
+        file.write(encode_row(row))
+
+
+def encode_row(row: CheckpointScores) -> bytes:
+    """The row as a line of the file; NaN and Inf, which JSON does not have, are left out."""
+    finite = {name: score for name, score in row.scores.items() if math.isfinite(score.value)}
+    record = replace(row, scores=finite).as_record()
+    return (writable(json.dumps(record, ensure_ascii=False, allow_nan=False)) + "\n").encode()
+
+
+def _read_score(value: Any) -> Score:
+    if not isinstance(value, dict) or not _is_number(value.get("value")):
+        raise ValueError
+    error = value.get("error")
+    if error is not None and not (_is_number(error) and error >= 0):
+        raise ValueError
+    return Score(float(value["value"]), None if error is None else float(error))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

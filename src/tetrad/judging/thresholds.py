@@ -1,0 +1,34 @@
+"""The limits that a verdict is made with, each with where its value comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A limit, in the unit of its score unless the name says otherwise."""
+
+    value: float
+    source: str  # for readers of the code and of docs/judging.md, so it is not translated
+
+
+_PROVISIONAL = "provisional: set before any measurement"
+
+THRESHOLDS: Mapping[str, Threshold] = {
+    # How many standard errors a change must have to count as one.
+    "errors": Threshold(2.0, _PROVISIONAL),
+    # Relative change of the training loss, and drift, below which a run has changed nothing.
+    "no change of loss": Threshold(0.005, _PROVISIONAL),
+    "no drift": Threshold(1e-5, _PROVISIONAL),
+    # Share of the loss' fall that must be lost again from the best checkpoint to the last one: over-trained.
+    "rise": Threshold(0.15, _PROVISIONAL),
+    # Share of the loss' fall that the last quarter of the run has brought: under-trained.
+    "still falling": Threshold(0.2, _PROVISIONAL),
+    # Relative rise of the training loss: collapsed.
+    "diverged": Threshold(0.05, _PROVISIONAL),
+    "drift": Threshold(0.5, _PROVISIONAL),
+    "spread": Threshold(0.3, _PROVISIONAL),
+    "copying": Threshold(0.9, _PROVISIONAL),
+    # Fall of the share of images without the trigger word that stay nearest to the base model's own.
+    "kept": Threshold(0.25, _PROVISIONAL),
+}
