@@ -189,8 +189,8 @@ def list_eyes(model: Model) -> dict[str, Eye]:
 
 def compute_rank_correlation(values: Sequence[float], others: Sequence[float]) -> float:
     """Spearman's correlation of values without ties."""
-    ranks = [np.argsort(np.argsort(each)) for each in (values, others)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    first, second = (np.argsort(np.argsort(each)).astype(np.float64) for each in (values, others))
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def print_likeness(work: Path, model: Model, runs: Sequence[Run], count: int) -> None:
@@ -244,10 +244,11 @@ def compute_pooled_correlation(
     """The correlation of ranks in 0…1 within each task, over all tasks together."""
 
     def rank(values: Sequence[float]) -> NDArray[np.float64]:
-        return np.argsort(np.argsort(values)) / (len(values) - 1)
+        ranks: NDArray[np.float64] = np.argsort(np.argsort(values)).astype(np.float64) / (len(values) - 1)
+        return ranks
 
-    ranks = [np.concatenate([rank(each[task]) for task in truths]) for each in (truths, scores)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    first, second = (np.concatenate([rank(each[task]) for task in truths]) for each in (truths, scores))
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 def plant_copies(task: str, kind: str, rng: np.random.Generator) -> list[Image.Image]:

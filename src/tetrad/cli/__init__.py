@@ -4,7 +4,7 @@ Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_s
 `export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `captions`, `generate`, `grid`,
 `recommend` (and `tetrad probe`), `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`, `merge` (its
 commands: `merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`, `resize`,
-`doctor`, `web`. Shared: `options` has the options of several commands, `lora_options` the options and the report of
+`doctor`, `judge`, `web`. Shared: `options` has the options of several commands, `lora_options` the options and the report of
 those that make a LoRA, `flags` makes options from the settings, `recipe_command` finds the command that a recipe is
 for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal` prints its
 events, notes and warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained
@@ -35,6 +35,7 @@ from tetrad.cli import (
     import_settings,
     inspect,
     install,
+    judge,
     merge,
     recommend,
     resize,
@@ -82,6 +83,7 @@ app.add_typer(run_folders.app, name="runs")
 app.command("scan", help=scan.HELP)(scan.scan)
 app.add_typer(captions.app, name="captions")
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
+app.command("judge", help=judge.HELP)(judge.judge)
 app.command("generate", help=generate.HELP)(with_folder_flags(generate.generate))
 app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)
 app.command("probe", help=recommend.PROBE_HELP)(recommend.probe)

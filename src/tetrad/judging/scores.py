@@ -50,9 +50,17 @@ SCORES: Mapping[str, ScoreInfo] = {
     ),
     "leak": ScoreInfo(_("leak"), _("change of images without the trigger word; it grows with the strength"), "lower"),
     "spread": ScoreInfo(
-        _("spread"), _("how different images of one prompt are, relative to the training images"), "higher"
+        _("spread"), _("how different generated images are from each other, relative to the training images"), "higher"
     ),
-    "copying": ScoreInfo(_("copying"), _("how near generated images are to single training images"), "lower"),
+    "copying": ScoreInfo(
+        _("copying"),
+        _("share of generated images that are as near to a training image as a cropped, mirrored or recoloured copy"),
+        "lower",
+    ),
+    "likeness_eye": ScoreInfo(_("likeness (eye)"), _("likeness as the model of --eye sees it"), "higher"),
+    "obedience_eye": ScoreInfo(_("obedience (eye)"), _("obedience as the model of --eye sees it"), "higher"),
+    "kept_eye": ScoreInfo(_("kept (eye)"), _("kept as the model of --eye sees it"), "higher"),
+    "pull_eye": ScoreInfo(_("pull (eye)"), _("pull as the model of --eye sees it"), "lower"),
 }
 
 

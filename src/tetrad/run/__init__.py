@@ -12,7 +12,7 @@ a file is being written. `resolve` turns a recipe into a `plan`, in which every 
 the file that a run continues from and writes over it if asked to. `dataset` loads and encodes the images,
 `caption_notes` warns about their captions, `class_images` generates the class images for prior preservation,
 `preflight` says what a person should know before the first step, `effects` which settings have no effect, and
-`previews` generates images during the run. `step_files` are the files that a run saves before its end. `disk` estimates
+`previews` generates images during the run. `step_files` are the files that a run saves before its end, and `checkpoints` lists all that it saved. `disk` estimates
 the space that a run needs, `full_disk` waits where there is none, and `tidy` removes what killed runs left behind.
 `base_model` finds the model that a file was trained on. `events` are what a run yields, `words` says in sentences what
 they mean, `folder` is where it writes, and `metadata` is what it stores in the trained file.
@@ -24,6 +24,7 @@ __all__, __getattr__ = export(
     __name__,
     {
         "base_model": ["find_base_model"],
+        "checkpoints": ["Checkpoint", "artifact_of", "list_checkpoints", "read_plan"],
         "class_images": ["describe_generator"],
         "continuation": ["locate_start", "read_trigger_word"],
         "control": ["Command", "send_command"],

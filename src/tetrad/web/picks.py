@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 from tetrad.documents import parse_json, read_text_file
 from tetrad.formats.atomic_write import replace_file
 from tetrad.locales import Message, _, presentable
-from tetrad.web.drawing import Cell, Checkpoint, list_checkpoints, make_base_cell, make_cell
-from tetrad.web.drawing.cells import artifact_of, name_checkpoint, read_plan, replace_word
+from tetrad.run import Checkpoint, artifact_of, list_checkpoints, read_plan
+from tetrad.web.drawing import Cell, make_base_cell, make_cell
+from tetrad.web.drawing.cells import name_checkpoint, replace_word
 from tetrad.web.drawing.choices import AUTOMATIC, make_id
 from tetrad.web.figures import format_size
 from tetrad.web.preferences import Preferences

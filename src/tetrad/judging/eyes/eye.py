@@ -30,7 +30,8 @@ class TextEye(Eye, Protocol):
 def measure_distances(features: Tensor, others: Tensor) -> Tensor:
     """Root mean squared differences (N, M) between features (N, …) and others (M, …)."""
     rows, columns = features.flatten(1), others.flatten(1)
-    return torch.cdist(rows, columns) / rows.shape[1] ** 0.5
+    distances: Tensor = torch.cdist(rows, columns) / rows.shape[1] ** 0.5
+    return distances
 
 
 def resize_to_square(image: Tensor, side: int) -> Tensor:

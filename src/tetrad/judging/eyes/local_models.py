@@ -136,13 +136,15 @@ def _prepare(
 def _build_clip(configuration: Mapping[str, Any]) -> nn.Module:
     from transformers import CLIPConfig, CLIPModel
 
-    return CLIPModel(CLIPConfig.from_dict(dict(configuration)))
+    network: nn.Module = CLIPModel(CLIPConfig.from_dict(dict(configuration)))
+    return network
 
 
 def _build_dinov2(configuration: Mapping[str, Any]) -> nn.Module:
     from transformers import Dinov2Config, Dinov2Model
 
-    return Dinov2Model(Dinov2Config.from_dict(dict(configuration)))
+    network: nn.Module = Dinov2Model(Dinov2Config.from_dict(dict(configuration)))
+    return network
 
 
 _BUILDERS = {"clip": _build_clip, "dinov2": _build_dinov2}

@@ -13,14 +13,10 @@ __all__, __getattr__ = export(
     {
         "cells": [
             "Cell",
-            "Checkpoint",
-            "artifact_of",
-            "list_checkpoints",
             "make_base_cell",
             "make_cell",
             "make_cells",
             "name_checkpoint",
-            "read_plan",
             "replace_word",
         ],
         "choices": ["AUTOMATIC", "OWN_VAE", "Choices", "make_id"],
