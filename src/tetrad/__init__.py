@@ -6,7 +6,7 @@ docs/python.md.
 The entrances are `cli` (the command line), `__main__` (`python -m tetrad`), `web` (a page in the browser), `api`
 (Python) and `demo` (the tasks of `tetrad demo`). `settings` defines what a person can set; `run` turns it into a
 training run, for which `data` loads and batches the images, `training` runs the steps, `methods` holds Textual
-Inversion, hypernetworks, LoRA and DreamBooth, and `estimate` predicts memory and time. `generation` generates images
+Inversion, hypernetworks, LoRA and DreamBooth, and `estimate` predicts memory and time. `generation` generates images,
 `evaluation` scores a training on the built-in tasks, and `judging` says of any run how well it has learned and which
 checkpoint to use. `models` holds the model families and `diffusion` the mathematics of noise. `library` opens and saves
 models and networks, `formats` converts their tensor names, `weights` is the value that they exchange, `inspection`

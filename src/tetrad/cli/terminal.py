@@ -15,7 +15,7 @@ from tetrad.cli.streams import drop_lost_streams
 from tetrad.locales import Message, _, ngettext, presentable
 
 if TYPE_CHECKING:
-    from tetrad.run.events import Event, Finished, Trained
+    from tetrad.run.events import Event, Finished, Judged, Trained
 
 # JSON escapes only what comes before the space: these are DEL, C1 controls, line separators, surrogates and changes of
 # the direction of text.
@@ -129,12 +129,12 @@ def describe_end(finished: "Finished") -> Message:
 
 def drop_saved_result(events: "Iterable[Event]") -> "Iterator[Event]":
     """The events without that of saving the result, whose path is printed after them."""
-    from tetrad.run.events import Finished, Note, Saved
+    from tetrad.run.events import Finished, Judged, Note, Saved
 
     held: list[Event] = []  # what was saved since the last step, and notes about it
     try:
         for event in events:
-            if isinstance(event, Saved) or (held and isinstance(event, Note)):
+            if isinstance(event, Saved) or (held and isinstance(event, Note | Judged)):
                 held.append(event)
                 continue
             result = event.path if isinstance(event, Finished) else None
@@ -260,8 +260,8 @@ class TrainingSpeed:
 
 
 def format_event(event: "Event") -> str:
-    """A phase, a note or a saved file as text; empty for any other event."""
-    from tetrad.run.events import Note, Phase, Saved
+    """A phase, a note, a saved file or a verdict as text; empty for any other event."""
+    from tetrad.run.events import Judged, Note, Phase, Saved
 
     if isinstance(event, Note):
         return f"{event.code} {event.message}".strip()
@@ -269,7 +269,22 @@ def format_event(event: "Event") -> str:
         return str(event.name)
     if isinstance(event, Saved):
         return str(Message(_("saved and checked: {path}"), path=event.path))
+    if isinstance(event, Judged):
+        return "\n".join(map(str, describe_verdict(event)))
     return ""
+
+
+def describe_verdict(event: "Judged") -> Iterator[Message]:
+    """The verdict on a run, line by line."""
+    yield Message(_("verdict: {verdict}"), verdict=event.verdict)
+    for reason in event.reasons:
+        yield Message(_("  because: {reason}"), reason=reason)
+    if event.best:
+        yield Message(_("  the file to use: {file}"), file=event.best)
+    if event.change:
+        yield Message(_("  next time: {change}"), change=event.change)
+    for reason in event.unknown:
+        yield Message(_("  not known: {reason}"), reason=reason)
 
 
 def format_duration(seconds: float) -> str:

@@ -229,6 +229,17 @@ class Batches:
         return [batches[i] for i in torch.randperm(len(batches), generator=rng).tolist()]
 
 
+def make_fixed_batch(samples: Sequence[TrainingSample]) -> Batch:
+    """Samples of one shape as a batch without anything random: upright, mean latents, and the default captions."""
+    return Batch(
+        latents=torch.stack([sample.distributions[0].mean for sample in samples]),
+        captions=tuple(sample.captions.default_caption for sample in samples),
+        weight=torch.ones(len(samples)),
+        micro_conditioning=_stack_micro_conditioning(samples),
+        mask=_stack_masks(samples, [0] * len(samples)),
+    )
+
+
 def _group_into_buckets(samples: Sequence[TrainingSample], class_images: bool = False) -> list[list[int]]:
     """The indices of the subject or class images of each latent shape; an image with repeats appears repeatedly."""
     groups: dict[torch.Size, list[int]] = {}

@@ -25,6 +25,8 @@ THRESHOLDS: Mapping[str, Threshold] = {
     # Share of the loss' fall that the last quarter of the run has brought: under-trained.
     "still falling": Threshold(0.2, _PROVISIONAL),
     # Relative rise of the training loss: collapsed.
+    # Share of its whole fall by which a loss must fall within the last measurements, or it has stopped.
+    "flat": Threshold(0.03, _PROVISIONAL),
     "diverged": Threshold(0.05, _PROVISIONAL),
     "drift": Threshold(0.5, _PROVISIONAL),
     "spread": Threshold(0.3, _PROVISIONAL),

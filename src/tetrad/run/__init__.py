@@ -3,19 +3,19 @@
 `train` runs a recipe, and `vae_decoder` trains a VAE's decoder on `crops` of images. `training_run` is the model with
 the method attached, and `updates` is its training; `decoder_run` is both for a decoder. `recovering_updates` goes on
 after a step that gave NaN or ran out of memory, `recovery` is what it decides then, `rounding` says what is lost in
-half precision, and `probe` whether the model predicts something else after training.
-`result_files` writes a trained file whatever becomes of the run's folder. Both kinds run inside
-`session`, which records events, stops on request and saves what was trained, whatever happens. `resume` goes on with an
-interrupted run. `watch` looks after the folder of a running process: `heartbeat` is its sign of life and its lock, and
-`control` takes commands from other programs. `status` derives a run's state from its folder, and `saving` says whether
-a file is being written. `resolve` turns a recipe into a `plan`, in which every value is decided. `continuation` finds
-the file that a run continues from and writes over it if asked to. `dataset` loads and encodes the images,
-`caption_notes` warns about their captions, `class_images` generates the class images for prior preservation,
-`preflight` says what a person should know before the first step, `effects` which settings have no effect, and
-`previews` generates images during the run. `step_files` are the files that a run saves before its end, and `checkpoints` lists all that it saved. `disk` estimates
-the space that a run needs, `full_disk` waits where there is none, and `tidy` removes what killed runs left behind.
-`base_model` finds the model that a file was trained on. `events` are what a run yields, `words` says in sentences what
-they mean, `folder` is where it writes, and `metadata` is what it stores in the trained file.
+half precision, and `probe` whether the model predicts something else after training. `result_files` writes a trained
+file whatever becomes of the run's folder. Both kinds run inside `session`, which records events, stops on request and
+saves what was trained, whatever happens. `resume` goes on with an interrupted run. `watch` looks after the folder of a
+running process: `heartbeat` is its sign of life and its lock, and `control` takes commands from other programs.
+`status` derives a run's state from its folder, and `saving` says whether a file is being written. `resolve` turns a
+recipe into a `plan`, in which every value is decided. `continuation` finds the file that a run continues from and
+writes over it if asked to. `dataset` loads and encodes the images, `caption_notes` warns about their captions,
+`class_images` generates the class images for prior preservation, `preflight` says what a person should know before the
+first step, `effects` which settings have no effect, and `previews` generates images during the run. `judge` measures
+checkpoints, as `resolve_judge` has planned it. `step_files` are the files that a run saves before its end, and
+`checkpoints` lists all that it saved. `disk` estimates the space that a run needs, `full_disk` waits where there is
+none, and `tidy` removes what killed runs left behind. `base_model` finds the model that a file was trained on. `events` are what a run yields, `words` says in
+sentences what they mean, `folder` is where it writes, and `metadata` is what it stores in the trained file.
 """
 
 from tetrad.lazy import export

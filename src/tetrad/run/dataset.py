@@ -1,6 +1,6 @@
 """A run's images: finding them, checking their captions, and encoding them as latents."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,11 +47,18 @@ class Dataset:
     batch_size: int  # 0 where the dataset has none
     notes: Sequence[Note] = ()
     archive_folder: Path | None = None  # where the images of a zip archive are unpacked
+    held_out: Sequence[Photo] = ()  # photos that are not trained on, so that they show how well the run learns
 
     @property
     def subjects(self) -> list[Photo]:
         """The photos that are not class images."""
         return exclude_class_images(self.photos)
+
+    def hold_out(self, hashes: Collection[str]) -> "Dataset":
+        """The dataset with the photos of these hashes taken out of training."""
+        held_out = {photo.file_hash: photo for photo in self.subjects if photo.file_hash in hashes}
+        photos = [photo for photo in self.photos if photo.file_hash not in held_out]
+        return replace(self, photos=photos, held_out=list(held_out.values()))
 
     @property
     def captions(self) -> list[str]:

@@ -144,11 +144,11 @@ def _estimate_result(plan: Plan, tensors: Mapping[str, object], photos: Iterable
 
 
 def _count_results(plan: Plan) -> int:
-    """Trained files at a time: the newest step files, one more before the oldest is removed, and the result."""
+    """Trained files at a time: the newest step files and the best, one more before one is removed, and the result."""
     planned = sum(1 for _step in list_planned_steps(plan.save, plan.train))
     if not plan.save.keep_last:
         return planned + 1
-    kept = plan.save.keep_last + 1
+    kept = plan.save.keep_last + 1 + plan.judge.is_enabled
     return (kept if plan.save.every_minutes else min(kept, planned)) + 1
 
 

@@ -56,6 +56,7 @@ def effect_notes(
         "continues": bool(plan.model.continue_from),
         **_saving_facts(plan),
         "makes previews": plan.sample.every > 0,
+        "is judged": plan.judge.is_enabled,
     }
     for message in without_effect(recipe, facts, replace(recipe, method=plan.method)):
         yield Note(message, _NO_EFFECT)

@@ -103,7 +103,21 @@ class Finished:
     has_effect: bool = True
 
 
-Event = Started | Phase | Progress | Note | Trained | Sampled | Saved | PointSaved | Controlled | Finished
+@dataclass(frozen=True)
+class Judged:
+    """The verdict on the run: its name for programs and for people, the file to use ("" for none), the figures behind
+    it, the one setting to change, and what cannot be told.
+    """
+
+    word: str
+    verdict: Message
+    best: str
+    reasons: tuple[Message, ...]
+    change: Message | None = None
+    unknown: tuple[Message, ...] = ()
+
+
+Event = Started | Phase | Progress | Note | Trained | Sampled | Saved | PointSaved | Controlled | Judged | Finished
 
 
 def make_note(sentence: str | Message, code: str = "") -> Note:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tetrad.documents import parse_json, read_text_file, writable
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import replace_file
+from tetrad.judging.scores import SCORES_FILE
 from tetrad.locales import Message, _
 from tetrad.run.events import Event, Note, Progress, Trained, as_record
 from tetrad.run.full_disk import NO_WAITING, DiskGuard
@@ -110,10 +111,9 @@ class RunFolder:
             (self.path / _ERROR).unlink(missing_ok=True)
 
     def forget_steps_after(self, step: int) -> None:
-        """Remove from metrics.jsonl the steps that a resumed run trains again, and a line that was cut off."""
-        path = self.path / "metrics.jsonl"
+        """Remove from the logs the steps that a resumed run trains again, and a line that was cut off."""
         with self._convert_errors():
-            if path.exists():
+            for path in filter(Path.exists, (self.path / "metrics.jsonl", self.path / SCORES_FILE)):
                 lines = path.read_bytes().splitlines(keepends=True)
                 replace_file(path, b"".join(line for line in lines if _step_of(line) <= step))
 
@@ -157,15 +157,19 @@ class RunFolder:
             ) from error
 
     def record(self, event: Event, disk: DiskGuard = NO_WAITING) -> Iterator[Event]:
-        """Append the metrics of a step to metrics.jsonl, and every other event except progress to events.jsonl.
-
-        Where a file cannot be written, training continues, and one warning is yielded for it (W4201).
-        """
+        """Append the metrics of a step to metrics.jsonl, and every other event except progress to events.jsonl."""
         if isinstance(event, Progress):
             return
-        path = self.path / ("metrics.jsonl" if isinstance(event, Trained) else "events.jsonl")
+        name = "metrics.jsonl" if isinstance(event, Trained) else "events.jsonl"
         line = json.dumps({"time": round(time.time(), 3), **as_record(event)}, ensure_ascii=False)
-        content = (writable(line) + "\n").encode()
+        yield from self.append(name, (writable(line) + "\n").encode(), disk)
+
+    def append(self, name: str, content: bytes, disk: DiskGuard = NO_WAITING) -> Iterator[Event]:
+        """Append a line to a file of the run.
+
+        Where that is impossible, training continues, and one warning is yielded for the file (W4201).
+        """
+        path = self.path / name
         try:
             yield from disk.write(path, len(content), lambda: append_whole(path, content))
         except OSError as error:
@@ -190,7 +194,7 @@ def append_whole(path: Path, content: bytes) -> None:
 
 
 def _step_of(line: bytes) -> float:
-    """The step of a line of metrics.jsonl; infinite for a line that is cut off or damaged."""
+    """The step of a line of a log; infinite for a line that is cut off or damaged."""
     try:
         return int(parse_json(line.decode())["step"]) if line.endswith(b"\n") else math.inf
     except (ValueError, TypeError, KeyError):

@@ -120,6 +120,20 @@ class SamplePlan:
 
 
 @dataclass(frozen=True)
+class JudgePlan:
+    """How a run is judged; `predictions` is 0 for a run that is not."""
+
+    predictions: int  # of each measurement
+    every: int  # steps between measurements; files are measured too whenever they are saved
+    held_out: tuple[str, ...]  # sha256 of the images that are not trained on
+    stops: bool  # whether the run may end before its last step
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.predictions > 0
+
+
+@dataclass(frozen=True)
 class Plan:
     """Every value of a run."""
 
@@ -131,6 +145,7 @@ class Plan:
     loss: Loss
     save: SavePlan
     sample: SamplePlan
+    judge: JudgePlan
 
     def as_values(self) -> dict[str, Any]:
         """The whole plan as values that TOML and JSON can hold, by section."""

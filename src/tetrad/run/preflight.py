@@ -14,8 +14,9 @@ from tetrad.locales import Message, _, ngettext
 from tetrad.models.base import Model
 from tetrad.models.device import DeviceSpec, describe_device
 from tetrad.paths import expand_path
+from tetrad.run.dataset import Dataset
 from tetrad.run.events import Note
-from tetrad.run.plan import Plan, TrainPlan
+from tetrad.run.plan import JudgePlan, Plan, TrainPlan
 from tetrad.settings import Recipe
 from tetrad.settings.field import as_number
 from tetrad.training.lr_schedules import Schedule
@@ -107,6 +108,25 @@ def memory_notes(plan: Plan, forecast: MemoryForecast | None, requested_checkpoi
         )
         flags = " ".join(options.flags)
         yield Note(Message(template, flags=flags, least=format_bytes(least), **values), _MEMORY_SHORT)
+
+
+def held_out_notes(judge: JudgePlan, dataset: Dataset) -> Iterator[Note]:
+    """Which images are not trained on, or what cannot be told because there is none."""
+    if not judge.is_enabled:
+        return
+    if not dataset.held_out:
+        template = _("no image is held out, so overfitting cannot be seen; hold one out with --set judge.held_out=1")
+        yield Note(Message(template))
+        return
+    template = ngettext(
+        "{count} of {total} images is held out of training, and its loss shows overfitting: {names}; judge.held_out ="
+        " 0 trains on all",
+        "{count} of {total} images are held out of training, and their loss shows overfitting: {names}; judge.held_out"
+        " = 0 trains on all",
+        len(dataset.held_out),
+    )
+    names = ", ".join(photo.path.name for photo in dataset.held_out)
+    yield Note(Message(template, total=len(dataset.subjects) + len(dataset.held_out), names=names))
 
 
 def run_notes(plan: Plan, model: Model, schedules: Sequence[Schedule], file: str) -> Iterator[Note]:

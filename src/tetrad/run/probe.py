@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tetrad.data.batches import Batch, TrainingSample
+from tetrad.data.batches import Batch, TrainingSample, make_fixed_batch
 from tetrad.diffusion.noise import corrupt
 from tetrad.diffusion.randomness import generator
 from tetrad.models.base import Model, autocast_to_model_dtype, get_model_device
@@ -34,13 +34,7 @@ class PredictionProbe:
     def take(cls, model: Model, condition: Condition, sample: TrainingSample, seed: int) -> "PredictionProbe":
         """Predict for a sample with the weights as they are now."""
         device, rng = get_model_device(model), generator(seed, 0, "probe")
-        sizes = sample.micro_conditioning
-        batch = Batch(
-            sample.distributions[0].mean[None],
-            (sample.captions.default_caption,),
-            torch.ones(1),
-            torch.tensor([sizes]) if sizes else None,
-        ).to(device)
+        batch = make_fixed_batch([sample]).to(device)
         t = model.noise.times(torch.tensor([_TIME])).to(device)
         eps = torch.randn(batch.latents.shape, generator=rng).to(device)
         z_t = corrupt(model.noise, batch.latents, eps, t)

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from pathlib import Path
 
 from tetrad import library
@@ -21,12 +22,15 @@ from tetrad.run.class_images import resolve_class_images
 from tetrad.run.continuation import check_replaceable, name_of, read_trained_steps
 from tetrad.run.dataset import Dataset
 from tetrad.run.folder import file_name
-from tetrad.run.plan import DataPlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan
+from tetrad.run.plan import DataPlan, JudgePlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan
 from tetrad.run.previews import default_prompts
+from tetrad.run.resolve_judge import resolve_judge
 from tetrad.settings import Recipe, Sample, Train
 from tetrad.settings.field import replace
 from tetrad.settings.learning_rate import LearningRate
 from tetrad.weights import Weights
+
+_KEPT_TO_STOP = 2  # files besides the best one, where the run may end before its last step
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,9 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Plan, MemoryForecast | None]:
     file_format = recipe.save.format or facts.start_format or next(iter(library.formats_of(method.artifact.type)))
     if recipe.save.replace and recipe.continue_from:
         check_replaceable(recipe.continue_from, method.artifact, file_format)
+    judge = _resolve_judge(recipe, method, facts, resolution)
+    dataset = facts.dataset.hold_out(judge.held_out)
+    facts = replace_fields(facts, dataset=dataset)
     train, forecast = _resolve_train(recipe, method, facts, resolution)
     plan = Plan(
         model=ModelPlan(recipe.model, model.family, model.noise.prediction, recipe.vae, recipe.continue_from),
@@ -73,21 +80,49 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Plan, MemoryForecast | None]:
         method=method,
         train=train,
         loss=recipe.loss,
-        save=SavePlan(
-            out=recipe.save.out,
-            name=resolve_name(recipe, dataset.trigger_word),
-            every=recipe.save.every,
-            every_epochs=recipe.save.every_epochs,
-            every_minutes=recipe.save.every_minutes,
-            keep_last=recipe.save.keep_last,
-            format=file_format,
-            precision=recipe.save.precision or method.artifact.precision,
-            keep_resume=recipe.save.keep_resume,
-            replace=recipe.save.replace and bool(recipe.continue_from),
-        ),
+        save=_resolve_save(recipe, method, file_format, dataset.trigger_word, judge),
         sample=_resolve_sample(recipe.sample, method, facts, train, resolution),
+        judge=judge,
     )
     return plan, forecast
+
+
+def _resolve_save(
+    recipe: Recipe, method: MethodSettings, file_format: str, trigger_word: str, judge: JudgePlan
+) -> SavePlan:
+    """What is saved; a run that ends by itself saves whenever it is measured, and keeps the newest files and the best.
+
+    Unless the recipe says when to save.
+    """
+    save = recipe.save
+    saves_to_stop = judge.stops and judge.every > 0
+    return SavePlan(
+        out=save.out,
+        name=resolve_name(recipe, trigger_word),
+        every=judge.every if saves_to_stop else save.every,
+        every_epochs=save.every_epochs,
+        every_minutes=save.every_minutes,
+        keep_last=save.keep_last or (_KEPT_TO_STOP if saves_to_stop else 0),
+        format=file_format,
+        precision=save.precision or method.artifact.precision,
+        keep_resume=save.keep_resume,
+        replace=save.replace and bool(recipe.continue_from),
+    )
+
+
+def _resolve_judge(recipe: Recipe, method: MethodSettings, facts: Facts, resolution: int) -> JudgePlan:
+    """How the run is judged; what is held out is decided from the length that the run has with all images."""
+    batch_size, _steps_per_epoch, steps = _resolve_length(recipe, method, facts, resolution)
+    samples = batch_size * recipe.train.gradient_accumulation
+    return resolve_judge(recipe, facts.dataset.subjects, steps - facts.steps_before, samples)
+
+
+def _resolve_length(recipe: Recipe, method: MethodSettings, facts: Facts, resolution: int) -> tuple[int, float, int]:
+    """The batch size, the steps of an epoch, and the last step."""
+    photos = facts.dataset.subjects
+    batch_size = recipe.train.batch_size or facts.dataset.batch_size or (4 if resolution <= SMALL_RESOLUTION else 1)
+    steps_per_epoch = count_batches(photos, resolution, batch_size) / recipe.train.gradient_accumulation
+    return batch_size, steps_per_epoch, _resolve_steps(recipe, method, facts, steps_per_epoch)
 
 
 def _resolve_train(
@@ -95,9 +130,7 @@ def _resolve_train(
 ) -> tuple[TrainPlan, MemoryForecast | None]:
     """Steps, batch size, learning rates and memory settings, and the memory that a step is estimated to need."""
     train, photos = recipe.train, facts.dataset.subjects
-    batch_size = train.batch_size or facts.dataset.batch_size or (4 if resolution <= SMALL_RESOLUTION else 1)
-    steps_per_epoch = count_batches(photos, resolution, batch_size) / train.gradient_accumulation
-    steps = _resolve_steps(recipe, method, facts, steps_per_epoch)
+    batch_size, steps_per_epoch, steps = _resolve_length(recipe, method, facts, resolution)
     forecast = forecast_memory(facts.model, method, train, resolution, batch_size, facts.device)
     checkpointing = train.gradient_checkpointing
     if checkpointing is None:

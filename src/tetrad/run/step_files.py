@@ -35,12 +35,13 @@ class StepFiles:
         is_planned_before_end = step < self.train.steps and is_planned(step, self.save, self.train)
         return is_planned_before_end and self.find(step) is None
 
-    def note_saved(self) -> None:
-        """A file was saved now: remove the oldest that are more than save.keep_last."""
+    def note_saved(self, best: str = "") -> None:
+        """A file was saved now: remove the oldest that are more than save.keep_last, but not the best one."""
         self.last_save = self.clock()
         if self.save.keep_last:
             for path in self.list_files()[: -self.save.keep_last]:
-                remove_file(path)
+                if path.name != best:
+                    remove_file(path)
 
     def find(self, step: int) -> Path | None:
         """The file that was saved at this step."""

@@ -30,6 +30,7 @@ from tetrad.run.disk import check_space, estimate_need
 from tetrad.run.effects import effect_notes
 from tetrad.run.events import Event, Phase
 from tetrad.run.folder import RunFolder
+from tetrad.run.judge import RunJudge
 from tetrad.run.plan import Plan
 from tetrad.run.resolve import Facts, resolve, resolve_name
 from tetrad.run.resume.identity import describe_identity
@@ -101,6 +102,7 @@ def run(
     yield from preflight.model_notes(model)
     yield preflight.device_note(device)
     plan, forecast = resolve(recipe, _collect_facts(recipe, dataset, model, start, device))
+    dataset = dataset.hold_out(plan.judge.held_out)
     if resumption is None:
         yield from watch.disk.write(folder.path, _PLAN_BYTES, lambda: folder.write("plan.toml", plan.as_toml()))
     if start is not None:
@@ -109,17 +111,20 @@ def run(
     yield from preflight.memory_notes(plan, forecast, recipe.train.gradient_checkpointing)
     if plan.train.gradient_checkpointing:
         devices.enable_gradient_checkpointing(model)
-    photos, samples = yield from _make_samples(recipe, plan, model, dataset, cache, folder, watch)
+    photos, samples, held_out = yield from _make_samples(recipe, plan, model, dataset, cache, folder, watch)
     point = yield from take_point(resumption)
     if watch():
         yield note_early_stop(point is not None)
         return
     identity = _identify(plan, model, photos, dataset.archive_folder)
     yield from check_identity(identity, resumption, point)
-    training = attach(plan, model, start, dataset.subjects, samples, folder, watch, recipe.text.clip_skip, point)
+    judge = RunJudge.make(plan, model, samples, held_out, folder, watch.disk)
+    subjects, clip_skip = dataset.subjects, recipe.text.clip_skip
+    training = attach(plan, model, start, subjects, samples, folder, watch, clip_skip, judge, point)
     record_identity(folder, identity, resumption is not None, training.first)
     yield from watch.disk.write(folder.path, _PLAN_BYTES, lambda: folder.write("plan.toml", plan.as_toml()))
     yield from preflight.run_notes(plan, model, training.schedules, folder.name)
+    yield from preflight.held_out_notes(plan.judge, dataset)
     yield from effect_notes(recipe, plan, training.groups, training.schedules, model, photos, samples)
     yield from check_truncated_captions(plan, model, dataset.subjects)
     yield from train_and_save(training, folder, watch, plan.save.keep_resume)
@@ -127,8 +132,8 @@ def run(
 
 def _make_samples(
     recipe: Recipe, plan: Plan, model: Model, dataset: Dataset, cache: LatentCache, folder: RunFolder, watch: Watch
-) -> Generator[Event, None, tuple[list[Photo], list[TrainingSample]]]:
-    """All photos, class images included, and what is trained on; nothing where the run is stopped meanwhile.
+) -> Generator[Event, None, tuple[list[Photo], list[TrainingSample], list[TrainingSample]]]:
+    """All photos, class images included, what is trained on, and what is held out; nothing where the run is stopped.
 
     E4204 where the disk has too little space for all that the run will write.
     """
@@ -137,11 +142,12 @@ def _make_samples(
     check_space(need, folder, plan.data.class_images.folder, cache.folder)
     yield from class_images.generate_class_images(plan, model, generator_identity, watch)
     if watch():
-        return [], []
+        return [], [], []
     class_photos = yield from class_images.load_class_images(plan, generator_identity, cache)
-    photos = [*dataset.photos, *class_photos]
+    trained = [*dataset.photos, *class_photos]
+    photos = [*trained, *dataset.held_out]
     samples = yield from encode_images(plan, model, photos, cache, watch, watch.disk)
-    return photos, samples
+    return photos, samples[: len(trained)], samples[len(trained) :]
 
 
 def _collect_facts(

@@ -22,6 +22,7 @@ from tetrad.run.disk import PRECISION_BYTES
 from tetrad.run.events import Event, Note, Saved, Trained
 from tetrad.run.folder import RunFolder
 from tetrad.run.full_disk import DiskGuard
+from tetrad.run.judge import RunJudge
 from tetrad.run.metadata import Outcome, build_metadata
 from tetrad.run.plan import Plan, TrainPlan
 from tetrad.run.previews import Previews
@@ -51,6 +52,7 @@ def attach(
     folder: RunFolder,
     watch: Watch,
     clip_skip: int,
+    judge: RunJudge,
     point: ResumePoint | None = None,
 ) -> "TrainingRun":
     """Attach the method's adapter to the model, and prepare the run, from a resume point if there is one.
@@ -82,7 +84,9 @@ def attach(
         clip_skip,
         point.step if point else train.steps_before,
         _take_probe(model, updates, samples, train.seed),
+        judge,
     )
+    judge.start(updates.condition())
     if point:
         training.restore(point)
     return training
@@ -157,34 +161,45 @@ class TrainingRun:
     clip_skip: int  # as given in the recipe; 0 for the family's default
     first: int  # the steps done before: those of the file it continues from, or of the resume point
     probe: PredictionProbe | None  # from before the first step; None where there was not enough memory
+    judge: RunJudge
 
     @property
     def last(self) -> int:
-        return self.plan.train.steps
+        """The step the run ends with: the plan's, or the one after which nothing more is learned."""
+        return self.plan.train.steps if self.judge.end is None else self.judge.end
 
     def capture(self) -> TrainingState:
-        return self.updates.capture()
+        state = self.updates.capture()
+        return replace(state, values={**state.values, **self.judge.as_values()})
 
     def restore(self, point: ResumePoint) -> None:
         """Set everything that training changes as it was after the point's step, and take up its earlier previews."""
         with restoring(self.folder, point):
             self.updates.restore(point.state)
+            self.judge.restore(point.state.values)
         self.previews.reload(point.step)
 
     def begin(self) -> Iterator[Event]:
         """Generate the previews before the first step; in a resumed run, do what its last step has left undone."""
         if self.first == self.plan.train.steps_before:
+            yield from self.judge.begin()
             if self.previews.wanted_before:
                 yield from self.sample(self.first)
             return
         if self.previews.is_due(self.first, self.last) and not self.folder.sheet_path(self.first).exists():
             yield from self.sample(self.first)
         if self.step_files.is_missing(self.first):
-            yield from self.save(self.first, complete=False)
+            yield from self.save_and_judge(self.first)
+        elif self.judge.is_missing(self.first):
+            yield from self.measure(self.first)
 
     def steps(self) -> Iterator[Event]:
+        if self.judge.end is not None:
+            return
         for each in self.updates.run_from(self.first):
             yield self.as_event(each) if isinstance(each, Step) else each
+            if self.judge.end is not None:
+                return
 
     def wish_for_point(self, step: int) -> PointWish:
         return self.updates.recovery.wish_for_point(step)
@@ -199,10 +214,12 @@ class TrainingRun:
         return Trained(step.number, self.last, step.loss, step.grad_norm, main, rates)
 
     def after_step(self, step: int) -> Iterator[Event]:
+        if self.step_files.is_due(step):
+            yield from self.save_and_judge(step)
+        elif self.judge.is_due(step) and step < self.last:  # the last step's file is the result
+            yield from self.measure(step)
         if self.previews.is_due(step, self.last):
             yield from self.sample(step)
-        if self.step_files.is_due(step):
-            yield from self.save(step, complete=False)
 
     def sample(self, step: int) -> Iterator[Event]:
         """Generate previews; where there is not enough memory for them, the run goes on without (W6003)."""
@@ -219,6 +236,15 @@ class TrainingRun:
         if note:
             devices.free_memory(get_model_device(self.model))
             yield note
+
+    def save_and_judge(self, step: int) -> Iterator[Event]:
+        """Save the weights of a step before the end, and measure them; the best file until now is always kept."""
+        path = yield from self.save(step, complete=False)
+        yield from self.measure(step, path.name)
+
+    def measure(self, step: int, file: str = "") -> Iterator[Event]:
+        with self.use_average():
+            yield from self.judge.measure(step, file)
 
     def use_average(self) -> AbstractContextManager[None]:
         """A context in which the trained weights are their average, if the plan has an EMA."""
@@ -247,11 +273,14 @@ class TrainingRun:
             path, size, step, self.folder, self.disk, lambda place: self._write(place, step)
         )
         if not complete:
-            self.step_files.note_saved()
+            self.step_files.note_saved(self.judge.find_best())
         yield Saved(step, written)
         yield from notes
-        if complete and self.plan.save.replace:
-            yield from write_over_start(self.plan.model.continue_from, written, step)
+        if complete:
+            if self.plan.save.replace:
+                yield from write_over_start(self.plan.model.continue_from, written, step)
+            yield from self.measure(step, written.name)
+            yield from self.judge.conclude()
         return written
 
     def _write(self, path: Path, step: int) -> tuple[Path, list[Note]]:

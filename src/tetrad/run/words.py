@@ -90,6 +90,15 @@ def _describe_command(record: Mapping[str, Any]) -> Happening | None:
     return _happening(record, Message(_("command")), "", str(Message(template, step=_number(record, "step"))))
 
 
+def _describe_verdict(record: Mapping[str, Any]) -> Happening:
+    """The verdict with the first of the figures behind it."""
+    reasons = record.get("reasons")
+    named = [each for each in (record.get("verdict"), *(reasons if isinstance(reasons, list) else ())) if each]
+    verdict, *others = [translate_record(each) for each in named if isinstance(each, Mapping)] or [""]
+    text = Message(_("{verdict}: {reason}"), verdict=verdict, reason=others[0]) if others else verdict
+    return _happening(record, Message(_("verdict")), "ok" if record.get("word") == "good" else "", str(text))
+
+
 def _describe_end(record: Mapping[str, Any]) -> Happening:
     steps = _number(record, "steps")
     if record.get("has_effect") is False:
@@ -114,6 +123,7 @@ _DESCRIPTIONS = {
     "pointsaved": _describe_point,
     "sampled": _describe_sampled,
     "controlled": _describe_command,
+    "judged": _describe_verdict,
     "finished": _describe_end,
 }
 

@@ -1,8 +1,8 @@
 """The settings of a run, without torch: one source for recipes, flags, docs and the JSON schema.
 
 `field` declares one setting. Each section of a recipe has a module: `data` (with captions and class images), `train`,
-`loss`, `sample`, `save`, and `method`, the union of the methods' own settings. `recipe` joins the sections, and
-`vae_decoder` is the recipe of a VAE decoder. `learning_rate`, `samplers` and `device` are types of settings, and
+`loss`, `sample`, `judge`, `save`, and `method`, the union of the methods' own settings. `recipe` joins the sections,
+and `vae_decoder` is the recipe of a VAE decoder. `learning_rate`, `samplers` and `device` are types of settings, and
 `values` has the rules for their values. `toml` reads and writes recipes, `effects` finds settings without effect,
 `docs` writes the page of all settings and `schema` the JSON schema. `other_names` finds the setting that a name of
 another trainer stands for.
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # so that type checkers know what the sections are
     from tetrad.settings.data import CaptionSettings as CaptionSettings
     from tetrad.settings.data import ClassImageSettings as ClassImageSettings
     from tetrad.settings.data import Data as Data
+    from tetrad.settings.judge import Judge as Judge
     from tetrad.settings.loss import Loss as Loss
     from tetrad.settings.recipe import Recipe as Recipe
     from tetrad.settings.recipe import Text as Text
@@ -46,6 +47,7 @@ __all__, __getattr__ = export(
             "settings_class",
             "settings_of",
         ],
+        "judge": ["Judge"],
         "learning_rate": ["MAX_LEARNING_RATE", "LearningRate", "parse_learning_rate"],
         "loss": ["Loss"],
         "other_names": ["MeantSetting", "find_meant_setting"],

@@ -16,7 +16,7 @@ from tetrad.locales import Message, _
 from tetrad.settings.values import Check, PlainValue, quote
 
 Group = Literal[
-    "model", "data", "captions", "class images", "method", "training", "loss", "memory", "previews", "saving"
+    "model", "data", "captions", "class images", "method", "training", "loss", "memory", "previews", "judging", "saving"
 ]
 
 # Facts that only a run knows, and why a setting that needs one has no effect when it does not hold. A fact that differs
@@ -46,6 +46,7 @@ FACTS = {
     "continues": _("the run does not continue from a file (--continue-from)"),
     "uses VAE folder": _("the VAE that is trained is not from this folder"),
     "makes previews": _("no previews are generated (sample.every)"),
+    "is judged": _("the run is not judged (judge.scores), or too short for it"),
 }
 
 Facts = Mapping[str, bool | Collection[str]]

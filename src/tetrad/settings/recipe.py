@@ -7,6 +7,7 @@ from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.settings.data import Data
 from tetrad.settings.field import option, settings_class
+from tetrad.settings.judge import Judge
 from tetrad.settings.loss import Loss
 from tetrad.settings.method import AnyMethod, default_method
 from tetrad.settings.sample import Sample
@@ -73,6 +74,7 @@ class Recipe:
     loss: Loss = field(default_factory=Loss)
     save: Save = field(default_factory=Save)
     sample: Sample = field(default_factory=Sample)
+    judge: Judge = field(default_factory=Judge)
 
     def __post_init__(self) -> None:
         known = self.method.artifact.formats

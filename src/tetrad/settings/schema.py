@@ -23,6 +23,7 @@ GROUPS = {
     "loss": _("Loss and noise"),
     "memory": _("Device and memory"),
     "previews": _("Previews"),
+    "judging": _("Judging"),
     "saving": _("Saving"),
 }
 

@@ -22,6 +22,7 @@ GROUPS: Mapping[str, str] = {
     "loss": _("Loss"),
     "memory": _("Memory"),
     "previews": _("Previews"),
+    "judging": _("Judging"),
     "saving": _("Saving"),
 }
 

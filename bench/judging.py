@@ -1,0 +1,284 @@
+"""How often the judge is right: runs that go right or wrong in a known way, judged, and compared with generated images.
+
+    python -m bench.judging --work FOLDER                    trains and evaluates what FOLDER lacks (hours), and reports
+    python -m bench.judging --work FOLDER --short --images 32     three runs, a first look
+    python -m bench.judging --work FOLDER --stop             compares --stop auto with the whole run
+    python -m bench.judging --work FOLDER --report           only reports on what FOLDER has
+
+The truth of a file is the share of images that `recognition` finds right, drawing and background, for prompts that were
+not trained on. A run is over-trained where this share falls by 15 points from its best file to the last, changed
+nothing or under-trained where it has not risen by 15 points, and good otherwise. Limits are set by the even seeds; the
+odd ones are reported.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.planted_runs import PLANTED, SHORT, Planted
+from tetrad.builtin.recognition import compute_distances, detect_background
+from tetrad.builtin.vocabulary import TRIGGER_WORD
+from tetrad.data.batches import TrainingSample
+from tetrad.data.captions.captions import Captions
+from tetrad.data.latent_cache import LatentDistribution
+from tetrad.demo import DEMO_TASKS
+from tetrad.documents import read_stored_values
+from tetrad.evaluation.builtin import generate_arrays
+from tetrad.evaluation.builtin_tasks import EvaluationPrompt
+from tetrad.images.load import load_image
+from tetrad.images.tensors import to_tensor
+from tetrad.judging import CheckpointScores, judge_run, read_scores
+from tetrad.judging.measure import LossProbe
+from tetrad.library import attach_weights, load_model
+from tetrad.models.base import Model
+from tetrad.run.events import Trained
+from tetrad.run.train import train
+
+FALL = 0.15  # of the share of right images, that counts
+_TRUTH = "truth.jsonl"
+_VALIDATION_PREDICTIONS = 16
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What images generated with a file show: shares of all, with `images` generated."""
+
+    step: int
+    file: str
+    right: float  # the trained drawing on the background that was asked for
+    likeness: float
+    obedience: float
+    images: int
+    validation_loss: float  # of the held-out image at all times, as other trainers measure it; NaN without one
+
+    @property
+    def error(self) -> float:
+        """The standard error of `right`."""
+        return math.sqrt(max(self.right * (1 - self.right), 1 / self.images) / self.images)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A run with its scores and its truth, the file "" being the base model."""
+
+    name: str
+    seed: int
+    rows: Sequence[CheckpointScores]
+    truth: Mapping[str, Truth]
+    expected: str
+
+    @property
+    def files(self) -> list[CheckpointScores]:
+        return [row for row in self.rows if row.file in self.truth and row.file]
+
+    @property
+    def best(self) -> Truth:
+        return max((self.truth[row.file] for row in self.files), key=lambda truth: truth.right)
+
+    @property
+    def last(self) -> Truth:
+        return self.truth[self.files[-1].file]
+
+    @property
+    def lowest_validation_loss(self) -> str:
+        """The file that plain validation loss would pick."""
+        losses: dict[str, float] = {row.file: self.truth[row.file].validation_loss for row in self.files}
+        return min(losses, key=lambda file: losses[file] if losses[file] == losses[file] else math.inf)
+
+    def true_words(self) -> set[str]:
+        """The verdicts that count as right."""
+        if self.expected:
+            return {self.expected}
+        start = self.truth[""].right
+        if self.best.right - self.last.right >= FALL:
+            return {"over-trained", "collapsed"}
+        if self.last.right - start < FALL:
+            return {"under-trained", "changed nothing", "collapsed"}
+        return {"good"} if self.last.right >= 0.5 else {"good", "under-trained"}
+
+    def miss(self, file: str) -> int:
+        """How many files lie between this one and the best; files within an error of the best count as best too."""
+        names = [row.file for row in self.files]
+        near = [n for n, name in enumerate(names) if self.truth[name].right >= self.best.right - self.best.error]
+        return min(abs(names.index(file) - n) for n in near)
+
+
+def train_run(planted: Planted, work: Path, seed: int, stop: str = "off") -> Path:
+    """The folder of a run; trained unless that was done before."""
+    out = work / f"seed{seed}{'-stop' if stop == 'auto' else ''}"
+    folder = out / planted.name
+    if not (folder / "done").exists():
+        recipe = planted.recipe(work, seed, stop)
+        recipe = replace(recipe, save=replace(recipe.save, out=str(out)))
+        for number in range(2, 100):  # what an interrupted bench has left
+            if not folder.exists():
+                break
+            folder.rename(out / f"{planted.name}.broken{number}")
+        steps = [event.step for event in train(recipe) if isinstance(event, Trained)]
+        (folder / "done").write_text(str(steps[-1]))
+    return folder
+
+
+def read_truth(folder: Path) -> dict[str, Truth]:
+    path = folder / _TRUTH
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return {truth.file: truth for truth in (Truth(**json.loads(line)) for line in lines)}
+
+
+def evaluate_run(planted: Planted, folder: Path, images: int) -> None:
+    """Generate images with the base model and with each saved file of a run, unless that was done before."""
+    known = read_truth(folder)
+    rows = [row for row in read_scores(folder)[0] if row.file or row.step == 0]
+    for row in rows:
+        if row.file in known or (row.file and not (folder / row.file).exists()):
+            continue
+        model = load_model("builtin")
+        if row.file:
+            attach_weights(folder / row.file, model)
+        word = TRIGGER_WORD if not planted.method_settings().artifact.requires_trigger_word else _word_of(row, folder)
+        prompts = DEMO_TASKS[planted.method].task.make_prompts(word)
+        truth = replace(
+            measure_truth(model, prompts, row, images), validation_loss=measure_validation_loss(model, folder)
+        )
+        with (folder / _TRUTH).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(truth)) + "\n")
+        print(f"  {folder.name} step {row.step}: right {truth.right:.0%} ± {truth.error:.0%}", flush=True)
+
+
+def _word_of(row: CheckpointScores, folder: Path) -> str:
+    """An embedding's word is the name of its file; the base model is asked with the word that it does not know."""
+    return Path(row.file).stem if row.file else folder.name
+
+
+def measure_truth(model: Model, prompts: Sequence[EvaluationPrompt], row: CheckpointScores, images: int) -> Truth:
+    """Generate so many images, each prompt several times with other seeds, and recognize them."""
+    asked = [prompts[number % len(prompts)] for number in range(images)]
+    arrays = generate_arrays(model, [each.prompt for each in asked], first_seed=5000)
+    right, alike, obeyed = [], [], []
+    for each, array in zip(asked, arrays, strict=True):
+        nearest = each.candidates[int(compute_distances(array, each.candidates, each.background).argmin())]
+        alike.append(nearest in each.correct)
+        obeyed.append(detect_background(array) == each.background)
+        right.append(alike[-1] and obeyed[-1])
+    shares = [float(np.mean(found)) for found in (right, alike, obeyed)]
+    return Truth(row.step, row.file, shares[0], shares[1], shares[2], images, validation_loss=math.nan)
+
+
+def measure_validation_loss(model: Model, folder: Path) -> float:
+    """The loss of the held-out images with fixed noise, its times spread over the whole schedule."""
+    plan = read_stored_values(folder / "plan.toml")
+    held_out = []
+    for path in sorted(Path(plan["data"]["images"]).glob("*.png")):
+        if hashlib.sha256(path.read_bytes()).hexdigest() in plan["judge"]["held_out"]:
+            mean, std = (
+                part[0].detach() for part in model.vae.encode(to_tensor(load_image(path).convert("RGB"))[None])
+            )
+            captions = Captions(path.with_suffix(".txt").read_text("utf-8"))
+            held_out.append(TrainingSample((LatentDistribution(mean, std),), captions))
+    if not held_out:
+        return math.nan
+    probe = LossProbe.make(model, held_out, _VALIDATION_PREDICTIONS, 0, "validation", band=(0.0, 1.0))
+    return probe.measure(model, model.condition, samples_at_once=4).mean().item()
+
+
+def collect(work: Path, names: Sequence[str]) -> Iterator[Judged]:
+    """Every run of the folder that has scores and truth."""
+    by_name = {planted.name: planted for planted in PLANTED}
+    for path in sorted(work.glob(f"seed*/*/{_TRUTH}")):
+        folder, seed = path.parent, path.parent.parent.name.removeprefix("seed")
+        if folder.name in names and seed.isdigit():
+            judged = Judged(
+                folder.name, int(seed), read_scores(folder)[0], read_truth(folder), by_name[folder.name].expected
+            )
+            if judged.files and "" in judged.truth:
+                yield judged
+
+
+def report(runs: Sequence[Judged]) -> None:
+    """Each run with its verdict and its picks, and the shares of those that are right, by half of the seeds."""
+    print(f"{'run':28} seed  {'verdict':15} {'true':28} right: start best last   pick-last misses (judge, last)")
+    for run in runs:
+        verdict = judge_run(run.rows)
+        best = verdict.best.file if verdict.best else run.files[-1].file
+        words = run.true_words()
+        print(
+            f"{run.name:28} {run.seed:4}  {verdict.word:15} {'/'.join(sorted(words)):28}"
+            f"        {run.truth[''].right:5.0%} {run.best.right:5.0%} {run.last.right:5.0%}"
+            f"   {run.miss(best)} {run.miss(run.files[-1].file)}  {'' if verdict.word in words else 'WRONG'}"
+        )
+    for title, half in (("even seeds (limits set)", 0), ("odd seeds (reported)", 1)):
+        if chosen := [run for run in runs if run.seed % 2 == half]:
+            _report_shares(title, chosen)
+
+
+def _report_shares(title: str, runs: Sequence[Judged]) -> None:
+    verdicts = [judge_run(run.rows) for run in runs]
+    picks = [v.best.file if v.best else run.files[-1].file for v, run in zip(verdicts, runs, strict=True)]
+    pairs = list(zip(runs, picks, strict=True))
+    falls = sum(run.best.right - run.last.right >= FALL for run in runs)
+    print(f"{title}: {len(runs)} runs, {falls} of which get worse again by {FALL:.0%}")
+    _print_share("verdict right", [v.word in run.true_words() for v, run in zip(verdicts, runs, strict=True)])
+    _print_share("pick within one file of the best", [run.miss(pick) <= 1 for run, pick in pairs])
+    _print_share("  taking the last", [run.miss(run.files[-1].file) <= 1 for run in runs])
+    _print_share("  the lowest validation loss", [run.miss(run.lowest_validation_loss) <= 1 for run in runs])
+    _print_share("pick as good as the best", [run.miss(pick) == 0 for run, pick in pairs])
+    _print_share("  taking the last", [run.miss(run.files[-1].file) == 0 for run in runs])
+    _print_share("  the lowest validation loss", [run.miss(run.lowest_validation_loss) == 0 for run in runs])
+
+
+def _print_share(title: str, found: Sequence[bool]) -> None:
+    share = float(np.mean(found))
+    error = math.sqrt(max(share * (1 - share), 1 / len(found)) / len(found))
+    print(f"  {title}: {sum(found)} of {len(found)} ({share:.0%} ± {error:.0%})")
+
+
+def compare_stops(work: Path, names: Sequence[str], seeds: Sequence[int], images: int) -> None:
+    """For each run: the steps that --stop auto saves, and its best file's truth beside that of the whole run's best."""
+    by_name = {planted.name: planted for planted in PLANTED}
+    for seed in seeds:
+        for name in names:
+            whole, stopped = (train_run(by_name[name], work, seed, stop) for stop in ("off", "auto"))
+            for folder in (whole, stopped):
+                evaluate_run(by_name[name], folder, images)
+            steps = [int((folder / "done").read_text()) for folder in (whole, stopped)]
+            pick = judge_run(read_scores(stopped)[0]).best
+            best = max(read_truth(whole).values(), key=lambda truth: truth.right)
+            found = read_truth(stopped)[pick.file] if pick else None
+            if found:
+                print(
+                    f"{name} seed {seed}: {steps[1]} of {steps[0]} steps ({1 - steps[1] / steps[0]:.0%} saved); right"
+                    f" {found.right:.0%} ± {found.error:.0%}, best of the whole run {best.right:.0%} ± {best.error:.0%}"
+                )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
+    parser.add_argument("--only", nargs="*", choices=[planted.name for planted in PLANTED])
+    parser.add_argument("--images", type=int, default=96)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--stop", action="store_true")
+    parser.add_argument("--report", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    names = given.only or (SHORT if given.short else [planted.name for planted in PLANTED])
+    if given.stop:
+        compare_stops(given.work, given.only or ["lora-long"], given.seeds, given.images)
+        return
+    for seed in given.seeds if not given.report else ():
+        for planted in PLANTED:
+            if planted.name in names:
+                evaluate_run(planted, train_run(planted, given.work, seed), given.images)
+    report(list(collect(given.work, names)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Measures the checkpoints of a run while it trains, keeps their scores, and says when the run may end."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from tetrad.data.batches import TrainingSample
+from tetrad.judging import SCORES_FILE, CheckpointScores, Score, judge_run
+from tetrad.judging.measure import Probe
+from tetrad.judging.scores import encode_row
+from tetrad.judging.stopping import explain_end
+from tetrad.locales import Message, _
+from tetrad.models import device as devices
+from tetrad.models.base import Model, get_model_device
+from tetrad.run.events import Event, Judged, Note
+from tetrad.run.folder import RunFolder
+from tetrad.run.full_disk import DiskGuard
+from tetrad.run.plan import Plan
+from tetrad.training.step import Condition
+
+_ROWS = "judge.rows"  # in the values of a resume point
+
+
+class RunJudge:
+    """The scores of a run until now; without a probe, of a run that is not judged, nothing is measured."""
+
+    def __init__(self, plan: Plan, model: Model, folder: RunFolder, disk: DiskGuard, probe: Probe | None) -> None:
+        self.plan, self.model, self.folder, self.disk = plan, model, folder, disk
+        self.probe = probe
+        self.rows: list[CheckpointScores] = []
+        self._condition: Condition = model.condition
+        self._before: Mapping[str, Tensor] = {}
+        self._has_failed = plan.judge.is_enabled and probe is None
+
+    @classmethod
+    def make(
+        cls,
+        plan: Plan,
+        model: Model,
+        samples: Sequence[TrainingSample],
+        held_out: Sequence[TrainingSample],
+        folder: RunFolder,
+        disk: DiskGuard,
+    ) -> "RunJudge":
+        """A judge of a run, made before anything is attached to the model: drift is measured against what it predicts
+        now.
+        """
+        own = [sample for sample in samples if not sample.is_class_image]
+        train, word = plan.train, plan.data.trigger_word
+        probe = None
+        if plan.judge.is_enabled:
+            try:
+                probe = Probe.make(model, own, held_out, plan.judge.predictions, word, train.seed, train.batch_size)
+            except Exception as error:
+                if not devices.is_memory_error(error):
+                    raise
+                devices.free_memory(get_model_device(model))
+        return cls(plan, model, folder, disk, probe)
+
+    def start(self, condition: Condition) -> None:
+        """Measure what the run starts from, which later measurements are compared with; also of a resumed run."""
+        self._condition = condition
+        if self.probe is None:
+            return
+        self._before = self.probe.measure_losses(self.model, condition)
+        self.rows = [CheckpointScores(self.plan.train.steps_before, scores=self._measure())]
+
+    def begin(self) -> Iterator[Event]:
+        """Write down the scores from before the first step."""
+        for row in self.rows:
+            yield from self._write(row)
+
+    def is_due(self, step: int) -> bool:
+        """Whether the run is measured after a step even if no file is saved then."""
+        done, every = step - self.plan.train.steps_before, self.plan.judge.every
+        return self.probe is not None and every > 0 and done % every == 0
+
+    def is_missing(self, step: int) -> bool:
+        """Whether the scores of a step that is due were not measured before the run was interrupted."""
+        return self.is_due(step) and all(row.step != step for row in self.rows)
+
+    def measure(self, step: int, file: str = "") -> Iterator[Event]:
+        """Measure the model as it is now; `file` holds its weights.  W6004 where there is not enough memory."""
+        if self.probe is None:
+            yield from self._explain_failure()
+            return
+        known = next((row.scores for row in self.rows if row.step == step), None)
+        try:
+            row = CheckpointScores(step, file, scores=self._measure() if known is None else known)
+        except Exception as error:
+            if not devices.is_memory_error(error):
+                raise
+            self._has_failed, self.probe = True, None
+            devices.free_memory(get_model_device(self.model))
+            yield from self._explain_failure()
+            return
+        self.rows.append(row)
+        yield from self._write(row)
+        if self.end == step and (reason := explain_end(self.rows)):
+            yield Note(reason)
+
+    @property
+    def end(self) -> int | None:
+        """The step that the run ends with because it learns nothing more; None where it goes on."""
+        return self.rows[-1].step if self.plan.judge.stops and explain_end(self.rows) else None
+
+    def find_best(self) -> str:
+        """The name of the file to use until now; "" for none."""
+        best = judge_run(self.rows).best
+        return best.file if best else ""
+
+    def conclude(self) -> Iterator[Event]:
+        """The verdict on the whole run, if it was measured."""
+        if len(self.rows) > 1:
+            verdict = judge_run(self.rows)
+            yield Judged(
+                verdict.word,
+                verdict.title,
+                verdict.best.file if verdict.best else "",
+                verdict.reasons,
+                verdict.change,
+                verdict.unknown,
+            )
+
+    def as_values(self) -> dict[str, Any]:
+        """The scores as values for JSON; a resume point keeps them."""
+        return {_ROWS: [row.as_record() for row in self.rows]}
+
+    def restore(self, values: Mapping[str, Any]) -> None:
+        """Set the scores as they were in a resume point."""
+        if rows := values.get(_ROWS):
+            self.rows = [CheckpointScores.from_record(record) for record in rows]
+
+    def _measure(self) -> dict[str, Score]:
+        assert self.probe is not None
+        scores = self.probe.measure(self.model, self._condition, self._before)
+        return {name: score for name, score in scores.items() if math.isfinite(score.value)}
+
+    def _write(self, row: CheckpointScores) -> Iterator[Event]:
+        yield from self.folder.append(SCORES_FILE, encode_row(row), self.disk)
+
+    def _explain_failure(self) -> Iterator[Event]:
+        if self._has_failed:
+            self._has_failed = False
+            yield Note(
+                Message(_("there is not enough memory to judge the run, so it has no scores from here on")), "W6004"
+            )

@@ -1,0 +1,48 @@
+"""Settings of how a run is judged."""
+
+from typing import Literal
+
+from tetrad.locales import _
+from tetrad.settings.field import Needs, option, settings_class
+
+_JUDGED = Needs("is judged")
+
+
+@settings_class
+class Judge:
+    """How a run is judged."""
+
+    scores: Literal["auto", "on", "off"] = option(
+        "auto",
+        _(
+            "Measure every saved file without generating images: losses of fixed images, and drift; auto: unless that"
+            " would take more than 5% of a short run"
+        ),
+        group="judging",
+    )
+    held_out: int = option(
+        -1,
+        _(
+            "Images that are not trained on, so that their loss shows overfitting; -1: a tenth of the images, at most"
+            " 3, and at least 1 with --stop auto"
+        ),
+        group="judging",
+        needs=_JUDGED,
+        ge=-1,
+        le=100,
+    )
+    stop: Literal["off", "auto"] = option(
+        "off",
+        _(
+            "auto: end the run when it learns nothing more, and save as often as that needs, unless save.every or"
+            " save.every_epochs is given"
+        ),
+        group="judging",
+        flag="--stop",
+        needs=Needs("judge.scores", ("auto", "on")),
+    )
+
+    @property
+    def stops(self) -> bool:
+        """Whether the run may end before its last step."""
+        return self.stop == "auto" and self.scores != "off"
