@@ -9,7 +9,7 @@ surely each eye finds planted copies, and how surely the model's likelihood find
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -240,9 +240,7 @@ def print_correlations(
         print(f"| {name} | {kind} | {' | '.join(f'{each:.2f}' for each in own)} | {pooled:.2f} |")
 
 
-def compute_pooled_correlation(
-    truths: Mapping[str, Sequence[float]], scores: Mapping[str, Sequence[float]]
-) -> float:
+def compute_pooled_correlation(truths: Mapping[str, Sequence[float]], scores: Mapping[str, Sequence[float]]) -> float:
     """The correlation of ranks in 0…1 within each task, over all tasks together."""
 
     def rank(values: Sequence[float]) -> NDArray[np.float64]:
@@ -262,7 +260,8 @@ def plant_copies(task: str, kind: str, rng: np.random.Generator) -> list[Image.I
         if kind in ("cropped", "all three"):
             side = round(image.width * (1 - rng.uniform(0.05, 0.12)))
             left, top = rng.integers(0, image.width - side + 1, 2)
-            image = image.crop((left, top, left + side, top + side)).resize((image.width,) * 2, Image.Resampling.LANCZOS)
+            cropped = image.crop((left, top, left + side, top + side))
+            image = cropped.resize(image.size, Image.Resampling.LANCZOS)
         if kind in ("recoloured", "all three"):
             values = np.asarray(image).astype(np.float32) * rng.uniform(0.8, 1.2, 3) + rng.uniform(-15, 15, 3)
             image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
@@ -334,7 +333,8 @@ def print_obedience(work: Path, model: Model, runs: Sequence[Run], count: int) -
     print(f"\nObedience: {int(truth.sum())} of {len(truth)} images have the background that was asked for;")
     if 0 < int(truth.sum()) < len(truth):
         print(f"AUROC of the gain {compute_auroc(gain[truth], gain[~truth]):.2f}; gain above 0 in", end=" ")
-        print(f"{(gain[truth] > 0).float().mean():.0%} of these and {(gain[~truth] > 0).float().mean():.0%} of the rest")
+        of_these, of_others = ((gain[each] > 0).float().mean().item() for each in (truth, ~truth))
+        print(f"{of_these:.0%} of these and {of_others:.0%} of the others")
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from tetrad.judging.prompts import make_prompts
     [
         (["a zkr, on a white background"], "", "a zkr, on a gray background", "on a gray background", ""),
         (["a cat, zkr style, on a red background"], "", "a bear, zkr style, on a red background", "a bear", ""),
-        (["zkr, 1girl, solo"], "girl", "a photo of zkr girl on a beach", "a photo of a girl on a beach", "a photo of a girl"),
+        (["zkr, 1girl, solo"], "girl", "a photo of zkr girl on a beach",
+         "a photo of a girl on a beach", "a photo of a girl"),
     ],
 )  # fmt: skip
 def test_a_prompt_with_the_word_asks_for_something_new(

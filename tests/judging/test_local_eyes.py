@@ -56,9 +56,9 @@ def test_dinov2_gives_its_class_token(tmp_path: Path) -> None:
     _save(tmp_path / "dino", network, configuration.to_dict())
     eye = open_eye(tmp_path / "dino")
     white = torch.ones(3, 224, 224)
-    normalized = (white - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
-        [0.229, 0.224, 0.225]
-    ).view(3, 1, 1)
+    normalized = (white - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(
+        3, 1, 1
+    )
     with torch.no_grad():
         token = network(normalized[None]).last_hidden_state[:, 0]
     torch.testing.assert_close(eye.look([white]), token / token.norm(dim=-1, keepdim=True))

@@ -41,9 +41,7 @@ def judge(
     class_word: Annotated[str, typer.Option(help=_("Class word: what the images show in general, like dog"))] = "",
     eye: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER", help=_("Folder of a CLIP, DINOv2 or CCIP model that looks at the images too")
-        ),
+        typer.Option(metavar="FOLDER", help=_("Folder of a CLIP, DINOv2 or CCIP model that looks at the images too")),
     ] = None,
     strengths: Annotated[str, typer.Option(help=_("Strengths to try"))] = "0.4,0.6,0.8,1.0",
     count: Annotated[
@@ -66,7 +64,7 @@ def judge(
     from tetrad.images.png import save_png
     from tetrad.judging.eyes import open_eye
     from tetrad.judging.image_judge import Sampling
-    from tetrad.judging.runs import count_images, judge_job, make_sheet
+    from tetrad.judging.runs import count_images, judge_job, make_sheet, write_report
 
     job = make_job(paths, images, model, trigger_word, class_word)
     sheet_path = choose_sheet_path(out, job)
@@ -76,12 +74,15 @@ def judge(
     with show_progress(Message(_("generating images to judge")), total) as advance:
         judgment = judge_job(job, sampling, used, opened_eye, device, advance)
     save_png(sheet_path, make_sheet(judgment))
+    report = write_report(job.run) if job.run else None
     if as_json:
         print_json(in_english({**as_record(judgment), "sheet": str(sheet_path)}))
         return
     for line in format_judgment(judgment):
         print_text(line)
     print_note(_("the sheet is {path}"), path=sheet_path)
+    if report:
+        print_note(_("the report is {path}"), path=report)
 
 
 def parse_strengths(text: str) -> list[float]:
@@ -91,7 +92,9 @@ def parse_strengths(text: str) -> list[float]:
     except ValueError:
         strengths = []
     if not strengths or not all(0 < each <= _MAX_STRENGTH for each in strengths):
-        template = _("--strengths must be numbers above 0 and at most {limit:g} with commas between them; it is '{text}'")
+        template = _(
+            "--strengths must be numbers above 0 and at most {limit:g} with commas between them; it is '{text}'"
+        )
         raise TetradError("E3271", template, limit=_MAX_STRENGTH, text=text)
     return sorted(set(strengths))
 

@@ -19,6 +19,7 @@ __all__, __getattr__ = export(
             "append_scores",
             "read_scores",
         ],
+        "strength": ["Proposal", "propose_strength"],
         "thresholds": ["THRESHOLDS", "Threshold"],
         "verdict": ["VERDICTS", "Verdict", "judge_run"],
     },

@@ -150,7 +150,10 @@ class ImageJudge:
             if not suffix and (spread := image_scores.measure_spread(seen, references)):
                 yield "spread", spread
         if images.without_word:
-            seen, base = eye.look(images.other_tensors), self._see(eye, "base, without word")[: len(images.without_word)]
+            seen, base = (
+                eye.look(images.other_tensors),
+                self._see(eye, "base, without word")[: len(images.without_word)],
+            )
             yield f"kept{suffix}", image_scores.measure_kept(seen, base)
             yield f"pull{suffix}", image_scores.measure_likeness(seen, base, references)
 

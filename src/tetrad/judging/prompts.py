@@ -1,4 +1,4 @@
-"""The prompts that judge a training: with the trigger word and something that is in no caption, and without the word."""
+"""The prompts that judge a training: with the trigger word and something new, and without the trigger word."""
 
 import re
 from collections.abc import Sequence

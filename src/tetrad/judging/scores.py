@@ -22,6 +22,7 @@ class ScoreInfo:
     title: str  # a template for `Message`
     description: str  # the same
     better: Better
+    is_share: bool = True  # whether it is shown in percent
 
 
 SCORES: Mapping[str, ScoreInfo] = {
@@ -29,11 +30,13 @@ SCORES: Mapping[str, ScoreInfo] = {
         _("held-out loss"),
         _("denoising loss of images that are not trained on, with their captions, at little and medium noise"),
         "lower",
+        is_share=False,
     ),
     "training_loss": ScoreInfo(
         _("training loss"),
         _("denoising loss of training images, with the same noise at every checkpoint, at little and medium noise"),
         "lower",
+        is_share=False,
     ),
     "drift": ScoreInfo(
         _("drift"), _("relative change of what the model predicts for captions without the trigger word"), "lower"

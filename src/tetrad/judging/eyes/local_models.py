@@ -124,9 +124,7 @@ class CcipEye:
         return F.normalize(torch.cat(rows).float(), dim=-1)
 
 
-def _prepare(
-    images: Sequence[Tensor], side: int, mean: tuple[float, ...], std: tuple[float, ...]
-) -> list[Tensor]:
+def _prepare(images: Sequence[Tensor], side: int, mean: tuple[float, ...], std: tuple[float, ...]) -> list[Tensor]:
     """Batches (B, 3, side, side) of the images' centres, normalized."""
     means, stds = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
     squares = [(resize_to_square(image, side) - means) / stds for image in images]
