@@ -61,7 +61,7 @@ def judge(
         if not path.exists():
             raise missing_file_error(path)
     announce_loading()
-    from tetrad.images.png import save_png
+    from tetrad.images import png
     from tetrad.judging.eyes import open_eye
     from tetrad.judging.image_judge import Sampling
     from tetrad.judging.runs import count_images, judge_job, make_sheet, write_report
@@ -73,7 +73,7 @@ def judge(
     total = count_images(job, used, sampling)
     with show_progress(Message(_("generating images to judge")), total) as advance:
         judgment = judge_job(job, sampling, used, opened_eye, device, advance)
-    save_png(sheet_path, make_sheet(judgment))
+    png.save_png(sheet_path, make_sheet(judgment))
     report = write_report(job.run) if job.run else None
     if as_json:
         print_json(in_english({**as_record(judgment), "sheet": str(sheet_path)}))
@@ -164,8 +164,7 @@ def write_prompt(judgment: "Judgment") -> str:
 
 def format_table(judgment: "Judgment") -> Iterator[str]:
     """A row for the untouched model and for each file at each strength; values in percent ± standard error."""
-    from tetrad.judging import SCORES
-    from tetrad.judging.runs import format_score
+    from tetrad.judging import SCORES, format_score
 
     named = [("", "", judgment.base_scores)]
     named += [(cell.candidate.name, f"{cell.strength:g}", cell.scores) for cell in judgment.cells]
@@ -173,7 +172,7 @@ def format_table(judgment: "Judgment") -> Iterator[str]:
     titles = [Message(_("file")), Message(_("strength")), *(Message(SCORES[name].title) for name in columns)]
     rows: list[list[str]] = [[str(title) for title in titles]]
     for file, strength, scores in named:
-        figures = [format_score(scores[name]) if name in scores else "–" for name in columns]
+        figures = [format_score(name, scores[name]) if name in scores else "–" for name in columns]
         rows.append([file or str(Message(_("the untouched model"))), strength, *figures])
     widths = [max(width_of(row[column]) for row in rows) for column in range(len(titles))]
     for row in rows:

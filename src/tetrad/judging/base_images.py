@@ -8,9 +8,9 @@ from pathlib import Path
 from PIL import Image
 
 from tetrad.generation.request import Request
+from tetrad.images import png
 from tetrad.images.diagnosis import BadImage
 from tetrad.images.load import load_image
-from tetrad.images.png import save_png
 
 _FOLDER = "base-images"
 
@@ -53,7 +53,7 @@ class BaseImages:
         if self.folder:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                save_png(self.folder / f"{name}.png", image)
+                png.save_png(self.folder / f"{name}.png", image)
             except OSError:
                 return
 

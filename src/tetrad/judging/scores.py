@@ -78,6 +78,14 @@ class Score:
     error: float | None = None
 
 
+def format_score(name: str, score: Score) -> str:
+    """`31 % ± 4` for a share, `0.0712 ± 0.0015` for a loss."""
+    info = SCORES[name]
+    if not info.is_share:
+        return f"{score.value:.4f}" if score.error is None else f"{score.value:.4f} ± {score.error:.4f}"
+    return f"{100 * score.value:.0f} %" + ("" if score.error is None else f" ± {100 * score.error:.0f}")
+
+
 @dataclass(frozen=True)
 class CheckpointScores:
     """The scores of one file at one strength.

@@ -18,6 +18,7 @@ from tetrad.web.drawing.cells import name_checkpoint, replace_word
 from tetrad.web.drawing.choices import AUTOMATIC, make_id
 from tetrad.web.figures import format_size
 from tetrad.web.preferences import Preferences
+from tetrad.web.run_scores import describe_scores
 
 STRENGTHS = (0.4, 0.7, 1.0)
 _MAX_STARS = 1_000
@@ -115,9 +116,12 @@ class Pick:
             }
             for each in self.checkpoints
         ]
+        scores = describe_scores(self.run)
+        proposed = [scores["proposal"]["strength"]] if scores["proposal"] else []
         return {
             "saves": saves,
-            "strengths": [1.0] if self.artifact.is_full_model else list(STRENGTHS),
+            **scores,
+            "strengths": [1.0] if self.artifact.is_full_model else sorted({*STRENGTHS, *proposed}),
             "has_strength": not self.artifact.is_full_model,
             "prompts": self.describe_prompts(),
             "seed": self.seed,
