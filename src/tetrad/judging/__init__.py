@@ -5,8 +5,8 @@ to be generated. `verdict` says in words what they mean, and `stopping` whether 
 limits that `thresholds` holds. `strength` proposes the strength to use a file at.
 
 `image_judge` generates images with a file and scores them, beside those of `base_images`: `prompts` says what is
-generated, `eyes` looks at it, and `image_scores`, `copying` and `obedience` make figures of what they see. `runs` judges
-all files of a run, or other files, and writes the sheet and the report.
+generated, `eyes` looks at it, and `image_scores`, `copying` and `obedience` make figures of what they see. `runs`
+judges all files of a run, or other files, and writes the sheet and the report.
 """
 
 from tetrad.lazy import export

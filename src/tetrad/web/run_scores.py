@@ -8,9 +8,9 @@ from tetrad.locales import Message
 
 
 def describe_scores(run: Path) -> dict[str, Any]:
-    """{figures: {file: {strength: [{name, title, value}]}}, proposal: {file, strength, reason}}; both empty without scores.
+    """{figures: {file: {strength: [{name, title, value}]}}, proposal: {file, strength, reason} or None}.
 
-    A run that no one has judged by images has figures at full strength, and no proposal.
+    Without scores there are no figures. A run that was not judged by images has no proposal.
     """
     rows, _problems = read_scores(run)
     figures: dict[str, dict[str, list[dict[str, str]]]] = {}
