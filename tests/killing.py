@@ -102,8 +102,9 @@ def make_recipe(out: Path, **settings: Any) -> Recipe:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """What a run saved: each file's tensors as bytes and its metadata, the losses, and the previews."""
-    samples = {path.name: path.read_bytes() for path in sorted((folder / "samples").iterdir())}
+    """What a run saved: each file's tensors as bytes and its metadata, the losses, the scores, and the previews."""
+    kept = [*(folder / "samples").iterdir(), *folder.glob("scores.jsonl")]
+    samples = {path.name: path.read_bytes() for path in sorted(kept)}
     return read_results(folder, includes_step_files=True) | samples
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tetrad.errors import TetradError
 from tetrad.formats.weight_files import read_weight_file
+from tetrad.judging import read_scores
 from tetrad.methods import METHODS
 from tetrad.run.events import Finished, Note, Sampled, Saved, Trained
 from tetrad.run.train import train
@@ -28,6 +29,7 @@ Values = Mapping[str, Any]
 PREVIEWS: Values = {"sample.every": 2, "sample.steps": 1, "sample.prompts": ["a zkr"], "sample.before_training": False}
 TAGS: Values = {"data.captions.shuffle": True}
 DIM: Values = {"data.class_images.images": "class", "data.class_word": "cat"}
+JUDGED: Values = {"judge.scores": "on"}
 CHUNKS: Values = {"data.captions.suffix": " " + " ".join(f"tag{number}" for number in range(40))}
 TEXT: Values = {"method.text_encoder": True}
 CONVOLUTIONS: Values = {"method.conv_rank": 2}
@@ -63,6 +65,7 @@ class Observed:
     without_effect: object  # the settings that its warnings name
     memory: object  # tensors kept for the backward pass, and hooks that update parameters during it
     error: str | None = None  # the code it was refused with
+    scores: object = ()  # of what was measured
 
 
 WIRES = [
@@ -166,6 +169,9 @@ WIRES = [
     Wire("sample.steps", 3, "previews", PREVIEWS),
     Wire("sample.cfg_scale", 2.0, "previews", PREVIEWS),
     Wire("sample.sampler", "Euler", "previews", PREVIEWS | {"sample.steps": 3}),
+    Wire("judge.scores", "on", "scores"),
+    Wire("judge.held_out", 1, "training", JUDGED),
+    Wire("judge.stop", "auto", "files", JUDGED),
     Wire("method.rank", 3, "weights"),
     Wire("method.alpha", 7.0, "training"),
     Wire("method.rslora", True, "training"),
@@ -298,6 +304,7 @@ class Observer:
             previews=[(event.step, event.prompt, np.asarray(Image.open(event.path)).tobytes()) for event in previews],
             without_effect=[event.message.values["setting"] for event in events if is_about_effect(event)],
             memory=(len(packed), len(hooks)),
+            scores=read_scores(saved[-1].parent),
         )
 
 

@@ -17,7 +17,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "batches": ["Batch", "Batches", "TrainingSample"],
+        "batches": ["Batch", "Batches", "TrainingSample", "make_fixed_batch"],
         "buckets": ["bucket_of"],
         "caption_effects": [
             "BatchRange",

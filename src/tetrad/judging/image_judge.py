@@ -112,9 +112,8 @@ class ImageJudge:
         if only_without:
             word_requests = []
         if file.own_word and self.word:
-            pattern = compile_whole_word_pattern((self.word,))
             word_requests = [
-                replace(each, prompt=pattern.sub(lambda _match: file.own_word, each.prompt)) for each in word_requests
+                replace(each, prompt=replace_word(each.prompt, self.word, file.own_word)) for each in word_requests
             ]
         with _use(self.pipeline, file, strength) as model:
             return ImageSet(*(tuple(self._generate(model, each)) for each in (word_requests, other_requests)))
@@ -200,6 +199,11 @@ class ImageJudge:
         for image in generate_images(model, requests, _BATCH_SIZE, self.pipeline.decode):
             self.on_image()
             yield to_image(image)
+
+
+def replace_word(prompt: str, word: str, other: str) -> str:
+    """The prompt with another word in place of one that stands alone."""
+    return compile_whole_word_pattern((word,)).sub(lambda _match: other, prompt)
 
 
 @contextmanager

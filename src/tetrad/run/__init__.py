@@ -31,7 +31,7 @@ __all__, __getattr__ = export(
         "control": ["Command", "send_command"],
         "dataset": ["Dataset", "find_images", "load_dataset", "select_training_vae"],
         "disk": ["DiskNeed", "estimate_need", "find_existing_folder"],
-        "events": ["Event", "Finished", "Note", "Phase", "Progress", "Saved", "Trained", "as_record"],
+        "events": ["Event", "Finished", "Judged", "Note", "Phase", "Progress", "Saved", "Trained", "as_record"],
         "folder": ["file_name"],
         "heartbeat": ["Beat", "Heartbeat", "lock_folder", "read_beat", "read_start_time"],
         "plan": ["Plan"],

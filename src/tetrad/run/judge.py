@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
 from tetrad.data.batches import TrainingSample
-from tetrad.judging import SCORES_FILE, CheckpointScores, Score, judge_run
+from tetrad.judging import SCORES_FILE, CheckpointScores, Score, judge_run, read_scores
 from tetrad.judging.measure import Probe
 from tetrad.judging.scores import encode_row
 from tetrad.judging.stopping import explain_end
@@ -26,13 +27,13 @@ _ROWS = "judge.rows"  # in the values of a resume point
 class RunJudge:
     """The scores of a run until now; without a probe, of a run that is not judged, nothing is measured."""
 
-    def __init__(self, plan: Plan, model: Model, folder: RunFolder, disk: DiskGuard, probe: Probe | None) -> None:
+    def __init__(self, plan: Plan, model: Model, folder: RunFolder, disk: DiskGuard) -> None:
         self.plan, self.model, self.folder, self.disk = plan, model, folder, disk
-        self.probe = probe
+        self.probe: Probe | None = None
         self.rows: list[CheckpointScores] = []
         self._condition: Condition = model.condition
         self._before: Mapping[str, Tensor] = {}
-        self._has_failed = plan.judge.is_enabled and probe is None
+        self._has_failed = False
 
     @classmethod
     def make(
@@ -49,27 +50,26 @@ class RunJudge:
         """
         own = [sample for sample in samples if not sample.is_class_image]
         train, word = plan.train, plan.data.trigger_word
-        probe = None
+        judge = cls(plan, model, folder, disk)
         if plan.judge.is_enabled:
-            try:
-                probe = Probe.make(model, own, held_out, plan.judge.predictions, word, train.seed, train.batch_size)
-            except Exception as error:
-                if not devices.is_memory_error(error):
-                    raise
-                devices.free_memory(get_model_device(model))
-        return cls(plan, model, folder, disk, probe)
+            with judge.guard_memory():
+                judge.probe = Probe.make(
+                    model, own, held_out, plan.judge.predictions, word, train.seed, train.batch_size
+                )
+        return judge
 
     def start(self, condition: Condition) -> None:
         """Measure what the run starts from, which later measurements are compared with; also of a resumed run."""
         self._condition = condition
         if self.probe is None:
             return
-        self._before = self.probe.measure_losses(self.model, condition)
-        self.rows = [CheckpointScores(self.plan.train.steps_before, scores=self._measure())]
+        with self.guard_memory():
+            self._before = self.probe.measure_losses(self.model, condition)
+            self.rows = [CheckpointScores(self.plan.train.steps_before, scores=self._measure())]
 
     def begin(self) -> Iterator[Event]:
-        """Write down the scores from before the first step."""
-        for row in self.rows:
+        """Write down the scores from before the first step, unless a process that was killed has done it."""
+        for row in () if read_scores(self.folder.path)[0] else self.rows:
             yield from self._write(row)
 
     def is_due(self, step: int) -> bool:
@@ -83,22 +83,17 @@ class RunJudge:
 
     def measure(self, step: int, file: str = "") -> Iterator[Event]:
         """Measure the model as it is now; `file` holds its weights.  W6004 where there is not enough memory."""
-        if self.probe is None:
-            yield from self._explain_failure()
-            return
         known = next((row.scores for row in self.rows if row.step == step), None)
-        try:
-            row = CheckpointScores(step, file, scores=self._measure() if known is None else known)
-        except Exception as error:
-            if not devices.is_memory_error(error):
-                raise
-            self._has_failed, self.probe = True, None
-            devices.free_memory(get_model_device(self.model))
+        row = None
+        if self.probe is not None:
+            with self.guard_memory():
+                row = CheckpointScores(step, file, scores=self._measure() if known is None else known)
+        if row is None:
             yield from self._explain_failure()
             return
         self.rows.append(row)
         yield from self._write(row)
-        if self.end == step and (reason := explain_end(self.rows)):
+        if self.end == step < self.plan.train.steps and (reason := explain_end(self.rows)):
             yield Note(reason)
 
     @property
@@ -140,6 +135,18 @@ class RunJudge:
 
     def _write(self, row: CheckpointScores) -> Iterator[Event]:
         yield from self.folder.append(SCORES_FILE, encode_row(row), self.disk)
+
+    @contextmanager
+    def guard_memory(self) -> Iterator[None]:
+        """Where there is not enough memory for a measurement, nothing is measured any more."""
+        try:
+            yield
+        except Exception as error:
+            if not devices.is_memory_error(error):
+                raise
+            self._has_failed, self.probe = True, None
+        if self.probe is None and self._has_failed:
+            devices.free_memory(get_model_device(self.model))
 
     def _explain_failure(self) -> Iterator[Event]:
         if self._has_failed:

@@ -15,7 +15,6 @@ _MEASUREMENTS = 4  # where fewer files are saved
 _MEASUREMENTS_TO_STOP = 16  # so that what is trained too long is at most a fraction of the run
 _SHARE, _MAX_AUTOMATIC = 10, 3  # one image of ten is held out, and at most so many
 _MIN_IMAGES_TO_STOP = 4  # that one of them is held out for --stop auto
-_MIN_SUBSET = 4  # images of one folder or concept, so that enough of it is left to train on
 OFF = JudgePlan(0, 0, (), False)
 
 
@@ -54,15 +53,13 @@ def _count_held_out(recipe: Recipe, images: int) -> int:
 def choose_held_out(photos: Sequence[Photo], count: int, seed: int) -> tuple[str, ...]:
     """The hashes of up to `count` images to hold out, always the same for a seed and these images.
 
-    Never an image that another one is nearly the same as, which would be trained on in its place, and never one of a
-    few images of a subset; at least half of all images are trained on.
+    Never an image that another one is nearly the same as, which would be trained on in its place, and never the only
+    image of a subset; at least half of all images are trained on.
     """
     if not count:
         return ()
     similar = {photo.file_hash for group in group_similar(photos) for photo in group}
     sizes = Counter(photo.subset for photo in photos)
-    candidates = {
-        photo.file_hash for photo in photos if photo.file_hash not in similar and sizes[photo.subset] >= _MIN_SUBSET
-    }
+    candidates = {photo.file_hash for photo in photos if photo.file_hash not in similar and sizes[photo.subset] > 1}
     ordered = sorted(candidates, key=lambda file_hash: derive_seed(seed, 0, f"held out {file_hash}"))
     return tuple(ordered[: min(count, len(photos) // 2)])

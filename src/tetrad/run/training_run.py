@@ -27,18 +27,16 @@ from tetrad.run.metadata import Outcome, build_metadata
 from tetrad.run.plan import Plan, TrainPlan
 from tetrad.run.previews import Previews
 from tetrad.run.probe import PredictionProbe
-from tetrad.run.recovery import PointWish, Recovery
+from tetrad.run.recovery import PointWish
 from tetrad.run.result_files import write_result
 from tetrad.run.resume.points import FOLDER, ResumePoint
 from tetrad.run.resume.resumption import restoring
 from tetrad.run.rounding import rounding_notes
 from tetrad.run.step_files import StepFiles, remove_file
-from tetrad.run.updates import Updates
+from tetrad.run.updates import Updates, make_updates
 from tetrad.run.watch import Watch
-from tetrad.training.ema import Ema
-from tetrad.training.loop import Step, make_loss_scaler
+from tetrad.training.loop import Step
 from tetrad.training.lr_schedules import Decay, Schedule, make_schedule
-from tetrad.training.optimizers import create_optimizer
 from tetrad.training.state import TrainingState
 from tetrad.weights import Weights
 
@@ -67,7 +65,7 @@ def attach(
     schedules = [group_schedule(train, group, group.part in texts) for group in groups]
     preflight.check_something_trains(schedules, train)
     batches = Batches(samples, train.batch_size, train.seed, train.steps * train.gradient_accumulation)
-    updates = _make_updates(plan, model, adapter, groups, schedules, batches, folder)
+    updates = make_updates(plan, model, adapter, groups, schedules, batches, folder.path / FOLDER)
     training = TrainingRun(
         plan,
         model,
@@ -90,30 +88,6 @@ def attach(
     if point:
         training.restore(point)
     return training
-
-
-def _make_updates(
-    plan: Plan,
-    model: Model,
-    adapter: Adapter,
-    groups: Sequence[ParamGroup],
-    schedules: Sequence[Schedule],
-    batches: Batches,
-    folder: RunFolder,
-) -> Updates:
-    train = plan.train
-    return Updates(
-        plan,
-        model,
-        adapter,
-        schedules,
-        batches,
-        create_optimizer(train.optimizer, groups, train.weight_decay),
-        make_loss_scaler(model),
-        Ema(parameters_of(adapter), train.ema) if train.ema else None,
-        folder.path / FOLDER,
-        Recovery(gradient_checkpointing=train.gradient_checkpointing),
-    )
 
 
 def _take_probe(model: Model, updates: Updates, samples: Sequence[TrainingSample], seed: int) -> PredictionProbe | None:

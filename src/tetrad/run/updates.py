@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from tetrad.data.batches import Batch, Batches
 from tetrad.diffusion.objective import build_objective
-from tetrad.methods.base import Adapter, parameters_of
+from tetrad.methods.base import Adapter, ParamGroup, parameters_of
 from tetrad.models import device as devices
 from tetrad.models.base import Model, get_model_device
 from tetrad.run.plan import Plan
@@ -17,8 +17,9 @@ from tetrad.run.recovering_updates import RecoveringUpdates
 from tetrad.run.recovery import Recovery
 from tetrad.training.caption_cache import CaptionCache
 from tetrad.training.ema import Ema
-from tetrad.training.loop import Step, training_steps
+from tetrad.training.loop import Step, make_loss_scaler, training_steps
 from tetrad.training.lr_schedules import Schedule
+from tetrad.training.optimizers import create_optimizer
 from tetrad.training.step import Condition
 from tetrad.training.update import LossScaler
 
@@ -88,3 +89,28 @@ class Updates(RecoveringUpdates):
         device, accumulation = get_model_device(self.model), self.plan.train.gradient_accumulation
         for number in range(done, self.plan.train.steps):
             yield [batch.to(device) for batch in self.batches.get_update_batches(number, accumulation)]
+
+
+def make_updates(
+    plan: Plan,
+    model: Model,
+    adapter: Adapter,
+    groups: Sequence[ParamGroup],
+    schedules: Sequence[Schedule],
+    batches: Batches,
+    points: Path,
+) -> Updates:
+    """The updates with a new optimizer; `points` is the folder of the run's resume points."""
+    train = plan.train
+    return Updates(
+        plan,
+        model,
+        adapter,
+        schedules,
+        batches,
+        create_optimizer(train.optimizer, groups, train.weight_decay),
+        make_loss_scaler(model),
+        Ema(parameters_of(adapter), train.ema) if train.ema else None,
+        points,
+        Recovery(gradient_checkpointing=train.gradient_checkpointing),
+    )

@@ -18,7 +18,7 @@ __all__, __getattr__ = export(
         "lr_schedules": ["Decay", "Schedule", "make_schedule"],
         "optimizers": ["create_optimizer", "require_optimizer_package"],
         "state": ["TrainingState", "capture_state", "restore_state"],
-        "step": ["Condition"],
+        "step": ["Condition", "NoisyBatch", "add_noise", "denoising_loss"],
         "update": ["HalfUpdate", "LossScaler"],
         "vae_decoder": ["create_decoder_optimizer", "decoder_training_steps"],
     },

@@ -43,6 +43,12 @@ CASES: dict[str, dict[str, Any]] = {
         "train.fused_backward": True,
         "data.flip": True,
     },
+    "lora that is judged, with an average and an image held out": {
+        "method.kind": "lora",
+        "train.ema": 0.9,
+        "judge.scores": "on",
+        "judge.held_out": 1,
+    },
     "locon with a text encoder and a schedule": {
         "method.kind": "lora",
         "method.conv_rank": 2,
