@@ -40,7 +40,7 @@ from tetrad.evaluation.builtin_tasks import (
     EvaluationPrompt,
 )
 from tetrad.judging.copying import CopyReferences, compute_auroc
-from tetrad.judging.eyes import Eye, LatentMapEye, UnetMapEye, measure_distances
+from tetrad.judging.eyes import Eye, LatentMapEye, UnetMapEye, measure_distances, measure_patch_distances
 from tetrad.judging.obedience import measure_gains
 from tetrad.judging.prompts import AttributePrompt
 from tetrad.library import attach_weights, load_model
@@ -53,6 +53,7 @@ from tetrad.settings.learning_rate import parse_learning_rate
 
 _SEED = 5
 _TIMES = (150, 300)
+_DISTANCES = {"by place": measure_distances, "by patch": measure_patch_distances}
 _UP_BLOCKS = {"up1": -3, "up2": -2, "up3": -1}
 
 
@@ -183,7 +184,7 @@ def as_tensors(images: NDArray[np.uint8]) -> list[Tensor]:
 
 def list_eyes(model: Model) -> dict[str, Eye]:
     """Every eye that is compared, by the name in the table."""
-    eyes: dict[str, Eye] = {"VAE latent": LatentMapEye(model), "VAE latent, centred": LatentMapEye(model, True)}
+    eyes: dict[str, Eye] = {"VAE latent": LatentMapEye(model)}
     for (name, block), time in product(_UP_BLOCKS.items(), _TIMES):
         eyes[f"{name}, t {time}"] = UnetMapEye(model, block, time)
     return eyes
@@ -218,12 +219,13 @@ def print_likeness(work: Path, model: Model, runs: Sequence[Run], count: int) ->
         for name, eye in eyes.items():
             seen = eye.look(reference_tensors)
             features = [eye.look(as_tensors(each)) for each in arrays]
-            near = [measure_distances(each, seen).min(1).values for each in features]
-            to_base = [measure_distances(each, features[0]).min(1).values for each in features]
-            likeness = [1 - (each.mean() / near[0].mean()).item() for each in near]
-            margins = [(base - own).mean().item() for base, own in zip(to_base, near, strict=True)]
-            scores.setdefault((name, "likeness"), {})[task] = likeness
-            scores.setdefault((name, "margin"), {})[task] = margins
+            for kind, measure in _DISTANCES.items():
+                near = [measure(each, seen).min(1).values for each in features]
+                to_base = [measure(each, features[0]).min(1).values for each in features]
+                likeness = [1 - (each.mean() / near[0].mean()).item() for each in near]
+                margins = [(base - own).mean().item() for base, own in zip(to_base, near, strict=True)]
+                scores.setdefault((name, f"{kind}, nearest"), {})[task] = likeness
+                scores.setdefault((name, f"{kind}, margin"), {})[task] = margins
     print_correlations(truths, scores)
 
 

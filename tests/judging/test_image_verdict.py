@@ -31,3 +31,5 @@ def test_the_proposed_strength_is_the_lowest_that_costs_no_likeness() -> None:
     proposal = propose_strength(rows, "zkr.safetensors")
     assert proposal and (proposal.strength, proposal.highest_strength) == (0.6, 1.0)
     assert propose_strength(rows, "other.safetensors") is None
+    unclear = propose_strength([_row(0.4, likeness=0.03), _row(1.0, likeness=-0.02)], "zkr.safetensors")
+    assert unclear and unclear.strength == 1.0 and "does not tell" in str(unclear.reason)

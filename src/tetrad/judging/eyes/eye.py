@@ -34,6 +34,21 @@ def measure_distances(features: Tensor, others: Tensor) -> Tensor:
     return distances
 
 
+def measure_patch_distances(features: Tensor, others: Tensor) -> Tensor:
+    """Distances (N, M) between maps (N, C, h, w) and (M, C, h, w), wherever in the image things are.
+
+    Each place of a map is compared with the most similar place of the other one, in both directions (Chamfer distance),
+    so that moving or mirroring what is shown costs little. Root mean squares, as `measure_distances`.
+    """
+    patches, other_patches = (each.flatten(2).transpose(1, 2) for each in (features, others))
+    rows = []
+    for each in patches:
+        distances = torch.cdist(each.expand(len(other_patches), -1, -1), other_patches)  # (M, h·w, h·w)
+        rows.append((distances.min(2).values.mean(1) + distances.min(1).values.mean(1)) / 2)
+    result: Tensor = torch.stack(rows) / features.shape[1] ** 0.5
+    return result
+
+
 def resize_to_square(image: Tensor, side: int) -> Tensor:
     """The centre of an image (3, H, W) as a square (3, side, side) in [0, 1]."""
     height, width = image.shape[1:]
