@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from tetrad.judging.copying import CopyReferences, compute_auroc, make_variants
-from tetrad.judging.eyes import measure_distances
+from tetrad.judging.eyes import measure_distances, measure_patch_distances
 from tetrad.judging.image_scores import (
     estimate_share,
     measure_kept,
@@ -102,3 +102,12 @@ def test_copies_cannot_be_told_where_all_training_images_are_the_same() -> None:
 def test_auroc_is_half_for_ties() -> None:
     assert compute_auroc(torch.tensor([2.0, 3.0]), torch.tensor([1.0])) == 1
     assert compute_auroc(torch.ones(3), torch.ones(2)) == 0.5
+
+
+def test_patch_distances_ignore_where_things_are_and_place_distances_do_not() -> None:
+    thing, elsewhere = torch.zeros(1, 2, 6, 6), torch.zeros(1, 2, 6, 6)
+    thing[:, :, 1:3, 1:3], elsewhere[:, :, 3:5, 2:4] = 1.0, 1.0
+    other = _random(1, 2, 6, 6)
+    assert measure_patch_distances(thing, elsewhere).item() == pytest.approx(0, abs=1e-4)
+    assert measure_distances(thing, elsewhere).item() > 0.4
+    assert measure_patch_distances(thing, other).item() > 0.2

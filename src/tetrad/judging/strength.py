@@ -48,8 +48,8 @@ class Proposal:
 def propose_strength(rows: Iterable[CheckpointScores], file: str) -> Proposal | None:
     """The lowest strength of a file whose likeness is within its standard error of the highest; None without scores.
 
-    A lower strength changes images without the trigger word less. Where no likeness is above the untouched model's, it is
-    the highest strength up to 1.
+    A lower strength changes images without the trigger word less. Where no likeness is above that of the untouched
+    model, it is the highest strength up to 1.
     """
     own = {row.strength: row.scores["likeness"] for row in rows if row.file == file and "likeness" in row.scores}
     if not own:

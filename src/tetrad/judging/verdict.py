@@ -130,7 +130,8 @@ def _is_collapsed(run: _Run) -> _Finding | None:
     spread = run.last.scores.get("spread")
     if spread and spread.value < _limit("spread"):
         template = _(
-            "generated images are nearly the same: their spread is {value:.0%} of the training images', below {limit:.0%}"
+            "generated images are nearly the same: their spread is {value:.0%} of the training images', below"
+            " {limit:.0%}"
         )
         return "collapsed", Message(template, value=spread.value, limit=_limit("spread")), change
     return None
