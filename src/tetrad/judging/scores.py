@@ -83,7 +83,7 @@ def format_score(name: str, score: Score) -> str:
     info = SCORES[name]
     if not info.is_share:
         return f"{score.value:.4f}" if score.error is None else f"{score.value:.4f} ± {score.error:.4f}"
-    return f"{100 * score.value:.0f} %" + ("" if score.error is None else f" ± {100 * score.error:.0f}")
+    return f"{round(100 * score.value)} %" + ("" if score.error is None else f" ± {100 * score.error:.0f}")
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class Proposal:
                 "likeness does not tell the strengths apart: the highest is {top:.0%}, with a standard error of"
                 " {error:.0%}; look at the images"
             )
-            return Message(template, top=self.highest.value, error=self.highest.error or 0.0)
+            return Message(template, top=round(self.highest.value, 2) + 0.0, error=self.highest.error or 0.0)
         values = {"likeness": self.likeness.value, "strength": self.strength}
         if self.strength == self.highest_strength:
             template = _("likeness {likeness:.0%} is the highest at strength {strength:g}, and clearly lower below it")

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_PATCH_GRID = 8  # patches along each side of a map
+
 
 class Eye(Protocol):
     """Turns images into features whose distance says how different the images are."""
@@ -40,7 +42,10 @@ def measure_patch_distances(features: Tensor, others: Tensor) -> Tensor:
     Each place of a map is compared with the most similar place of the other one, in both directions (Chamfer distance),
     so that moving or mirroring what is shown costs little. Root mean squares, as `measure_distances`.
     """
-    patches, other_patches = (each.flatten(2).transpose(1, 2) for each in (features, others))
+    patches, other_patches = (
+        F.adaptive_avg_pool2d(each, min(_PATCH_GRID, each.shape[2])).flatten(2).transpose(1, 2)
+        for each in (features, others)
+    )
     rows = []
     for each in patches:
         distances = torch.cdist(each.expand(len(other_patches), -1, -1), other_patches)  # (M, h·w, h·w)
