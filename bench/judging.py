@@ -176,7 +176,7 @@ def measure_validation_loss(model: Model, folder: Path) -> float:
     plan = read_stored_values(folder / "plan.toml")
     held_out = []
     for path in sorted(Path(plan["data"]["images"]).glob("*.png")):
-        if hashlib.sha256(path.read_bytes()).hexdigest() in plan["judge"]["held_out"]:
+        if hashlib.sha256(path.read_bytes()).hexdigest() in plan["judge"]["held_out_images"]:
             mean, std = (
                 part[0].detach() for part in model.vae.encode(to_tensor(load_image(path).convert("RGB"))[None])
             )

@@ -9,7 +9,7 @@ import tomli_w
 
 from tetrad.errors import TetradError
 from tetrad.interchange.kohya.saving import SAMPLERS
-from tetrad.locales import Message, _
+from tetrad.locales import Message, _, ngettext
 from tetrad.methods import METHODS
 from tetrad.settings.field import settings_of
 from tetrad.settings.recipe import Recipe
@@ -234,6 +234,13 @@ def _list_undone(plan: Mapping[str, Any]) -> list[Message]:
         found.append(Message(_("the first step of the warm-up has rate 0 in sd-scripts, and each step a little less")))
     if plan.get("sample.every"):
         found.append(Message(_("sd-scripts reads preview prompts from a file; give it with sample_prompts")))
+    if held_out := plan.get("judge.held_out_images"):
+        template = ngettext(
+            "sd-scripts trains on {count} image that this run holds out",
+            "sd-scripts trains on {count} images that this run holds out",
+            len(held_out),
+        )
+        found.append(Message(template))
     if plan.get("data.class_images.folder"):
         found.append(
             Message(_("class images double the steps of an epoch in sd-scripts; the number of steps is the same"))

@@ -56,15 +56,16 @@ class Probe:
         drift = DriftProbe.make(model, samples, of_drift, trigger_word, seed, samples_at_once)
         return cls(losses, drift, samples_at_once)
 
-    def measure_losses(self, model: Model, condition: Condition) -> dict[str, Tensor]:
-        """The loss of each pair of an image and a time, by the name of the score."""
-        return {name: probe.measure(model, condition, self.samples_at_once) for name, probe in self.losses.items()}
+    def measure(
+        self, model: Model, condition: Condition, before: Mapping[str, Tensor] | None = None
+    ) -> tuple[dict[str, Score], dict[str, Tensor]]:
+        """The scores of the model as it is now, and the loss of each pair of an image and a time.
 
-    def measure(self, model: Model, condition: Condition, before: Mapping[str, Tensor]) -> dict[str, Score]:
-        """The scores of the model as it is now; `before` are the losses at the start of the run."""
-        losses = self.measure_losses(model, condition)
-        scores = {name: average_with_change(losses[name], before[name]) for name in losses}
-        return scores | {"drift": self.drift.measure(model, condition, self.samples_at_once)}
+        `before` are these losses at the start of the run; without them, the run starts now.
+        """
+        losses = {name: probe.measure(model, condition, self.samples_at_once) for name, probe in self.losses.items()}
+        scores = {name: average_with_change(losses[name], (before or losses)[name]) for name in losses}
+        return scores | {"drift": self.drift.measure(model, condition, self.samples_at_once)}, losses
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def read_scores(folder: Path) -> tuple[list[CheckpointScores], list[Message]]:
             for name in record["scores"]
             if name not in SCORES
         ]
-    return merge_rows(rows), problems
+    return merge_rows([row for row in rows if row.scores]), problems
 
 
 def merge_rows(rows: Sequence[CheckpointScores]) -> list[CheckpointScores]:

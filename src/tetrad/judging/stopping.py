@@ -35,17 +35,14 @@ def explain_end(rows: Sequence[CheckpointScores]) -> Message | None:
 
 
 def _recent_fall(rows: Sequence[CheckpointScores], name: str) -> Score | None:
-    """How much a loss has fallen from the best earlier row to the best of the last ones, as a share of its whole fall.
-
-    None where the loss was not measured, or has not fallen at all yet.
+    """How much a loss has fallen from the best earlier row to the best of the last ones, as a share of its whole fall,
+    or of its value at the start where it has not fallen at all.  None where it was not measured.
     """
     if not all(name in row.scores for row in rows):
         return None
     scores = [row.scores[name] for row in rows]
     before = min(scores[1:-_PATIENCE], key=lambda score: score.value)
     recent = min(scores[-_PATIENCE:], key=lambda score: score.value)
-    fall = scores[0].value - min(before.value, recent.value)
-    if fall <= 0:
-        return None
+    fall = max(0.0, scores[0].value - min(before.value, recent.value)) or scores[0].value
     error = math.hypot(before.error or 0.0, recent.error or 0.0)
     return Score((before.value - recent.value) / fall, error / fall)

@@ -95,7 +95,7 @@ def _arrange(rows: Iterable[CheckpointScores]) -> _Run | None:
     ordered = sorted(rows, key=lambda row: row.step)
     full = [row for row in ordered if row.strength == 1]
     base = next((row for row in ordered if row.strength == 0), None)
-    start = next((row for row in full if not row.file), base)
+    start = full[0] if full and not full[0].file else base
     after = [row for row in full if row is not start]
     return _Run(start or CheckpointScores(0, strength=0.0), after, base) if after else None
 

@@ -64,8 +64,8 @@ class RunJudge:
         if self.probe is None:
             return
         with self.guard_memory():
-            self._before = self.probe.measure_losses(self.model, condition)
-            self.rows = [CheckpointScores(self.plan.train.steps_before, scores=self._measure())]
+            scores, self._before = self.probe.measure(self.model, condition)
+            self.rows = [CheckpointScores(self.plan.train.steps_before, scores=scores)]
 
     def begin(self) -> Iterator[Event]:
         """Write down the scores from before the first step, unless a process that was killed has done it."""
@@ -130,7 +130,7 @@ class RunJudge:
 
     def _measure(self) -> dict[str, Score]:
         assert self.probe is not None
-        scores = self.probe.measure(self.model, self._condition, self._before)
+        scores, _losses = self.probe.measure(self.model, self._condition, self._before)
         return {name: score for name, score in scores.items() if math.isfinite(score.value)}
 
     def _write(self, row: CheckpointScores) -> Iterator[Event]:

@@ -125,7 +125,7 @@ class JudgePlan:
 
     predictions: int  # of each measurement
     every: int  # steps between measurements; files are measured too whenever they are saved
-    held_out: tuple[str, ...]  # sha256 of the images that are not trained on
+    held_out_images: tuple[str, ...]  # sha256 of the images that are not trained on
     stops: bool  # whether the run may end before its last step
 
     @property

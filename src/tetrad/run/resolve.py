@@ -61,7 +61,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Plan, MemoryForecast | None]:
     if recipe.save.replace and recipe.continue_from:
         check_replaceable(recipe.continue_from, method.artifact, file_format)
     judge = _resolve_judge(recipe, method, facts, resolution)
-    dataset = facts.dataset.hold_out(judge.held_out)
+    dataset = facts.dataset.hold_out(judge.held_out_images)
     facts = replace_fields(facts, dataset=dataset)
     train, forecast = _resolve_train(recipe, method, facts, resolution)
     plan = Plan(

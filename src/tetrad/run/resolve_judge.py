@@ -9,7 +9,7 @@ from tetrad.run.plan import JudgePlan
 from tetrad.settings import Recipe
 
 MAX_TIME_SHARE = 0.05  # of the run's time, for all measurements together
-_PREDICTIONS_PER_SAMPLE = 1.8  # a training sample takes as long as so many predictions, measured on a CPU
+_PREDICTIONS_PER_SAMPLE = 1.7  # a training sample takes as long as so many predictions, measured on a CPU
 _MIN_PREDICTIONS, _MAX_PREDICTIONS = 12, 48  # of a measurement
 _MEASUREMENTS = 4  # where fewer files are saved
 _MEASUREMENTS_TO_STOP = 16  # so that what is trained too long is at most a fraction of the run

@@ -102,7 +102,7 @@ def run(
     yield from preflight.model_notes(model)
     yield preflight.device_note(device)
     plan, forecast = resolve(recipe, _collect_facts(recipe, dataset, model, start, device))
-    dataset = dataset.hold_out(plan.judge.held_out)
+    dataset = dataset.hold_out(plan.judge.held_out_images)
     if resumption is None:
         yield from watch.disk.write(folder.path, _PLAN_BYTES, lambda: folder.write("plan.toml", plan.as_toml()))
     if start is not None:
