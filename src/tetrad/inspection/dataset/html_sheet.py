@@ -17,7 +17,7 @@ _SHOWN_TAGS, _SHOWN_BUCKETS = 24, 12
 _SIGNS = {"bad": "✗", "warn": "!", "tip": "→"}
 _TO_DO, _IMAGES = Message(_("What to do")), Message(_("Images"))
 _CLASS_IMAGE, _NO_CAPTION = Message(_("class image")), Message(_("no caption of its own"))
-_DOUBTS = ("W4131", "W4140", "W4142", "W4143", "W4144", "W4145", "W4155", "W4156")
+_DOUBTS = ("W4131", "W4139", "W4140", "W4142", "W4143", "W4144", "W4145", "W4155", "W4156")
 
 
 def make_html_sheet(report: DatasetReport) -> str:
