@@ -30,9 +30,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "diverged": Threshold(0.05, _PROVISIONAL),
     "drift": Threshold(0.5, _PROVISIONAL),
     "spread": Threshold(0.3, _PROVISIONAL),
-    "copying": Threshold(
-        0.3, "bench.eyes: 69 to 98 % of planted copies count as copies, and 0 of 48 right new images"
-    ),
+    "copying": Threshold(0.3, "bench.eyes: 69 to 98 % of planted copies count as copies, and 0 of 48 right new images"),
     # Fall of the share of images without the trigger word that stay nearest to the base model's own.
     "kept": Threshold(0.25, _PROVISIONAL),
 }
