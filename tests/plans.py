@@ -35,8 +35,8 @@ def shared() -> Model:
 
 
 def recipe(**settings: Any) -> Recipe:
-    """A recipe from settings like `train__steps=10`; the trigger word is zkr by default, and no image is held out."""
-    values: dict[str, Any] = {"data": {"trigger_word": "zkr"}, "judge": {"held_out": 0}}
+    """A recipe from settings like `train__steps=10`; the trigger word is zkr by default, and it is not judged."""
+    values: dict[str, Any] = {"data": {"trigger_word": "zkr"}, "judge": {"scores": "off"}}
     for key, value in settings.items():
         put(values, key.replace("__", "."), value)
     return build_recipe(values)
