@@ -18,7 +18,7 @@ from tetrad.images.tensors import to_image, to_tensor
 from tetrad.judging import image_scores, obedience
 from tetrad.judging.base_images import BaseImages
 from tetrad.judging.copying import CopyReferences
-from tetrad.judging.eyes import Eye, LatentMapEye, TextEye, UnetMapEye
+from tetrad.judging.eyes import Eye, TextEye, UnetMapEye
 from tetrad.judging.prompts import AttributePrompt, JudgePrompts
 from tetrad.judging.scores import Score
 from tetrad.models.base import Model
@@ -26,7 +26,8 @@ from tetrad.models.clip import compile_whole_word_pattern
 
 _BATCH_SIZE = 8
 _MAX_REFERENCES = 48  # training images that are looked at; evenly spread over a larger data set
-_COPY_BLOCK, _COPY_TIME = -2, 150
+_LIKENESS_BLOCK, _LIKENESS_TIME = -1, 300  # up3: docs/judging.md has what other maps reached
+_COPY_BLOCK, _COPY_TIME = -2, 150  # up2
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class ImageJudge:
     def own_likeness(self) -> float | None:
         """The likeness of the training images to each other."""
         eye = self._map_eye
-        return image_scores.measure_own_likeness(self._see(eye, "references"), self._see(eye, "base, with word"))
+        seen, base = self._see(eye, "references"), self._see(eye, "base, with word")
+        return image_scores.measure_own_likeness(seen, base, eye.measure)
 
     def generate(self, file: TrainedFile, strength: float, only_without: int = 0) -> ImageSet:
         """The images of a trained file at a strength; with `only_without` so many without the trigger word alone."""
@@ -145,16 +147,16 @@ class ImageJudge:
         if images.with_word:
             seen = eye.look(images.word_tensors)
             base = self._see(eye, "base, with word")
-            yield f"likeness{suffix}", image_scores.measure_likeness(seen, base, references)
-            if not suffix and (spread := image_scores.measure_spread(seen, references)):
+            yield f"likeness{suffix}", image_scores.measure_likeness(seen, base, references, eye.measure)
+            if not suffix and (spread := image_scores.measure_spread(seen, references, eye.measure)):
                 yield "spread", spread
         if images.without_word:
             seen, base = (
                 eye.look(images.other_tensors),
                 self._see(eye, "base, without word")[: len(images.without_word)],
             )
-            yield f"kept{suffix}", image_scores.measure_kept(seen, base)
-            yield f"pull{suffix}", image_scores.measure_likeness(seen, base, references)
+            yield f"kept{suffix}", image_scores.measure_kept(seen, base, eye.measure)
+            yield f"pull{suffix}", image_scores.measure_likeness(seen, base, references, eye.measure)
 
     def _see(self, eye: Eye, what: str) -> Tensor:
         """What an eye sees of the training images or of the base model's images; looked at once."""
@@ -169,7 +171,7 @@ class ImageJudge:
 
     @cached_property
     def _map_eye(self) -> Eye:
-        return LatentMapEye(self.model)
+        return UnetMapEye(self.model, _LIKENESS_BLOCK, _LIKENESS_TIME, by_patch=True)
 
     @cached_property
     def _copy_eye(self) -> Eye:

@@ -1,38 +1,40 @@
 """The scores that generated images give, each beside the untouched base model's images at the same prompts and seeds.
 
-All take the features of one eye (N, …), so that the same functions serve every eye.
+All take the features of one eye (N, …) and how it measures distances, so that the same functions serve every eye.
 """
 
 import torch
 from torch import Tensor
 
-from tetrad.judging.eyes.eye import measure_distances
+from tetrad.judging.eyes.eye import Distances, measure_distances
 from tetrad.judging.scores import Score
 
 
-def measure_likeness(generated: Tensor, base: Tensor, references: Tensor) -> Score:
+def measure_likeness(
+    generated: Tensor, base: Tensor, references: Tensor, measure: Distances = measure_distances
+) -> Score:
     """1 - r / b: how much nearer the images are to the nearest training image (r) than the base model's are (b).
 
     0: no nearer than the base's at the same seeds; 1: equal to a training image; negative: further away. Row n of
     `generated` and of `base` have the same prompt and seed, so the error is that of a ratio of paired means.
     """
-    nearest = measure_distances(generated, references).min(1).values
-    base_nearest = measure_distances(base, references).min(1).values
+    nearest = measure(generated, references).min(1).values
+    base_nearest = measure(base, references).min(1).values
     return _complement(_divide_means(nearest, base_nearest))
 
 
-def measure_own_likeness(references: Tensor, base: Tensor) -> float | None:
+def measure_own_likeness(references: Tensor, base: Tensor, measure: Distances = measure_distances) -> float | None:
     """The likeness of the training images to each other, each compared with the others; None for a single one."""
     if len(references) < 2:
         return None
-    distances = measure_distances(references, references).fill_diagonal_(torch.inf)
-    base_nearest = measure_distances(base, references).min(1).values
+    distances = measure(references, references).fill_diagonal_(torch.inf)
+    base_nearest = measure(base, references).min(1).values
     return 1 - (distances.min(1).values.mean() / base_nearest.mean()).item()
 
 
-def measure_kept(generated: Tensor, base: Tensor) -> Score:
+def measure_kept(generated: Tensor, base: Tensor, measure: Distances = measure_distances) -> Score:
     """The share of images without the trigger word whose own image of the base model is the nearest of all of them."""
-    is_kept = measure_distances(generated, base).argmin(1) == torch.arange(len(base))
+    is_kept = measure(generated, base).argmin(1) == torch.arange(len(base))
     return estimate_share(is_kept)
 
 
@@ -48,16 +50,16 @@ def measure_leak(generated: Tensor, base: Tensor) -> Score:
     return _estimate_mean(changes)
 
 
-def measure_spread(generated: Tensor, references: Tensor) -> Score | None:
+def measure_spread(generated: Tensor, references: Tensor, measure: Distances = measure_distances) -> Score | None:
     """How different the generated images are from each other, as a share of the training images' own difference.
 
     Means over all pairs; the error is a jackknife's over images. None with fewer than two of either, or where all
     training images are equal.
     """
-    own = _mean_of_pairs(measure_distances(references, references)) if len(references) > 1 else 0.0
+    own = _mean_of_pairs(measure(references, references)) if len(references) > 1 else 0.0
     if len(generated) < 2 or not own:
         return None
-    distances = measure_distances(generated, generated)
+    distances = measure(generated, generated)
     count = len(generated)
     if count < 3:
         return Score(_mean_of_pairs(distances) / own)

@@ -1,12 +1,13 @@
 """The protocol of an eye, and the distances between what it sees."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+Distances = Callable[[Tensor, Tensor], Tensor]  # of features (N, …) and (M, …): (N, M)
 _PATCH_GRID = 8  # patches along each side of a map
 
 
@@ -17,6 +18,10 @@ class Eye(Protocol):
 
     def look(self, images: Sequence[Tensor]) -> Tensor:
         """Features (N, …) of images (3, H, W) in [0, 1] of any sizes, in float32 on the CPU."""
+        ...
+
+    def measure(self, features: Tensor, others: Tensor) -> Tensor:
+        """Distances (N, M) between features (N, …) and others (M, …)."""
         ...
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tetrad.errors import TetradError
 from tetrad.formats import weight_files
-from tetrad.judging.eyes.eye import Eye, resize_to_square
+from tetrad.judging.eyes.eye import Eye, measure_distances, resize_to_square
 from tetrad.locales import Message, _
 from tetrad.models.clip import CHUNK_LENGTH, END_TOKEN_ID, START_TOKEN_ID
 from tetrad.models.infer_config import load_state_dict
@@ -47,7 +47,14 @@ def open_eye(folder: Path, device: torch.device | None = None) -> Eye:
     return DinoEye(network, device)
 
 
-class ClipEye:
+class _ByDirection:
+    """Eyes whose features are directions: the distance grows with the angle between them."""
+
+    def measure(self, features: Tensor, others: Tensor) -> Tensor:
+        return measure_distances(features, others)
+
+
+class ClipEye(_ByDirection):
     """CLIP, which sees images and reads texts.  [Radford et al. 2021]"""
 
     name = "clip"
@@ -75,7 +82,7 @@ class ClipEye:
         return F.normalize(self.network.text_projection(pooled).float().cpu(), dim=-1)
 
 
-class DinoEye:
+class DinoEye(_ByDirection):
     """DINOv2's class token, which sees what is shown and where less than CLIP sees its meaning.  [Oquab et al. 2023]"""
 
     name = "dinov2"
@@ -94,7 +101,7 @@ class DinoEye:
         return F.normalize(torch.cat(rows).float(), dim=-1)
 
 
-class CcipEye:
+class CcipEye(_ByDirection):
     """CCIP's features of anime characters, by onnxruntime; squares of 384 pixels, normalized as for CLIP."""
 
     name = "ccip"

@@ -1,7 +1,7 @@
-"""The eyes that every model brings: latents of its VAE and maps of its U-Net, compared place by place.
+"""The eyes that every model brings: latents of its VAE and maps of its U-Net.
 
-They need no download, but they compare what is at the same place: the same thing elsewhere in the image, or turned,
-counts as different. docs/judging.md has what that means for photos.
+They need no download, and they do not know what is shown: they compare colours, edges and small parts, place by place or
+wherever they are. docs/judging.md has how far that holds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tetrad.diffusion.noise import corrupt
 from tetrad.diffusion.randomness import generator
-from tetrad.judging.eyes.eye import resize_to_square
+from tetrad.judging.eyes.eye import measure_distances, measure_patch_distances, resize_to_square
 from tetrad.models.base import Model, autocast_to_model_dtype, denoiser_of, get_model_device
 
 _BATCH_SIZE = 8
@@ -26,7 +26,7 @@ class LatentMapEye:
     Without `is_centred` they are compared as they are.
     """
 
-    name = "maps"
+    name = "latents"
 
     def __init__(self, model: Model, is_centred: bool = False) -> None:
         self.model, self.is_centred = model, is_centred
@@ -36,16 +36,21 @@ class LatentMapEye:
         latents = torch.cat(list(_encode(self.model, images)))
         return latents - latents.mean((2, 3), keepdim=True) if self.is_centred else latents
 
+    def measure(self, features: Tensor, others: Tensor) -> Tensor:
+        return measure_distances(features, others)
+
 
 class UnetMapEye:
     """The output of one of the U-Net's upward blocks for noised latents and the empty prompt, with fixed noise.
 
-    `block` counts from the end: -1 is up3 of Stable Diffusion 1, -2 is up2. `time` is a time of 1000. The model must
-    have no adapter attached, since the eye would change with it.
+    `block` counts from the end: -1 is up3 of Stable Diffusion 1, -2 is up2. `time` is one of 1000. With `by_patch` the
+    place of things in the image does not count. The model must have no adapter attached, since the eye would change
+    with it.
     """
 
-    def __init__(self, model: Model, block: int, time: int, is_centred: bool = False) -> None:
+    def __init__(self, model: Model, block: int, time: int, is_centred: bool = False, by_patch: bool = False) -> None:
         self.model, self.block, self.time, self.is_centred = model, block, time, is_centred
+        self.by_patch = by_patch
         self.name = f"unet{block}@{time}"
 
     @torch.no_grad()
@@ -65,6 +70,9 @@ class UnetMapEye:
             maps.append(_shrink(outputs[0].float()).cpu())
         seen = torch.cat(maps)
         return seen - seen.mean((2, 3), keepdim=True) if self.is_centred else seen
+
+    def measure(self, features: Tensor, others: Tensor) -> Tensor:
+        return (measure_patch_distances if self.by_patch else measure_distances)(features, others)
 
 
 def _encode(model: Model, images: Sequence[Tensor]) -> Iterator[Tensor]:
