@@ -1,7 +1,7 @@
 """The eyes that every model brings: latents of its VAE and maps of its U-Net.
 
-They need no download, and they do not know what is shown: they compare colours, edges and small parts, place by place or
-wherever they are. docs/judging.md has how far that holds.
+They need no download, and they do not know what is shown: they compare colours, edges and small parts, place by place
+or wherever they are. docs/judging.md has how far that holds.
 """
 
 from collections.abc import Iterator, Sequence
