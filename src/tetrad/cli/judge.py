@@ -27,14 +27,14 @@ def judge(
         list[Path], typer.Argument(metavar="RUN|FILE...", help=_("Folder of a run, or trained files to compare"))
     ],
     images: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="FOLDER", help=_("Images of what the files should show"), show_default=_("those of the run")
         ),
-    ] = "",
+    ] = None,
     model: Annotated[
-        str, typer.Option(help=_("Model that they were trained on"), show_default=_("as the files say"))
-    ] = "",
+        str | None, typer.Option(help=_("Model that they were trained on"), show_default=_("as the files say"))
+    ] = None,
     trigger_word: Annotated[
         str, typer.Option(help=_("Trigger word of the files"), show_default=_("as the files say"))
     ] = "",
@@ -66,7 +66,7 @@ def judge(
     from tetrad.judging.image_judge import Sampling
     from tetrad.judging.runs import count_images, judge_job, make_sheet, write_report
 
-    job = make_job(paths, images, model, trigger_word, class_word)
+    job = make_job(paths, images or "", model or "", trigger_word, class_word)
     sheet_path = choose_sheet_path(out, job)
     opened_eye = open_eye(expand_path(eye)) if eye else None
     sampling = Sampling(job.request, count, count)
