@@ -30,6 +30,7 @@ LAYERS = [
     {"merging", "comparison"},
     {"conversion"},
     {"run", "verification"},
+    {"judging.runs"},
     {"installation"},
     {"api", "demo", "doctor"},
     {"web"},

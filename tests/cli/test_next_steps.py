@@ -51,12 +51,13 @@ WEB_UI_FOLDERS = {
 
 @pytest.mark.parametrize("kind", METHODS)
 def test_after_a_run_the_next_steps_are_said(kind: str, tmp_path: Path) -> None:
-    (generate, previews, copy), file = finish(tmp_path, kind)
+    (generate, judge, previews, copy), file = finish(tmp_path, kind)
     tetrad, command, prompt, *options = shlex.split(generate.partition(": ")[2])
     expected_prompt, option = USES[kind]
     assert (tetrad, command, prompt) == ("tetrad", "generate", expected_prompt)
     assert options[options.index(option) + 1] == str(file if kind == "dreambooth" else file.parent)
     assert ("models/sd 15.safetensors" in options) == (kind != "dreambooth")
+    assert shlex.split(judge.partition(": ")[2]) == ["tetrad", "judge", str(file.parent)]
     assert previews.endswith("step00000080-sheet.png")
     for folder in WEB_UI_FOLDERS[kind]:
         assert folder in copy
@@ -187,7 +188,7 @@ def test_the_phase_of_training_goes_on_after_previews() -> None:
 def test_no_web_ui_is_named_that_cannot_read_the_file(
     kind: str, save_format: str, method: dict[str, object], expected: list[str], tmp_path: Path
 ) -> None:
-    (_generate, _previews, *copy), _file = finish(tmp_path, kind, format=save_format, method=method)
+    (_generate, _judge, _previews, *copy), _file = finish(tmp_path, kind, format=save_format, method=method)
     assert len(copy) == bool(expected)
     assert all(text in copy[0] for text in expected)
     assert ("models/Lora" in "".join(copy)) == ("models/Lora" in expected)

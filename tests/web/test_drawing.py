@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from tetrad.errors import TetradError
-from tetrad.web.drawing import Drawing, list_checkpoints, make_cells
+from tetrad.run import list_checkpoints
+from tetrad.web.drawing import Drawing, make_cells
 from tetrad.web.jobs.process import describe_this_process
 
 

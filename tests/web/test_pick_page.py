@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from made_runs import add_event, make_run
 from starlette.testclient import TestClient
 
+from tetrad.judging import CheckpointScores, Score, append_scores
 from tetrad.web.picks import Choice, Picks, smooth_loss
 from tetrad.web.places import Places
 from tetrad.web.preferences import MountedVae, Preferences
@@ -51,6 +52,18 @@ def test_the_saves_come_with_what_is_known_of_them(client: TestClient, run: Path
     assert found["saves"][0]["epoch"] == 0.5 and found["saves"][0]["loss"] and found["strengths"] == [0.4, 0.7, 1.0]
     assert [each["badge"] for each in found["prompts"]] == ["", "no trigger word", "overfitting check"]
     assert client.get("/runs/zkr/pick").status_code == 200 and client.get("/runs/none/pick").status_code == 404
+
+
+def test_the_scores_of_the_judge_come_with_the_saves_and_propose_a_strength(client: TestClient, run: Path) -> None:
+    assert client.get("/api/runs/zkr/saves").json()["proposal"] is None
+    for strength, likeness in ((0.6, 0.50), (1.0, 0.51)):
+        scores = {"likeness": Score(likeness, 0.02), "held_out_loss": Score(0.07)}
+        append_scores(run, CheckpointScores(30, SECOND, strength, scores))
+    found = client.get("/api/runs/zkr/saves").json()
+    assert (found["proposal"]["file"], found["proposal"]["strength"]) == (SECOND, 0.6)
+    assert found["strengths"] == [0.4, 0.6, 0.7, 1.0]
+    figures = {each["name"]: each["value"] for each in found["figures"][SECOND]["0.6"]}
+    assert figures == {"held_out_loss": "0.0700", "likeness": "50 % ± 2"} and FIRST not in found["figures"]
 
 
 def test_the_loss_is_smoothed_as_the_plot_does() -> None:

@@ -23,6 +23,7 @@ _NAMES, __getattr__ = export(
         "vocabulary": [
             "BACKGROUNDS",
             "HELD_OUT_DRAWING_SET",
+            "PEOPLE",
             "SAMPLE_OBJECT",
             "SAMPLE_PERSON",
             "SAMPLE_STYLE_SET",

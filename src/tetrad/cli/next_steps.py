@@ -32,6 +32,11 @@ def describe_next_steps(finished: "Finished") -> Iterator[Message]:
     artifact = METHODS[plan["method"]["kind"]].artifact
     command = make_generate_command(finished.path, artifact, plan["model"]["path"], make_prompt(finished.path, plan))
     yield Message(_("generate with it: {command}"), command=command)
+    if finished.complete:
+        yield Message(
+            _("score its files by the images they generate: {command}"),
+            command=format_command("judge", finished.folder),
+        )
     if sheets := sorted((finished.folder / "samples").glob("*-sheet.png")):
         yield Message(_("previews: {sheet}"), sheet=sheets[-1])
     if finished.path.is_file():

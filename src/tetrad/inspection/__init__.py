@@ -2,6 +2,7 @@
 
 `inspect` handles weight files and images and finds what a path is; `folders` handles folders of runs and of diffusers;
 `dataset` is the doctor for folders of training images;
+`html_page` is the frame of reports as HTML;
 `by_file_type` collects what is special to a type of weight file; `result` is what all of them return, and `text`
 shows it to a person.
 """
@@ -15,6 +16,7 @@ __all__, __getattr__ = export(
         "dataset.report": ["DatasetReport", "Finding", "ScannedImage"],
         "dataset.scan": ["list_images", "make_report"],
         "dataset.text": ["describe_layout_line", "describe_report", "join_counts"],
+        "html_page": ["embed_image", "embed_thumbnail", "escape_text", "make_page"],
         "inspect": ["inspect_path"],
         "result": ["FileLabel", "Inspection"],
         "text": ["format_byte_count", "format_value"],

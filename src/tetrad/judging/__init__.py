@@ -2,7 +2,11 @@
 
 `scores` are the figures of a checkpoint, and the file scores.jsonl of a run. `measure` makes those that need no images
 to be generated. `verdict` says in words what they mean, and `stopping` whether the run learns nothing more, with the
-limits that `thresholds` holds.
+limits that `thresholds` holds. `strength` proposes the strength to use a file at.
+
+`image_judge` generates images with a file and scores them, beside those of `base_images`: `prompts` says what is
+generated, `eyes` looks at it, and `image_scores`, `copying` and `obedience` make figures of what they see. `runs`
+judges all files of a run, or other files, and writes the sheet and the report.
 """
 
 from tetrad.lazy import export
@@ -10,6 +14,12 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
+        "eyes.local_models": ["open_eye"],
+        "image_judge": ["Sampling"],
+        "runs.job": ["Job"],
+        "runs.judge": ["Judgment", "count_images", "judge_job"],
+        "runs.report": ["write_report"],
+        "runs.sheet": ["make_sheet"],
         "measure": ["Probe"],
         "scores": [
             "SCORES",
@@ -19,9 +29,11 @@ __all__, __getattr__ = export(
             "ScoreInfo",
             "append_scores",
             "encode_row",
+            "format_score",
             "read_scores",
         ],
         "stopping": ["explain_end"],
+        "strength": ["Proposal", "propose_strength"],
         "thresholds": ["THRESHOLDS", "Threshold"],
         "verdict": ["VERDICTS", "Verdict", "judge_run"],
     },

@@ -22,6 +22,7 @@ class ScoreInfo:
     title: str  # a template for `Message`
     description: str  # the same
     better: Better
+    is_share: bool = True  # whether it is shown in percent
 
 
 SCORES: Mapping[str, ScoreInfo] = {
@@ -29,11 +30,13 @@ SCORES: Mapping[str, ScoreInfo] = {
         _("held-out loss"),
         _("denoising loss of images that are not trained on, with their captions, at little and medium noise"),
         "lower",
+        is_share=False,
     ),
     "training_loss": ScoreInfo(
         _("training loss"),
         _("denoising loss of training images, with the same noise at every checkpoint, at little and medium noise"),
         "lower",
+        is_share=False,
     ),
     "drift": ScoreInfo(
         _("drift"), _("relative change of what the model predicts for captions without the trigger word"), "lower"
@@ -50,9 +53,17 @@ SCORES: Mapping[str, ScoreInfo] = {
     ),
     "leak": ScoreInfo(_("leak"), _("change of images without the trigger word; it grows with the strength"), "lower"),
     "spread": ScoreInfo(
-        _("spread"), _("how different images of one prompt are, relative to the training images"), "higher"
+        _("spread"), _("how different generated images are from each other, relative to the training images"), "higher"
     ),
-    "copying": ScoreInfo(_("copying"), _("how near generated images are to single training images"), "lower"),
+    "copying": ScoreInfo(
+        _("copying"),
+        _("share of generated images that are as near to a training image as a cropped, mirrored or recoloured copy"),
+        "lower",
+    ),
+    "likeness_eye": ScoreInfo(_("likeness (eye)"), _("likeness as the model of --eye sees it"), "higher"),
+    "obedience_eye": ScoreInfo(_("obedience (eye)"), _("obedience as the model of --eye sees it"), "higher"),
+    "kept_eye": ScoreInfo(_("kept (eye)"), _("kept as the model of --eye sees it"), "higher"),
+    "pull_eye": ScoreInfo(_("pull (eye)"), _("pull as the model of --eye sees it"), "lower"),
 }
 
 
@@ -65,6 +76,14 @@ class Score:
 
     value: float
     error: float | None = None
+
+
+def format_score(name: str, score: Score) -> str:
+    """`31 % ± 4` for a share, `0.0712 ± 0.0015` for a loss."""
+    info = SCORES[name]
+    if not info.is_share:
+        return f"{score.value:.4f}" if score.error is None else f"{score.value:.4f} ± {score.error:.4f}"
+    return f"{round(100 * score.value)} %" + ("" if score.error is None else f" ± {100 * score.error:.0f}")
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
         " one at 20 times that rate 0.28",
     ),
     "spread": Threshold(0.3, _PROVISIONAL),
-    "copying": Threshold(0.9, _PROVISIONAL),
+    "copying": Threshold(0.3, "bench.eyes: 69 to 98 % of planted copies count as copies, and 0 of 48 right new images"),
     # Fall of the share of images without the trigger word that stay nearest to the base model's own.
     "kept": Threshold(0.25, _PROVISIONAL),
 }

@@ -131,7 +131,10 @@ def _is_collapsed(run: _Run) -> _Finding | None:
                 return "collapsed", Message(template, score=_title(name), change=loss.value), change
     spread = run.last.scores.get("spread")
     if spread and spread.value < _limit("spread"):
-        template = _("images of one prompt are nearly the same: spread {value:.2f}, below {limit}")
+        template = _(
+            "generated images are nearly the same: their spread is {value:.0%} of the training images', below"
+            " {limit:.0%}"
+        )
         return "collapsed", Message(template, value=spread.value, limit=_limit("spread")), change
     return None
 
@@ -140,8 +143,8 @@ def _copies(run: _Run) -> _Finding | None:
     copying = run.last.scores.get("copying")
     if not copying or copying.value < _limit("copying"):
         return None
-    template = _("generated images are as near to training images as copies: copying {value:.2f}")
-    return "copies", Message(template, value=copying.value), Message(_("lower train.steps, or add other images"))
+    template = _("{share:.0%} of the generated images are as near to a training image as a copy")
+    return "copies", Message(template, share=copying.value), Message(_("lower train.steps, or add other images"))
 
 
 def _leaks(run: _Run) -> _Finding | None:
@@ -208,6 +211,26 @@ def _is_good(run: _Run) -> _Finding | None:
     return "good", Message(template, change=-loss.value), None
 
 
+def _is_unlike(run: _Run) -> _Finding | None:
+    """By images alone, where no loss was measured."""
+    likeness = run.last.scores.get("likeness")
+    if likeness is None or run.compares("held_out_loss") or run.compares("training_loss"):
+        return None
+    values = {"likeness": likeness.value, "error": likeness.error or 0.0}
+    if likeness.value <= _limit("errors") * (likeness.error or 0.0):
+        template = _(
+            "generated images are no nearer to the training images than the base model's: likeness {likeness:.0%}, with"
+            " a standard error of {error:.0%}"
+        )
+        change = Message(_("train for more steps, or with a higher learning rate"))
+        return "under-trained", Message(template, **values), change
+    template = _(
+        "generated images are nearer to the training images than the base model's: likeness {likeness:.0%}, with a"
+        " standard error of {error:.0%}"
+    )
+    return "good", Message(template, **values), None
+
+
 # The first that finds something decides.
 _CHECKS: Sequence[Callable[[_Run], _Finding | None]] = (
     _is_nothing,
@@ -217,6 +240,7 @@ _CHECKS: Sequence[Callable[[_Run], _Finding | None]] = (
     _is_over_trained,
     _is_under_trained,
     _is_good,
+    _is_unlike,
 )
 
 
@@ -225,7 +249,7 @@ def _list_unknown(run: _Run) -> Iterable[Message]:
         yield Message(_("whether it is over-trained: no image is held out (judge.held_out)"))
     if len(run.rows) < _MIN_MEASUREMENTS:
         yield Message(_("whether it is still learning: it was measured too seldom"))
-    if not run.has("copying"):
+    if not run.has("copying") and not run.has("likeness"):
         yield Message(_("whether it copies training images: no images were generated for it"))
 
 

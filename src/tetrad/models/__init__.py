@@ -31,6 +31,8 @@ __all__, __getattr__ = export(
         ],
         "clip": [
             "CHUNK_LENGTH",
+            "END_TOKEN_ID",
+            "START_TOKEN_ID",
             "PromptSpan",
             "Text",
             "TextEncoder",
@@ -52,6 +54,7 @@ __all__, __getattr__ = export(
             "select_generation_device",
         ],
         "diffusers_folder": ["build_folder"],
+        "infer_config": ["load_state_dict"],
         "families": ["FAMILIES", "family_of"],
         "checks": ["PURPOSES"],
         "tokenizer": ["CONTEXT_LENGTH", "clean_text", "encode_token_ids", "load_tokenizer"],

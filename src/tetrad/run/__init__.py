@@ -13,10 +13,11 @@ measures its first steps. `continuation` finds the file that a run continues fro
 `dataset` loads and encodes the images, `caption_notes` warns about their captions, `class_images` generates the class
 images for prior preservation, `preflight` says what a person should know before the first step, `effects` which
 settings have no effect, and `previews` generates images during the run. `judge` measures checkpoints, as
-`resolve_judge` has planned it. `step_files` are the files that a run saves before its end. `disk` estimates the space
-that a run needs, `full_disk` waits where there is none, and `tidy` removes what killed runs left behind. `base_model`
-finds the model that a file was trained on. `events` are what a run yields, `words` says in sentences what they mean,
-`folder` is where it writes, and `metadata` is what it stores in the trained file.
+`resolve_judge` has planned it. `step_files` are the files that a run saves before its end, and `checkpoints` lists all
+that it saved. `disk` estimates the space that a run needs, `full_disk` waits where there is none, and `tidy` removes
+what killed runs left behind. `base_model` finds the model that a file was trained on. `events` are what a run yields,
+`words` says in sentences what they mean, `folder` is where it writes, and `metadata` is what it stores in the trained
+file.
 """
 
 from tetrad.lazy import export
@@ -25,7 +26,9 @@ __all__, __getattr__ = export(
     __name__,
     {
         "base_model": ["find_base_model"],
-        "continuation": ["locate_start"],
+        "checkpoints": ["Checkpoint", "artifact_of", "list_checkpoints", "read_plan"],
+        "continuation": ["locate_start", "read_trigger_word"],
+        "class_images": ["describe_generator"],
         "control": ["Command", "send_command"],
         "dataset": ["Dataset", "find_images", "select_training_vae"],
         "disk": ["find_existing_folder"],

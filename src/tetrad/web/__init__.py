@@ -15,10 +15,10 @@ commands that the page starts.
 it, and crops and masks them; `left_out` are images that a person does not use, and `refusals` files that were not
 taken. `caption_edits` changes captions. `drafts` are trainings that are still being chosen; `preparation` brings one to
 its recipe, `imports` are other trainers' configurations, which `configuration_child` reads as a part of `images_child`,
-`settings_form` has the settings that it may change, and `model_list` the base models, for `planning_child`.
-`inputs` are images that are dropped to generate from, `picks` the saves of a run to choose from, `comparison` puts
-methods side by side, and `web_uis` are the folders to copy a file to; `files_child` is the part of `planning_child`
-that looks for files.
+`settings_form` has the settings that it may change, and `model_list` the base models, for `planning_child`. `inputs`
+are images that are dropped to generate from, `picks` the saves of a run to choose from, with the scores of
+`run_scores`, `comparison` puts methods side by side, and `web_uis` are the folders to copy a file to; `files_child` is
+the part of `planning_child` that looks for files.
 
 `file_library` knows all model files: `file_glance` shows them at once, `file_list` lists them in `planning_child`,
 `inspection_child` reads one as a whole, and `file_view` says what it is. `file_work` is what a person wants to be done

@@ -12,11 +12,13 @@ from starlette.exceptions import HTTPException
 from tetrad.documents import parse_json, read_text_file
 from tetrad.formats.atomic_write import replace_file
 from tetrad.locales import Message, _, presentable
+from tetrad.run import Checkpoint, artifact_of, list_checkpoints, read_plan
 from tetrad.sizes import format_size
-from tetrad.web.drawing import Cell, Checkpoint, list_checkpoints, make_base_cell, make_cell
-from tetrad.web.drawing.cells import artifact_of, name_checkpoint, read_plan, replace_word
+from tetrad.web.drawing import Cell, make_base_cell, make_cell
+from tetrad.web.drawing.cells import name_checkpoint, replace_word
 from tetrad.web.drawing.choices import AUTOMATIC, make_id
 from tetrad.web.preferences import Preferences
+from tetrad.web.run_scores import describe_scores
 
 STRENGTHS = (0.4, 0.7, 1.0)
 _MAX_STARS = 1_000
@@ -114,9 +116,12 @@ class Pick:
             }
             for each in self.checkpoints
         ]
+        scores = describe_scores(self.run)
+        proposed = [scores["proposal"]["strength"]] if scores["proposal"] else []
         return {
             "saves": saves,
-            "strengths": [1.0] if self.artifact.is_full_model else list(STRENGTHS),
+            **scores,
+            "strengths": [1.0] if self.artifact.is_full_model else sorted({*STRENGTHS, *proposed}),
             "has_strength": not self.artifact.is_full_model,
             "prompts": self.describe_prompts(),
             "seed": self.seed,

@@ -1,27 +1,20 @@
 """The report on a data set as one HTML file with thumbnails: no scripts, and nothing that is loaded from elsewhere."""
 
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from html import escape
-from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from tetrad import __version__
 from tetrad.data.parallel import map_ahead
-from tetrad.images.diagnosis import BadImage
-from tetrad.images.examine import make_preview
 from tetrad.inspection.dataset.advice import LANGUAGES
 from tetrad.inspection.dataset.report import DatasetReport, ScannedImage
 from tetrad.inspection.dataset.text import describe_layout_line
-from tetrad.locales import Message, _, language, presentable, translate
+from tetrad.inspection.html_page import embed_thumbnail, escape_text, make_page
+from tetrad.locales import Message, _, presentable, translate
 
 _THUMBNAIL_SIDE = 240  # pixels, for screens of high resolution
 _MAX_THUMBNAILS = 2000
 _SHOWN_TAGS, _SHOWN_BUCKETS = 24, 12
 _SIGNS = {"bad": "✗", "warn": "!", "tip": "→"}
-_MADE_BY = Message(_("Made by Tetrad {version}"), version=__version__)
 _TO_DO, _IMAGES = Message(_("What to do")), Message(_("Images"))
 _CLASS_IMAGE, _NO_CAPTION = Message(_("class image")), Message(_("no caption of its own"))
 _DOUBTS = ("W4131", "W4139", "W4140", "W4142", "W4143", "W4144", "W4145", "W4155", "W4156")
@@ -30,32 +23,16 @@ _DOUBTS = ("W4131", "W4139", "W4140", "W4142", "W4143", "W4144", "W4145", "W4155
 def make_html_sheet(report: DatasetReport) -> str:
     """The whole page, in the reader's language."""
     title = str(Message(_("Images of {name}"), name=presentable(report.path.name)))
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    body = "".join(
-        (
-            _header(report, title),
-            _advice(report),
-            '<div class="columns">',
-            *_charts(report),
-            "</div>",
-            _chart_tags(report),
-            _gallery(report),
-            f'<p class="quiet small">{_text(_MADE_BY)}</p>',
-        )
+    parts = (
+        _header(report, title),
+        _advice(report),
+        '<div class="columns">',
+        *_charts(report),
+        "</div>",
+        _chart_tags(report),
+        _gallery(report),
     )
-    return (
-        f'<!doctype html>\n<html lang="{"zh-CN" if language() == "zh_CN" else "en"}">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<link rel="icon" href="data:,">\n<title>{_text(title)}</title>\n<style>\n'
-        f"{files(__package__).joinpath('sheet.css').read_text('utf-8')}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
-
-
-def _text(value: object) -> str:
-    """A text for HTML; what a name would do to a terminal or a page is escaped."""
-    return escape(str(value if isinstance(value, Message) else presentable(value)))
+    return make_page(title, "".join(parts))
 
 
 def _header(report: DatasetReport, title: str) -> str:
@@ -66,12 +43,12 @@ def _header(report: DatasetReport, title: str) -> str:
         _("class images"): report.class_images,
     }
     items = "".join(
-        f"<div><dt>{_text(translate(name))}</dt><dd>{len(images)}</dd></div>"
+        f"<div><dt>{escape_text(translate(name))}</dt><dd>{len(images)}</dd></div>"
         for name, images in numbers.items()
         if images or name in ("used", "left out")
     )
     return (
-        f'<header><h1>{_text(title)}</h1><p class="quiet">{_text(describe_layout_line(report))}</p>'
+        f'<header><h1>{escape_text(title)}</h1><p class="quiet">{escape_text(describe_layout_line(report))}</p>'
         f'<dl class="numbers">{items}</dl></header>'
     )
 
@@ -85,10 +62,10 @@ def _advice(report: DatasetReport) -> str:
         rows = [("ok", "✓", Message(_("These images are ready for training.")), "")]
     items = "".join(
         f'<li><span class="sign {level}" aria-hidden="true">{sign}</span>'
-        f'<span>{_text(text)} <span class="quiet small">{code}</span></span></li>'
+        f'<span>{escape_text(text)} <span class="quiet small">{code}</span></span></li>'
         for level, sign, text, code in rows
     )
-    return f'<section class="card"><h2>{_text(_TO_DO)}</h2><ul class="advice">{items}</ul></section>'
+    return f'<section class="card"><h2>{escape_text(_TO_DO)}</h2><ul class="advice">{items}</ul></section>'
 
 
 def _charts(report: DatasetReport) -> Iterator[str]:
@@ -128,11 +105,12 @@ def _chart(title: object, counts: Mapping[str, int], kind: str = "") -> str:
     """Horizontal bars, each with its name and number."""
     most = max(counts.values(), default=0) or 1
     rows = "".join(
-        f'<div><dt>{_text(name)}</dt><dd class="track"><span class="bar" style="width:{number / most:.1%}"></span></dd>'
+        f"<div><dt>{escape_text(name)}</dt>"
+        f'<dd class="track"><span class="bar" style="width:{number / most:.1%}"></span></dd>'
         f"<dd>{number}</dd></div>"
         for name, number in counts.items()
     )
-    return f'<section class="card"><h2>{_text(title)}</h2><dl class="bars {kind}">{rows}</dl></section>'
+    return f'<section class="card"><h2>{escape_text(title)}</h2><dl class="bars {kind}">{rows}</dl></section>'
 
 
 def _gallery(report: DatasetReport) -> str:
@@ -145,7 +123,7 @@ def _gallery(report: DatasetReport) -> str:
     }
     radios = "".join(
         f'<label><input type="radio" name="show" id="{name}"{" checked" if name == "all" else ""}>'
-        f"{_text(translate(label))} {number}</label>"
+        f"{escape_text(translate(label))} {number}</label>"
         for name, (label, number) in filters.items()
         if number
     )
@@ -161,7 +139,7 @@ def _gallery(report: DatasetReport) -> str:
         _figure(image, preview, image.file in missing) for image, preview in zip(report.images, previews, strict=True)
     )
     return (
-        f'<section><h2>{_text(_IMAGES)}</h2><div class="filters">{radios}</div>'
+        f'<section><h2>{escape_text(_IMAGES)}</h2><div class="filters">{radios}</div>'
         f'<div class="gallery">{figures}</div></section>'
     )
 
@@ -172,14 +150,7 @@ def _has_doubt(image: ScannedImage) -> bool:
 
 def _make_thumbnail(path: Path | None) -> str:
     """An image as a data URL; "" for none, or for one that cannot be read any more."""
-    if path is None:
-        return ""
-    content = BytesIO()
-    try:
-        make_preview(path, _THUMBNAIL_SIDE).save(content, "WEBP", quality=75)
-    except (BadImage, OSError):
-        return ""
-    return f"data:image/webp;base64,{b64encode(content.getvalue()).decode()}"
+    return embed_thumbnail(path, _THUMBNAIL_SIDE) if path else ""
 
 
 def _figure(image: ScannedImage, preview: str, lacks_caption: bool) -> str:
@@ -190,19 +161,19 @@ def _figure(image: ScannedImage, preview: str, lacks_caption: bool) -> str:
         "no-caption": lacks_caption,
     }
     picture = f'<img src="{preview}" alt="" loading="lazy">' if preview else "✗"
-    lines = [f'<span class="name">{_text(image.file)}</span>']
+    lines = [f'<span class="name">{escape_text(image.file)}</span>']
     if image.width:
         sizes = (f"<span>{width} × {height}</span>" for width, height in ((image.width, image.height), image.bucket))
         lines.append(f'<span class="quiet sizes">{" → ".join(sizes)}</span>')
     for finding in image.findings:
         level = "bad" if image.state == "skipped" else "warn" if finding.code in _DOUBTS else "tip"
-        lines.append(f'<span class="mark {level}">{_text(finding.text)} ({finding.code})</span>')
+        lines.append(f'<span class="mark {level}">{escape_text(finding.text)} ({finding.code})</span>')
     if image.is_class_image:
-        lines.append(f'<span class="mark tip">{_text(_CLASS_IMAGE)}</span>')
+        lines.append(f'<span class="mark tip">{escape_text(_CLASS_IMAGE)}</span>')
     if lacks_caption:
-        lines.append(f'<span class="mark warn">{_text(_NO_CAPTION)}</span>')
+        lines.append(f'<span class="mark warn">{escape_text(_NO_CAPTION)}</span>')
     if image.caption:
-        lines.append(f'<span class="caption" title="{_text(image.caption)}">{_text(image.caption)}</span>')
+        lines.append(f'<span class="caption" title="{escape_text(image.caption)}">{escape_text(image.caption)}</span>')
     names = " ".join(name for name, applies in classes.items() if applies)
     caption = f"<figcaption>{''.join(lines)}</figcaption>"
     return f'<figure class="{names}"><div class="picture">{picture}</div>{caption}</figure>'

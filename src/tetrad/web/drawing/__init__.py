@@ -13,15 +13,11 @@ __all__, __getattr__ = export(
     {
         "cells": [
             "Cell",
-            "Checkpoint",
-            "artifact_of",
             "finish_cell",
-            "list_checkpoints",
             "make_base_cell",
             "make_cell",
             "make_cells",
             "name_checkpoint",
-            "read_plan",
             "replace_word",
         ],
         "choices": ["AUTOMATIC", "OWN_VAE", "Choices", "make_id"],

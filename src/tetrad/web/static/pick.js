@@ -57,20 +57,28 @@ function cell(save, strength, row, column) {
   const button = h("button", { type: "button", class: "cell", "data-row": row, "data-column": column, onclick: () => choose(save, strength), onfocus: () => choose(save, strength), ondblclick: enlarge });
   elements.set(Cells.key(wish), { button, save, strength, wish });
   paint(elements.get(Cells.key(wish)));
-  return h("div", { class: "pick-cell", role: "gridcell" }, button, h("span", { class: "fig small" }, h("span", { class: "its-step" }, `${number(save.step)} · `), figure(save)));
+  return h("div", { class: "pick-cell", role: "gridcell" }, button, h("span", { class: "fig small" }, h("span", { class: "its-step" }, `${number(save.step)} · `), figure(save, strength), isProposed(save, strength) && h("b", { class: "proposed-note" }, _("proposed"))));
 }
 
-// The figure under an image: what is known of the save today.
-const figure = (save) => (save.loss ? _("loss {loss}", { loss: save.loss }) : save.size);
+// What the judge has measured of a save at a strength; nothing where it was not judged.
+const figuresOf = (save, strength) => data.figures[save.file]?.[String(strength)] ?? [];
+const isProposed = (save, strength) => data.proposal?.file === save.file && data.proposal?.strength === strength;
+
+// The figure under an image: the likeness, or another one that was measured, or else what is known of the save.
+function figure(save, strength) {
+  const figures = figuresOf(save, strength);
+  const first = figures.find(({ name }) => name === "likeness") ?? figures[0];
+  return first ? `${first.title} ${first.value}` : save.loss ? _("loss {loss}", { loss: save.loss }) : save.size;
+}
 
 function paint({ button, save, strength, wish }) {
   const key = Cells.key(wish);
   const id = cells.ready.get(key);
   const isChosen = chosen?.save === save && chosen?.strength === strength;
   const starred = isStarred(save, strength);
-  button.className = `cell${id ? "" : " wait"}${isChosen ? " picked" : ""}`;
+  button.className = `cell${id ? "" : " wait"}${isChosen ? " picked" : ""}${isProposed(save, strength) ? " proposed" : ""}`;
   button.tabIndex = isChosen ? 0 : -1;
-  button.setAttribute("aria-label", [titleOf(save, strength), starred && _("starred"), !id && (cells.working.has(key) ? _("is being generated") : _("not generated yet"))].filter(Boolean).join(", "));
+  button.setAttribute("aria-label", [titleOf(save, strength), starred && _("starred"), isProposed(save, strength) && _("proposed by the judge"), !id && (cells.working.has(key) ? _("is being generated") : _("not generated yet"))].filter(Boolean).join(", "));
   const content = id ? h("img", { src: thumbnail(id), width: 160, height: 160, alt: "" }) : h("span", { "aria-hidden": "true" }, cells.word(wish));
   button.replaceChildren(content, ...(starred ? [h("span", { class: "star", "aria-hidden": "true" }, "★")] : []));
 }
@@ -151,7 +159,7 @@ async function star({ save, strength }) {
 function showSide() {
   const { save, strength } = chosen;
   const starred = isStarred(save, strength);
-  const facts = [[_("Step"), save.epoch === null ? number(save.step) : _("{step} · epoch {epoch}", { step: number(save.step), epoch: save.epoch })], [_("Loss, smoothed"), save.loss || "–"], [_("File"), save.file], [_("Size"), save.size]];
+  const facts = [[_("Step"), save.epoch === null ? number(save.step) : _("{step} · epoch {epoch}", { step: number(save.step), epoch: save.epoch })], [_("Loss, smoothed"), save.loss || "–"], [_("File"), save.file], [_("Size"), save.size], ...figuresOf(save, strength).map(({ title, value }) => [title, value])];
   const query = new URLSearchParams({ run: data.name, file: save.file, strength, prompt });
   const focused = document.activeElement?.dataset?.keep;
   get("side").replaceChildren(
@@ -159,6 +167,7 @@ function showSide() {
       h("div", { class: "row between" }, h("h2", { id: "h-chosen" }, titleOf(save, strength)),
         h("button", { type: "button", class: "button icon small", "data-keep": "star", "aria-pressed": String(starred), "aria-label": _("Star"), onclick: (event) => press(event.currentTarget, () => star(chosen)) }, starred ? "★" : "☆")),
       h("div", { class: "cols-2 pair", id: "pair" }),
+      isProposed(save, strength) && h("p", { class: "small" }, h("b", {}, _("Proposed by the judge.")), " ", data.proposal.reason),
       h("dl", { class: "pairs" }, ...facts.flatMap(([title, value]) => [h("dt", {}, title), h("dd", {}, value)])),
       h("button", { type: "button", class: "button primary", "data-keep": "copy", onclick: () => copy(false) }, _("Copy to my WebUI")),
       h("div", { class: "row half" }, h("button", { type: "button", class: "button", "data-keep": "export", onclick: () => copy(true) }, _("Export")),
@@ -180,7 +189,7 @@ function starRow({ file, strength }) {
   if (!id) cells.want(wishOf(save, strength));
   return h("li", {}, h("button", { type: "button", class: "choose", onclick: () => goTo(save, strength) },
     id ? h("img", { class: "thumb", src: thumbnail(id), width: 48, height: 48, alt: "" }) : h("span", { class: "thumb blank", "aria-hidden": "true" }),
-    h("span", {}, titleOf(save, strength), h("br"), h("span", { class: "quiet small" }, figure(save)))));
+    h("span", {}, titleOf(save, strength), h("br"), h("span", { class: "quiet small" }, figure(save, strength)))));
 }
 
 function goTo(save, strength) {
@@ -251,7 +260,8 @@ function addPrompt() {
 if (data.saves.length) {
   showPrompts();
   showMatrix();
-  const first = stars[0] ? [data.saves.find((each) => each.file === stars[0].file), stars[0].strength] : [data.saves.at(-1), data.strengths.includes(0.7) ? 0.7 : data.strengths[0]];
+  const proposed = data.saves.find((each) => each.file === data.proposal?.file);
+  const first = stars[0] ? [data.saves.find((each) => each.file === stars[0].file), stars[0].strength] : proposed ? [proposed, data.proposal.strength] : [data.saves.at(-1), data.strengths.includes(0.7) ? 0.7 : data.strengths[0]];
   choose(...first);
 } else {
   get("pick").replaceChildren(h("div", { class: "card empty-state" }, h("p", {}, h("b", {}, _("No saves yet"))), h("p", { class: "quiet" }, _("The run has not saved a file yet. They appear here as soon as it has."))));
