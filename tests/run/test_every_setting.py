@@ -31,6 +31,9 @@ DIM: Values = {"data.class_images.images": "class", "data.class_word": "cat"}
 CHUNKS: Values = {"data.captions.suffix": " " + " ".join(f"tag{number}" for number in range(40))}
 TEXT: Values = {"method.text_encoder": True}
 CONVOLUTIONS: Values = {"method.conv_rank": 2}
+TUCKER: Values = {"method.algorithm": "loha", "method.rank": 2, "method.conv_rank": 2}
+LOKR: Values = {"method.algorithm": "lokr", "method.rank": 1}
+OFT: Values = {"method.algorithm": "oft", "method.rank": 4}
 HYPERNETWORK: Values = {"method.kind": "hypernetwork"}
 TEXTUAL_INVERSION: Values = {"method.kind": "textual-inversion"}
 DREAMBOOTH: Values = {"method.kind": "dreambooth"}
@@ -166,6 +169,9 @@ WIRES = [
     Wire("sample.steps", 3, "previews", PREVIEWS),
     Wire("sample.cfg_scale", 2.0, "previews", PREVIEWS),
     Wire("sample.sampler", "Euler", "previews", PREVIEWS | {"sample.steps": 3}),
+    Wire("method.algorithm", "loha", "weights"),
+    Wire("method.algorithm", "lokr", "weights"),
+    Wire("method.algorithm", "oft", "weights"),
     Wire("method.rank", 3, "weights"),
     Wire("method.alpha", 7.0, "training"),
     Wire("method.rslora", True, "training"),
@@ -177,11 +183,20 @@ WIRES = [
     Wire("method.conv_block_alphas", {"mid": 50.0}, "weights", CONVOLUTIONS),
     Wire("method.text_encoder", True, "weights", before=False),
     Wire("method.dora", True, "weights"),
+    Wire("method.wd_on_output", False, "weights", {"method.dora": True, "save.format": "lycoris"}),
+    Wire("method.use_tucker", True, "weights", TUCKER),
+    Wire("method.factor", 2, "weights", LOKR),
+    Wire("method.decompose_both", True, "weights", LOKR),
+    Wire("method.full_matrix", True, "weights", LOKR),
+    Wire("method.constraint", 1e-5, "training", OFT),
+    Wire("method.rescaled", True, "weights", OFT),
     Wire("method.plus_ratio", 16.0, "weights"),
     Wire("method.dropout", 0.5, "training"),
     Wire("method.rank_dropout", 0.5, "training"),
+    Wire("method.rank_dropout", 0.5, "weights", {"method.algorithm": "loha"}),
     Wire("method.module_dropout", 0.5, "training"),
     Wire("method.max_norm", 1e-3, "weights"),
+    Wire("method.max_norm", 1e-4, "weights", {"method.algorithm": "loha"}),
     Wire("method.structure", [1, 3, 1], "weights", HYPERNETWORK),
     Wire("method.activation", "relu", "training", HYPERNETWORK),
     Wire("method.initialization", "XavierNormal", "training", HYPERNETWORK),
