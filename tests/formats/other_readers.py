@@ -77,7 +77,9 @@ def read_lycoris_as_web_ui(file: Mapping[str, Tensor], name: str, layer: nn.Modu
         rank = next((len(found[key]) for key in ("lokr_w2_b", "lokr_w1_b") if key in found), None)
         w1 = found["lokr_w1"] if "lokr_w1" in found else product("lokr_w1_a", "lokr_w1_b", "")
         w2 = found["lokr_w2"] if "lokr_w2" in found else product("lokr_w2_a", "lokr_w2_b", "lokr_t2")
-        change = torch.kron(w1[:, :, None, None] if w2.ndim == 4 else w1, w2.contiguous()) * (alpha / rank if rank else 1.0)
+        change = torch.kron(w1[:, :, None, None] if w2.ndim == 4 else w1, w2.contiguous()) * (
+            alpha / rank if rank else 1.0
+        )
     elif "lora_mid.weight" in found:
         up, down = found["lora_up.weight"].flatten(1), found["lora_down.weight"].flatten(1)
         change = torch.einsum("mnkl,im,nj->ijkl", found["lora_mid.weight"], up, down) * (alpha / len(down))

@@ -22,7 +22,12 @@ _MAX_RANK_FACTOR = 4  # the plain LoRA has at most this many times the network's
 _RANK_OF_FULL = 16  # what counts as the rank of a LoKr of full matrices, which has none
 _ACCEPTED_LOSS = 0.01  # a smaller rank is used where it loses no more than this share of the change
 # kohya's metadata entries about ranks; "Dynamic" is what kohya's own merges write.
-_NETWORK_METADATA = {"ss_network_module": "networks.lora", "ss_network_dim": "Dynamic", "ss_network_alpha": "Dynamic", "ss_network_args": json.dumps({})}
+_NETWORK_METADATA = {
+    "ss_network_module": "networks.lora",
+    "ss_network_dim": "Dynamic",
+    "ss_network_alpha": "Dynamic",
+    "ss_network_args": json.dumps({}),
+}
 
 
 def bake_dora(weights: Weights, model: Model) -> tuple[Weights, Message | None]:
@@ -42,9 +47,7 @@ def bake_all(weights: Weights, model: Model) -> tuple[Weights, Message | None]:
     return _bake(weights, others, model)
 
 
-def _bake(
-    weights: Weights, baked: Mapping[str, Mapping[str, Tensor]], model: Model
-) -> tuple[Weights, Message | None]:
+def _bake(weights: Weights, baked: Mapping[str, Mapping[str, Tensor]], model: Model) -> tuple[Weights, Message | None]:
     """Weights that change this model as nearly as possible with plain LoRAs for some layers, and how near that is.
 
     Every such layer gets the same rank and alpha, because diffusers misreads kohya's alphas where they differ.

@@ -38,9 +38,7 @@ class LowRankBranch(nn.Module):
         ones = [1] * (weight.ndim - 2)
         return cls(down.to(weight.device), torch.zeros(weight.shape[0], rank, *ones, device=weight.device), alpha)
 
-    def change(
-        self, layer: nn.Module, strength: float = 1.0, dropout: "LoraDropout | None" = None
-    ) -> ForwardChange:
+    def change(self, layer: nn.Module, strength: float = 1.0, dropout: "LoraDropout | None" = None) -> ForwardChange:
         """The change of the layer's forward."""
         return with_branch(layer, self, strength, dropout or NO_DROPOUT)
 

@@ -123,9 +123,7 @@ def is_norm(layer: nn.Module) -> bool:
     return isinstance(layer, nn.GroupNorm | nn.LayerNorm)
 
 
-def with_delta(
-    layer: nn.Module, tensors: Tensors, strength: float, dropout: LoraDropout = NO_DROPOUT
-) -> ForwardChange:
+def with_delta(layer: nn.Module, tensors: Tensors, strength: float, dropout: LoraDropout = NO_DROPOUT) -> ForwardChange:
     """The change of a layer's forward that makes its weight W + s ΔW, and its bias likewise.
 
     Parameters among the tensors are trained by it.

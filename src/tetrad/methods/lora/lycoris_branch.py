@@ -16,10 +16,12 @@ _SCALED = ({"hada_w1_a"}, {"up"})  # what a limit of the norm scales down; of a 
 class LycorisBranch(nn.Module):
     """The tensors of a layer by their names in `lycoris`; the change of its weight is computed from them."""
 
+    magnitude: nn.Parameter | None
+
     def __init__(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
         super().__init__()
         self.alpha = float(tensors["alpha"]) if "alpha" in tensors else _default_alpha(tensors)
-        self.magnitude: nn.Parameter | None = None
+        self.register_parameter("magnitude", None)
         for name, tensor in tensors.items():
             if name != "alpha":
                 self.register_parameter(name, nn.Parameter(tensor.to(device, torch.float32, copy=True)))

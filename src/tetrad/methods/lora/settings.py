@@ -79,7 +79,9 @@ class Lora:
     )
     algorithm: Literal["lora", "loha", "lokr", "oft"] = option(
         "lora",
-        _("How a layer is changed: lora, or one of LyCORIS' loha (a product of two LoRAs), lokr (small files), oft (rotation)"),
+        _(
+            "How a layer is changed: lora, or one of LyCORIS' loha (a product of two LoRAs), lokr (small files), oft (rotation)"
+        ),
         group="method",
         kohya="algo",
         flag="--algorithm",
