@@ -35,10 +35,10 @@ def create_branch(settings: Lora, layer: nn.Module, rank: int, alpha: float, rng
     """A branch that does not change its layer yet, with magnitudes where the settings have DoRA."""
     weight = weight_of(layer)
     size = _Size(weight.shape, rank, alpha)
-    if settings.algorithm == "lora" and not size.has_core(settings):
-        # The usual LoRA has a branch of its own, which never computes ΔW; LyCORIS' magnitudes of columns need it.
-        if not settings.dora or settings.wd_on_output:
-            return LowRankBranch.initialize(layer, rank, alpha, rng)
+    # The usual LoRA has a branch of its own, which never computes ΔW; magnitudes of columns need ΔW.
+    by_rows = not settings.dora or settings.wd_on_output
+    if settings.algorithm == "lora" and by_rows and not size.has_core(settings):
+        return LowRankBranch.initialize(layer, rank, alpha, rng)
     return LycorisBranch(_CREATORS[settings.algorithm](settings, size, rng), weight.device)
 
 

@@ -80,7 +80,8 @@ class Lora:
     algorithm: Literal["lora", "loha", "lokr", "oft"] = option(
         "lora",
         _(
-            "How a layer is changed: lora, or one of LyCORIS' loha (a product of two LoRAs), lokr (small files), oft (rotation)"
+            "Algorithm of the change: LoRA, or LyCORIS' LoHa (two LoRAs multiplied), LoKr (small files) or OFT (a"
+            " rotation)"
         ),
         group="method",
         kohya="algo",
