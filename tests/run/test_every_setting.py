@@ -28,6 +28,7 @@ Values = Mapping[str, Any]
 PREVIEWS: Values = {"sample.every": 2, "sample.steps": 1, "sample.prompts": ["a zkr"], "sample.before_training": False}
 TAGS: Values = {"data.captions.shuffle": True}
 DIM: Values = {"data.class_images.images": "class", "data.class_word": "cat"}
+PRESERVE: Values = {"data.preserve.samples": 1}
 CHUNKS: Values = {"data.captions.suffix": " " + " ".join(f"tag{number}" for number in range(40))}
 TEXT: Values = {"method.text_encoder": True}
 CONVOLUTIONS: Values = {"method.conv_rank": 2}
@@ -112,6 +113,10 @@ WIRES = [
         {"data.class_word": "cat", "data.class_images.count": 1},
     ),
     Wire("data.class_images.weight", 0.25, "training", DIM),
+    Wire("data.preserve.samples", 1, "training"),
+    Wire("data.preserve.weight", 30.0, "training", PRESERVE),
+    Wire("data.preserve.learning_rate_factor", 1.0, "training", PRESERVE),
+    Wire("data.preserve.captions", ["a cat"], "training", PRESERVE),
     Wire("text.clip_skip", 2, "training"),
     Wire("text.max_tokens", 150, "training", CHUNKS),
     Wire("train.steps", 3, "training"),

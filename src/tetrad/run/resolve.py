@@ -21,7 +21,7 @@ from tetrad.run.class_images import resolve_class_images
 from tetrad.run.continuation import check_replaceable, name_of, read_trained_steps
 from tetrad.run.dataset import Dataset
 from tetrad.run.folder import file_name
-from tetrad.run.plan import DataPlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan
+from tetrad.run.plan import DataPlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan, preserves_others
 from tetrad.run.previews import default_prompts
 from tetrad.settings import Recipe, Sample, Train
 from tetrad.settings.field import replace
@@ -68,6 +68,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Plan, MemoryForecast | None]:
             alpha_mask=recipe.data.alpha_mask,
             captions=recipe.data.captions,
             class_images=resolve_class_images(recipe, dataset, resolution),
+            preserve=recipe.data.preserve,
         ),
         text=replace(recipe.text, clip_skip=recipe.text.clip_skip or model.text_encoders[0].default_clip_skip),
         method=method,
@@ -98,7 +99,11 @@ def _resolve_train(
     batch_size = train.batch_size or facts.dataset.batch_size or (4 if resolution <= SMALL_RESOLUTION else 1)
     steps_per_epoch = count_batches(photos, resolution, batch_size) / train.gradient_accumulation
     steps = _resolve_steps(recipe, method, facts, steps_per_epoch)
-    forecast = forecast_memory(facts.model, method, train, resolution, batch_size, facts.device)
+    preserve = recipe.data.preserve
+    preserved, rate_factor = 0, 1.0
+    if preserves_others(preserve, method):
+        preserved, rate_factor = min(preserve.samples, batch_size), preserve.learning_rate_factor
+    forecast = forecast_memory(facts.model, method, train, resolution, batch_size + preserved, facts.device)
     checkpointing = train.gradient_checkpointing
     if checkpointing is None:
         checkpointing = forecast is not None and forecast.is_short
@@ -110,7 +115,10 @@ def _resolve_train(
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         gradient_accumulation=train.gradient_accumulation,
-        learning_rates=_resolve_learning_rates(train, method, facts.model),
+        learning_rates={
+            part: rate.multiply(rate_factor)
+            for part, rate in _resolve_learning_rates(train, method, facts.model).items()
+        },
         scheduler=train.scheduler or method.artifact.scheduler,
         scheduler_cycles=train.scheduler_cycles,
         scheduler_power=train.scheduler_power,

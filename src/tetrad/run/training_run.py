@@ -35,9 +35,10 @@ from tetrad.run.step_files import StepFiles, remove_file
 from tetrad.run.updates import Updates
 from tetrad.run.watch import Watch
 from tetrad.training.ema import Ema
-from tetrad.training.loop import Step, make_loss_scaler
+from tetrad.training.loop import Step, add_nothing, make_loss_scaler
 from tetrad.training.lr_schedules import Decay, Schedule, make_schedule
 from tetrad.training.optimizers import create_optimizer
+from tetrad.training.preservation import make_preservation
 from tetrad.training.state import TrainingState
 from tetrad.weights import Weights
 
@@ -109,6 +110,7 @@ def _make_updates(
         Ema(parameters_of(adapter), train.ema) if train.ema else None,
         folder.path / FOLDER,
         Recovery(gradient_checkpointing=train.gradient_checkpointing),
+        make_preservation(plan.data.preserve, model, adapter) if plan.preserves_others else add_nothing,
     )
 
 

@@ -17,7 +17,7 @@ from tetrad.run.recovering_updates import RecoveringUpdates
 from tetrad.run.recovery import Recovery
 from tetrad.training.caption_cache import CaptionCache
 from tetrad.training.ema import Ema
-from tetrad.training.loop import Step, training_steps
+from tetrad.training.loop import Extend, Step, add_nothing, training_steps
 from tetrad.training.lr_schedules import Schedule
 from tetrad.training.step import Condition
 from tetrad.training.update import LossScaler
@@ -37,6 +37,7 @@ class Updates(RecoveringUpdates):
     ema: Ema | None
     points: Path  # the folder of the run's resume points
     recovery: Recovery
+    extend: Extend = add_nothing  # adds samples to each batch
 
     @property
     def parameters(self) -> Sequence[Tensor]:
@@ -70,6 +71,7 @@ class Updates(RecoveringUpdates):
             samples_at_once=self.recovery.samples_at_once,
             loss_scaler=self.loss_scaler,
             after_update=self.after_update,
+            extend=self.extend,
         )
 
     def after_update(self) -> None:

@@ -15,6 +15,7 @@ from tetrad.lazy import export
 if TYPE_CHECKING:  # so that type checkers know what the sections are
     from tetrad.settings.data import CaptionSettings as CaptionSettings
     from tetrad.settings.data import ClassImageSettings as ClassImageSettings
+    from tetrad.settings.data import PreserveSettings as PreserveSettings
     from tetrad.settings.data import Data as Data
     from tetrad.settings.loss import Loss as Loss
     from tetrad.settings.recipe import Recipe as Recipe
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # so that type checkers know what the sections are
 __all__, __getattr__ = export(
     __name__,
     {
-        "data": ["CaptionSettings", "ClassImageSettings", "Data"],
+        "data": ["CaptionSettings", "ClassImageSettings", "Data", "PreserveSettings"],
         "device": ["check_device_name"],
         "effects": ["without_effect"],
         "field": [
