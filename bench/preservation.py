@@ -1,6 +1,6 @@
 """What preservation without class images does on the built-in tasks: docs/preservation.md.
 
-    python -m bench.preservation --work FOLDER --seeds 0          trains and scores what FOLDER lacks, and prints a table
+    python -m bench.preservation --work FOLDER --seeds 0     trains and scores what FOLDER lacks, and prints a line each
 
 Each row is compared with the row of the same learning rate and steps without preservation, question by question.
 """
@@ -34,8 +34,8 @@ from tetrad.library import attach_weights, load_model
 from tetrad.models.base import Model
 from tetrad.run.events import Finished, Trained
 from tetrad.run.train import train
-from tetrad.settings.data import PreserveSettings
 from tetrad.settings.learning_rate import parse_learning_rate
+from tetrad.settings.preserve import PreserveSettings
 from tetrad.settings.recipe import Recipe
 
 _PLAIN_COUNT = 16

@@ -12,7 +12,7 @@ from tetrad.diffusion.objective import Objective
 from tetrad.diffusion.randomness import generator
 from tetrad.methods import METHODS, Lora
 from tetrad.models.base import Model
-from tetrad.settings.data import PreserveSettings
+from tetrad.settings import PreserveSettings
 from tetrad.training.loop import add_nothing, training_steps
 from tetrad.training.optimizers import create_adamw
 from tetrad.training.preservation import make_preservation

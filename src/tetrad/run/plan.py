@@ -10,9 +10,10 @@ import tomli_w
 
 from tetrad.locales import Message, _, ngettext
 from tetrad.methods.settings import MethodSettings
-from tetrad.settings.data import CaptionSettings, PreserveSettings
+from tetrad.settings.data import CaptionSettings
 from tetrad.settings.learning_rate import LearningRate
 from tetrad.settings.loss import Loss
+from tetrad.settings.preserve import PreserveSettings
 from tetrad.settings.recipe import Text
 from tetrad.settings.toml import as_values
 from tetrad.settings.train import Optimizer, Scheduler

@@ -1,7 +1,7 @@
 """The settings of a run, without torch: one source for recipes, flags, docs and the JSON schema.
 
-`field` declares one setting. Each section of a recipe has a module: `data` (with captions and class images), `train`,
-`loss`, `sample`, `save`, and `method`, the union of the methods' own settings. `recipe` joins the sections, and
+`field` declares one setting. Each section of a recipe has a module: `data` (with captions, class images and
+`preserve`), `train`, `loss`, `sample`, `save`, and `method`, the union of the methods' own settings. `recipe` joins the sections, and
 `vae_decoder` is the recipe of a VAE decoder. `learning_rate`, `samplers` and `device` are types of settings, and
 `values` has the rules for their values. `toml` reads and writes recipes, `effects` finds settings without effect,
 `docs` writes the page of all settings and `schema` the JSON schema. `other_names` finds the setting that a name of
@@ -15,9 +15,9 @@ from tetrad.lazy import export
 if TYPE_CHECKING:  # so that type checkers know what the sections are
     from tetrad.settings.data import CaptionSettings as CaptionSettings
     from tetrad.settings.data import ClassImageSettings as ClassImageSettings
-    from tetrad.settings.data import PreserveSettings as PreserveSettings
     from tetrad.settings.data import Data as Data
     from tetrad.settings.loss import Loss as Loss
+    from tetrad.settings.preserve import PreserveSettings as PreserveSettings
     from tetrad.settings.recipe import Recipe as Recipe
     from tetrad.settings.recipe import Text as Text
     from tetrad.settings.sample import Sample as Sample
@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # so that type checkers know what the sections are
 __all__, __getattr__ = export(
     __name__,
     {
-        "data": ["CaptionSettings", "ClassImageSettings", "Data", "PreserveSettings"],
+        "data": ["CaptionSettings", "ClassImageSettings", "Data"],
         "device": ["check_device_name"],
         "effects": ["without_effect"],
         "field": [
@@ -44,12 +44,14 @@ __all__, __getattr__ = export(
             "as_toml",
             "option",
             "replace",
+            "section_names",
             "settings_class",
             "settings_of",
         ],
         "learning_rate": ["MAX_LEARNING_RATE", "LearningRate", "parse_learning_rate"],
         "loss": ["Loss"],
         "other_names": ["MeantSetting", "find_meant_setting"],
+        "preserve": ["PreserveSettings"],
         "recipe": ["Recipe", "Text"],
         "sample": ["Sample"],
         "samplers": ["SAMPLERS", "find_nearest_sampler", "resolve_sampler_name"],

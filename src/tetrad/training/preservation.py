@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from tetrad.diffusion.objective import Objective
 from tetrad.methods.base import Adapter
 from tetrad.models.base import Model
-from tetrad.settings.data import PreserveSettings
+from tetrad.settings.preserve import PreserveSettings
 from tetrad.training.caption_cache import CaptionCache
 from tetrad.training.loop import Extend
 from tetrad.training.step import Condition, NoisyBatch, add_noise
