@@ -40,7 +40,15 @@ def train(
     optimizer = optimizer or create_adamw(adapter.groups(), 2e-2, weight_decay=0)
     updates = [[build_batch()] for _ in range(first, last)]
     steps = training_steps(
-        model, model.condition, Objective(), updates, optimizer, seed=3, updates_before=first, extend=extend
+        model,
+        model.condition,
+        Objective(),
+        updates,
+        optimizer,
+        seed=3,
+        updates_before=first,
+        samples_before=2 * first,
+        extend=extend,
     )
     return optimizer, [step.loss for step in steps]
 
