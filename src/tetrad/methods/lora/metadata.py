@@ -37,7 +37,7 @@ def list_network_arguments(lora: Any) -> dict[str, str]:
 
 def is_lycoris(lora: Any) -> bool:
     """Whether LyCORIS' module trains such a network, and not sd-scripts' own."""
-    return bool(lora.algorithm != "lora" or lora.use_tucker)
+    return bool(lora.algorithm != "lora" or (lora.use_tucker and lora.trains_convolutions))
 
 
 def name_network_module(lora: Any) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from tetrad.locales import Message, _
 from tetrad.methods.artifact import ReaderNote
+from tetrad.methods.lora.metadata import is_lycoris
 
 _DIFFUSERS_FORMAT = Message(
     _(
@@ -64,10 +65,10 @@ def describe_lost_readers(lora: Any, save_format: str) -> Iterator[ReaderNote]:
     """Notes for the start of a run; tests/formats/test_reader_claims.py compares them with what the programs read."""
     if save_format == "diffusers":
         yield ReaderNote(_DIFFUSERS_FORMAT, ("A1111", "kohya"))
-        if has_lycoris_tensors(lora):
+        if _has_lycoris_tensors(lora):
             yield ReaderNote(_BAKED_ALL)
         return
-    if has_lycoris_tensors(lora) and not (lora.algorithm == "lora" and lora.dora and save_format == "kohya"):
+    if _has_lycoris_tensors(lora) and not (lora.algorithm == "lora" and lora.dora and save_format == "kohya"):
         yield from _list_lycoris_notes(lora)
     elif lora.dora:
         is_baked = save_format != "lycoris"
@@ -76,13 +77,13 @@ def describe_lost_readers(lora: Any, save_format: str) -> Iterator[ReaderNote]:
         yield ReaderNote(_SEVERAL_ALPHAS, ("diffusers",))
 
 
-def has_lycoris_tensors(lora: Any) -> bool:
+def _has_lycoris_tensors(lora: Any) -> bool:
     """Whether some layer has more tensors than those of a plain LoRA or of a DoRA by rows."""
-    return lora.algorithm != "lora" or lora.use_tucker or (lora.dora and not lora.wd_on_output)
+    return is_lycoris(lora) or (lora.dora and not lora.wd_on_output)
 
 
 def _list_lycoris_notes(lora: Any) -> Iterator[ReaderNote]:
-    if lora.algorithm == "lora" and not lora.use_tucker:
+    if not is_lycoris(lora):
         yield ReaderNote(_COLUMNS, ("kohya", "diffusers"))
         return
     yield ReaderNote(_LYCORIS, ("kohya", "diffusers"))
