@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tetrad.locales import Message, _
 from tetrad.methods.lora import lycoris
 from tetrad.methods.lora.layer import weight_of
-from tetrad.methods.lora.lycoris_branch import rank_of
+from tetrad.methods.lora.lycoris_branch import is_trainable, rank_of
 from tetrad.methods.lora.svd import Factors, RankLimit, factorize
 from tetrad.methods.lora.weights import group_by_layer, named_layers
 from tetrad.models.base import Model
@@ -41,8 +41,8 @@ def bake_dora(weights: Weights, model: Model) -> tuple[Weights, Message | None]:
 
 
 def bake_all(weights: Weights, model: Model) -> tuple[Weights, Message | None]:
-    """The same for every layer that is no plain LoRA."""
-    by_path = group_by_layer(weights)
+    """The same for every layer that could be trained and is no plain LoRA."""
+    by_path = {path: tensors for path, tensors in group_by_layer(weights).items() if is_trainable(tensors)}
     others = {path: tensors for path, tensors in by_path.items() if not tensors.keys() <= {"down", "up", "alpha"}}
     return _bake(weights, others, model)
 
