@@ -153,7 +153,7 @@ def _decide_network(job: Job) -> None:
     is_lora = kind in ("lora", "locon", "lierla", "dora", "lokr")
     template = _("Tetrad does not train {network}; the run trains a plain LoRA of rank 16")
     if "network.type" in job.entries:
-        own_settings = {"dora": {"method.dora": True}, "lokr": {"method.algorithm": "lokr"}}
+        own_settings: dict[str, dict[str, Any]] = {"dora": {"method.dora": True}, "lokr": {"method.algorithm": "lokr"}}
         settings = {"method.kind": "lora", **own_settings.get(kind, {})}
         job.map("network.type", settings) if is_lora else job.leave("network.type", Message(template, network=kind))
     own = {"network.rank": "network.linear", "network.alpha": "network.linear_alpha"}
