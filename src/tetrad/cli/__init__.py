@@ -2,16 +2,16 @@
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_settings` (`tetrad import`),
 `export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `captions`, `generate`, `grid`,
-`recommend` (and `tetrad probe`), `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`, `merge` (its
-commands: `merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`, `resize`,
-`doctor`, `web`. Shared: `options` has the options of several commands, `lora_options` the options and the report of
-those that make a LoRA, `flags` makes options from the settings, `recipe_command` finds the command that a recipe is
-for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal` prints its
-events, notes and warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained
-file, `commands` formats commands to paste, `output` checks and chooses the path of an image, `weighted_files` parses
-files with a number, `streams` ends a command whose output cannot be written, `help` translates the help texts and
-groups the commands, `click_strings` has the words and errors of typer. Torch is imported only inside the commands that
-need it.
+`recommend` (and `tetrad probe`), `plan`, `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`,
+`merge` (its commands: `merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`,
+`resize`, `doctor`, `web`. Shared: `options` has the options of several commands, `lora_options` the options and the
+report of those that make a LoRA, `flags` makes options from the settings, `recipe_command` finds the command that a
+recipe is for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal`
+prints its events, notes and warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with
+a trained file, `commands` formats commands to paste, `output` checks and chooses the path of an image, `weighted_files`
+parses files with a number, `streams` ends a command whose output cannot be written, `help` translates the help texts
+and groups the commands, `click_strings` has the words and errors of typer, `empty_values` refuses empty names of files.
+Torch is imported only inside the commands that need it.
 """
 
 import io
@@ -36,6 +36,7 @@ from tetrad.cli import (
     inspect,
     install,
     merge,
+    plan,
     recommend,
     resize,
     resume,
@@ -48,6 +49,7 @@ from tetrad.cli import (
     web,
 )
 from tetrad.cli.click_strings import USAGE, explain_usage_error
+from tetrad.cli.empty_values import refuse_empty_values
 from tetrad.cli.flags import with_folder_flags
 from tetrad.cli.help import MainGroup, print_version, translate_help
 from tetrad.cli.streams import ends_where_output_is_lost
@@ -75,6 +77,7 @@ app = typer.Typer(
 )
 app.command("demo", help=demo.HELP)(demo.demo)
 app.add_typer(train.app, name="train")
+app.add_typer(plan.app, name="plan")
 app.command("resume", help=resume.HELP)(resume.resume)
 app.command("import", help=import_settings.HELP)(import_settings.import_settings)
 app.command("export", help=export_settings.HELP)(export_settings.export_settings)
@@ -115,6 +118,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a letter that the terminal does not have stops no command
     command = typer.main.get_command(app)
     translate_help(command)
+    refuse_empty_values(command)
     try:
         sys.exit(command(prog_name="tetrad", standalone_mode=False))
     except TetradError as error:
