@@ -116,7 +116,7 @@ def _resolve_train(
         batch_size=batch_size,
         gradient_accumulation=train.gradient_accumulation,
         learning_rates={
-            part: rate.multiply(rate_factor)
+            part: _scale(rate, rate_factor)
             for part, rate in _resolve_learning_rates(train, method, facts.model).items()
         },
         scheduler=train.scheduler or method.artifact.scheduler,
@@ -218,6 +218,15 @@ def _resolve_learning_rates(train: Train, method: MethodSettings, model: Model) 
         elif part in own and own[part].is_single_rate and own[""].is_single_rate:
             rates[part] = base.multiply(own[part](1) / own[""](1))
     return rates
+
+
+def _scale(rate: LearningRate, factor: float) -> LearningRate:
+    """A rate times a factor, in as many digits as people write: 3e-4, not 3.0000000000000003e-4."""
+    if factor == 1:
+        return rate
+    return LearningRate(
+        tuple((float(f"{value:.12g}"), bound) for value, bound in rate.multiply(factor).pieces), rate.is_single_rate
+    )
 
 
 def resolve_name(recipe: Recipe, trigger_word: str) -> str:
