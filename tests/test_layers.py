@@ -19,7 +19,7 @@ LAYERS = [
     {"given_paths"},
     {"images", "diffusion"},
     {"formats"},
-    {"interchange"},
+    {"interchange", "weighted_files"},
     {"models", "data"},
     {"methods.base", "methods.trigger_word"},
     {"methods.*.*"},

@@ -16,6 +16,7 @@ Torch is imported only inside the commands that need it.
 
 import io
 import os
+import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -118,6 +119,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a letter that the terminal does not have stops no command
     command = typer.main.get_command(app)
     translate_help(command)
+    signal.signal(signal.SIGTERM, interrupt)
     refuse_empty_values(command)
     try:
         sys.exit(command(prog_name="tetrad", standalone_mode=False))
@@ -135,6 +137,11 @@ def main() -> None:
         exit_with_error(refusal)
     except typer.Abort:
         sys.exit(runs.INTERRUPTED)
+
+
+def interrupt(signal_number: int, frame: object) -> NoReturn:
+    """End at SIGTERM as at Ctrl-C, so that what is half-written is removed."""
+    raise KeyboardInterrupt
 
 
 def exit_with_error(error: TetradError) -> NoReturn:

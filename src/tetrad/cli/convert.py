@@ -5,16 +5,16 @@ from typing import Annotated
 
 import typer
 
+from tetrad.builtin import resolve_model_path
 from tetrad.cli.terminal import announce_loading, print_note, print_progress, print_text
-from tetrad.given_paths import missing_file_error
+from tetrad.given_paths import check_model_exists, missing_file_error
 from tetrad.locales import _
-from tetrad.paths import expand_path
 
 HELP = _("Write a checkpoint, LoRA, embedding or hypernetwork in another format.")
 
 
 def convert(
-    file: Annotated[Path, typer.Argument(help=_("Weight file, image with an embedding, or diffusers folder"))],
+    file: Annotated[str, typer.Argument(help=_("Weight file, image with an embedding, diffusers folder, or builtin"))],
     to: Annotated[
         str,
         typer.Option(
@@ -56,9 +56,11 @@ def convert(
     image: Annotated[Path | None, typer.Option(help=_("Image into which the embedding is put"))] = None,
     prediction_type: Annotated[str, typer.Option(help=_("epsilon or v, where the checkpoint does not say"))] = "",
 ) -> None:
-    file = expand_path(file)
-    if not file.exists():
-        raise missing_file_error(file)
+    for each in (file, *filter(None, (prompts, image)), *(bundle or ())):
+        if not (path := resolve_model_path(each)).exists():
+            raise missing_file_error(path)
+    if model:
+        check_model_exists(model)
     announce_loading()
     from tetrad.conversion import convert as conversion
 
