@@ -3,7 +3,8 @@
 - `settings`: the settings; `metadata`: kohya's metadata entries about them; `readers`: which programs cannot read the
   file.
 - `adapter`: attaches a LoRA to a model, new, continued or trained.
-- `layer`: the branch of one layer, with DoRA and dropout; `lycoris_branch`: that of LoHa, LoKr and OFT.
+- `layer`: the branch of one layer, with DoRA and dropout; `fused_linear`: its operation in one autograd function;
+  `lycoris_branch`: the branch of LoHa, LoKr and OFT.
 - `creation`: new branches, as LyCORIS starts them.
 - `blocks`: the layers that are trained, and ranks and alphas by block of the model.
 - `weights`: the tensors of a LoRA layer by layer, and the branches built from them.
