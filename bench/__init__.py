@@ -1,6 +1,6 @@
 """Benchmarks of training.
 
 `step` compares the training loop with a bare loop on a CPU, `gpu` does so on a GPU, and `methods` trains the demo tasks
-and scores them. `overfitting` makes the picture of docs/methods.md. `bare_loop` is the bare loop, `cases` lists what is
-compared, and `model` writes random models for it.
+and scores them. `preservation` measures preservation without class images, and `overfitting` makes the picture of
+docs/methods.md. `bare_loop` is the bare loop, `cases` lists what is compared, and `model` writes random models for it.
 """

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 
-from tetrad.cli.recommend import parse_memory
+from tetrad.cli.recommend import parse_assignments, parse_memory
 from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.discover.subsets import Subset
 from tetrad.errors import TetradError
@@ -35,6 +35,25 @@ def estimates_for(goal: str, limit: int = 0) -> dict[str, MethodEstimate]:
 @pytest.fixture(scope="module")
 def unlimited() -> dict[str, MethodEstimate]:
     return estimates_for("object")
+
+
+def test_settings_of_a_method_change_its_estimate_and_its_command() -> None:
+    given = {"algorithm": "lokr", "full_matrix": True}
+    model = tiny.build_model(is_shallow=True)
+    found = {each.method: each for each in estimate_methods(model, 8, "object", CPU, 0, SPEED, given=given)}
+    plain = estimates_for("object")
+    assert str(found["lora"].settings) == "LoKr, full matrices"
+    assert found["lora"].file_bytes < plain["lora"].file_bytes
+    assert found["dreambooth"] == plain["dreambooth"]
+    command = build_train_command(found["lora"], "object", "photos", "builtin", "zkr", given=given)
+    assert "--set method.algorithm=lokr --set method.full_matrix=true" in command
+    assert "--set" not in build_train_command(found["dreambooth"], "object", "photos", "builtin", "zkr", given=given)
+    with pytest.raises(TetradError) as caught:
+        list(estimate_methods(model, 8, "object", CPU, 0, SPEED, given={"algoritm": "lokr"}))
+    assert caught.value.code == "E3101"
+    with pytest.raises(TetradError) as caught:
+        parse_assignments(["train.steps=8"])
+    assert caught.value.code == "E2008"
 
 
 def test_every_method_has_advice_and_a_rank_for_each_goal() -> None:

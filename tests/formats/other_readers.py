@@ -59,10 +59,57 @@ COMFYUI_SUFFIXES = {  # up: down
 }
 
 
+def read_lycoris_as_web_ui(file: Mapping[str, Tensor], name: str, layer: nn.Module) -> Tensor | None:
+    """The change of a LoHa, a LoKr, or a LoRA with a core, which A1111 and ComfyUI compute in the same way."""
+    found = {key.removeprefix(f"{name}."): each.float() for key, each in file.items() if key.startswith(f"{name}.")}
+    weight, alpha = layer.weight, float(found.get("alpha", torch.tensor(1.0)))
+    assert isinstance(weight, Tensor)
+
+    def product(one: str, two: str, core: str) -> Tensor:
+        if core in found:
+            return torch.einsum("ijkl,jr,ip->prkl", found[core], found[two], found[one])
+        return found[one] @ found[two]
+
+    if "hada_w1_a" in found:
+        first, second = product("hada_w1_a", "hada_w1_b", "hada_t1"), product("hada_w2_a", "hada_w2_b", "hada_t2")
+        change = first * second * (alpha / len(found["hada_w1_b"]))
+    elif {"lokr_w1", "lokr_w1_a"} & found.keys():
+        rank = next((len(found[key]) for key in ("lokr_w2_b", "lokr_w1_b") if key in found), None)
+        w1 = found["lokr_w1"] if "lokr_w1" in found else product("lokr_w1_a", "lokr_w1_b", "")
+        w2 = found["lokr_w2"] if "lokr_w2" in found else product("lokr_w2_a", "lokr_w2_b", "lokr_t2")
+        change = torch.kron(w1[:, :, None, None] if w2.ndim == 4 else w1, w2.contiguous()) * (
+            alpha / rank if rank else 1.0
+        )
+    elif "lora_mid.weight" in found:
+        up, down = found["lora_up.weight"].flatten(1), found["lora_down.weight"].flatten(1)
+        change = torch.einsum("mnkl,im,nj->ijkl", found["lora_mid.weight"], up, down) * (alpha / len(down))
+    else:
+        return None
+    change = change.reshape(weight.shape)
+    return by_columns(weight, change, found["dora_scale"]) if "dora_scale" in found else change
+
+
+def rotate(file: Mapping[str, Tensor], name: str, layer: nn.Module, constraint: float) -> Tensor:
+    """The change of an OFT, with Cayley's rotation of each block; the norm of Q is at most the constraint, if any."""
+    blocks, weight = file[f"{name}.oft_blocks"], layer.weight
+    assert isinstance(weight, Tensor)
+    q = blocks - blocks.mT
+    if constraint and q.norm() > constraint:
+        q = q * constraint / q.norm()
+    identity = torch.eye(len(q[0]))
+    rotation = torch.block_diag(*((identity + q) @ torch.linalg.inv(identity - q)).mT)
+    return (rotation @ weight.flatten(1)).reshape(weight.shape) - weight
+
+
 def read_as_comfyui(file: Mapping[str, Tensor], layers: Layers) -> dict[str, Tensor]:
     """The change of each layer's weight that ComfyUI finds a LoRA to make."""
     changes = {}
     for path, layer in layers.items():
+        if (change := read_lycoris_as_web_ui(file, kohya_name(path), layer)) is not None:
+            changes[path] = change
+            continue
+        if f"{kohya_name(path)}.oft_blocks" in file:  # the scales are ignored, the constraint is not that of LyCORIS
+            changes[path] = rotate(file, kohya_name(path), layer, float(file[f"{kohya_name(path)}.alpha"]))
         for name in comfyui_names(path):
             for up_suffix, down_suffix in COMFYUI_SUFFIXES.items():
                 if (up := file.get(name + up_suffix)) is not None:
@@ -77,6 +124,14 @@ def read_as_a1111(file: Mapping[str, Tensor], layers: Layers) -> dict[str, Tenso
     changes = {}
     for path, layer in layers.items():
         name = kohya_name(path)
+        if (change := read_lycoris_as_web_ui(file, name, layer)) is not None:
+            changes[path] = change
+            continue
+        if f"{name}.oft_blocks" in file:
+            weight, scale = layer.weight, file.get(f"{name}.rescale", torch.ones(()))
+            assert isinstance(weight, Tensor)
+            rotated = weight + rotate(file, name, layer, float(file[f"{name}.alpha"]) * len(weight))
+            changes[path] = scale * rotated - weight
         if (up := file.get(f"{name}.lora_up.weight")) is not None:
             change = multiply(up, file[f"{name}.lora_down.weight"], file.get(f"{name}.alpha"), layer)
             scale = file.get(f"{name}.dora_scale")
@@ -85,8 +140,9 @@ def read_as_a1111(file: Mapping[str, Tensor], layers: Layers) -> dict[str, Tenso
 
 
 def read_as_kohya(file: Mapping[str, Tensor], layers: Layers) -> dict[str, Tensor]:
-    """The same for kohya's scripts, which drop a `dora_scale`; diffusers does so too."""
-    return read_as_a1111({name: tensor for name, tensor in file.items() if not name.endswith("dora_scale")}, layers)
+    """The same for kohya's scripts, which drop all but a plain LoRA's tensors; diffusers drops a `dora_scale` too."""
+    kept = ("lora_down.weight", "lora_up.weight", "alpha")
+    return read_as_a1111({name: tensor for name, tensor in file.items() if name.endswith(kept)}, layers)
 
 
 def multiply(up: Tensor, down: Tensor, alpha: Tensor | None, layer: nn.Module) -> Tensor:

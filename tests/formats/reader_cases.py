@@ -30,6 +30,11 @@ COMBINED: dict[str, dict[str, Any]] = {
     "lora, rsLoRA, ranks by block": {"rank": 4, "alpha": 2.0, "rslora": True, "block_ranks": {"mid": 2}},
     "lora, attention in few blocks": {"rank": 2, "conv_rank": 3, "block_ranks": FEW_LAYERS},
     "lora, DoRA, convolutions": {"dora": True, "rank": 2, "conv_rank": 2, "block_ranks": FEW_LAYERS},
+    "lora, column DoRA": {"dora": True, "wd_on_output": False, "rank": 2, "block_ranks": FEW_LAYERS},
+    "loha": {"algorithm": "loha", "rank": 2, "conv_rank": 2, "block_ranks": FEW_LAYERS},
+    "lokr, core": {"algorithm": "lokr", "rank": 2, "conv_rank": 1, "factor": 4, "use_tucker": True},
+    "lokr, full, column DoRA": {"algorithm": "lokr", "full_matrix": True, "dora": True, "wd_on_output": False},
+    "oft": {"algorithm": "oft", "rank": 8, "block_ranks": FEW_LAYERS},
     "hypernetwork, norms, relu": {"layer_norm": True, "activation": "relu"},
     "hypernetwork, norms, activated": {"layer_norm": True, "activation": "mish", "activate_output": True},
     "hypernetwork, dropout": {"structure": (1, 2, 2, 1), "dropout": (0.5,), "activation": "swish"},
@@ -48,7 +53,8 @@ def list_cases() -> dict[str, MethodSettings]:
             method = build_recipe({"method": {"kind": "lora", **settings}}).method
             cases[f"{method.kind}, {wire.setting}"] = method
     for name, settings in COMBINED.items():
-        cases[name] = METHODS[name.partition(",")[0]](**settings)
+        kind = name.partition(",")[0]
+        cases[name] = METHODS["lora" if "algorithm" in settings else kind](**settings)
     return cases
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.methods import Lora
+from tetrad.methods.lora import lycoris
 from tetrad.methods.lora.adapter import LoraAdapter, attach, check_settings, resume_from
 from tetrad.methods.lora.weights import named_layers
 from tetrad.models.base import Model
@@ -208,12 +209,81 @@ def test_a_lora_continued_as_a_dora_starts_with_the_same_output() -> None:
     assert "magnitude" in dict(next(iter(again.branches.values())).named_parameters())
 
 
-def test_training_cannot_continue_from_another_algorithm() -> None:
+def test_training_cannot_continue_from_a_full_difference() -> None:
     path = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
-    loha = {f"{path}.hada_w{n}_{side}": torch.ones(32, 2) if side == "a" else torch.ones(2, 32) for n, side in HALVES}
     with pytest.raises(TetradError) as caught:
-        tiny.attach(Lora(), tiny.build_model(), generator(0, 0, "method"), Weights("lora", loha))
+        tiny.attach(
+            Lora(),
+            tiny.build_model(),
+            generator(0, 0, "method"),
+            Weights("lora", {f"{path}.diff": torch.ones(32, 32)}),
+        )
     assert caught.value.code == "E5130" and caught.value.sentence.values["layer"] == path
+
+
+MID = {"block_ranks": {"up": 0, "down": 0}, "text_encoder": False}  # few layers
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "loha": {"algorithm": "loha", "rank": 3, "alpha": 2.0, "dora": True, "wd_on_output": False},
+    "lokr": {"algorithm": "lokr", "rank": 1, "alpha": 0.5, "factor": 4, "decompose_both": True},
+    "lokr, full": {"algorithm": "lokr", "full_matrix": True},
+    "oft": {"algorithm": "oft", "rank": 8, "constraint": 0.5, "rescaled": True},
+    "core": {"rank": 2, "alpha": 1.0, "conv_rank": 2, "conv_alpha": 1.0, "use_tucker": True},
+}
+
+
+def trained_network(name: str) -> Weights:
+    """A network of an algorithm as after training."""
+    adapter = attach(Lora(**ALGORITHMS[name], **MID), tiny.build_model(is_shallow=True), generator(0, 0, "method"))
+    return Weights(
+        "lora",
+        {
+            key: tensor if key.endswith(("alpha", "magnitude")) else tensor + 0.1
+            for key, tensor in adapter.weights().tensors.items()
+        },
+    )
+
+
+@pytest.mark.parametrize("name", list(ALGORITHMS))
+def test_a_run_continues_from_any_algorithm_with_its_settings(name: str) -> None:
+    start, model = trained_network(name), tiny.build_model(is_shallow=True)
+    settings = resume_from(Lora(dropout=0.1), start, model)
+    given = {key: value for key, value in ALGORITHMS[name].items() if key != "factor"}  # which a file does not say
+    assert {key: getattr(settings, key) for key in given} == given and settings.dropout == 0.1
+    adapter = tiny.attach(settings, model, generator(0, 0, "method"), start)
+    assert all(torch.equal(tensor, start.tensors[key]) for key, tensor in adapter.weights().tensors.items())
+    using = tiny.build_model(is_shallow=True)
+    tiny.load(Lora, using, start)
+    assert torch.equal(predict(model), predict(using))
+
+
+def test_another_algorithm_than_the_files_is_refused() -> None:
+    with pytest.raises(TetradError, match="is a LoHa, not a LoKr") as caught:
+        resume_from(Lora(algorithm="lokr"), trained_network("loha"), tiny.build_model(is_shallow=True))
+    assert caught.value.code == "E5111"
+
+
+@pytest.mark.parametrize("name", ["loha", "lokr", "core"])
+def test_max_norm_limits_the_change_of_any_algorithm(name: str) -> None:
+    model = tiny.build_model(is_shallow=True)
+    settings = Lora(**ALGORITHMS[name], max_norm=0.05)
+    adapter = tiny.attach(settings, model, generator(0, 0, "method"), trained_network(name))
+    changes = {path: delta_of(adapter, path) for path in find(adapter)}
+    adapter.after_update()
+    norms = []
+    for path in find(adapter):
+        after = delta_of(adapter, path)
+        torch.testing.assert_close(after, changes[path] * (0.05 / changes[path].norm()).clamp(max=1))
+        norms.append(after.norm().item())
+    assert max(norms) == pytest.approx(0.05, rel=1e-3)
+
+
+def find(adapter: Any) -> list[str]:
+    """The layers whose branches compute ΔW."""
+    return [path for path, branch in adapter.branches.items() if hasattr(branch, "tensors")]
+
+
+def delta_of(adapter: Any, path: str) -> Any:
+    return lycoris.delta(adapter.branches[path].tensors(), adapter.layers[path].weight.shape).detach()
 
 
 HALVES = [(1, "a"), (1, "b"), (2, "a"), (2, "b")]

@@ -30,9 +30,13 @@ PREVIEWS: Values = {"sample.every": 2, "sample.steps": 1, "sample.prompts": ["a 
 TAGS: Values = {"data.captions.shuffle": True}
 DIM: Values = {"data.class_images.images": "class", "data.class_word": "cat"}
 JUDGED: Values = {"judge.scores": "on"}
+PRESERVE: Values = {"data.preserve.samples": 1}
 CHUNKS: Values = {"data.captions.suffix": " " + " ".join(f"tag{number}" for number in range(40))}
 TEXT: Values = {"method.text_encoder": True}
 CONVOLUTIONS: Values = {"method.conv_rank": 2}
+TUCKER: Values = {"method.algorithm": "loha", "method.rank": 2, "method.conv_rank": 2}
+LOKR: Values = {"method.algorithm": "lokr", "method.rank": 1}
+OFT: Values = {"method.algorithm": "oft", "method.rank": 4}
 HYPERNETWORK: Values = {"method.kind": "hypernetwork"}
 TEXTUAL_INVERSION: Values = {"method.kind": "textual-inversion"}
 DREAMBOOTH: Values = {"method.kind": "dreambooth"}
@@ -112,6 +116,10 @@ WIRES = [
         {"data.class_word": "cat", "data.class_images.count": 1},
     ),
     Wire("data.class_images.weight", 0.25, "training", DIM),
+    Wire("data.preserve.samples", 1, "training"),
+    Wire("data.preserve.weight", 30.0, "training", PRESERVE),
+    Wire("data.preserve.learning_rate_factor", 1.0, "training", PRESERVE),
+    Wire("data.preserve.captions", ["a cat"], "training", PRESERVE),
     Wire("text.clip_skip", 2, "training"),
     Wire("text.max_tokens", 150, "training", CHUNKS),
     Wire("train.steps", 3, "training"),
@@ -172,6 +180,9 @@ WIRES = [
     Wire("judge.scores", "on", "scores"),
     Wire("judge.held_out", 1, "training", JUDGED),
     Wire("judge.stop", "auto", "files", JUDGED),
+    Wire("method.algorithm", "loha", "weights"),
+    Wire("method.algorithm", "lokr", "weights"),
+    Wire("method.algorithm", "oft", "weights"),
     Wire("method.rank", 3, "weights"),
     Wire("method.alpha", 7.0, "training"),
     Wire("method.rslora", True, "training"),
@@ -183,11 +194,20 @@ WIRES = [
     Wire("method.conv_block_alphas", {"mid": 50.0}, "weights", CONVOLUTIONS),
     Wire("method.text_encoder", True, "weights", before=False),
     Wire("method.dora", True, "weights"),
+    Wire("method.wd_on_output", False, "weights", {"method.dora": True, "save.format": "lycoris"}),
+    Wire("method.use_tucker", True, "weights", TUCKER),
+    Wire("method.factor", 2, "weights", LOKR),
+    Wire("method.decompose_both", True, "weights", LOKR),
+    Wire("method.full_matrix", True, "weights", LOKR),
+    Wire("method.constraint", 1e-5, "training", OFT),
+    Wire("method.rescaled", True, "weights", OFT),
     Wire("method.plus_ratio", 16.0, "weights"),
     Wire("method.dropout", 0.5, "training"),
     Wire("method.rank_dropout", 0.5, "training"),
+    Wire("method.rank_dropout", 0.5, "weights", {"method.algorithm": "loha"}),
     Wire("method.module_dropout", 0.5, "training"),
     Wire("method.max_norm", 1e-3, "weights"),
+    Wire("method.max_norm", 1e-4, "weights", {"method.algorithm": "loha"}),
     Wire("method.structure", [1, 3, 1], "weights", HYPERNETWORK),
     Wire("method.activation", "relu", "training", HYPERNETWORK),
     Wire("method.initialization", "XavierNormal", "training", HYPERNETWORK),

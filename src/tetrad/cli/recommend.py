@@ -21,6 +21,7 @@ from tetrad.locales import Message, _, in_english, ngettext, translate, width_of
 from tetrad.methods.advice import parse_goal
 from tetrad.paths import expand_path
 from tetrad.settings.device import check_device_name
+from tetrad.settings.toml import assign
 from tetrad.sizes import format_memory, format_size
 
 if TYPE_CHECKING:
@@ -59,10 +60,15 @@ def recommend(
     trigger_word: Annotated[str, typer.Option(help=_("Trigger word"), show_default=_("a rare word"))] = "",
     class_word: Annotated[str, typer.Option(help=_("Class word: what the images show in general, like dog"))] = "",
     device: options.Device = "auto",
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help=_("Setting of a method, like method.algorithm=lokr"), metavar="KEY=VALUE"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Estimate every method for these images and this machine, and choose the best one that fits."""
     limit = parse_memory(memory)
+    given = parse_assignments(assignments or [])
     parse_goal(goal)
     check_device_name(device)
     check_images_exist(images)
@@ -87,14 +93,23 @@ def recommend(
     print_doubt(loaded_model.prediction_info)
     prediction = loaded_model.prediction_info.prediction if prediction_type else ""
     found = advice.estimate_methods(
-        loaded_model, len(listing), goal, device_spec, limit, trigger_word=trigger_word, class_word=class_word
+        loaded_model,
+        len(listing),
+        goal,
+        device_spec,
+        limit,
+        trigger_word=trigger_word,
+        class_word=class_word,
+        given=given,
     )
     estimates = {each.method: each for each in found}
     best, reason = advice.choose_method(estimates, goal)
     recommendation = Recommendation(
         best,
         reason,
-        advice.build_train_command(best, goal, images, model, trigger_word, class_word, has_captions, prediction),
+        advice.build_train_command(
+            best, goal, images, model, trigger_word, class_word, has_captions, prediction, given
+        ),
         advice.build_probe_command(goal, model, class_word, prediction),
     )
     if as_json:
@@ -106,6 +121,17 @@ def recommend(
     print_estimates(list(estimates.values()))
     print_text(Message(_("{method}: {reason}"), method=best.method, reason=reason))
     print_text(with_program(recommendation.command))
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """The settings of methods that `--set` gives.  E2008 for one that is not of a method."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        if not assignment.startswith("method."):
+            template = _("--set takes only settings of a method here, like method.rank=8; it is '{value}'")
+            raise TetradError("E2008", template, value=assignment)
+        assign(values, assignment)
+    return dict(values.get("method", {}))
 
 
 def print_skipped(listing: "Listing") -> None:

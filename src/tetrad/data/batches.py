@@ -89,6 +89,17 @@ class Batch:
             class_image_count=max(0, end - max(begin, self.subject_count)),
         )
 
+    def join(self, other: "Batch") -> "Batch":
+        """Both in one batch; the samples of `other` count as class images."""
+        return Batch(
+            latents=torch.cat([self.latents, other.latents]),
+            captions=self.captions + other.captions,
+            weight=torch.cat([self.weight, other.weight]),
+            micro_conditioning=_join(self.micro_conditioning, other.micro_conditioning),
+            mask=_join(self.mask, other.mask),
+            class_image_count=self.class_image_count + len(other.captions),
+        )
+
     def to(self, device: torch.device) -> "Batch":
         """Copy the tensors to a device without waiting."""
 
@@ -247,6 +258,10 @@ def _group_into_buckets(samples: Sequence[TrainingSample], class_images: bool = 
         if sample.is_class_image == class_images:
             groups.setdefault(sample.shape, []).extend([index] * sample.repeats)
     return list(groups.values())
+
+
+def _join(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    return None if first is None or second is None else torch.cat([first, second])
 
 
 def _stack_micro_conditioning(samples: Sequence[TrainingSample]) -> Tensor | None:

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
+from types import MappingProxyType
+from typing import Any
 
 from tetrad.data.captions.caption_files import read_caption
 from tetrad.data.discover.layouts import Listing
@@ -18,6 +20,8 @@ from tetrad.methods.settings import MethodSettings
 from tetrad.methods.trigger_word import is_rare, suggest_words
 from tetrad.models.base import Model
 from tetrad.models.device import DeviceSpec
+from tetrad.settings.field import as_toml, section_names
+from tetrad.settings.toml import build_recipe
 
 _PRECISION_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 
@@ -49,14 +53,18 @@ def estimate_methods(
     device_speed: DeviceSpeed | None = None,
     trigger_word: str = "zkr",
     class_word: str = "",
+    given: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[MethodEstimate]:
-    """An estimate for every method, in METHODS' order; `memory_limit` in bytes, 0 for none."""
+    """An estimate for every method, in METHODS' order; `memory_limit` in bytes, 0 for none.
+
+    `given` are settings of methods, such as `algorithm`; each counts for the methods that have it.
+    """
     resolution = model.resolution
     batch_size = 4 if resolution <= SMALL_RESOLUTION else 1
     device_speed = device_speed or measure_device_speed(
         device_spec.device, device_spec.dtype, model.width, resolution // model.vae.downsampling_factor, batch_size
     )
-    for name, method in make_methods(image_count, goal, trigger_word, class_word).items():
+    for name, method in make_methods(image_count, goal, trigger_word, class_word, given).items():
         step = measure_step_cost(model, method, resolution, resolution, batch_size)
         memory_options, memory_bytes = choose_memory_options(step, device_spec.device, device_spec.dtype, memory_limit)
         steps = method.default_steps(image_count)
@@ -86,12 +94,24 @@ def _format_learning_rates(method: MethodSettings) -> str | Message:
 
 
 def make_methods(
-    image_count: int, goal: str, trigger_word: str = "zkr", class_word: str = ""
+    image_count: int,
+    goal: str,
+    trigger_word: str = "zkr",
+    class_word: str = "",
+    given: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, MethodSettings]:
-    """Each method with the settings for this goal.  E3155 for an unknown goal."""
+    """Each method with the settings for this goal, and those of `given` that it has.
+
+    E3155 for an unknown goal, E3101 for a setting that no method has, E3102 and E3103 for a wrong value.
+    """
     parsed = parse_goal(goal)
-    methods = {kind: method(**method.advice.settings_for(parsed)) for kind, method in METHODS.items()}
-    return {kind: method.with_defaults(trigger_word, image_count, class_word) for kind, method in methods.items()}
+    unknown = given.keys() - {name for method in METHODS.values() for name in section_names(method)}
+    methods = {}
+    for kind, method in METHODS.items():
+        own = {name: value for name, value in given.items() if name in section_names(method) or name in unknown}
+        settings = {"kind": kind, **method.advice.settings_for(parsed), **own}
+        methods[kind] = build_recipe({"method": settings}).method.with_defaults(trigger_word, image_count, class_word)
+    return methods
 
 
 def _estimate_file_bytes(model: Model, method: MethodSettings, step: StepCost) -> int:
@@ -165,11 +185,16 @@ def build_train_command(
     class_word: str = "",
     has_captions: bool = True,
     prediction: str = "",
+    given: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """The command that starts the recommended training.  Images of a style without captions get the style template."""
     aim = parse_goal(goal)
     options = [f"--{key} {value}" for key, value in METHODS[estimate.method].advice.settings_for(aim).items()]
     options += ["--template style"] * (aim.parts == ("style",) and not has_captions)
     arguments = ["tetrad", "train", estimate.method, images, *_build_model_flags(model, prediction)]
+    own = {name: value for name, value in given.items() if name in section_names(METHODS[estimate.method])}
+    options += [
+        f"--set method.{name}={as_toml(value) if isinstance(value, bool) else value}" for name, value in own.items()
+    ]
     arguments += ["--trigger-word", trigger_word, *(["--class-word", class_word] if class_word else [])]
     return " ".join([*map(quote, arguments), *options, *estimate.memory_options.flags])

@@ -10,7 +10,8 @@ import tomli_w
 from tetrad.errors import TetradError
 from tetrad.interchange.kohya.saving import SAMPLERS
 from tetrad.locales import Message, _, ngettext
-from tetrad.methods import METHODS
+from tetrad.methods import METHODS, Lora
+from tetrad.methods.lora.metadata import is_lycoris, list_network_arguments, name_network_module
 from tetrad.settings.field import settings_of
 from tetrad.settings.recipe import Recipe
 from tetrad.settings.toml import read_values
@@ -75,10 +76,12 @@ _PLAIN = {
     "method.vectors": "num_vectors_per_token",
     "method.initial_text": "init_word",
 }
-_NETWORK_ARGUMENTS = {
-    "method.conv_rank": "conv_dim",
-    "method.rank_dropout": "rank_dropout",
-    "method.module_dropout": "module_dropout",
+_NETWORK_ARGUMENTS = {  # what `list_network_arguments` writes
+    f"method.{name}"
+    for name in (
+        *("algorithm", "conv_rank", "rank_dropout", "module_dropout", "use_tucker", "factor", "decompose_both"),
+        *("full_matrix", "constraint", "rescaled", "wd_on_output"),
+    )
 }
 # Settings of Tetrad's own, which change no result, or which other keys stand for.
 _OWN = {
@@ -184,15 +187,12 @@ def _convert_method(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
     trains_text = bool(plan.get("method.text_encoder"))
     values: dict[str, Any] = {"learning_rate": rate}
     if kind == "lora":
-        rank = plan["method.rank"]
-        arguments = [f"{key}={plan[name]}" for name, key in _NETWORK_ARGUMENTS.items() if plan.get(name)]
-        if plan.get("method.conv_rank"):
-            arguments.append(f"conv_alpha={plan.get('method.conv_alpha') or plan['method.conv_rank']}")
-        if plan.get("method.plus_ratio", 1) != 1:
-            arguments.append(f"loraplus_lr_ratio={plan['method.plus_ratio']}")
+        lora = _read_lora(plan)
+        arguments = [f"{key}={value}" for key, value in list_network_arguments(lora).items() if _is_argument(lora, key)]
+        arguments += ["rs_lora=True"] if lora.rslora and is_lycoris(lora) else []
         values |= {
-            "network_module": "networks.lora",
-            "network_alpha": plan.get("method.alpha") or rank,
+            "network_module": name_network_module(lora),
+            "network_alpha": lora.rank if lora.alpha is None else lora.alpha,
             "unet_lr": rate,
         }
         values |= {"network_args": arguments} if arguments else {}
@@ -206,6 +206,17 @@ def _convert_method(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
     else:
         values["stop_text_encoder_training"] = -1
     return values
+
+
+def _read_lora(plan: Mapping[str, Any]) -> Lora:
+    """The settings of a LoRA in a plan."""
+    names = {setting.key.removeprefix("method.") for setting in settings_of(Lora, "method.")}
+    return Lora(**{name: plan[f"method.{name}"] for name in names if plan.get(f"method.{name}") is not None})
+
+
+def _is_argument(lora: Lora, key: str) -> bool:
+    """Whether the network's module has such an argument; only LyCORIS' has DoRA."""
+    return is_lycoris(lora) or key != "dora_wd"
 
 
 def _number(text: Any) -> float:
@@ -225,9 +236,10 @@ def _list_undone(plan: Mapping[str, Any]) -> list[Message]:
         for name, value in plan.items()
         if name in defaults and name not in known and value != defaults[name]
     ]
-    found += [
-        Message(template, setting=name, value=True) for name in ("method.dora", "method.rslora") if plan.get(name)
-    ]
+    if method is not Lora or not is_lycoris(_read_lora(plan)):
+        found += [
+            Message(template, setting=name, value=True) for name in ("method.dora", "method.rslora") if plan.get(name)
+        ]
     if ":" in str(plan.get("train.learning_rates.other parts", "")):
         found.append(Message(_("the learning rate is a schedule with its own steps; its first rate is written")))
     if plan.get("train.warmup_steps") and not plan.get("train.warmup_from_zero"):

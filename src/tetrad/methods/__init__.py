@@ -62,6 +62,7 @@ _NAMES, __getattr__ = export(
         "hypernetwork.network": ["HypernetworkModule"],
         "artifact": ["VAE_FOLDERS"],
         "lora.inspect": ["NO_EFFECT"],
+        "lora.metadata": ["is_lycoris", "list_network_arguments", "name_network_module"],
     },
 )
 __all__ = [

@@ -1,6 +1,7 @@
 """The interface of a method to the rest of the program: it attaches something trainable to a frozen model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -49,6 +50,14 @@ class Adapter(Protocol):
 
     def detach(self) -> None:
         """Restore the model bit for bit."""
+        ...
+
+    def keep_original(self) -> None:
+        """Keep what `without_training` needs; called once, before the first update."""
+        ...
+
+    def without_training(self) -> AbstractContextManager[None]:
+        """A context in which the model computes what it did before training; nothing is trained inside."""
         ...
 
 
@@ -149,6 +158,21 @@ class Patches:
         changes = module.forward.outer if outer else module.forward.inner
         changes.append(change)
         self.records.append((module, changes, change))
+
+    def keep_original(self) -> None:
+        """Nothing to keep: the model's own forward is still there."""
+
+    @contextmanager
+    def without_training(self) -> Iterator[None]:
+        arounds = {module: module.forward for module, _changes, _change in self.records}
+        for module, around in arounds.items():
+            assert isinstance(around, Around)
+            module.forward = around.call
+        try:
+            yield
+        finally:
+            for module, around in arounds.items():
+                module.forward = around
 
     def detach(self) -> None:
         for module, changes, change in self.records:

@@ -13,6 +13,7 @@ from tetrad.methods.settings import MethodSettings
 from tetrad.settings.data import CaptionSettings
 from tetrad.settings.learning_rate import LearningRate
 from tetrad.settings.loss import Loss
+from tetrad.settings.preserve import PreserveSettings
 from tetrad.settings.recipe import Text
 from tetrad.settings.toml import as_values
 from tetrad.settings.train import Optimizer, Scheduler
@@ -51,6 +52,7 @@ class DataPlan:
     alpha_mask: bool
     captions: CaptionSettings
     class_images: ClassImagePlan
+    preserve: PreserveSettings
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,10 @@ class Plan:
     sample: SamplePlan
     judge: JudgePlan
 
+    @property
+    def preserves_others(self) -> bool:
+        return preserves_others(self.data.preserve, self.method)
+
     def as_values(self) -> dict[str, Any]:
         """The whole plan as values that TOML and JSON can hold, by section."""
         values = {field.name: _to_toml_value(getattr(self, field.name)) for field in fields(self)}
@@ -183,6 +189,11 @@ class Plan:
             batch=f"{batch:,}",
             steps_per_image=count_steps(train.steps_per_image),
         )
+
+
+def preserves_others(preserve: PreserveSettings, method: MethodSettings) -> bool:
+    """Whether samples are preserved: not for an embedding, which changes only prompts with its trigger word."""
+    return preserve.is_enabled and not method.artifact.requires_trigger_word
 
 
 def count_steps(count: float) -> Message:

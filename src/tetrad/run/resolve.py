@@ -22,7 +22,7 @@ from tetrad.run.class_images import resolve_class_images
 from tetrad.run.continuation import check_replaceable, name_of, read_trained_steps
 from tetrad.run.dataset import Dataset
 from tetrad.run.folder import file_name
-from tetrad.run.plan import DataPlan, JudgePlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan
+from tetrad.run.plan import DataPlan, JudgePlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan, preserves_others
 from tetrad.run.previews import default_prompts
 from tetrad.run.resolve_judge import resolve_judge
 from tetrad.settings import Recipe, Sample, Train
@@ -75,6 +75,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Plan, MemoryForecast | None]:
             alpha_mask=recipe.data.alpha_mask,
             captions=recipe.data.captions,
             class_images=resolve_class_images(recipe, dataset, resolution),
+            preserve=recipe.data.preserve,
         ),
         text=replace(recipe.text, clip_skip=recipe.text.clip_skip or model.text_encoders[0].default_clip_skip),
         method=method,
@@ -131,7 +132,11 @@ def _resolve_train(
     """Steps, batch size, learning rates and memory settings, and the memory that a step is estimated to need."""
     train, photos = recipe.train, facts.dataset.subjects
     batch_size, steps_per_epoch, steps = _resolve_length(recipe, method, facts, resolution)
-    forecast = forecast_memory(facts.model, method, train, resolution, batch_size, facts.device)
+    preserve = recipe.data.preserve
+    preserved, rate_factor = 0, 1.0
+    if preserves_others(preserve, method):
+        preserved, rate_factor = min(preserve.samples, batch_size), preserve.learning_rate_factor
+    forecast = forecast_memory(facts.model, method, train, resolution, batch_size + preserved, facts.device)
     checkpointing = train.gradient_checkpointing
     if checkpointing is None:
         checkpointing = forecast is not None and forecast.is_short
@@ -143,7 +148,10 @@ def _resolve_train(
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         gradient_accumulation=train.gradient_accumulation,
-        learning_rates=_resolve_learning_rates(train, method, facts.model),
+        learning_rates={
+            part: _scale(rate, rate_factor)
+            for part, rate in _resolve_learning_rates(train, method, facts.model).items()
+        },
         scheduler=train.scheduler or method.artifact.scheduler,
         scheduler_cycles=train.scheduler_cycles,
         scheduler_power=train.scheduler_power,
@@ -243,6 +251,15 @@ def _resolve_learning_rates(train: Train, method: MethodSettings, model: Model) 
         elif part in own and own[part].is_single_rate and own[""].is_single_rate:
             rates[part] = base.multiply(own[part](1) / own[""](1))
     return rates
+
+
+def _scale(rate: LearningRate, factor: float) -> LearningRate:
+    """A rate times a factor, in as many digits as people write: 3e-4, not 3.0000000000000003e-4."""
+    if factor == 1:
+        return rate
+    return LearningRate(
+        tuple((float(f"{value:.12g}"), bound) for value, bound in rate.multiply(factor).pieces), rate.is_single_rate
+    )
 
 
 def resolve_name(recipe: Recipe, trigger_word: str) -> str:

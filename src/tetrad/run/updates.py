@@ -17,9 +17,10 @@ from tetrad.run.recovering_updates import RecoveringUpdates
 from tetrad.run.recovery import Recovery
 from tetrad.training.caption_cache import CaptionCache
 from tetrad.training.ema import Ema
-from tetrad.training.loop import Step, make_loss_scaler, training_steps
+from tetrad.training.loop import Extend, Step, add_nothing, make_loss_scaler, training_steps
 from tetrad.training.lr_schedules import Schedule
 from tetrad.training.optimizers import create_optimizer
+from tetrad.training.preservation import make_preservation
 from tetrad.training.step import Condition
 from tetrad.training.update import LossScaler
 
@@ -38,6 +39,7 @@ class Updates(RecoveringUpdates):
     ema: Ema | None
     points: Path  # the folder of the run's resume points
     recovery: Recovery
+    extend: Extend = add_nothing  # adds samples to each batch
 
     @property
     def parameters(self) -> Sequence[Tensor]:
@@ -71,6 +73,7 @@ class Updates(RecoveringUpdates):
             samples_at_once=self.recovery.samples_at_once,
             loss_scaler=self.loss_scaler,
             after_update=self.after_update,
+            extend=self.extend,
         )
 
     def after_update(self) -> None:
@@ -113,4 +116,5 @@ def make_updates(
         Ema(parameters_of(adapter), train.ema) if train.ema else None,
         points,
         Recovery(gradient_checkpointing=train.gradient_checkpointing),
+        make_preservation(plan.data.preserve, model, adapter) if plan.preserves_others else add_nothing,
     )

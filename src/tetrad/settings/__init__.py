@@ -1,11 +1,11 @@
 """The settings of a run, without torch: one source for recipes, flags, docs and the JSON schema.
 
-`field` declares one setting. Each section of a recipe has a module: `data` (with captions and class images), `train`,
-`loss`, `sample`, `judge`, `save`, and `method`, the union of the methods' own settings. `recipe` joins the sections,
-and `vae_decoder` is the recipe of a VAE decoder. `learning_rate`, `samplers` and `device` are types of settings, and
-`values` has the rules for their values. `toml` reads and writes recipes, `effects` finds settings without effect,
-`docs` writes the page of all settings and `schema` the JSON schema. `other_names` finds the setting that a name of
-another trainer stands for.
+`field` declares one setting. Each section of a recipe has a module: `data` (with captions, class images and
+`preserve`), `train`, `loss`, `sample`, `judge`, `save`, and `method`, the union of the methods' own settings. `recipe`
+joins the sections, and `vae_decoder` is the recipe of a VAE decoder. `learning_rate`, `samplers` and `device` are types
+of settings, and `values` has the rules for their values. `toml` reads and writes recipes, `effects` finds settings
+without effect, `docs` writes the page of all settings and `schema` the JSON schema. `other_names` finds the setting
+that a name of another trainer stands for.
 """
 
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # so that type checkers know what the sections are
     from tetrad.settings.data import Data as Data
     from tetrad.settings.judge import Judge as Judge
     from tetrad.settings.loss import Loss as Loss
+    from tetrad.settings.preserve import PreserveSettings as PreserveSettings
     from tetrad.settings.recipe import Recipe as Recipe
     from tetrad.settings.recipe import Text as Text
     from tetrad.settings.sample import Sample as Sample
@@ -44,6 +45,7 @@ __all__, __getattr__ = export(
             "as_toml",
             "option",
             "replace",
+            "section_names",
             "settings_class",
             "settings_of",
         ],
@@ -51,6 +53,7 @@ __all__, __getattr__ = export(
         "learning_rate": ["MAX_LEARNING_RATE", "LearningRate", "parse_learning_rate"],
         "loss": ["Loss"],
         "other_names": ["MeantSetting", "find_meant_setting"],
+        "preserve": ["PreserveSettings"],
         "recipe": ["Recipe", "Text"],
         "sample": ["Sample"],
         "samplers": ["SAMPLERS", "find_nearest_sampler", "resolve_sampler_name"],

@@ -4,6 +4,7 @@ from dataclasses import field
 
 from tetrad.locales import Message, _
 from tetrad.settings.field import Needs, option, settings_class
+from tetrad.settings.preserve import PreserveSettings
 from tetrad.settings.values import Check, RegularExpression, zero_or_at_least
 
 LEFT_OPEN = Needs("is left open")
@@ -294,3 +295,4 @@ class Data:
     )
     captions: CaptionSettings = field(default_factory=CaptionSettings)
     class_images: ClassImageSettings = field(default_factory=ClassImageSettings)
+    preserve: PreserveSettings = field(default_factory=PreserveSettings)

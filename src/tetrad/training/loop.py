@@ -16,8 +16,15 @@ from tetrad.models.base import Model, autocast_to_model_dtype, get_model_device
 from tetrad.training.caption_cache import maybe_cache
 from tetrad.training.fused_backward import FusedBackwardUpdate
 from tetrad.training.lr_schedules import Schedule
-from tetrad.training.step import Condition, add_noise, denoising_loss
+from tetrad.training.step import Condition, NoisyBatch, add_noise, denoising_loss
 from tetrad.training.update import HalfUpdate, LossScaler, StandardUpdate, create_state
+
+Extend = Callable[[Model, Objective, NoisyBatch, torch.Generator], NoisyBatch]
+
+
+def add_nothing(model: Model, objective: Objective, noisy: NoisyBatch, rng: torch.Generator) -> NoisyBatch:
+    """The batch as it is."""
+    return noisy
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ def training_steps(
     samples_at_once: int = 0,
     loss_scaler: LossScaler | None = None,
     after_update: Callable[[], None] | None = None,
+    extend: Extend = add_nothing,
 ) -> Iterator[Step]:
     """An update for each item of `updates`, whose batches are accumulated as if they were one.
 
@@ -74,7 +82,7 @@ def training_steps(
     the backward pass; this needs `max_grad_norm` 0 and keeps the activations of all batches of an update at once.
     For a float16 model a loss scaler is made unless one is given. `samples_at_once` limits the samples of a forward
     pass, 0 for no limit: a larger batch is computed in parts, with the same noise and times, and the same loss but for
-    rounding and for dropout inside the network.
+    rounding and for dropout inside the network. `extend` may add samples to each batch, such as preserved ones.
     A step whose loss or gradient is NaN or Inf changes nothing, and `after_update` is not called; to know that, the
     host waits for the device where there is an `after_update`. Raises HalfUpdate where an update fails in the middle;
     any other error leaves the weights as they were before the step.
@@ -89,7 +97,7 @@ def training_steps(
             if step == updates_before + 1:
                 create_state(optimizer)
             randomness = _StepRandomness(seed, step, samples_seen)
-            losses = _batch_losses(model, condition, objective, batches, randomness, samples_at_once)
+            losses = _batch_losses(model, condition, objective, batches, randomness, samples_at_once, extend)
             total = _accumulate_gradients(losses, updater, get_model_device(model))
             samples_seen += sum(len(batch.weight) for batch in batches)
             norm, diverged, skipped = updater.finish()
@@ -126,6 +134,7 @@ def _batch_losses(
     batches: Sequence[Batch],
     randomness: _StepRandomness,
     samples_at_once: int,
+    extend: Extend,
 ) -> Iterator[Tensor]:
     """The share of each part in an update's loss; the sum is Σ weight · loss / the number of subject samples."""
     subject_count = max(1, sum(batch.subject_count for batch in batches))
@@ -137,6 +146,7 @@ def _batch_losses(
         torch.manual_seed(derive_seed(randomness.seed, randomness.step, f"dropout {micro}"))
         with autocast_to_model_dtype(model):
             noisy = add_noise(model, objective, batch, u, noise)
+            noisy = extend(model, objective, noisy, generator(randomness.seed, randomness.step, f"extend {micro}"))
         for part in noisy.split(samples_at_once):
             with autocast_to_model_dtype(model):
                 losses = denoising_loss(model, condition, objective, part)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Generator, Tensor
 
 from tetrad.data.batches import Batch
@@ -19,7 +20,7 @@ class NoisyBatch:
 
     batch: Batch
     t: Tensor  # times (B,)
-    eps: Tensor  # ε: noise, shaped as the latents
+    target: Tensor  # what the network should predict: ε or v, shaped as the latents
     z_t: Tensor  # noisy latents
 
     def split(self, samples_at_once: int) -> Iterator["NoisyBatch"]:
@@ -27,7 +28,16 @@ class NoisyBatch:
         count = len(self.t)
         for begin in range(0, count, samples_at_once or count):
             part = slice(begin, begin + (samples_at_once or count))
-            yield NoisyBatch(self.batch.take(part), self.t[part], self.eps[part], self.z_t[part])
+            yield NoisyBatch(self.batch.take(part), self.t[part], self.target[part], self.z_t[part])
+
+    def join(self, other: "NoisyBatch") -> "NoisyBatch":
+        """Both in one batch; the samples of `other` count as class images."""
+        return NoisyBatch(
+            self.batch.join(other.batch),
+            torch.cat([self.t, other.t]),
+            torch.cat([self.target, other.target]),
+            torch.cat([self.z_t, other.z_t]),
+        )
 
 
 def add_noise(model: Model, objective: Objective, batch: Batch, u: Tensor, rng: Generator) -> NoisyBatch:
@@ -35,7 +45,8 @@ def add_noise(model: Model, objective: Objective, batch: Batch, u: Tensor, rng: 
     z = batch.latents
     t = model.noise.times(u).to(z.device, non_blocking=True)
     eps = objective.noise(z, rng)
-    return NoisyBatch(batch, t, eps, corrupt(model.noise, z, objective.input_noise(eps, rng), t))
+    target = model.noise.target(z, eps, t)
+    return NoisyBatch(batch, t, target, corrupt(model.noise, z, objective.input_noise(eps, rng), t))
 
 
 def denoising_loss(model: Model, condition: Condition, objective: Objective, noisy: NoisyBatch) -> Tensor:
@@ -46,7 +57,7 @@ def denoising_loss(model: Model, condition: Condition, objective: Objective, noi
     batch, t = noisy.batch, noisy.t
     c = condition(batch.captions, batch.micro_conditioning)
 
-    error = objective.error(model.predict(noisy.z_t, t, c), model.noise.target(batch.latents, noisy.eps, t))
+    error = objective.error(model.predict(noisy.z_t, t, c), noisy.target)
     return objective.weight(model.noise, t) * masked_mean(error, batch.mask)
 
 

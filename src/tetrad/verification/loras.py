@@ -91,7 +91,7 @@ def _judge_by_rule(reader: str, rule: _Rule, tensors: Mapping[str, Tensor], mode
     ignored = tuple(key for key in tensors if key not in used)
     if not set(layers) - unchanging:
         return _no_key_verdict(reader, ignored, tensors)
-    if message := _find_misread_dora(reader, tensors, used):
+    if message := _find_misread_dora(reader, tensors, used) or _find_misread_oft(reader, tensors):
         return Verdict(reader, "differently", message, ignored)
     return make_verdict(reader, ignored, len(tensors))
 
@@ -142,6 +142,19 @@ def _find_misread_dora(reader: str, tensors: Mapping[str, Tensor], used: Collect
     if any(lycoris.norm_axis(tensors[key]) == 0 for key in magnitudes):
         template = _("it applies the magnitudes of this DoRA wrongly, because there is one for each output")
         return Message(template)
+    return None
+
+
+def _find_misread_oft(reader: str, tensors: Mapping[str, Tensor]) -> Message | None:
+    """What ComfyUI computes instead of an OFT with scales, or with a constraint that limits its rotations."""
+    if reader != "ComfyUI":
+        return None
+    if any(key.endswith(".rescale") for key in tensors):
+        return Message(_("it ignores the scales of this OFT (rescale)"))
+    for key, blocks in tensors.items():
+        constraint = float(tensors.get(f"{key.removesuffix('.oft_blocks')}.alpha", 0.0))
+        if key.endswith(".oft_blocks") and 0 < constraint < (blocks - blocks.transpose(-1, -2)).float().norm():
+            return Message(_("it limits the rotations of this OFT more, because it reads the constraint differently"))
     return None
 
 

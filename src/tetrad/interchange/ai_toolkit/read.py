@@ -12,6 +12,7 @@ from tetrad.interchange.flat import flatten
 from tetrad.interchange.job import Entry, Job, table_name
 from tetrad.interchange.kohya.read import leave_unknown
 from tetrad.locales import Message, _
+from tetrad.methods.lora.settings import MAX_RANK
 
 TRAINER = "ai-toolkit"
 _TYPES = ("sd_trainer", "diffusion_trainer")
@@ -149,10 +150,11 @@ def _decide_embedding(job: Job) -> None:
 def _decide_network(job: Job) -> None:
     """Rank and alpha: rank comes before linear, and without an alpha it is 1."""
     kind = job.word("network.type", "lora")
-    is_lora = kind in ("lora", "locon", "lierla", "dora")
-    template = _("Tetrad reads {network} files but does not train them; the run trains a plain LoRA of rank 16")
+    is_lora = kind in ("lora", "locon", "lierla", "dora", "lokr")
+    template = _("Tetrad does not train {network}; the run trains a plain LoRA of rank 16")
     if "network.type" in job.entries:
-        settings = {"method.kind": "lora"} | ({"method.dora": True} if kind == "dora" else {})
+        own_settings: dict[str, dict[str, Any]] = {"dora": {"method.dora": True}, "lokr": {"method.algorithm": "lokr"}}
+        settings = {"method.kind": "lora", **own_settings.get(kind, {})}
         job.map("network.type", settings) if is_lora else job.leave("network.type", Message(template, network=kind))
     own = {"network.rank": "network.linear", "network.alpha": "network.linear_alpha"}
     for first, second in own.items():
@@ -167,14 +169,35 @@ def _decide_network(job: Job) -> None:
             if name in job.entries:
                 job.leave(name, Message(_("it is for another type of network")))
         return
-    job.map(rank_name, {"method.rank": rank})
-    job.map(alpha_name, {"method.alpha": alpha})
+    _decide_lokr(job, kind == "lokr")
+    if job.settings.get("method.full_matrix"):
+        for name in (rank_name, alpha_name, "network.conv_alpha"):
+            if name in job.entries:
+                job.skip(name, Message(_("full matrices have no rank and no alpha")))
+        conv, conv_alpha = min(conv, MAX_RANK), None
+    else:
+        job.map(rank_name, {"method.rank": rank})
+        job.map(alpha_name, {"method.alpha": alpha})
     for name, setting, value in (
         ("network.conv", "method.conv_rank", conv),
         ("network.conv_alpha", "method.conv_alpha", conv_alpha),
     ):
-        if name in job.entries:
+        if name in job.entries and name not in job.rows:
             job.map(name, {setting: value}) if conv else job.equal(name)
-    for name in ("network.lokr_full_rank", "network.lokr_factor", "network.old_lokr_format"):
-        if name in job.entries:
-            job.skip(name, Message(_("it is for another type of network")))
+
+
+def _decide_lokr(job: Job, is_lokr: bool) -> None:
+    """A LoKr is of full matrices unless the job says otherwise."""
+    names = ("network.lokr_full_rank", "network.lokr_factor", "network.old_lokr_format")
+    if not is_lokr:
+        for name in names:
+            if name in job.entries:
+                job.skip(name, Message(_("it is for another type of network")))
+        return
+    is_full = job.flag(names[0]) if names[0] in job.entries else True
+    job.map(names[0], {"method.full_matrix": is_full})
+    factor = job.whole(names[1], -1)
+    if names[1] in job.entries:
+        job.equal(names[1]) if factor in (0, -1) else job.map(names[1], {"method.factor": factor})
+    if names[2] in job.entries:
+        job.skip(names[2], Message(_("files are written under LyCORIS' names, which every program knows")))

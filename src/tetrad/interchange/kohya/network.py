@@ -10,14 +10,24 @@ from tetrad.locales import Message, _
 from tetrad.methods.lora.settings import MAX_RANK
 
 _DEFAULT_RANK, _DEFAULT_ALPHA = 4, 1.0
-LYCORIS_PLAIN = ("", "lora", "locon")
-_PLAIN_MODULES = ("", "networks.lora", "locon.locon_kohya", "lycoris.kohya", "lycoris.locon")
-_OTHER_MODULES = {
-    "networks.loha": "LoHa",
-    "networks.lokr": "LoKr",
-    "networks.oft": "OFT",
-    "networks.dylora": "DyLoRA",
-    "networks.lora_fa": "LoRA-FA",
+# LyCORIS' algorithms that are trained here, and the modules of sd-scripts, by the values of method.algorithm.
+_ALGORITHMS = {"": "lora", "lora": "lora", "locon": "lora", "loha": "loha", "lokr": "lokr"}
+_ALGORITHMS |= {"diag-oft": "oft", "oft": "oft"}
+_MODULES = {"": "lora", "networks.lora": "lora", "locon.locon_kohya": "lora"}
+_MODULES |= {"networks.loha": "loha", "networks.lokr": "lokr"}
+_LYCORIS_MODULES = ("lycoris.kohya", "lycoris.locon")
+# sd-scripts' OFT has as many blocks as its rank, LyCORIS' and Tetrad's has blocks as large as its rank.
+_OTHER_MODULES = {"networks.oft": "networks.oft", "networks.dylora": "DyLoRA", "networks.lora_fa": "LoRA-FA"}
+# Switches and numbers of LyCORIS: the setting, its type, and the algorithms that it counts for.
+_ADDED_CHANGE = ("lora", "loha", "lokr")
+_LYCORIS_ARGUMENTS: dict[str, tuple[str, type, tuple[str, ...]]] = {
+    **dict.fromkeys(("use_tucker", "use_cp", "use_conv_cp"), ("method.use_tucker", bool, _ADDED_CHANGE)),
+    "wd_on_output": ("method.wd_on_output", bool, _ADDED_CHANGE),
+    "factor": ("method.factor", int, ("lokr",)),
+    "decompose_both": ("method.decompose_both", bool, ("lokr",)),
+    "full_matrix": ("method.full_matrix", bool, ("lokr",)),
+    "constraint": ("method.constraint", float, ("oft",)),
+    "rescaled": ("method.rescaled", bool, ("oft",)),
 }
 _RATES_BY_BLOCK = ("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold")
 _OFF = (False, 0, 0.0, None, "", "False", "0", -1, "-1")
@@ -37,41 +47,55 @@ def decide_network(job: Job) -> None:
     for key, value in arguments.items():
         if f"network_args {key}" not in job.entries:
             job.entries[f"network_args {key}"] = Entry(f"network_args {key}", value)
-    algorithm = str(arguments.get("algo", "")).lower()
-    is_lycoris = module.startswith("lycoris")
-    other = _OTHER_MODULES.get(module) or (algorithm if is_lycoris and algorithm not in LYCORIS_PLAIN else "")
+    is_lycoris = module in _LYCORIS_MODULES
+    named = str(arguments.get("algo", "")).lower()
+    algorithm = _ALGORITHMS.get(named, "") if is_lycoris else _MODULES.get(module, "")
+    other = _OTHER_MODULES.get(module) or (named if is_lycoris and not algorithm else "")
     if "network_args" in job.entries:
         job.equal("network_args", Message(_("its arguments are listed one by one"))) if arguments else job.equal(
             "network_args"
         )
-    if module not in _PLAIN_MODULES and module not in _OTHER_MODULES:
+    if other:
+        template = _("Tetrad does not train {network}; the run trains a plain LoRA of rank 16")
+        job.leave("network_module", Message(template, network=other))
+    elif not algorithm:
         reason = Message(_("program code of {module} is not run; the run trains a plain LoRA"), module=module)
         job.leave("network_module", reason)
-    elif other:
-        template = _("Tetrad reads {network} files but does not train them; the run trains a plain LoRA of rank 16")
-        job.leave("network_module", Message(template, network=other))
+        algorithm = "lora"
     else:
-        job.map("network_module", {"method.kind": "lora"})
-    _decide_rank(job, other)
+        settings = {"method.kind": "lora"} | ({"method.algorithm": algorithm} if algorithm != "lora" else {})
+        job.map("network_module", settings)
+    _decide_rank(job, other, algorithm)
     _decide_start(job, "network_weights")
-    _decide_arguments(job, arguments, other, is_lycoris)
+    _decide_arguments(job, arguments, algorithm, is_lycoris)
 
 
-def _decide_rank(job: Job, other: str) -> None:
+def _decide_rank(job: Job, other: str, algorithm: str) -> None:
     """Rank and alpha, always written since the defaults differ; those of another type of network mean nothing here."""
     rank = job.whole("network_dim") or _DEFAULT_RANK
     alpha = job.number("network_alpha", _DEFAULT_ALPHA)
-    if other or rank > MAX_RANK:
+    if other or (rank > MAX_RANK and algorithm != "lokr"):
         for name in ("network_dim", "network_alpha"):
             if name in job.entries:
                 template = _("it is the size of another type of network, or above {highest}; the run uses rank 16")
                 job.leave(name, Message(template, highest=MAX_RANK))
+    elif rank > MAX_RANK:
+        reason = Message(_("no layer is so large, so LyCORIS trains full matrices"))
+        job.map("network_dim", {"method.full_matrix": True}, reason)
     else:
         job.map("network_dim", {"method.rank": rank})
+    has_alpha = "method.rank" in job.settings and algorithm != "oft"
+    if has_alpha:
         job.map("network_alpha", {"method.alpha": float(alpha or rank)})
         note_small_alpha(job, rank, float(alpha or rank))
+    elif "network_alpha" in job.entries and "network_alpha" not in job.rows:
+        job.skip("network_alpha", Message(_("this network has no alpha")))
     dropout = job.number("network_dropout", 0.0) or 0.0
-    if "network_dropout" in job.entries:
+    if "network_dropout" not in job.entries:
+        return
+    if dropout and algorithm not in ("", "lora"):
+        job.skip("network_dropout", _NO_DROPOUT)
+    else:
         job.map("network_dropout", {"method.dropout": dropout}) if dropout else job.equal("network_dropout")
 
 
@@ -104,35 +128,48 @@ def _decide_start(job: Job, name: str) -> None:
     )
 
 
-def _decide_arguments(job: Job, arguments: dict[str, Any], other: str, is_lycoris: bool) -> None:
-    """A row for each argument of the network."""
-    if is_lycoris and not other and job.settings.get("method.rank"):  # LyCORIS trains convolutions by itself
-        arguments = {"conv_dim": job.settings["method.rank"], "conv_alpha": job.settings["method.alpha"], **arguments}
+def _decide_arguments(job: Job, arguments: dict[str, Any], algorithm: str, is_lycoris: bool) -> None:
+    """A row for each argument of the network; `algorithm` is "" for a network that is not trained."""
+    is_trained = bool(algorithm) and ("method.rank" in job.settings or job.settings.get("method.full_matrix"))
+    if is_lycoris and is_trained:  # LyCORIS trains convolutions by itself
+        rank = job.settings.get("method.rank", MAX_RANK)
+        alpha = {"conv_alpha": job.settings["method.alpha"]} if "method.alpha" in job.settings else {}
+        arguments = {"conv_dim": rank, **alpha, **arguments}
         if "preset" not in arguments:
             job.notes.append(_FULL_PRESET)
     for key, value in arguments.items():
         name = f"network_args {key}"
-        if other and key not in ("algo", "preset"):
+        if not is_trained and key not in ("algo", "preset"):
             off = value in _OFF
             job.equal(name) if off else job.leave(name, Message(_("it is for another type of network")))
         else:
-            _decide_argument(job, name, key, value)
+            _decide_argument(job, name, key, value, algorithm)
 
 
-def _decide_argument(job: Job, name: str, key: str, value: Any) -> None:
+def _decide_argument(job: Job, name: str, key: str, value: Any, algorithm: str) -> None:
     simple = {
         "rank_dropout": "method.rank_dropout",
         "module_dropout": "method.module_dropout",
         "dropout": "method.dropout",
     }
-    if key in simple:
+    if key == "dropout" and value and algorithm != "lora":
+        job.skip(name, _NO_DROPOUT)
+    elif key in simple:
         job.map(name, {simple[key]: float(value or 0)}) if value else job.equal(name)
+    elif key in _LYCORIS_ARGUMENTS:
+        _decide_lycoris_argument(job, name, key, value, algorithm)
     elif key == "conv_dim":
-        job.map(name, {"method.conv_rank": int(value)} | ({"method.conv_alpha": 1.0} if int(value) else {}))
+        has_alpha = int(value) and "method.alpha" in job.settings
+        rank = min(int(value), MAX_RANK) if job.settings.get("method.full_matrix") else int(value)
+        job.map(name, {"method.conv_rank": rank} | ({"method.conv_alpha": 1.0} if has_alpha else {}))
+    elif key == "conv_alpha" and "method.alpha" not in job.settings:
+        job.skip(name, Message(_("this network has no alpha")))
     elif key == "conv_alpha":
         job.map(name, {"method.conv_alpha": float(value)}) if job.settings.get("method.conv_rank") else job.equal(name)
     elif key == "algo":
-        job.equal(name) if str(value).lower() in LYCORIS_PLAIN else job.leave(name, _PLAIN)
+        _decide_algorithm(job, name, str(value).lower(), algorithm)
+    elif key == "bypass_mode":
+        job.skip(name, Message(_("it computes the same change in another way")))
     elif key in ("dora_wd", "rs_lora"):
         on = value not in _OFF
         job.map(name, {"method.dora" if key == "dora_wd" else "method.rslora": on})
@@ -154,6 +191,29 @@ def _decide_argument(job: Job, name: str, key: str, value: Any) -> None:
         job.equal(name) if value in _OFF else job.leave(name, Message(_("Tetrad has no such option of a network")))
 
 
+def _decide_algorithm(job: Job, name: str, named: str, algorithm: str) -> None:
+    if _ALGORITHMS.get(named, "") != algorithm or not algorithm:
+        job.leave(name, _PLAIN)
+    elif algorithm == "lora":
+        job.equal(name)
+    else:
+        job.map(name, {"method.algorithm": algorithm})
+
+
+def _decide_lycoris_argument(job: Job, name: str, key: str, value: Any, algorithm: str) -> None:
+    """An argument of some of LyCORIS' algorithms."""
+    setting, kind, algorithms = _LYCORIS_ARGUMENTS[key]
+    is_default = value in ((True, "True", "true", 1, "1") if key == "wd_on_output" else _OFF)
+    if is_default:
+        job.equal(name)
+        if key == "decompose_both" and algorithm == "lokr":
+            job.notes.append(_DECOMPOSE_BOTH)
+    elif algorithm not in algorithms:
+        job.skip(name, Message(_("it only counts with {value}"), value=" / ".join(algorithms)))
+    else:
+        job.map(name, {setting: key != "wd_on_output" if kind is bool else kind(float(value))})
+
+
 def _decide_plus_ratio(job: Job, name: str, key: str, value: Any) -> None:
     if key == "loraplus_lr_ratio":
         job.map(name, {"method.plus_ratio": float(value)})
@@ -165,6 +225,10 @@ _FULL_PRESET = Message(
     _("LyCORIS also trains the first and last convolutions and the time embedding, which are not trained here")
 )
 _PLAIN = Message(_("the run trains a plain LoRA"))
+_NO_DROPOUT = Message(_("LyCORIS has no such dropout for this algorithm either"))
+_DECOMPOSE_BOTH = Message(
+    _("LyCORIS takes decompose_both=False for true, because every text counts as true there; the run leaves it off")
+)
 
 
 def decide_embedding(job: Job) -> None:

@@ -4,15 +4,21 @@ from tetrad.interchange.job import Job
 from tetrad.interchange.kohya.network import note_small_alpha
 from tetrad.locales import Message, _
 
+_ALGORITHMS = {"LORA": "lora", "LOHA": "loha", "LOKR": "lokr"}
+
 
 def decide_network(job: Job) -> None:
     """Rank and alpha, and the layers: OneTrainer's full set includes the convolutions of the ResNet blocks."""
     kind = job.word("peft_type", "LORA")
+    algorithm = _ALGORITHMS.get(kind, "")
     if "peft_type" in job.entries:
-        template = _("Tetrad reads {network} files but does not train them; the run trains a plain LoRA of rank 16")
-        job.equal("peft_type") if kind == "LORA" else job.leave("peft_type", Message(template, network=kind))
+        template = _("Tetrad does not train {network}; the run trains a plain LoRA of rank 16")
+        if algorithm in ("", "lora"):
+            job.equal("peft_type") if algorithm else job.leave("peft_type", Message(template, network=kind))
+        else:
+            job.map("peft_type", {"method.algorithm": algorithm})
     rank, alpha = job.whole("lora_rank", 16), job.number("lora_alpha", 1.0) or 1.0
-    if kind == "LORA":
+    if algorithm:
         job.map("lora_rank", {"method.rank": rank})
         job.map("lora_alpha", {"method.alpha": alpha})
         note_small_alpha(job, rank, alpha)
@@ -22,11 +28,9 @@ def decide_network(job: Job) -> None:
                 job.leave(name, Message(_("it is for another type of network")))
     if "lora_decompose_output_axis" in job.entries:
         name = "lora_decompose_output_axis"
-        if job.flag("lora_decompose") and not job.flag(name):
-            job.leave(name, Message(_("a DoRA has one magnitude for each output")))
-        else:
-            job.equal(name)
-    _decide_layers(job, rank, alpha, kind == "LORA")
+        is_by_input = job.flag("lora_decompose") and not job.flag(name)
+        job.map(name, {"method.wd_on_output": False}) if is_by_input else job.equal(name)
+    _decide_layers(job, rank, alpha, bool(algorithm))
     _skip_embedding(job)
 
 

@@ -3,7 +3,8 @@
 Class images are data like any other (`data.class_images`); this file decides which tensors are trained.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Generator, Tensor, nn
@@ -59,6 +60,7 @@ class _DreamBoothAdapter:
         self.parts = {part: network for part, network in model.parts().items() if part in parts}
         self.reversible = reversible
         self.original_tensors: dict[nn.Parameter, Tensor] = {}
+        self.frozen_copy: dict[nn.Parameter, Tensor] = {}
 
     def train(self) -> None:
         """Make the parts trainable, in float32; where reversible, the original tensors are kept on the CPU."""
@@ -96,6 +98,23 @@ class _DreamBoothAdapter:
 
     def after_update(self) -> None:
         """No weight constraint."""
+
+    def keep_original(self) -> None:
+        """A frozen copy of the trained parts, in the precision and on the device of the model."""
+        self.frozen_copy = {
+            parameter: parameter.data.to(self.model.dtype, copy=True) for parameter in parameters_of(self)
+        }
+
+    @contextmanager
+    def without_training(self) -> Iterator[None]:
+        trained = {parameter: parameter.data for parameter in self.frozen_copy}
+        for parameter, tensor in self.frozen_copy.items():
+            parameter.data = tensor
+        try:
+            yield
+        finally:
+            for parameter, tensor in trained.items():
+                parameter.data = tensor
 
     def detach(self) -> None:
         """Restore the tensors bit for bit.  E5131 where the originals were not kept."""

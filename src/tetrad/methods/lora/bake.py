@@ -1,4 +1,7 @@
-"""Bakes a DoRA into a plain LoRA: programs disagree on what a DoRA's magnitudes mean, or ignore them."""
+"""Bakes a network into a plain LoRA, which every program reads.
+
+Programs disagree on what a DoRA's magnitudes mean, or ignore them; diffusers' format has no place for LyCORIS' tensors.
+"""
 
 import json
 from collections.abc import Mapping
@@ -9,39 +12,61 @@ from torch import Tensor, nn
 from tetrad.locales import Message, _
 from tetrad.methods.lora import lycoris
 from tetrad.methods.lora.layer import weight_of
+from tetrad.methods.lora.lycoris_branch import is_trainable, rank_of
 from tetrad.methods.lora.svd import Factors, RankLimit, factorize
 from tetrad.methods.lora.weights import group_by_layer, named_layers
 from tetrad.models.base import Model
 from tetrad.weights import Weights
 
-_MAX_RANK_FACTOR = 4  # the plain LoRA has at most this many times the DoRA's rank
+_MAX_RANK_FACTOR = 4  # the plain LoRA has at most this many times the network's rank
+_RANK_OF_FULL = 16  # what counts as the rank of a LoKr of full matrices, which has none
 _ACCEPTED_LOSS = 0.01  # a smaller rank is used where it loses no more than this share of the change
 # kohya's metadata entries about ranks; "Dynamic" is what kohya's own merges write.
-_NETWORK_METADATA = {"ss_network_dim": "Dynamic", "ss_network_alpha": "Dynamic", "ss_network_args": json.dumps({})}
+_NETWORK_METADATA = {
+    "ss_network_module": "networks.lora",
+    "ss_network_dim": "Dynamic",
+    "ss_network_alpha": "Dynamic",
+    "ss_network_args": json.dumps({}),
+}
 
 
 def bake_dora(weights: Weights, model: Model) -> tuple[Weights, Message | None]:
-    """A plain LoRA that changes this model as nearly as possible as the DoRA does, and how near that is.
+    """The same weights with a plain LoRA instead of every DoRA, and how near to it that is.
 
-    Every layer gets the same rank and alpha, because diffusers misreads kohya's alphas where they differ. Weights
-    without magnitudes are returned as they are, and None.
+    A DoRA of LyCORIS' other algorithms stays as it is, since no small rank is near to it.
     """
-    layers, by_path = dict(named_layers(model)), group_by_layer(weights)
-    doras = {path: tensors for path, tensors in by_path.items() if "magnitude" in tensors}
-    if not doras:
+    by_path = group_by_layer(weights)
+    doras = {path: tensors for path, tensors in by_path.items() if {"magnitude", "down"} <= tensors.keys()}
+    return _bake(weights, doras, model)
+
+
+def bake_all(weights: Weights, model: Model) -> tuple[Weights, Message | None]:
+    """The same for every layer that could be trained and is no plain LoRA."""
+    by_path = {path: tensors for path, tensors in group_by_layer(weights).items() if is_trainable(tensors)}
+    others = {path: tensors for path, tensors in by_path.items() if not tensors.keys() <= {"down", "up", "alpha"}}
+    return _bake(weights, others, model)
+
+
+def _bake(weights: Weights, baked: Mapping[str, Mapping[str, Tensor]], model: Model) -> tuple[Weights, Message | None]:
+    """Weights that change this model as nearly as possible with plain LoRAs for some layers, and how near that is.
+
+    Every such layer gets the same rank and alpha, because diffusers misreads kohya's alphas where they differ.
+    """
+    if not baked:
         return weights, None
-    rank = _MAX_RANK_FACTOR * max(len(tensors.get("down", (0,))) for tensors in doras.values())
-    factors = {path: _factorize(layers[path], tensors, rank) for path, tensors in doras.items()}
+    layers = dict(named_layers(model))
+    rank = _MAX_RANK_FACTOR * max(rank_of(tensors) or _RANK_OF_FULL for tensors in baked.values())
+    factors = {path: _factorize(layers[path], tensors, rank) for path, tensors in baked.items()}
     rank, loss = _choose_rank(factors, rank)
-    tensors = {name: tensor for name, tensor in weights.tensors.items() if name.rpartition(".")[0] not in doras}
+    tensors = {name: tensor for name, tensor in weights.tensors.items() if name.rpartition(".")[0] not in baked}
     for path, factor in factors.items():
-        dtype = doras[path]["magnitude"].dtype
+        dtype = next(tensor for name, tensor in baked[path].items() if name != "alpha").dtype
         for name, tensor in _build_branch(factor, weight_of(layers[path]), rank).items():
             tensors[f"{path}.{name}"] = tensor.to(dtype)
     message = Message(
         _(
-            "the DoRA is saved as a plain LoRA of rank {rank}, which every program reads; {loss} of its change is lost"
-            " by that (save.format = lycoris loses nothing, but few programs read it correctly)"
+            "the network is saved as a plain LoRA of rank {rank}, which every program reads; {loss} of its change is"
+            " lost by that (save.format = lycoris loses nothing, but not every program reads it correctly)"
         ),
         rank=rank,
         loss=f"{loss:.1%}",

@@ -1,6 +1,7 @@
 """LoRA formats: kohya's, diffusers', and LyCORIS', which is kohya's with the magnitudes of a DoRA.
 
-The first two store a DoRA as a plain LoRA, so that a file has one meaning in every program that reads it.
+The first two store a DoRA as a plain LoRA, so that a file has one meaning in every program that reads it, and
+diffusers' stores every network so.
 """
 
 import re
@@ -14,7 +15,7 @@ from tetrad.formats import bundles, kohya, peft
 from tetrad.formats.weight_files import WeightFile
 from tetrad.locales import Message, _
 from tetrad.methods.base import Decoded, FileFormat, Metadata
-from tetrad.methods.lora.bake import bake_dora
+from tetrad.methods.lora.bake import bake_all, bake_dora
 from tetrad.methods.lora.lycoris import is_norm
 from tetrad.methods.lora.weights import named_layers
 from tetrad.models.base import Model
@@ -102,7 +103,7 @@ def _decode_peft(file: WeightFile, model: Model) -> Decoded:
 
 
 def _prepare_peft(weights: Weights, model: Model) -> tuple[Weights, Message | None]:
-    baked, loss = bake_dora(weights, model)
+    baked, loss = bake_all(weights, model)
     return peft.fold_alpha(baked), loss
 
 

@@ -39,14 +39,19 @@ class LowRankBranch(nn.Module):
         ones = [1] * (weight.ndim - 2)
         return cls(down.to(weight.device), torch.zeros(weight.shape[0], rank, *ones, device=weight.device), alpha)
 
-    def init_magnitude(self, layer: nn.Module) -> None:
-        """Make it a DoRA: set the magnitudes to the current norms, so that nothing changes yet."""
+    def change(self, layer: nn.Module, strength: float = 1.0, dropout: "LoraDropout | None" = None) -> ForwardChange:
+        """The change of the layer's forward."""
+        return with_branch(layer, self, strength, dropout or NO_DROPOUT)
+
+    def init_magnitude(self, layer: nn.Module, on_output: bool = True) -> None:
+        """Make it a DoRA: set the magnitudes to the current norms of rows, so that nothing changes yet."""
+        assert on_output, "magnitudes of columns need ΔW itself"
         weight = weight_of(layer)
         norm = _row_norms(self, weight, _row_squared_norms(weight))
         self.magnitude = nn.Parameter(norm.float().reshape(-1, *[1] * (weight.ndim - 1)))
 
     @torch.no_grad()
-    def limit_norm(self, limit: float) -> None:
+    def limit_norm(self, limit: float, layer: nn.Module) -> None:
         """Scale A and B by the same factor, so that the norm of (α / r) B A is at most `limit`."""
         down, up = self.down.flatten(1), self.up.flatten(1)
         # ‖B A‖² = Σ (BᵀB) ∘ (A Aᵀ): two r × r matrices instead of one as large as the layer's weight.
@@ -73,6 +78,14 @@ class LoraDropout:
         shape[0], shape[rank_axis] = inner.shape[0], inner.shape[rank_axis]
         return inner * F.dropout(torch.ones(shape, device=inner.device, dtype=inner.dtype), self.ranks)
 
+    def draw_rows(self, weight: Tensor) -> Tensor:
+        """1 for each row of a layer's weight that is kept, 0 for the others, (out, 1, …); not scaled up, as in LyCORIS.
+
+        Algorithms other than LoRA have no ranks beside the change itself, so theirs is the dropout of its rows.
+        """
+        rows = torch.rand(len(weight), device=weight.device) >= self.ranks
+        return rows.float().reshape(-1, *[1] * (weight.ndim - 1))
+
     def should_skip_branch(self) -> bool:
         """Whether to skip the branch in this step; drawn on the CPU, so that no device has to synchronize."""
         return bool(self.branches) and torch.is_grad_enabled() and torch.rand(()).item() < self.branches
@@ -89,7 +102,7 @@ def with_branch(
         change = _add_low_rank(layer, branch, branch.scale * strength, dropout)
     else:
         change = dora(layer, branch, _make_low_rank_forward(layer, branch, branch.scale, dropout), strength)
-    return _with_module_dropout(change, dropout) if dropout.branches else change
+    return skip_at_random(change, dropout)
 
 
 def _make_low_rank_forward(
@@ -152,8 +165,10 @@ def dora(
     return change
 
 
-def _with_module_dropout(change: ForwardChange, dropout: LoraDropout) -> ForwardChange:
-    """The change, skipped at random."""
+def skip_at_random(change: ForwardChange, dropout: LoraDropout) -> ForwardChange:
+    """The change, skipped at random where there is dropout of whole layers."""
+    if not dropout.branches:
+        return change
 
     def apply(call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         output: Tensor = call(x) if dropout.should_skip_branch() else change(call, x)

@@ -1,7 +1,7 @@
 """LyCORIS' algorithms, LoHa, LoKr and others: a change ΔW of a layer's weight, computed from a few small tensors.
 
-Formulas and tensor names are LyCORIS'.  [Yeh et al. 2024]  Such changes are used, not trained. ΔW is computed at each
-use: kept for every layer, it would take as much memory as the model.
+Formulas and tensor names are LyCORIS'.  [Yeh et al. 2024]  ΔW is computed at each use, forward and backward: kept for
+every layer, it would take as much memory as the model.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from tetrad.methods.base import ForwardChange
 from tetrad.methods.lora import oft
-from tetrad.methods.lora.layer import operation_of, weight_of
+from tetrad.methods.lora.layer import NO_DROPOUT, LoraDropout, operation_of, skip_at_random, weight_of
+from tetrad.methods.lora.recompute import apply_recomputed
 
 Tensors = Mapping[str, Tensor]  # of one layer: "down", "hada_w1_a", "alpha" …
 
@@ -122,24 +123,35 @@ def is_norm(layer: nn.Module) -> bool:
     return isinstance(layer, nn.GroupNorm | nn.LayerNorm)
 
 
-def with_delta(layer: nn.Module, tensors: Tensors, strength: float) -> ForwardChange:
-    """The change of a layer's forward that makes its weight W + s ΔW, and its bias likewise."""
+def with_delta(layer: nn.Module, tensors: Tensors, strength: float, dropout: LoraDropout = NO_DROPOUT) -> ForwardChange:
+    """The change of a layer's forward that makes its weight W + s ΔW, and its bias likewise.
+
+    Parameters among the tensors are trained by it.
+    """
     device = weight_of(layer).device
     tensors = {
         name: tensor if name == "alpha" else tensor.to(device, torch.float32) for name, tensor in tensors.items()
     }
-    return (
-        _with_norm_delta(layer, tensors, strength) if is_norm(layer) else _with_weight_delta(layer, tensors, strength)
-    )
+    if is_norm(layer):
+        return _with_norm_delta(layer, tensors, strength)
+    return skip_at_random(_with_weight_delta(layer, tensors, strength, dropout), dropout)
 
 
-def _with_weight_delta(layer: nn.Module, tensors: Tensors, strength: float) -> ForwardChange:
+def _with_weight_delta(layer: nn.Module, tensors: Tensors, strength: float, dropout: LoraDropout) -> ForwardChange:
     operation, weight, bias_delta = operation_of(layer), weight_of(layer), tensors.get("diff_b")
+    names = [name for name in tensors if name not in ("alpha", "diff_b")]
+    alpha = {name: tensors[name] for name in ("alpha",) if name in tensors}
+    values = [tensors[name] for name in names]
+
+    def make_weight(*tensors: Tensor) -> Tensor:
+        kept_rows = tensors[len(names)] if len(tensors) > len(names) else None
+        return strength * weight_change(dict(zip(names, tensors, strict=False)) | alpha, weight.float(), kept_rows)
 
     def change(call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            weight_delta = weight_change(tensors, weight.float())
-        y = call(x) + operation(x, (strength * weight_delta).to(x.dtype))
+        y = call(x)
+        if names:
+            kept_rows = [dropout.draw_rows(weight)] if dropout.ranks and torch.is_grad_enabled() else []
+            y = y + apply_recomputed(operation, make_weight, x, [*values, *kept_rows])
         if bias_delta is None:
             return y
         return y + (strength * bias_delta).to(y.dtype).reshape(-1, *[1] * (weight.ndim - 2))
@@ -147,12 +159,17 @@ def _with_weight_delta(layer: nn.Module, tensors: Tensors, strength: float) -> F
     return change
 
 
-def weight_change(tensors: Tensors, weight: Tensor) -> Tensor:
-    """The change of a layer's weight: ΔW, or with magnitudes m (W + ΔW) / ‖W + ΔW‖ - W."""
+def weight_change(tensors: Tensors, weight: Tensor, kept_rows: Tensor | None = None) -> Tensor:
+    """The change of a layer's weight: ΔW, or with magnitudes m (W + ΔW) / ‖W + ΔW‖ - W.
+
+    `kept_rows` (out, 1, …) is 1 for each of ΔW's rows that dropout keeps, and 0 for the others.
+    """
     if oft.is_oft(tensors):
         return oft.weight_change(tensors, weight)
     weight_delta = delta(tensors, weight.shape)
     assert weight_delta is not None
+    if kept_rows is not None:
+        weight_delta = weight_delta * kept_rows
     if (magnitude := tensors.get("magnitude")) is None:
         return weight_delta
     return _apply_magnitude(weight + weight_delta, magnitude) - weight
@@ -163,11 +180,15 @@ def _apply_magnitude(weight: Tensor, magnitude: Tensor) -> Tensor:
 
     LyCORIS used columns until 2025 and rows since then, as the paper and PEFT do.
     """
-    axis = norm_axis(magnitude)
+    norm = weight_norms(weight, norm_axis(magnitude))
+    return weight * (magnitude.reshape(norm.shape) / norm)
+
+
+def weight_norms(weight: Tensor, axis: int) -> Tensor:
+    """The norm of each output's row (axis 0), (out, 1, …), or of each input's column (axis 1), (1, in, …)."""
     other_axes = [other for other in range(weight.ndim) if other != axis]
-    norm = torch.linalg.vector_norm(weight, dim=other_axes, keepdim=True)
-    scaled_weight: Tensor = weight * (magnitude.reshape(norm.shape) / norm)
-    return scaled_weight
+    norms: Tensor = torch.linalg.vector_norm(weight, dim=other_axes, keepdim=True)
+    return norms
 
 
 def norm_axis(magnitude: Tensor) -> int:

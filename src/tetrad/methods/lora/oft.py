@@ -27,9 +27,8 @@ def weight_change(tensors: Mapping[str, Tensor], weight: Tensor) -> Tensor:
     """R W - W, where R = (I + Q)(I - Q)⁻¹ of each block and Q is skew-symmetric, with a limited norm."""
     blocks, limit = tensors["oft_blocks"], float(tensors.get("alpha", 0.0)) * len(weight)
     q = blocks - blocks.transpose(1, 2)
-    norm = q.norm() + 1e-8
-    if 0 < limit < norm:
-        q = q * (limit / norm)
+    if limit > 0:
+        q = q * (limit / (q.norm() + 1e-8).clamp(min=limit))
     identity = torch.eye(q.shape[1], device=q.device)
     rotation = (identity + q) @ torch.linalg.inv(identity - q)
     rows = weight.reshape(len(blocks), blocks.shape[1], -1)

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from tetrad.errors import TetradError
 from tetrad.locales import _
-from tetrad.methods.lora import lycoris
+from tetrad.methods.lora import lycoris, oft
 from tetrad.methods.lora.layer import LowRankBranch, weight_of
+from tetrad.methods.lora.lycoris_branch import LycorisBranch, is_trainable, rank_of
 from tetrad.models.base import Model
 from tetrad.weights import Weights
 
@@ -27,25 +28,28 @@ def is_spatial_convolution(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1)
 
 
-def load_branches(model: Model, weights: Weights) -> Iterator[tuple[str, nn.Module, LowRankBranch]]:
-    """The branches of a trained LoRA, to continue training.
+def load_branches(
+    model: Model, weights: Weights, by_columns: bool = False
+) -> Iterator[tuple[str, nn.Module, LowRankBranch | LycorisBranch]]:
+    """The branches of a trained LoRA, LoHa, LoKr or OFT, to continue training; `by_columns`: they get magnitudes so.
 
-    Raises E5102 where they do not fit the model, E5130 for tensors of another algorithm.
+    Raises E5102 where they do not fit the model, E5130 for the changes of norms and biases and for full differences.
     """
     layers = dict(named_layers(model))
     for path, tensors in group_by_layer(weights).items():
         layer = get_matching_layer(layers, path, tensors, model)
-        if (branch := build_branch(layer, tensors)) is None:
+        if not is_trainable(tensors):
             raise TetradError(
                 "E5130",
                 _(
                     "training cannot continue from this file: {layer} has the tensors {tensors}, which are not those of"
-                    " a plain LoRA; use the file in prompts, or start a new LoRA"
+                    " a LoRA, LoHa, LoKr or OFT; use the file in prompts, or start a new LoRA"
                 ),
                 layer=path,
                 tensors=", ".join(sorted(tensors)),
             )
-        yield path, layer, branch
+        branch = None if by_columns else build_branch(layer, tensors)
+        yield path, layer, branch or LycorisBranch(tensors, weight_of(layer).device)
 
 
 def group_by_layer(weights: Weights) -> dict[str, dict[str, Tensor]]:
@@ -107,13 +111,14 @@ def build_branch(layer: nn.Module, tensors: dict[str, Tensor]) -> LowRankBranch 
     )
 
 
-def read_layer_sizes(weights: Weights) -> dict[str, tuple[int, float, bool]]:
-    """Rank and alpha of each layer with a plain branch, and whether it is a convolution larger than 1×1."""
-    layer_sizes = {}
+def read_layer_sizes(weights: Weights, model: Model) -> dict[str, tuple[int, float, bool]]:
+    """Rank and alpha of each layer that has a rank, and whether it is a convolution larger than 1×1."""
+    layers, layer_sizes = dict(named_layers(model)), {}
     for path, tensors in group_by_layer(weights).items():
-        if (down := tensors.get("down")) is not None:
-            alpha = tensors.get("alpha", torch.tensor(float(len(down))))
-            layer_sizes[path] = len(down), float(alpha), down.shape[2:] not in ((), (1, 1))
+        if path in layers and (rank := rank_of(tensors)):
+            has_alpha = "alpha" in tensors and not oft.is_oft(tensors)  # an OFT's is its constraint
+            alpha = float(tensors["alpha"]) if has_alpha else float(rank)
+            layer_sizes[path] = rank, alpha, is_spatial_convolution(layers[path])
     return layer_sizes
 
 

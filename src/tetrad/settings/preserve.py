@@ -1,0 +1,51 @@
+"""Settings of preservation without class images."""
+
+from tetrad.locales import _
+from tetrad.settings.field import Needs, option, settings_class
+
+NEEDS_PRESERVATION = Needs("data.preserve.samples")
+
+
+@settings_class
+class PreserveSettings:
+    """Preservation without class images: on generic captions the model keeps predicting what it did before training."""
+
+    samples: int = option(
+        0,
+        _("Samples of each batch that preserve the model's other images; 0: off"),
+        group="class images",
+        needs=Needs(
+            "method.artifact.requires_trigger_word",
+            (False,),
+            because=_("an embedding changes only prompts that contain its trigger word"),
+        ),
+        hint=_("1 beside a batch of 4 is typical"),
+        ge=0,
+        le=64,
+    )
+    weight: float = option(
+        3.0,
+        _("Loss weight of the preserved samples: of their mean beside the mean of the images"),
+        group="class images",
+        needs=NEEDS_PRESERVATION,
+        gt=0,
+        le=100,
+    )
+    learning_rate_factor: float = option(
+        3.0,
+        _("Learning rates are multiplied by this while samples are preserved, because they hold training back"),
+        group="class images",
+        needs=NEEDS_PRESERVATION,
+        gt=0,
+        le=10,
+    )
+    captions: tuple[str, ...] = option(
+        (),
+        _("Captions of the preserved samples; not given: a list of common things"),
+        group="class images",
+        needs=NEEDS_PRESERVATION,
+    )
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.samples > 0
