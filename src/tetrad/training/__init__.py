@@ -16,7 +16,7 @@ __all__, __getattr__ = export(
         "ema": ["Ema"],
         "loop": ["Step", "loss_is_nan", "make_loss_scaler", "training_steps"],
         "lr_schedules": ["Decay", "Schedule", "make_schedule"],
-        "optimizers": ["create_optimizer", "require_optimizer_package"],
+        "optimizers": ["check_optimizer", "create_optimizer", "use_result"],
         "state": ["TrainingState", "capture_state", "restore_state"],
         "step": ["Condition"],
         "update": ["HalfUpdate", "LossScaler"],
