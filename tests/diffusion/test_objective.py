@@ -19,6 +19,7 @@ from tetrad.diffusion.objective import (
 from tetrad.diffusion.randomness import generator
 
 EVERY = torch.arange(1000)
+FIRST = DDPM(scaled_linear()), torch.zeros(4, dtype=torch.long)  # a noise schedule, and times that change nothing
 
 
 def random_latents(name: str) -> Tensor:
@@ -54,18 +55,18 @@ def test_the_v_target_at_pure_noise_is_the_negative_latent() -> None:
 def test_huber_is_squared_for_small_errors_and_absolute_for_large_ones() -> None:
     output, target = random_latents("output"), random_latents("target")
     d = (output - target).abs()
-    wide, narrow = Huber(1000.0)(output, target), Huber(1e-4, smooth=True)(output, target)
+    wide, narrow = Huber(1000.0)(output, target, *FIRST), Huber(1e-4, smooth=True)(output, target, *FIRST)
     torch.testing.assert_close(wide, d.square(), rtol=1e-4, atol=0)
-    torch.testing.assert_close(narrow, 2 * absolute_error(output, target), rtol=1e-3, atol=1e-3)
-    assert torch.equal(absolute_error(output, target), F.l1_loss(output, target, reduction="none"))
+    torch.testing.assert_close(narrow, 2 * absolute_error(output, target, *FIRST), rtol=1e-3, atol=1e-3)
+    assert torch.equal(absolute_error(output, target, *FIRST), F.l1_loss(output, target, reduction="none"))
 
 
 @pytest.mark.parametrize("c", [0.1, 1.0])
 def test_huber_and_smooth_l1_are_kohyas_formulas(c: float) -> None:
     d = torch.linspace(-3, 3, 13)
     wanted = torch.tensor([2 * ((x * x + c * c) ** 0.5 - c) for x in d.tolist()])
-    torch.testing.assert_close(Huber(c, smooth=True)(d, torch.zeros(13)), wanted)
-    torch.testing.assert_close(Huber(c)(d, torch.zeros(13)), c * wanted)
+    torch.testing.assert_close(Huber(c, smooth=True)(d, torch.zeros(13), FIRST[0], EVERY[:13]), wanted)
+    torch.testing.assert_close(Huber(c)(d, torch.zeros(13), FIRST[0], EVERY[:13]), c * wanted)
 
 
 def test_pyramid_noise_has_unit_variance_and_is_coarser() -> None:

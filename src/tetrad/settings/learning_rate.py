@@ -145,8 +145,11 @@ def validate_learning_rate(value: Any) -> LearningRate | None:
     if not 0 <= rate <= MAX_FACTOR:
         raise setting_error(
             "E3103",
-            _("{setting} must be at most {highest} and not negative, or a schedule like {example}; it is {value}"),
-            highest=as_exact_number(MAX_FACTOR),
+            _(
+                "{setting} must be at most {highest} and not negative, or at most 1 for an optimizer that finds its"
+                " rate, or a schedule like {example}; it is {value}"
+            ),
+            highest=MAX_LEARNING_RATE,
             example=SCHEDULE_EXAMPLE,
             value=value,
         )

@@ -67,7 +67,7 @@ def _build(name: str, groups: _Groups, weight_decay: float, arguments: Sequence[
     known = _list_arguments(optimizer_class)
     if unknown := next((argument for argument in given if argument not in known), None):
         template = _("{optimizer} has no argument {argument}; it takes {known}")
-        listed = ", ".join(argument for argument in known if argument not in ("params", "lr", "weight_decay"))
+        listed = ", ".join(argument for argument in known if argument not in ("lr", "weight_decay"))
         raise TetradError("E3138", template, optimizer=name, argument=unknown, known=listed)
     values = {**get_facts(name).arguments, **given}
     if "weight_decay" in known:
@@ -117,8 +117,8 @@ def _list_arguments(optimizer_class: type[Optimizer]) -> dict[str, None]:
     names: dict[str, None] = {}
     for base in optimizer_class.__mro__:
         if base is not Optimizer and "__init__" in vars(base) and issubclass(base, Optimizer):
-            parameters = inspect.signature(base.__init__).parameters.values()
-            names |= {each.name: None for each in parameters if each.kind in kinds and each.name != "self"}
+            _self, _params, *parameters = inspect.signature(base.__init__).parameters.values()
+            names |= {each.name: None for each in parameters if each.kind in kinds}
             if all(each.kind is not inspect.Parameter.VAR_KEYWORD for each in parameters):
                 break  # it does not pass other arguments on
     return names
