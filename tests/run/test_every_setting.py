@@ -251,7 +251,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (path / name).mkdir()
         for image_number in range(2):
             save_image(path / name / f"red dog {image_number}.png", seed=10 * number + image_number)
-    tiny.save_shallow_checkpoint(path / "tiny-xl.safetensors", "sdxl")
+    xl = tiny.build_model(family="sdxl")
+    tiny.save_checkpoint(path / "tiny-xl.safetensors", xl, tiny.build_weights(family="sdxl").metadata)
     (path / "masks").mkdir()
     for image_number in range(2):
         mask = Image.new("L", (64, 64))

@@ -18,6 +18,7 @@ from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.discover.subsets import Subset
 from tetrad.data.encoding import EncodingJob, encode_photos
 from tetrad.data.latent_cache import LatentCache
+from tetrad.data.masks import find_mask
 from tetrad.errors import TetradError
 from tetrad.inspection.dataset.report import DatasetReport
 from tetrad.inspection.dataset.scan import make_report

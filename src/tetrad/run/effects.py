@@ -147,7 +147,7 @@ def _changes_rate(name: str, schedule: Schedule, plan: Plan) -> bool:
     if name == "text_encoder_share":
         other = replace_fields(schedule, last_step=None)
     elif isinstance(schedule.factor, Decay):
-        value: Any = getattr(Train, name)
+        value: Any = getattr(Train, name) or getattr(Decay, _DECAY[name], "")
         if name == "scheduler":
             value = "linear" if plan.train.scheduler == "constant" else "constant"
         other = replace_fields(schedule, factor=replace_fields(schedule.factor, **{_DECAY[name]: value}))
