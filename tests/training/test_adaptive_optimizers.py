@@ -137,7 +137,8 @@ def test_an_average_of_averages_follows_the_result() -> None:
         with use_result(problem.optimizer, problem.weights):
             average.update(problem.weights)
             decay = min(0.5, (1 + number) / (10 + number))
-            expected = [torch.lerp(mean, weight, 1 - decay) for mean, weight in zip(expected, problem.copy(), strict=True)]
+            pairs = zip(expected, problem.copy(), strict=True)
+            expected = [torch.lerp(mean, weight, 1 - decay) for mean, weight in pairs]
     torch.testing.assert_close(average.average, expected)
 
 

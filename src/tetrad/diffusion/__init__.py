@@ -2,7 +2,8 @@
 
 `noise` has the path from latents to noise, DDPM's noise schedule and its prediction targets; `flow` the same for
 rectified flow; `objective` the noise, weights and errors of the training loss; `timesteps` which times are drawn for
-it; `guidance` classifier-free guidance; `samplers` A1111's samplers, on diffusers' schedulers; `randomness` reproducible random generators.
+it; `guidance` classifier-free guidance; `samplers` A1111's samplers, on diffusers' schedulers; `randomness`
+reproducible random generators.
 """
 
 from tetrad.lazy import export

@@ -41,7 +41,7 @@ OTHERS = words(
     " adan adabelief adagrad adagrad8bit adafactoradv adamwadv lionadv lamb lamb8bit lars lars8bit rmsprop"
     " rmsprop8bit ademamix ademamix8bit simplifiedademamix shampoo soap tiger aida adopt muon muonadv yogi adamini"
     " schedulefreesgd adampp adamwprodigy signsgdadv adam8bitkahan adamw8bitkahan"
-    " adamw8bitkahansum stableadamw ademamixschedulefree soapschedulefree"
+    " adamw8bitkahansum stableadamw ademamixschedulefree"
 )
 # The arguments that ours take, and those with another name here.
 _ARGUMENTS: dict[str, set[str]] = {
@@ -75,7 +75,8 @@ _WITHOUT_MEANING: dict[str, tuple[object, ...]] = {
     "fused_back_pass": (False,),
     "stochastic_rounding": (True, False),
 }
-# What ours keeps unless it is told otherwise, and the other trainers' library does not.
+_OF_SD_SCRIPTS = "optimizer_args "  # before the names of its arguments
+# What ours keeps unless it is told otherwise, and the library that sd-scripts uses does not.
 _UNLIKE_OURS = {"adafactor": {"scale_parameter": True}, "dadaptadam": {"decouple": False}}
 _WEIGHT_DECAY = {"adamw": 0.01, "adamw8bit": 0.01}
 
@@ -91,7 +92,8 @@ def map_optimizer(job: Job, name: str, given: str) -> bool:
     if ours is None and re.fullmatch(CLASS_PATTERN, given):
         template = _("program code: the run imports {path} from the packages that are installed")
         job.map(name, {"train.optimizer": given}, Message(template, path=given))
-        job.notes.append(Message(_("{file} names program code: the run imports {path}"), file=job.path.name, path=given))
+        note = _("{file} names program code: the run imports {path}")
+        job.notes.append(Message(note, file=job.path.name, path=given))
         return True
     plain = plain_name(given)
     if ours:
@@ -137,7 +139,8 @@ def map_arguments(job: Job, prefix: str, arguments: dict[str, Any]) -> None:
     ours = job.settings.get("train.optimizer", "adamw")
     is_own = not any(row.outcome == "not done" for name, row in job.rows.items() if name in _NAMES)
     texts: list[str] = []
-    for key, value in (_join_betas(ours, arguments) | _UNLIKE_OURS.get(ours, {}) | arguments).items():
+    defaults = _UNLIKE_OURS.get(ours, {}) if prefix == _OF_SD_SCRIPTS else {}
+    for key, value in (_join_betas(ours, arguments) | defaults | arguments).items():
         name = f"{prefix}{key}"
         if not is_own:
             job.leave(name, Message(_("it is for an optimizer that Tetrad does not have")))
@@ -158,6 +161,11 @@ def map_arguments(job: Job, prefix: str, arguments: dict[str, Any]) -> None:
     if is_own and ours == "adafactor" and "relative_step" not in arguments:
         job.map("relative_step", {}, None)
         job.notes.append(_OWN_RATE)
+
+
+def takes_argument(optimizer: str, argument: str) -> bool:
+    """Whether an optimizer of ours has an argument, so that a value of False says something."""
+    return argument in _ARGUMENTS.get(optimizer, ())
 
 
 def _join_betas(ours: str, arguments: dict[str, Any]) -> dict[str, Any]:

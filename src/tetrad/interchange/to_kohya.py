@@ -29,7 +29,14 @@ _OPTIMIZERS = {
 }
 _SCHEDULERS = {"rex": "cosine"}  # what is written for a schedule that sd-scripts does not have
 _SAMPLER_NAMES = {ours: theirs for theirs, ours in reversed(SAMPLERS.items())} | {"DPM++ 2M": "dpmsolver++"}
-_TRAINING = ("train.optimizer", "train.scheduler", "train.weight_decay", "train.steps", "train.warmup_from_zero", "train.device")
+_TRAINING = (
+    "train.optimizer",
+    "train.scheduler",
+    "train.weight_decay",
+    "train.steps",
+    "train.warmup_from_zero",
+    "train.device",
+)
 # Values of the plan whose key is only another name; what is off there is left out.
 _PLAIN = {
     "model.path": "pretrained_model_name_or_path",
@@ -190,7 +197,7 @@ def _convert(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
     if plan["model.family"] == "sd1":
         values["clip_skip"] = plan["text.clip_skip"]
     if plan["loss.type"] in ("huber", "smooth_l1"):
-        values |= {"huber_c": plan["loss.huber_c"], "huber_schedule": plan["loss.huber_schedule"]}
+        values |= {"huber_c": plan["loss.huber_c"], "huber_schedule": plan.get("loss.huber_schedule", "constant")}
     values |= _write_timesteps(plan)
     if plan.get("data.masks"):
         values |= {"masked_loss": True, "conditioning_data_dir": plan["data.masks"]}
@@ -207,7 +214,7 @@ def _write_scheduler(plan: Mapping[str, Any]) -> str:
 
 def _write_timesteps(plan: Mapping[str, Any]) -> dict[str, int]:
     """The range of the time steps, where it has limits."""
-    limits = {"min_timestep": plan["loss.min_timestep"], "max_timestep": plan["loss.max_timestep"]}
+    limits = {"min_timestep": plan.get("loss.min_timestep", 0), "max_timestep": plan.get("loss.max_timestep", 1000)}
     return {} if limits == {"min_timestep": 0, "max_timestep": 1000} else limits
 
 

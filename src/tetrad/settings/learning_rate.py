@@ -177,4 +177,5 @@ def is_above_zero(rate: LearningRate | None) -> bool:
     return rate is None or not rate.is_single_rate or not rate.is_zero_from(1)
 
 
-ABOVE_ZERO = Check(is_above_zero, Message(_("above 0 and at most 0.1, or a schedule; with an optimizer that finds its rate at most 1")), {"not": {"const": 0}})
+_ABOVE_ZERO = Message(_("above 0 and at most 0.1, at most 1 for an optimizer that finds its rate, or a schedule"))
+ABOVE_ZERO = Check(is_above_zero, _ABOVE_ZERO, {"not": {"const": 0}})

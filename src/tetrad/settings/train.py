@@ -102,7 +102,10 @@ class Train:
     )
     scheduler: Literal["", Scheduler] = option(
         "",
-        _("LR scheduler, for a learning rate that is a single number; not given: constant for DreamBooth and schedule-free optimizers, else cosine"),
+        _(
+            "LR scheduler, for a learning rate that is a single number; not given: constant for DreamBooth and"
+            " schedule-free optimizers, else cosine"
+        ),
         group="training",
         kohya="lr_scheduler",
         needs=changes_rates(PLAIN),

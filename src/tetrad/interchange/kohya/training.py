@@ -205,7 +205,11 @@ def _decide_cycles(job: Job, scheduler: str, steps: int) -> None:
     decay_steps = int(decay * steps) if 0 < decay < 1 else int(decay)
     for name, schedulers, values in (
         ("lr_decay_steps", ("warmup_stable_decay",), {"train.decay_steps": decay_steps}),
-        ("lr_scheduler_timescale", ("inverse_sqrt",), {"train.scheduler_timescale": job.whole("lr_scheduler_timescale")}),
+        (
+            "lr_scheduler_timescale",
+            ("inverse_sqrt",),
+            {"train.scheduler_timescale": job.whole("lr_scheduler_timescale")},
+        ),
         (
             "lr_scheduler_min_lr_ratio",
             ("cosine_with_min_lr", "warmup_stable_decay"),

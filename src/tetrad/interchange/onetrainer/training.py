@@ -4,7 +4,7 @@ import math
 
 from tetrad.interchange.arithmetic import onetrainer_steps, onetrainer_warmup
 from tetrad.interchange.job import Job
-from tetrad.interchange.optimizers import map_arguments, map_optimizer
+from tetrad.interchange.optimizers import map_arguments, map_optimizer, takes_argument
 from tetrad.interchange.rates import Rates, read_rates
 from tetrad.locales import Message, _
 
@@ -54,7 +54,8 @@ def decide_optimizer(job: Job) -> bool:
         if not name.startswith("optimizer.") or name in job.rows or name == "optimizer.optimizer":
             continue
         key, value = name.removeprefix("optimizer."), job.get(name)
-        if value in (None, "NONE") or (value is False and key != "decouple") or (key in ("beta1", "beta2") and value in (0.9, 0.999)):
+        is_usual = value in (None, "NONE") or (key in ("beta1", "beta2") and value in (0.9, 0.999))
+        if is_usual or (value is False and not takes_argument(job.settings["train.optimizer"], key)):
             job.equal(name)
         else:
             arguments[key] = value

@@ -220,7 +220,7 @@ class LoraAdapter(Patches):
                 lr_scale = self.plus_ratio if name == "up" else 1.0
                 groups.setdefault((part, lr_scale), []).append((parameter, path))
         return [
-            ParamGroup(part, [parameter for parameter, _path in pairs], lr_scale, tuple(path for _parameter, path in pairs))
+            ParamGroup(part, [parameter for parameter, _path in pairs], lr_scale, tuple(path for _, path in pairs))
             for (part, lr_scale), pairs in groups.items()
         ]
 
