@@ -112,7 +112,7 @@ def test_two_text_encoders_have_their_own_rates(tmp_path: Path) -> None:
 
 def test_rates_by_block_of_sdxl_are_factors(tmp_path: Path) -> None:
     rates = ",".join(["1e-5", "0", *["2e-5"] * 21])
-    text = f'pretrained_model_name_or_path = "x"\nlearning_rate_te1 = 0\nlearning_rate = 1e-5\nblock_lr = "{rates}"'
+    text = f'pretrained_model_name_or_path = "x"\noutput_dir = "o"\nlearning_rate_te1 = 0\nlearning_rate = 1e-5\nblock_lr = "{rates}"'
     path = tmp_path / "run.toml"
     path.write_text(text)
     assert read_configuration(path, "dreambooth").settings["train.block_rates"] == ", ".join(["1", "0", *["2"] * 21])

@@ -51,9 +51,7 @@ _ARGUMENTS: dict[str, set[str]] = {
     "lion": {"betas"},
     "came": {"betas", "clip_threshold", "eps1", "eps2"},
     "prodigy": set(
-        words(
-            "betas beta3 eps decouple use_bias_correction safeguard_warmup d0 d_coef growth_rate fsdp_in_use slice_p"
-        )
+        words("betas beta3 eps decouple use_bias_correction safeguard_warmup d0 d_coef growth_rate fsdp_in_use slice_p")
     ),
     "dadaptadam": {"betas", "eps", "d0", "growth_rate", "weight_decouple", "bias_correction"},
     "adamwschedulefree": {"betas", "eps", "warmup_steps", "r", "weight_lr_power", "foreach"},

@@ -49,6 +49,8 @@ _MACHINE = (
     " enable_async_offloading enable_activation_offloading layer_offload_fraction async_offloading __version uuid"
     " quantization frames extra_model_name optimizer_defaults"
 )
+
+
 def _strength(setting: str, usual: float) -> Rule:
     """A share of the 1000 time steps."""
 
