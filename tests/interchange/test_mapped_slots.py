@@ -112,7 +112,8 @@ def test_two_text_encoders_have_their_own_rates(tmp_path: Path) -> None:
 
 def test_rates_by_block_of_sdxl_are_factors(tmp_path: Path) -> None:
     rates = ",".join(["1e-5", "0", *["2e-5"] * 21])
-    text = f'pretrained_model_name_or_path = "x"\noutput_dir = "o"\nlearning_rate_te1 = 0\nlearning_rate = 1e-5\nblock_lr = "{rates}"'
+    start = 'pretrained_model_name_or_path = "x"\noutput_dir = "o"\nlearning_rate_te1 = 0\nlearning_rate = 1e-5\n'
+    text = f'{start}block_lr = "{rates}"'
     path = tmp_path / "run.toml"
     path.write_text(text)
     assert read_configuration(path, "dreambooth").settings["train.block_rates"] == ", ".join(["1", "0", *["2"] * 21])
@@ -123,7 +124,10 @@ def test_rates_by_block_of_sdxl_are_factors(tmp_path: Path) -> None:
     [
         (
             '"optimizer": {"optimizer": "PRODIGY", "beta1": 0.8, "decouple": false, "d_coef": 0.5}',
-            {"train.optimizer": "prodigy", "train.optimizer_args": ["betas=(0.8, 0.999)", "decouple=False", "d_coef=0.5"]},
+            {
+                "train.optimizer": "prodigy",
+                "train.optimizer_args": ["betas=(0.8, 0.999)", "decouple=False", "d_coef=0.5"],
+            },
         ),
         (
             '"learning_rate_scheduler": "REX", "learning_rate_min_factor": 0.1',

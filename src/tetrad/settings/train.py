@@ -11,8 +11,14 @@ from tetrad.settings.train_checks import check_arguments, check_fused_backward, 
 from tetrad.settings.values import zero_or_at_least
 
 Scheduler = Literal[
-    *("constant", "linear", "cosine", "cosine_with_restarts", "polynomial"),
-    *("inverse_sqrt", "warmup_stable_decay", "rex"),
+    "constant",
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "inverse_sqrt",
+    "warmup_stable_decay",
+    "rex",
 ]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PLAIN = Needs("plain learning rate")
