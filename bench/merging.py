@@ -20,7 +20,8 @@ from statistics import median
 
 import torch
 
-from tetrad.formats.tensor_streams import TensorLayout, write_tensors
+from tetrad.formats.tensor_streams import TensorLayout
+from tetrad.formats.tensor_writer import write_tensors
 
 # Of an SD 1 U-Net and its text encoder; the largest is the table of token embeddings.
 SHAPES = [(1280, 1280, 3, 3), (1280, 2560, 3, 3), (640, 640, 3, 3), (320, 320, 3, 3), (5120, 1280), (1280, 768), (320,)]

@@ -8,7 +8,7 @@ from pathlib import Path
 LAYERS = [
     {"locales", "lazy"},
     {"errors", "documents", "weights", "methods.artifact", "__init__"},
-    {"paths"},
+    {"paths", "event_file"},
     {"settings.values"},
     {"settings.field", "methods.advice", "methods.people"},
     {"settings.learning_rate"},
@@ -19,7 +19,7 @@ LAYERS = [
     {"given_paths"},
     {"images", "diffusion"},
     {"formats"},
-    {"interchange"},
+    {"interchange", "weighted_files"},
     {"models", "data"},
     {"methods.base", "methods.trigger_word"},
     {"methods.*.*"},

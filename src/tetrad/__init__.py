@@ -14,8 +14,8 @@ which programs load a file, and `installation` copies it into a web UI; `merging
 `conversion` writes them in other formats, and `interchange` reads the configurations of other trainers; `doctor` checks
 the computer. `images` reads and writes image files, `builtin` is a small model with its training images, `locales`
 translates messages, `errors` defines the errors that a person can correct, and `given_paths` those for files that do
-not exist; `paths` expands `~` in a path, `documents` parses JSON, TOML and YAML, and `lazy` lets the front of a package
-import its modules late.
+not exist; `paths` expands `~` in a path, `documents` parses JSON, TOML and YAML, `event_file` says to other programs
+what a command does, and `lazy` lets the front of a package import its modules late.
 """
 
 from importlib import import_module

@@ -58,12 +58,15 @@ def nested(folder: Path) -> None:
     (folder / "a.zip").write_bytes(content)
 
 
-def zip_with_link(folder: Path) -> None:
-    link = zipfile.ZipInfo("a.png")
-    link.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
-        archive.writestr(link, "/etc/passwd")
-        archive.writestr(*GOOD)
+def zip_with_link(name: str, target: str) -> Callable[[Path], object]:
+    def make(folder: Path) -> None:
+        link = zipfile.ZipInfo(name)
+        link.external_attr = 0o120777 << 16
+        with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+            archive.writestr(link, target)
+            archive.writestr(*GOOD)
+
+    return make
 
 
 def cut_zip(folder: Path) -> None:
@@ -206,7 +209,8 @@ ARCHIVES = [
     archive(78, "two members of one name", two_of_one_name, "skip", "E4122"),
     archive(79, "a bomb of 1,000 to 1", zip_with(GOOD, ("a.png", b"\0" * 100_000_000)), "refuse", "E4181"),
     archive(80, "ten archives in one another", nested, "refuse", "E4003"),
-    archive(81, "a member that is a link", zip_with_link, "skip", "E4122"),
+    archive(81, "a member that is a link", zip_with_link("a.png", "/etc/passwd"), "skip", "E4122"),
+    archive(81, "a link to a folder", zip_with_link("more", "../photos"), "skip", "E4122"),
     archive(82, "an encrypted member", encrypted_zip, "skip", "E4122"),
     archive(82, "cut off", cut_zip, "refuse", "E4180"),
 ]  # fmt: skip

@@ -35,14 +35,24 @@ def flipped(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that says it has this size, with hardly any data."""
+def png(width: int, height: int, bits: int, rows: bytes) -> bytes:
+    """An RGB PNG whose header has this size, and whose data are these rows."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 50)) + chunk(b"IEND", b"")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that says it has this size, with hardly any data."""
+    return png(width, height, 8, bytes(50))
+
+
+def png_with_rows(rows: int) -> bytes:
+    """A PNG whose data has only so many rows, and its end."""
+    return png(SIDE, SIDE, 8, b"".join(b"\0" + noise().crop((0, row, SIDE, row + 1)).tobytes() for row in range(rows)))
 
 
 def skipped(number: int, title: str, name: str, content: bytes, code: str) -> Case:
@@ -74,12 +84,7 @@ def sixteen_bit() -> Image.Image:
 def sixteen_bit_rgb() -> bytes:
     """PNG with 16 bits for each colour, which Pillow cannot write."""
     row = b"\0" + struct.pack(">HHH", 0xFFFF, 0x8080, 0) * (SIDE - 16) + struct.pack(">HHH", 0, 0, 0) * 16
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", SIDE, SIDE, 16, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(row * SIDE)) + chunk(b"IEND", b"")
+    return png(SIDE, SIDE, 16, row * SIDE)
 
 
 def palette_with_transparency() -> bytes:
@@ -137,10 +142,12 @@ CASES = [
     skipped(4, "a web page renamed .png", "a.png", b"<!DOCTYPE html><html>404</html>", "E4104"),
     skipped(5, "a Git LFS pointer", "a.png", POINTER, "E4105"),
     skipped(6, "JPEG cut at half", "a.jpg", JPEG[: len(JPEG) // 2], "E4102"),
+    skipped(6, "JPEG cut at half, with an end put behind it", "a.jpg", JPEG[: len(JPEG) // 2] + b"\xff\xd9", "E4102"),
     skipped(7, "JPEG without its last two bytes", "a.jpg", JPEG[:-2], "E4102"),
     skipped(8, "JPEG header only", "a.jpg", JPEG[:20], "E4102"),
     used(9, "JPEG with data after its end", "a.jpg", JPEG + b"extra" * 100, "W4130"),
     skipped(10, "PNG cut off", "a.png", PNG[: len(PNG) // 2], "E4102"),
+    skipped(10, "PNG with half of its rows", "a.png", png_with_rows(SIDE // 2), "E4102"),
     skipped(11, "PNG with a bad byte", "a.png", flipped(PNG), "E4106"),
     skipped(12, "PNG of 0 × 0", "a.png", png_header(0, 0), "E4103"),
     skipped(13, "1 × 1", "a.png", encode(noise(1, 1)), "E4110"),

@@ -12,6 +12,7 @@ from tetrad.methods import METHODS
 from tetrad.settings import Recipe
 from tetrad.settings.field import Setting, settings_of
 from tetrad.settings.learning_rate import parse_learning_rate
+from tetrad.settings.toml import assign
 from tetrad.settings.vae_decoder import DecoderRecipe
 
 # A flag's argument and the setting's value after it; for other flags "7" where the setting is a number, else "x".
@@ -147,3 +148,9 @@ def test_set_does_not_change_the_method_of_a_command(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("assignment", ["method.kind=hypernetwork", "method={dropout=[0.5]}"])
 def test_a_method_that_set_leaves_out_is_that_of_the_command(monkeypatch: pytest.MonkeyPatch, assignment: str) -> None:
     assert parse(monkeypatch, "hypernetwork", "images", "--set", assignment).method.kind == "hypernetwork"
+
+
+def test_a_table_that_set_gives_keeps_the_other_settings_of_its_section() -> None:
+    values = {"train": {"steps": 9, "seed": 3}}
+    assign(values, "train={steps = 5}")
+    assert values == {"train": {"steps": 5, "seed": 3}}

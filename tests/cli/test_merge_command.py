@@ -6,16 +6,6 @@ import commands
 import torch
 from safetensors.torch import load_file, save_file
 
-from tetrad.cli.merge_checkpoint import split_weight
-
-
-def test_a_model_may_have_a_weight_behind_a_colon(tmp_path: Path) -> None:
-    assert split_weight("a.safetensors:0.3") == ("a.safetensors", 0.3)
-    assert split_weight("folder/a:-1") == ("folder/a", -1.0)
-    assert split_weight("C:\\models\\a.safetensors") == ("C:\\models\\a.safetensors", None)
-    (tmp_path / "a:2").touch()
-    assert split_weight(str(tmp_path / "a:2")) == (str(tmp_path / "a:2"), None)
-
 
 def test_the_command_writes_the_file_and_says_what_it_did(tmp_path: Path) -> None:
     for name, value in (("a", 1.0), ("b", 3.0)):
@@ -29,8 +19,3 @@ def test_the_command_writes_the_file_and_says_what_it_did(tmp_path: Path) -> Non
     assert "the VAE is that of a.safetensors" in done.stderr
     again = commands.run(*arguments, cwd=tmp_path)
     assert again.returncode == 5 and "already exists and is not overwritten" in again.stderr
-
-
-def test_weights_have_an_exponent_and_names_have_any_letter() -> None:
-    assert split_weight("a.safetensors:1e-1") == ("a.safetensors", 0.1)
-    assert split_weight("a\nb:1.") == ("a\nb", 1.0)

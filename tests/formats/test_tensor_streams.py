@@ -2,7 +2,8 @@
 
 import collections
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tetrad.errors import TetradError
-from tetrad.formats import tensor_streams
-from tetrad.formats.tensor_streams import TensorLayout, open_tensors, write_tensors
+from tetrad.formats import tensor_writer
+from tetrad.formats.tensor_streams import TensorLayout, open_tensors
+from tetrad.formats.tensor_writer import write_tensors
 
 TENSORS = {
     "half": torch.randn(3, 5).half(),
@@ -101,6 +103,30 @@ def test_what_is_written_tensor_by_tensor_is_what_safetensors_reads(tmp_path: Pa
         assert file.metadata == {"a": "ü"}
 
 
+def test_a_tensor_may_be_computed_in_parts_and_the_metadata_at_the_end(tmp_path: Path) -> None:
+    values = torch.arange(10.0).reshape(2, 5)
+    layouts = {"a": TensorLayout((2, 5), torch.float32), "b": TensorLayout((3,), torch.float16)}
+
+    def compute(name: str) -> Iterator[torch.Tensor] | torch.Tensor:
+        return iter(values.flatten().split(3)) if name == "a" else torch.ones(3, dtype=torch.float16)
+
+    write_tensors(
+        path := tmp_path / "out.safetensors", layouts, compute, {"hash": "0000"}, finish_metadata=lambda: {"hash": "x"}
+    )
+    assert torch.equal(load_file(path)["a"], values)
+    with open_tensors(path) as file:
+        assert file.metadata == {"hash": "x"} and torch.equal(file.read("b"), torch.ones(3).half())
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    write_safetensors(path := tmp_path / "a.safetensors")
+    write_safetensors(other := tmp_path / "b.safetensors")
+    with open_tensors(path) as file, ThreadPoolExecutor() as pool:
+        other.replace(path)
+        with pytest.raises(TetradError, match=r"E5002.*changed while it was read"):
+            pool.submit(file.read, "half").result()
+
+
 def test_a_write_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
     def compute(name: str) -> torch.Tensor:
         if name == "b":
@@ -118,7 +144,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = collections.namedtuple("usage", "free")
-    monkeypatch.setattr(tensor_streams.shutil, "disk_usage", lambda folder: usage(2**30))
+    monkeypatch.setattr(tensor_writer.shutil, "disk_usage", lambda folder: usage(2**30))
     with pytest.raises(TetradError, match=r"needs 4\.00 GiB.*has 1\.00 GiB left.*free 3\.00 GiB") as caught:
         write_tensors(tmp_path / "out.safetensors", {"a": TensorLayout((2**30,), torch.float32)}, pytest.fail, {})
     assert caught.value.code == "E4204" and not list(tmp_path.iterdir())

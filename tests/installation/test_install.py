@@ -142,6 +142,17 @@ def test_what_was_changed_since_stays(tmp_path: Path, a1111: Path) -> None:
     assert result.kept == (card,) and list_files(a1111) == {"models/Lora/zkr.json"}
 
 
+def test_a_note_that_was_changed_by_hand_counts_as_none(tmp_path: Path, a1111: Path) -> None:
+    tetrad.install(save_lora(tmp_path / "zkr.safetensors"), a1111)
+    note = a1111 / FILE_NAME
+    note.write_text(
+        note.read_text("utf-8").replace('"models/Lora/zkr.safetensors": ', '"models/Lora/other": '), "utf-8"
+    )
+    with pytest.raises(TetradError, match=r"E4344.*nothing"):
+        tetrad.uninstall("zkr", source=a1111)
+    assert (a1111 / "models/Lora/zkr.safetensors").exists()
+
+
 def test_only_what_was_installed_can_be_uninstalled(tmp_path: Path, a1111: Path) -> None:
     (a1111 / "models/Lora/mine.safetensors").touch()
     with pytest.raises(TetradError, match=r"E4344.*nothing"):

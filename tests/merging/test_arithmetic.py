@@ -73,7 +73,7 @@ def test_slerp_of_parallel_tensors_is_their_weighted_sum() -> None:
 
 def test_ties_and_dare_of_one_model_that_keep_everything_are_add_difference() -> None:
     a, b, c = random_tensors(3)
-    expected = add_differences(a.clone(), [b], c, (0.7,))
+    expected = add_differences(a.clone(), [b.clone()], c, (0.7,))
     torch.testing.assert_close(ties(a.clone(), [b], c, (0.7,), 1.0), expected, atol=1e-6, rtol=0)
     assert torch.equal(dare(a.clone(), [b], c, (0.7,), 1.0, Generator().manual_seed(1)), expected)
 

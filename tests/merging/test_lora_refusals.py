@@ -94,6 +94,7 @@ REFUSALS: dict[str, tuple[str, Callable[[Files, Path], object]]] = {
     ),
     "an output that is an input": ("E5210", lambda f, out: resize_lora(f["LoRA"], f["LoRA"], rank=4)),
     "checkpoints of two families": ("E5301", lambda f, out: extract_lora(f["base"], f["XL base"], out)),
+    "a LoRA, from which none has to be extracted": ("E5004", lambda f, out: extract_lora(f["base"], f["LoRA"], out)),
     "a checkpoint and itself": ("E5323", lambda f, out: extract_lora(f["base"], f["base"], out)),
 }
 

@@ -300,3 +300,12 @@ def test_a_layer_without_ranks_or_with_two_alphas_is_damaged(tmp_path: Path, mor
     verification = tetrad.verify(save_lora(tmp_path / "zkr.safetensors", **changed))
     with pytest.raises(TetradError, match="E5481"):
         verification.check()
+
+
+def test_an_embedding_with_damaged_vectors_is_refused_and_one_of_several_words_is_not(tmp_path: Path) -> None:
+    save_file({"emb_params": torch.ones(2, 3, 768)}, path := tmp_path / "zkr.safetensors")
+    with pytest.raises(TetradError, match=r"E5481.*one row of finite numbers per vector"):
+        tetrad.verify(path).check()
+    words = {"string_to_param": {"*": torch.ones(2, 768), "b": torch.ones(1, 768)}, "name": "zkr"}
+    torch.save(words, path := tmp_path / "zkr.pt")
+    tetrad.verify(path).check()

@@ -51,12 +51,12 @@ def test_a_plan_has_the_length_the_cost_and_the_files(tmp_path: Path, planner: P
     assert Planner(planner.speeds).measure(model, *planner_arguments()) == DeviceSpeed(1e9, 1e9)  # from the file
 
 
-def test_a_plan_says_that_the_built_in_model_cannot_learn_photos(tmp_path: Path) -> None:
+def test_a_plan_says_that_the_built_in_model_cannot_learn_photos(tmp_path: Path, planner: Planner) -> None:
     (tmp_path / "photos").mkdir()
     Image.new("RGB", (128, 128), "teal").save(tmp_path / "photos" / "sea.png")
     draft = Draft("x", model="builtin", images=str(tmp_path / "photos"), goal="object", trigger_word="zkr")
-    _dataset, notes = planning_child._read_dataset(draft.make_recipe(1, tmp_path / "runs"))
-    assert notes[0]["code"] == "W5202"
+    (plan,) = planner.plan(request(recipe=as_values(draft.make_recipe(1, tmp_path / "runs"))))
+    assert plan["notes"][0]["code"] == "W5202"
 
 
 def planner_arguments() -> tuple[Any, int]:

@@ -8,7 +8,7 @@ import tetrad.web
 
 CHILDREN = (
     *("planning_child", "files_child", "file_list", "model_list", "drawing.worker", "drawing.parameters"),
-    *("inspection_child", "images_child", "resident_child", "scan", "jobs.child"),
+    *("inspection_child", "file_checks", "images_child", "resident_child", "scan", "jobs.child"),
 )
 
 

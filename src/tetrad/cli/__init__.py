@@ -2,20 +2,21 @@
 
 Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_settings` (`tetrad import`),
 `export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `captions`, `generate`, `grid`,
-`recommend` (and `tetrad probe`), `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`, `merge` (its
-commands: `merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`, `resize`,
-`doctor`, `web`. Shared: `options` has the options of several commands, `lora_options` the options and the report of
-those that make a LoRA, `flags` makes options from the settings, `recipe_command` finds the command that a recipe is
-for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal` prints its
-events, notes and warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained
-file, `commands` formats commands to paste, `output` checks and chooses the path of an image, `weighted_files` parses
-files with a number, `streams` ends a command whose output cannot be written, `help` translates the help texts and
-groups the commands, `click_strings` has the words and errors of typer. Torch is imported only inside the commands that
-need it.
+`recommend` (and `tetrad probe`), `plan`, `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`,
+`merge` (its commands: `merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`,
+`resize`, `doctor`, `web`. Shared: `options` has the options of several commands, `lora_options` the options and the
+report of those that make a LoRA, `flags` makes options from the settings, `recipe_command` finds the command that a
+recipe is for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run, `terminal`
+prints its events, notes and warnings, `pipeline_notes` those about generated images, `next_steps` says what to do with
+a trained file, `commands` formats commands to paste, `output` checks and chooses the path of an image, `weighted_files`
+parses files with a number, `streams` ends a command whose output cannot be written, `help` translates the help texts
+and groups the commands, `click_strings` has the words and errors of typer, `empty_values` refuses empty names of files.
+Torch is imported only inside the commands that need it.
 """
 
 import io
 import os
+import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -36,6 +37,7 @@ from tetrad.cli import (
     inspect,
     install,
     merge,
+    plan,
     recommend,
     resize,
     resume,
@@ -48,11 +50,13 @@ from tetrad.cli import (
     web,
 )
 from tetrad.cli.click_strings import USAGE, explain_usage_error
+from tetrad.cli.empty_values import refuse_empty_values
 from tetrad.cli.flags import with_folder_flags
 from tetrad.cli.help import MainGroup, print_version, translate_help
 from tetrad.cli.streams import ends_where_output_is_lost
 from tetrad.cli.terminal import print_json
 from tetrad.errors import TetradError
+from tetrad.event_file import record_event
 from tetrad.locales import _, translate
 from tetrad.paths import explain_system_error
 
@@ -75,6 +79,7 @@ app = typer.Typer(
 )
 app.command("demo", help=demo.HELP)(demo.demo)
 app.add_typer(train.app, name="train")
+app.add_typer(plan.app, name="plan")
 app.command("resume", help=resume.HELP)(resume.resume)
 app.command("import", help=import_settings.HELP)(import_settings.import_settings)
 app.command("export", help=export_settings.HELP)(export_settings.export_settings)
@@ -115,6 +120,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a letter that the terminal does not have stops no command
     command = typer.main.get_command(app)
     translate_help(command)
+    signal.signal(signal.SIGTERM, interrupt)
+    refuse_empty_values(command)
     try:
         sys.exit(command(prog_name="tetrad", standalone_mode=False))
     except TetradError as error:
@@ -133,8 +140,14 @@ def main() -> None:
         sys.exit(runs.INTERRUPTED)
 
 
+def interrupt(signal_number: int, frame: object) -> NoReturn:
+    """End at SIGTERM as at Ctrl-C, so that what is half-written is removed."""
+    raise KeyboardInterrupt
+
+
 def exit_with_error(error: TetradError) -> NoReturn:
     """End with the sentence on stderr, and with --json also with a last line on stdout for programs, in English."""
+    record_event("error", error.as_record())
     if "--json" in sys.argv[1:]:
         print_json(error.as_record())
     print(error, file=sys.stderr)

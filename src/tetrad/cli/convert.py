@@ -1,20 +1,22 @@
 """`tetrad convert`: write a file in another format, and say what that format cannot hold."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tetrad.builtin import resolve_model_path
 from tetrad.cli.terminal import announce_loading, print_note, print_progress, print_text
-from tetrad.given_paths import missing_file_error
-from tetrad.locales import _
-from tetrad.paths import expand_path
+from tetrad.event_file import ProgressRecord
+from tetrad.given_paths import check_model_exists, missing_file_error
+from tetrad.locales import Message, _
 
 HELP = _("Write a checkpoint, LoRA, embedding or hypernetwork in another format.")
 
 
 def convert(
-    file: Annotated[Path, typer.Argument(help=_("Weight file, image with an embedding, or diffusers folder"))],
+    file: Annotated[str, typer.Argument(help=_("Weight file, image with an embedding, diffusers folder, or builtin"))],
     to: Annotated[
         str,
         typer.Option(
@@ -56,9 +58,11 @@ def convert(
     image: Annotated[Path | None, typer.Option(help=_("Image into which the embedding is put"))] = None,
     prediction_type: Annotated[str, typer.Option(help=_("epsilon or v, where the checkpoint does not say"))] = "",
 ) -> None:
-    file = expand_path(file)
-    if not file.exists():
-        raise missing_file_error(file)
+    for each in (file, *filter(None, (prompts, image)), *(bundle or ())):
+        if not (path := resolve_model_path(each)).exists():
+            raise missing_file_error(path)
+    if model:
+        check_model_exists(model)
     announce_loading()
     from tetrad.conversion import convert as conversion
 
@@ -66,7 +70,7 @@ def convert(
         file,
         to,
         out,
-        on_progress=_show_progress,
+        on_progress=_make_progress(Message(_("converting {file}"), file=Path(file).name)),
         precision=precision,
         ema=ema,
         model=model,
@@ -84,5 +88,14 @@ def convert(
         print_text(path)
 
 
-def _show_progress(done: int, total: int) -> None:
-    print_progress(_("{done} of {total}") if done < total else "", done=done, total=total)
+def _make_progress(title: Message) -> Callable[[int, int], None]:
+    """A function that shows and records how much is done."""
+    record: list[ProgressRecord] = []
+
+    def show(done: int, total: int) -> None:
+        if not record or record[0].total != total:
+            record[:] = [ProgressRecord(title, total)]
+        record[0].show(done)
+        print_progress(_("{done} of {total}") if done < total else "", done=done, total=total)
+
+    return show

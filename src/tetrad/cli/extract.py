@@ -56,6 +56,8 @@ def extract_lora(
     if len(models) > 2:
         template = _("a LoRA is extracted from two checkpoints, BASE and TUNED, not from {count}")
         raise TetradError("E2001", template, count=len(models))
+    for name in models:
+        options.check_checkpoint(name, models_dir)
     announce_loading()
     from tetrad import library
     from tetrad.merging.lora_extraction import extract_lora

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tetrad.cli import options
 from tetrad.cli.terminal import announce_loading, print_note, print_text, show_progress
-from tetrad.given_paths import check_model_exists
 from tetrad.locales import Message, _, ngettext
 from tetrad.paths import expand_path
+from tetrad.weighted_files import WHOLE, split_weights
 
 if TYPE_CHECKING:
     from tetrad.library import ModelFolders
 
 HELP = _("Combine checkpoints into one: weighted sum, add difference, weights by block, SLERP, TIES or DARE.")
-_WEIGHT = re.compile(r"(?P<model>.+):(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)", re.DOTALL)
 _LETTER = re.compile(r"merge|base|[A-Z]")
 
 
@@ -73,9 +73,10 @@ def merge_checkpoint(
         ),
     ] = None,
 ) -> None:
-    names, weights = zip(*map(split_weight, models), strict=True)
+    given = [split_weights(model) for model in models]
+    names, weights = [name for name, _weights in given], [found.get(WHOLE) for _name, found in given]
     for name in (*names, *([base] if base else [])):
-        check_model_exists(name, may_be_name=True)
+        options.check_checkpoint(name, models_dir)
     announce_loading()
     from tetrad import library
     from tetrad.merging.checkpoint_merge import merge_checkpoints
@@ -102,14 +103,6 @@ def merge_checkpoint(
     for note in merged.notes:
         print_note(note)
     print_text(out)
-
-
-def split_weight(model: str) -> tuple[str, float | None]:
-    """`A.safetensors:0.3` as a name and a weight; None where there is no weight, or a file has this whole name."""
-    match = _WEIGHT.fullmatch(model)
-    if match is None or Path(model).exists():
-        return model, None
-    return match["model"], float(match["weight"])
 
 
 def describe_merge(count: int) -> Message:

@@ -12,6 +12,7 @@ from tetrad.cli.terminal import announce_loading, print_json, print_note, print_
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _, in_english, ngettext
 from tetrad.paths import expand_path
+from tetrad.weighted_files import LORA_PARTS, split_weights
 
 HELP = _("Combine LoRAs into one LoRA, exactly or within a rank, or merge them into a checkpoint.")
 
@@ -46,6 +47,10 @@ def merge_lora(
         ),
     ] = None,
 ) -> None:
+    for text in loras:
+        options.check_trained_file(split_weights(text, LORA_PARTS)[0], models_dir)
+    if into or model:
+        options.check_checkpoint(into or model, models_dir)
     announce_loading()
     from tetrad import library
     from tetrad.merging.lora_files import LoraChoice

@@ -5,8 +5,12 @@ from typing import Annotated
 
 import typer
 
+from tetrad.builtin import resolve_model_path
+from tetrad.given_paths import missing_checkpoint_error, missing_file_error
 from tetrad.locales import _
+from tetrad.paths import expand_path
 
+_RUNS_FOLDER = Path("runs")  # is searched for names without --models-dir too
 MODEL_HELP = _("Checkpoint, its name in --models-dir, diffusers folder, or builtin")
 NEGATIVE_PROMPT_HELP = _("What the images should not show")
 STEPS_HELP = _("Sampler steps")
@@ -39,3 +43,21 @@ Device = Annotated[str, typer.Option(help=_("auto, cpu, cuda or mps"))]
 OutputImage = Annotated[
     Path, typer.Option(help=_("PNG file to write; where it exists, the next free name is used: image-2.png"))
 ]
+
+
+def check_checkpoint(name: str, models_dir: Path | None) -> None:
+    """E5001 where a checkpoint does not exist and cannot be a name in a folder; needs no torch."""
+    path = resolve_model_path(name)
+    if not path.exists() and not _may_be_name(path, models_dir):
+        raise missing_checkpoint_error(path, may_be_name=True)
+
+
+def check_trained_file(name: str, models_dir: Path | None) -> None:
+    """E5001 where a trained file does not exist and cannot be a name in a folder; needs no torch."""
+    path = expand_path(name)
+    if not path.exists() and not _may_be_name(path, models_dir):
+        raise missing_file_error(path)
+
+
+def _may_be_name(path: Path, models_dir: Path | None) -> bool:
+    return len(path.parts) == 1 and (models_dir is not None or _RUNS_FOLDER.is_dir())

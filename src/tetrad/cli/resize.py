@@ -32,6 +32,9 @@ def resize(
         ),
     ] = None,
 ) -> None:
+    options.check_trained_file(lora, models_dir)
+    if model:
+        options.check_checkpoint(model, models_dir)
     announce_loading()
     from tetrad import library
     from tetrad.merging.lora_files import find_lora

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tetrad.cli.next_steps import describe_next_steps
 from tetrad.cli.streams import drop_lost_streams
+from tetrad.event_file import ProgressRecord, record_note, record_result
 from tetrad.locales import Message, _, ngettext, presentable
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ LINE_INTERVAL_SECONDS = 10.0  # between two progress lines where stderr is not a
 
 def print_text(value: object) -> None:
     """Print a path or another result on stdout, on one line: what a file's name does to a terminal is escaped."""
+    record_result(value)
     print(value if isinstance(value, Message) else presentable(value), flush=True)
 
 
@@ -45,7 +47,9 @@ def _without_infinities(value: Any) -> Any:
 
 def print_note(template: str | Message, **values: Any) -> None:
     """Print a sentence on stderr."""
-    print(template if isinstance(template, Message) else Message(template, **values), file=sys.stderr)
+    message = template if isinstance(template, Message) else Message(template, **values)
+    record_note(message)
+    print(message, file=sys.stderr)
 
 
 def announce_loading() -> None:
@@ -56,7 +60,9 @@ def announce_loading() -> None:
 
 def print_warning(code: str, template: str | Message, **values: Any) -> None:
     """Print a sentence with its code on stderr."""
-    print(code, template if isinstance(template, Message) else Message(template, **values), file=sys.stderr)
+    message = template if isinstance(template, Message) else Message(template, **values)
+    record_note(message, code)
+    print(code, message, file=sys.stderr)
 
 
 def print_progress(template: str, **values: Any) -> None:
@@ -71,10 +77,16 @@ def show_progress(title: Message, total: int) -> Iterator[Callable[[], None]]:
     from tetrad.run.events import Phase, Progress
 
     display = ProgressBar() if sys.stderr.isatty() else PlainLines()
-    numbers = itertools.count(1)
+    record, numbers = ProgressRecord(title, total), itertools.count(1)
     display(Phase(title, total))
+
+    def advance() -> None:
+        done = next(numbers)
+        display(Progress(done))
+        record.show(done)
+
     try:
-        yield lambda: display(Progress(next(numbers)))
+        yield advance
     finally:
         display.close()
 

@@ -1,7 +1,8 @@
 """`tetrad train`: train from a folder of images.  One command for each method; its flags come from the settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -49,8 +50,13 @@ def callback() -> None:
     pass
 
 
-def method_command(kind: str) -> Callable[..., None]:
-    """The command of a method: `images`, every flag of the recipe and of the method, --recipe, --set, --json."""
+def method_command(
+    kind: str, run: Callable[..., Any], own_options: Mapping[str, Any] = MappingProxyType({})
+) -> Callable[..., None]:
+    """The command of a method: `images`, every flag of the recipe and of the method, --recipe, --set, --json.
+
+    `run` gets the recipe, whether to print JSON, and the command's own options, which are off by default.
+    """
     settings = [*settings_of(Recipe), *settings_of(METHODS[kind], "method.")]
     flags = {setting.key.replace(".", "_"): setting for setting in settings if setting.flags}
 
@@ -62,6 +68,7 @@ def method_command(kind: str) -> Callable[..., None]:
         as_json: bool,
         **given: Any,
     ) -> None:
+        own = {name: given.pop(name) for name in own_options}
         check_recipe_command(recipe, kind)
         job = read_source(source, recipe, kind) if source else None
         arguments = {"method.kind": kind, "data.images": images}
@@ -70,7 +77,7 @@ def method_command(kind: str) -> Callable[..., None]:
         check_method(values, kind)
         if job:
             check_files(job, values)
-        run_recipe(build_recipe(values), as_json)
+        run(build_recipe(values), as_json, **own)
 
     return build_command(
         train,
@@ -80,6 +87,7 @@ def method_command(kind: str) -> Callable[..., None]:
             make_parameter("recipe", RecipeFile, None),
             make_parameter("source", SourceFile, None),
             make_parameter("assignments", Assignments, None),
+            *(make_parameter(name, annotation, False) for name, annotation in own_options.items()),
             make_parameter("as_json", AsJson, False),
         ],
     )
@@ -97,11 +105,6 @@ def check_method(values: dict[str, Any], kind: str) -> None:
         raise TetradError("E2001", template, value=quote(method["kind"]), method=kind, methods=methods)
 
 
-for each, method in METHODS.items():
-    app.command(each, help=method.advice.command_help)(method_command(each))
-app.command(VAE_DECODER, help=vae_decoder.HELP)(vae_decoder.vae_decoder)
-
-
 def run_recipe(recipe: Recipe, as_json: bool) -> Any:
     """Run a recipe and show its events; exits with 75 where it was interrupted and the result so far is saved."""
     check_images_exist(recipe.data.images)
@@ -111,3 +114,10 @@ def run_recipe(recipe: Recipe, as_json: bool) -> Any:
     from tetrad.run.train import train
 
     return follow(train(recipe, stop=StopRequest()), as_json)
+
+
+for each, method in METHODS.items():
+    app.command(each, help=method.advice.command_help)(
+        method_command(each, lambda recipe, as_json: run_recipe(recipe, as_json))
+    )
+app.command(VAE_DECODER, help=vae_decoder.HELP)(vae_decoder.vae_decoder)

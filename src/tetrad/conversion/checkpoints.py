@@ -14,7 +14,8 @@ from tetrad.errors import TetradError
 from tetrad.formats import diffusers, ldm, pickles, weight_files
 from tetrad.formats.deferred_tensors import compute_tensor, defer_tensors, list_sources
 from tetrad.formats.pickle_writer import write_pickle
-from tetrad.formats.tensor_streams import TensorLayout, open_tensors, write_tensors
+from tetrad.formats.tensor_streams import TensorLayout, open_tensors
+from tetrad.formats.tensor_writer import write_tensors
 from tetrad.library.checkpoints import find_network_files, read_configuration, require_finite
 from tetrad.library.identification import identify
 from tetrad.library.outlines import OpenCheckpoint, build_outline, open_checkpoint, resolve_prediction

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tetrad.builtin import resolve_model_path
 from tetrad.conversion import checkpoints, embeddings, hypernetworks, loras
 from tetrad.conversion.job import EMA_CHOICES, Converter, Job, Options
 from tetrad.conversion.precision import check_precision
@@ -49,7 +50,7 @@ def convert(
     E3103 or E3260 for a choice that does not exist or has no effect, E5210 where the result cannot be written, E5350
     for a conversion that does not exist, and what the conversion itself raises. Nothing is half-written.
     """
-    source, out, options = expand_path(file), expand_path(out) if out else None, Options(**choices)
+    source, out, options = resolve_model_path(str(file)), expand_path(out) if out else None, Options(**choices)
     if not source.exists():
         raise missing_file_error(source)
     check_precision(options.precision)

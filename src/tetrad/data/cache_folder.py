@@ -16,7 +16,7 @@ from tetrad.images.examine import ImageInfo
 from tetrad.images.measure import Measures
 from tetrad.locales import Message, _
 
-_INFO_VERSION = 3  # increase it when `images.examine` sees something else in the same file
+_INFO_VERSION = 4  # increase it when `images.examine` sees something else in the same file
 
 
 class CacheFolder:
@@ -43,7 +43,8 @@ class CacheFolder:
                 return None
             measures = Measures(**{name: float(value) for name, value in values["measures"].items()})
             thumbnail, fixes = bytes.fromhex(values["thumbnail"]), tuple(map(str, values["fixes"]))
-            return ImageInfo(int(values["width"]), int(values["height"]), thumbnail, measures, fixes)
+            size = int(values["width"]), int(values["height"])
+            return ImageInfo(*size, thumbnail, measures, fixes, bool(values["has_hole"]))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 

@@ -11,7 +11,14 @@ __all__, __getattr__ = export(
     __name__,
     {
         "forecast": ["MemoryForecast", "forecast_memory"],
-        "memory": ["FLOAT32_BYTES", "as_memory_error", "count_optimizer_bytes", "estimate_memory", "format_bytes"],
+        "memory": [
+            "FLOAT32_BYTES",
+            "MEMORY_LADDER",
+            "MemoryOptions",
+            "as_memory_error",
+            "count_optimizer_bytes",
+            "format_bytes",
+        ],
         "recommend": ["MethodEstimate"],
         "speed": ["SMALL_RESOLUTION", "DeviceSpeed", "estimate_step_seconds", "measure_device_speed"],
         "step_cost": ["StepCost", "attach_without_memory", "copy_to_meta", "measure_step_cost"],

@@ -88,8 +88,13 @@ class MemoryOptions:
         }
         return tuple(f"--set {key}" for key, enabled in is_enabled.items() if enabled)
 
+    def estimate(self, step: StepCost, device: torch.device, dtype: torch.dtype) -> MemoryEstimate:
+        """The memory of training with these settings."""
+        settings = {"fused_backward": self.fused_backward, "gradient_checkpointing": self.gradient_checkpointing}
+        return estimate_memory(step, device, dtype, self.optimizer, **settings)
 
-_MEMORY_LADDER = (  # from no change to the least memory
+
+MEMORY_LADDER = (  # from no change to the least memory
     MemoryOptions(),
     MemoryOptions(True),
     MemoryOptions(True, True),
@@ -101,15 +106,8 @@ def choose_memory_options(
     step: StepCost, device: torch.device, dtype: torch.dtype, memory_limit: int
 ) -> tuple[MemoryOptions, int]:
     """The first of MEMORY_LADDER that fits `memory_limit` bytes (0: no limit), else the last; and its bytes."""
-    for options in _MEMORY_LADDER:
-        needed_bytes = estimate_memory(
-            step,
-            device,
-            dtype,
-            options.optimizer,
-            fused_backward=options.fused_backward,
-            gradient_checkpointing=options.gradient_checkpointing,
-        ).total
+    for options in MEMORY_LADDER:
+        needed_bytes = options.estimate(step, device, dtype).total
         if not memory_limit or needed_bytes <= memory_limit:
             break
     return options, needed_bytes

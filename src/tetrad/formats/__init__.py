@@ -12,8 +12,9 @@ Every format is a pure function from dict to dict; no model and no network acces
   `bundles` handles those inside LoRA files.
 - `kohya` and `peft` are the two formats of LoRA files. `a1111` handles embeddings and hypernetworks.
 - `key_tables` translates names by a table of module paths. `survey` collects shapes, dtypes and bad values of a file.
-- `tensor_streams` reads and writes weight files tensor by tensor, in constant memory, and `pickle_writer` writes .ckpt
-  files so; `deferred_tensors` are tensors of such files on which the other modules work without reading them.
+- `tensor_streams` reads weight files tensor by tensor, in constant memory; `tensor_writer` writes safetensors files and
+  `pickle_writer` .ckpt files so. `deferred_tensors` are tensors of such files on which the other modules
+  work without reading them.
 - `tensors` prepares tensors that were read, and those that are to be written.
 """
 
@@ -35,7 +36,8 @@ __all__, __getattr__ = export(
         "ldm": ["SingleFileLayout"],
         "suffixes": ["PICKLE_SUFFIXES", "WEIGHT_FILE_SUFFIXES"],
         "survey": ["TensorSurvey", "count_elements"],
-        "tensor_streams": ["TensorFile", "TensorLayout", "check_free_space", "open_tensors", "write_tensors"],
+        "tensor_streams": ["TensorFile", "TensorLayout", "open_tensors"],
+        "tensor_writer": ["Compute", "check_free_space", "write_tensors"],
         "tensors": ["as_bytes", "unshare_tensors", "widen_float8"],
         "vae": ["find_vae_keys"],
         "file_hashes": ["compute_file_hash"],

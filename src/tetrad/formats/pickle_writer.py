@@ -18,7 +18,8 @@ from torch import Tensor
 
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import convert_write_errors, stage_replacement
-from tetrad.formats.tensor_streams import TensorLayout, check_free_space
+from tetrad.formats.tensor_streams import TensorLayout
+from tetrad.formats.tensor_writer import check_free_space
 from tetrad.formats.tensors import as_bytes
 from tetrad.locales import _
 

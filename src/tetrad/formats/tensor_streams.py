@@ -1,37 +1,28 @@
-"""Reads and writes weight files tensor by tensor, so that files larger than memory can be worked on."""
+"""Reads weight files tensor by tensor, so that files larger than memory can be worked on."""
 
-import json
 import math
-import shutil
-from collections import deque
+import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Any
+from threading import local
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from tetrad.errors import TetradError
 from tetrad.formats import pickles, weight_files
-from tetrad.formats.atomic_write import convert_write_errors, stage_replacement
-from tetrad.formats.tensors import as_bytes
 from tetrad.locales import _
 
-_DTYPES = {
+DTYPES = {
     **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
     **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool},
     **{"U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8, "C64": torch.complex64},
     **{"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "F8_E8M0": torch.float8_e8m0fnu},
     **{"F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz},
 }
-_DTYPE_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-_WORKERS = 2  # one reads while the other computes
-_MAX_BYTES_AHEAD = 256 * 2**20  # of tensors that are computed before they can be written
-_GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -116,12 +107,12 @@ class _Place:
 
 def _find_place(path: Path, name: str, entry: dict[str, Any], data_start: int) -> _Place:
     """The place of a tensor of a safetensors file.  E5002 for a type that torch cannot read."""
-    if entry["dtype"] not in _DTYPES:
+    if entry["dtype"] not in DTYPES:
         template = _(
             "{path} contains {tensor} in the format {dtype}, which PyTorch cannot read; get it in another format"
         )
         raise TetradError("E5002", template, path=path, tensor=name, dtype=entry["dtype"])
-    layout = TensorLayout(tuple(entry["shape"]), _DTYPES[entry["dtype"]])
+    layout = TensorLayout(tuple(entry["shape"]), DTYPES[entry["dtype"]])
     return _Place(layout, data_start + entry["data_offsets"][0])
 
 
@@ -138,18 +129,28 @@ def _layout_of(tensor: Tensor) -> TensorLayout:
 @contextmanager
 def _open_places(path: Path, places: Mapping[str, _Place]) -> Iterator[_Read]:
     """A function that reads elements of the tensor of a name.  E5001 where the file cannot be read."""
-    lock = Lock()
+    handles, stack = local(), ExitStack()  # a handle for each thread, so that none waits for another's reading
+
+    def open_file() -> BinaryIO:
+        try:
+            file = stack.enter_context(path.open("rb"))
+        except OSError as error:
+            raise weight_files.unreadable_error(path, error) from error
+        if not os.path.samestat(os.fstat(file.fileno()), opened):
+            raise TetradError("E5002", changed, path=path)
+        return file
 
     def read_bytes(start: int, count: int) -> Tensor:
+        if not hasattr(handles, "file"):
+            handles.file = open_file()
         data = torch.empty(count, dtype=torch.uint8)
         try:
-            with lock:
-                file.seek(start)
-                found = file.readinto(data.numpy().data)
+            handles.file.seek(start)
+            found = handles.file.readinto(data.numpy().data)
         except OSError as error:
             raise weight_files.unreadable_error(path, error) from error
         if found != count:
-            raise TetradError("E5002", _("{path} was changed while it was read; start again"), path=path)
+            raise TetradError("E5002", changed, path=path)
         return data
 
     def read(name: str, start: int, stop: int) -> Tensor:
@@ -163,83 +164,8 @@ def _open_places(path: Path, places: Mapping[str, _Place]) -> Iterator[_Read]:
         whole = read_bytes(place.start, span * width).view(place.layout.dtype).as_strided(shape, place.stride)
         return whole.flatten()[start:stop].clone()
 
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise weight_files.unreadable_error(path, error) from error
-    with file:
+    changed = _("{path} was changed while it was read; start again")
+    with stack:
+        opened = path.stat()
+        handles.file = open_file()
         yield read
-
-
-def write_tensors(
-    path: Path,
-    layouts: Mapping[str, TensorLayout],
-    compute: Callable[[str], Tensor],
-    metadata: Mapping[str, str],
-    on_written: Callable[[], None] = lambda: None,
-) -> None:
-    """Write a safetensors file of which only a few tensors are in memory at a time, completely or not at all.
-
-    `compute` gives the tensor of a name, in the layout that was said; two threads call it, once for each name, in
-    about the order of `layouts`. `on_written` is called after each tensor. E4204 where the disk has too little space,
-    before anything is computed; E4202 where the file cannot be written.
-    """
-    # Larger elements first, as safetensors itself orders them, so that every tensor is aligned.
-    layouts = dict(sorted(layouts.items(), key=lambda item: -item[1].dtype.itemsize))
-    header = _build_header(layouts, metadata)
-    check_free_space(path, len(header) + sum(layout.nbytes for layout in layouts.values()))
-    with convert_write_errors(path), stage_replacement(path) as temporary_path, temporary_path.open("wb") as file:
-        file.write(header)
-        for name, tensor in _compute_ahead(layouts, compute):
-            assert _layout_of(tensor) == layouts[name], f"{name} is not as it was said to be"
-            file.write(as_bytes(tensor).numpy().data)
-            on_written()
-
-
-def check_free_space(path: Path, needed: int) -> None:
-    """E4204 where the disk of a file that is to be written has less free space than it needs."""
-    free = shutil.disk_usage(path.parent).free
-    if free < needed:
-        raise TetradError(
-            "E4204",
-            _(
-                "{path} needs {needed:.2f} GiB, but its disk has {free:.2f} GiB left; free {missing:.2f} GiB, or choose"
-                " another folder with --out"
-            ),
-            path=path,
-            needed=needed / _GIB,
-            free=free / _GIB,
-            missing=(needed - free) / _GIB,
-        )
-
-
-def _build_header(layouts: Mapping[str, TensorLayout], metadata: Mapping[str, str]) -> bytes:
-    """The first bytes of a safetensors file with these tensors in this order."""
-    entries: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-    end = 0
-    for name, layout in layouts.items():
-        start, end = end, end + layout.nbytes
-        entries[name] = {"dtype": _DTYPE_NAMES[layout.dtype], "shape": layout.shape, "data_offsets": (start, end)}
-    text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
-    text += b" " * (-len(text) % 8)  # the data of the tensors is to begin at a multiple of 8
-    return len(text).to_bytes(8, "little") + text
-
-
-def _compute_ahead(
-    layouts: Mapping[str, TensorLayout], compute: Callable[[str], Tensor]
-) -> Iterator[tuple[str, Tensor]]:
-    """Each tensor in order, while the next ones are computed; never more of them than a bounded number of bytes."""
-    names, waiting, bytes_ahead = deque(layouts), deque[tuple[str, Future[Tensor]]](), 0
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        try:
-            while names or waiting:
-                while names and (not waiting or bytes_ahead + layouts[names[0]].nbytes <= _MAX_BYTES_AHEAD):
-                    name = names.popleft()
-                    bytes_ahead += layouts[name].nbytes
-                    waiting.append((name, pool.submit(compute, name)))
-                name, future = waiting.popleft()
-                yield name, future.result()
-                bytes_ahead -= layouts[name].nbytes
-        finally:
-            for _name, future in waiting:
-                future.cancel()

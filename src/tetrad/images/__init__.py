@@ -1,6 +1,7 @@
 """Image files: load, save, lay out and compare.
 
 - `load`: open any common image file (nothing else opens images), decode it as upright sRGB, fit it to a size
+- `completeness`: decode the pixels, and find files that lack some though no decoder says so; `jpeg_data`: for JPEG
 - `bands`: convert and resize a large image without a second copy of its pixels; `diagnosis`: why a file is no image
 - `decoders`: the formats that are read, with those of plugins; `tensors`: convert images to tensors and back
 - `examine`: what one decoding shows of a file: size, changes, thumbnail, and the measures of `measure`

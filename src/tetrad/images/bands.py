@@ -69,7 +69,7 @@ class UprightImage:
 
 
 def decode_image(path: Path) -> UprightImage:
-    """Decode an image file completely.  Raises BadImage."""
+    """Decode an image file completely that was examined before.  Raises BadImage."""
     with open_image(path) as image:
         check_for_use(image)
         image.load()

@@ -10,8 +10,9 @@ from typing import BinaryIO
 from PIL import Image, ImageCms
 
 from tetrad.images.bands import UprightImage, read_alpha, reduce_on_white
+from tetrad.images.completeness import has_hole, load_pixels, read_png_chunks
 from tetrad.images.concurrency import PIXEL_BUDGET
-from tetrad.images.diagnosis import TRUNCATED_ERROR, BadImage
+from tetrad.images.diagnosis import BadImage
 from tetrad.images.load import check_for_use, is_sixteen_bit, open_image
 from tetrad.images.measure import MEASURED_SIDE, Measures, measure_image
 from tetrad.images.near_duplicates import make_thumbnail
@@ -44,6 +45,7 @@ class ImageInfo:
     thumbnail: bytes  # 8 × 8 RGB pixels
     measures: Measures
     fixes: tuple[str, ...] = ()  # codes of FIXES
+    has_hole: bool = False  # a part of the file was never filled
 
 
 def examine_image(path: Path) -> ImageInfo:
@@ -55,7 +57,7 @@ def examine_image(path: Path) -> ImageInfo:
         fixes = list(_find_fixes(image, path))
         image.draft(None, _scale_to_side(image.size, MEASURED_SIDE))  # for a JPEG; all of its data is still read
         with PIXEL_BUDGET.reserve(image.width * image.height):
-            image.load()
+            load_pixels(image, path)
             if _is_transparent(image):
                 fixes.append("W4134")
             upright = UprightImage.of(image)
@@ -64,7 +66,8 @@ def examine_image(path: Path) -> ImageInfo:
             if upright.orientation > 4:
                 width, height = height, width
             small = reduce_on_white(upright, MEASURED_SIDE)
-    return ImageInfo(width, height, make_thumbnail(small), measure_image(small), tuple(sorted(fixes)))
+        is_holed = has_hole(image, path)
+    return ImageInfo(width, height, make_thumbnail(small), measure_image(small), tuple(sorted(fixes)), is_holed)
 
 
 def make_preview(path: Path, side: int) -> Image.Image:
@@ -72,7 +75,7 @@ def make_preview(path: Path, side: int) -> Image.Image:
     with open_image(path) as image:
         image.draft(None, _scale_to_side(image.size, side))
         with PIXEL_BUDGET.reserve(image.width * image.height):
-            image.load()
+            load_pixels(image, path)
             small = reduce_on_white(UprightImage.of(image), side)
     small.thumbnail((side, side))
     return small
@@ -94,16 +97,9 @@ def _has_trailing_data(image_format: str, path: Path) -> bool:
 
 
 def _find_png_end(file: BinaryIO) -> int:
-    """Where the last chunk ends: each is its length, its name, its data and a checksum.  BadImage if there is none."""
-    place = 8
-    while True:
-        file.seek(place)
-        head = file.read(8)
-        if len(head) < 8:
-            raise BadImage(*TRUNCATED_ERROR)
-        place += 12 + int.from_bytes(head[:4])
-        if head[4:] == b"IEND":
-            return place
+    """Where the last chunk ends, with its checksum.  BadImage if there is none."""
+    *_others, (_name, start, length) = read_png_chunks(file)
+    return start + length + 4
 
 
 def _find_webp_end(file: BinaryIO) -> int:

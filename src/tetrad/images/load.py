@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
+from tetrad.images.completeness import load_pixels
 from tetrad.images.concurrency import SILENCED_WARNINGS
 from tetrad.images.decoders import list_formats
 from tetrad.images.diagnosis import BadImage, check_is_file, diagnose_file
@@ -29,7 +30,7 @@ def decode_upright(path: Path) -> Image.Image:
     """Decode an image file completely and apply its EXIF orientation; colours stay as in the file."""
     with open_image(path) as image:
         check_for_use(image)
-        image.load()
+        load_pixels(image, path)
         upright = apply_exif_orientation(image)
         return upright if upright is not image else image.copy()  # without the decoder
 

@@ -13,7 +13,7 @@ __all__, __getattr__ = export(
         "copies": ["Copy"],
         "install": ["Installed"],
         "names": ["check_name", "choose_free_name", "make_safe_stem"],
-        "receipts": ["add_receipts"],
+        "receipts": ["Receipt", "add_receipts", "read_receipts"],
         "uninstall": ["Uninstalled"],
         "web_uis": ["Destination", "list_folders", "recognize", "require_web_ui"],
     },

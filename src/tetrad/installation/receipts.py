@@ -37,9 +37,10 @@ def read_receipts(web_ui: Destination) -> list[Receipt]:
     """The receipts of a web UI; none where the file is missing or was changed by hand into something else."""
     try:
         rows = parse_json(read_text_file(web_ui.path / FILE_NAME))["files"]
-        return [
+        receipts = [
             Receipt(str(row["file"]), {str(key): str(value) for key, value in row["sha256"].items()}) for row in rows
         ]
+        return [each for each in receipts if each.place in each.hashes]
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return []
 

@@ -117,7 +117,10 @@ def unsupported_file_error(path: Path, file_type: str) -> TetradError:
     """The error for a weight file that is not a supported checkpoint: what it is, and how to use it if possible."""
     code = {"lora": "E5004", "vae": "E5005"}.get(file_type, "E5008")
     if file_type == "lora":
-        template = _('{path} is {found}; give its checkpoint with --model, and write "<lora:NAME:0.8>" in the prompt')
+        template = _(
+            "{path} is {found}, not a checkpoint; give the checkpoint that it is for (to generate images with it, write"
+            ' "<lora:NAME:0.8>" in the prompt)'
+        )
     elif file_type == "refiner":
         template = _("{path} is {found}; give the base model, because a refiner cannot be used without it")
     elif file_type in PARTS:

@@ -17,6 +17,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
+        "blocks": ["PRESETS", "list_blocks", "parse_block_weights"],
         "checkpoint_merge": ["merge_checkpoints"],
         "lora_extraction": ["extract_lora"],
         "lora_into_checkpoint": ["merge_loras_into"],
@@ -25,6 +26,7 @@ __all__, __getattr__ = export(
         "lora_files": ["LoraChoice", "find_lora", "OpenLora", "read_loras"],
         "lora_output": ["LoraReport"],
         "lora_metadata": ["describe_network", "describe_origin"],
+        "parents": ["EMA", "VAE", "open_parents", "part_of"],
         "embeddings": ["merge_embeddings"],
         "hypernetworks": ["merge_hypernetworks"],
     },

@@ -24,7 +24,7 @@ def add_weighted(tensors: Iterable[Tensor], weights: Sequence[float]) -> Tensor:
 def add_differences(a: Tensor, others: Iterable[Tensor], base: Tensor, weights: Sequence[float]) -> Tensor:
     """A + Σ wᵢ·(Bᵢ − C); A1111's "add difference" with one B."""
     for other, weight in zip(others, weights, strict=True):
-        a += (other - base).mul_(weight)
+        a += other.sub_(base).mul_(weight)
     return a
 
 

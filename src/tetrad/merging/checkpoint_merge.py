@@ -2,8 +2,9 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,8 @@ from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.formats import ldm
 from tetrad.formats.atomic_write import write_atomically
-from tetrad.formats.tensor_streams import TensorLayout, check_free_space, write_tensors
+from tetrad.formats.tensor_streams import TensorLayout
+from tetrad.formats.tensor_writer import check_free_space
 from tetrad.formats.tensors import widen_float8
 from tetrad.library.checkpoints import DTYPES, list_configurations
 from tetrad.library.identification import identify
@@ -23,7 +25,7 @@ from tetrad.library.vae.read import read_vae
 from tetrad.locales import Message, _, ngettext
 from tetrad.merging import blocks
 from tetrad.merging.choices import MERGE, METHODS, CheckpointMerge, MergeMethod
-from tetrad.merging.history import build_metadata
+from tetrad.merging.history import Progress, build_metadata, write_with_history
 from tetrad.merging.parents import (
     EMA,
     FIRST_LAYER,
@@ -34,13 +36,13 @@ from tetrad.merging.parents import (
     describe_name_differences,
     open_parents,
     part_of,
+    widen,
 )
 from tetrad.merging.storing import store_tensor
 from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
 
 _RANGE = 2**18  # elements merged at a time, which fit into the cache; their memory is used again and again
-Progress = Callable[[int], Callable[[], None]]  # given the number of tensors: a function to call after each
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,9 @@ def merge_checkpoints(
         merge = _Merge(parents, opened_base, resolved, chosen, block_weights)
         layouts = merge.layouts()
         check_free_space(out, sum(layout.nbytes for layout in layouts.values()))
-        metadata = build_metadata(out, parents, opened_base, resolved, merge.blocks, chosen)
-        write_tensors(out, layouts, merge.compute, metadata, on_start(len(layouts)))
+        describe = partial(build_metadata, out, parents, opened_base, resolved, merge.blocks, chosen)
+        files = [parent.path for parent in merge.everyone.values()]
+        write_with_history(out, layouts, merge.compute, describe, files, on_start)
         notes = merge.describe()
     return MergedCheckpoint(out, [*notes, *copy_configurations(configurations)])
 
@@ -189,24 +192,34 @@ class _Merge:
             return DTYPES[self.choices.precision]
         return widen_float8(torch.empty(0, dtype=dtype)).dtype
 
-    def compute(self, name: str) -> Tensor:
-        """A tensor of the result, by its name in the first model's file."""
+    def compute(self, name: str) -> Tensor | Iterator[Tensor]:
+        """A tensor of the result, by its name in the first model's file; in parts where that is possible."""
         if name in self.vae:
             tensor = self.vae[name]
             return store_tensor(name, tensor, self._output_dtype(self.first.file.get(name, tensor).dtype))
         layout, normalized = self.first.file[name], self.normalized[name]
-        dtype = self._output_dtype(layout.dtype)
-        if source := self._find_source(normalized):
-            return store_tensor(name, source.read(normalized), dtype).reshape(layout.shape)
+        dtype, source = self._output_dtype(layout.dtype), self._find_source(normalized)
         rng = generator(self.choices.seed, 0, normalized)
-        if not self.method.is_elementwise or name == FIRST_LAYER:
+        if not source and (not self.method.is_elementwise or name == FIRST_LAYER):
             return store_tensor(name, self._combine_whole(normalized, rng), dtype)
-        elements = math.prod(layout.shape)
-        result = torch.empty(elements, dtype=dtype)
+        return self._compute_parts(name, source, dtype, rng)
+
+    def _compute_parts(self, name: str, source: Parent | None, dtype: torch.dtype, rng: Generator) -> Iterator[Tensor]:
+        """The elements of a tensor in parts, which fit into the cache: those of `source`, or merged where it is None.
+
+        Only the result is checked, which NaN and Inf of a model reach; that saves a pass over each model.
+        """
+        elements, normalized = math.prod(self.first.file[name].shape), self.normalized[name]
         for start in range(0, elements, _RANGE):
             stop = min(start + _RANGE, elements)
-            result[start:stop] = store_tensor(name, self._combine_range(normalized, start, stop, rng), dtype)
-        return result.reshape(layout.shape)
+            given = (normalized, start, stop)
+            try:
+                part = source.read_range(*given) if source else self._combine_range(*given, rng)
+                yield store_tensor(name, part, dtype)
+            except TetradError:
+                for parent in [source] if source else self.everyone.values():
+                    parent.require_finite(normalized)
+                raise
 
     def _find_source(self, name: str) -> Parent | None:
         """The model that a tensor is taken from as it is; None where it is merged."""
@@ -230,8 +243,8 @@ class _Merge:
 
     def _combine_range(self, name: str, start: int, stop: int, rng: Generator) -> Tensor:
         """Some elements of the merged tensor, in float32."""
-        tensors = (parent.read_range(name, start, stop) for parent in (self.first, *self.others))
-        base = self.base.read_range(name, start, stop) if self.base else None
+        tensors = (widen(parent.read_range(name, start, stop)) for parent in (self.first, *self.others))
+        base = widen(self.base.read_range(name, start, stop)) if self.base else None
         return self.method.combine(tensors, base, self._weights_of(name), self.choices, rng)
 
     def _combine_whole(self, name: str, rng: Generator) -> Tensor:

@@ -1,20 +1,61 @@
 """The metadata of a merged checkpoint: its recipe, and the recipes of the models that it was made from."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from tetrad.documents import parse_json
 from tetrad.formats import file_hashes, weight_files
+from tetrad.formats.tensor_streams import TensorLayout
+from tetrad.formats.tensor_writer import Compute, write_tensors
 from tetrad.library.hashes import get_file_hash
 from tetrad.merging.choices import METHODS, CheckpointMerge
 from tetrad.merging.parents import EMA, Parent, part_of
 
 RECIPE, MODELS = "sd_merge_recipe", "sd_merge_models"
+GetHash = Callable[[Path], str]
+Progress = Callable[[int], Callable[[], None]]  # given the number of tensors: a function to call after each
 # What is true of the first model's file, and not of the merged one.
 _STALE = ("modelspec.hash_sha256", "modelspec.title", "modelspec.date", "sshs_model_hash", "sshs_legacy_hash")
+
+
+def write_with_history(
+    out: Path,
+    layouts: Mapping[str, TensorLayout],
+    compute: Compute,
+    describe: Callable[[GetHash], dict[str, str]],
+    parents: Sequence[Path],
+    on_start: Progress,
+) -> None:
+    """Write a file whose metadata, which `describe` gives, name the sha256 of its parents.
+
+    The hashes are computed while the tensors are, so that each parent is read from the disk once. Raises what
+    `write_tensors` raises.
+    """
+    hashes = {path: _compute_hash(path) for path in parents}
+    # Different ones, because they are keys, and as long as hashes.
+    placeholders = {path: f"{number:064x}" for number, path in enumerate(parents)}
+    finish = partial(describe, lambda path: hashes[path].result())
+    write_tensors(out, layouts, compute, describe(placeholders.__getitem__), on_start(len(layouts)), finish)
+
+
+def _compute_hash(path: Path) -> Future[str]:
+    """The hash of a file, computed in the background by a thread that a stopped process does not wait for."""
+    found: Future[str] = Future()
+
+    def compute() -> None:
+        try:
+            found.set_result(get_file_hash(path))
+        except OSError as error:
+            found.set_exception(weight_files.unreadable_error(path, error))
+
+    Thread(target=compute, daemon=True).start()
+    return found
 
 
 def build_metadata(
@@ -24,6 +65,7 @@ def build_metadata(
     weights: Sequence[float],
     blocks: Mapping[str, float],
     choices: CheckpointMerge,
+    get_hash: GetHash = get_file_hash,
 ) -> dict[str, str]:
     """A's metadata, with `sd_merge_recipe` and `sd_merge_models` as A1111 writes them.
 
@@ -31,7 +73,7 @@ def build_metadata(
     [https://github.com/AUTOMATIC1111/stable-diffusion-webui, modules/extras.py]
     """
     everyone = [*parents, *([base] if base else [])]
-    hashes = [get_file_hash(parent.path) for parent in everyone]
+    hashes = [get_hash(parent.path) for parent in everyone]
     first = parents[0]
     recipe = {
         "type": "tetrad",

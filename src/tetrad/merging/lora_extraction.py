@@ -10,12 +10,14 @@ from torch import Tensor
 from tetrad.builtin import BUILTIN_NAME, MODEL_PATH
 from tetrad.errors import TetradError
 from tetrad.formats.tensors import widen_float8
+from tetrad.formats.weight_files import read_tensor_names
 from tetrad.library.checkpoints import require_finite
 from tetrad.library.hashes import get_file_hash
+from tetrad.library.identification import identify
 from tetrad.library.outlines import OpenCheckpoint, open_checkpoint
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _
-from tetrad.merging.checkpoint_merge import Progress
+from tetrad.merging.history import Progress
 from tetrad.merging.lora_metadata import describe_origin, inherit_metadata
 from tetrad.merging.lora_output import LoraOutput, LoraReport
 from tetrad.merging.ranks import RankChoice, count_average_rank, fit_into
@@ -60,13 +62,14 @@ def extract_lora(
 
     `ranks` are the fields of `RankChoice`: rank, conv_rank, energy, max_bytes; without them every layer has at most
     rank 32. Only one layer's difference is in memory at a time, and the factors that are kept.
-    Raises E5301 for checkpoints of different families, E5302 for different tensors or shapes, E5323 where no layer of a
-    LoRA differs, and what `open_checkpoint` and `LoraOutput.write` raise.
+    Raises E5004 for a LoRA, E5301 for checkpoints of different families, E5302 for different tensors or shapes, E5323
+    where no layer of a LoRA differs, and what `open_checkpoint` and `LoraOutput.write` raise.
     """
     output_path = expand_path(out)
     check_output_path(output_path)
     choice = RankChoice(**ranks)  # type: ignore[arg-type]
     choice = RankChoice(DEFAULT_RANK) if choice.is_exact else choice
+    _refuse_lora(expand_path(tuned))
     with open_checkpoint(expand_path(base)) as opened, open_checkpoint(expand_path(tuned)) as opened_tuned:
         _check_same_layers(opened, opened_tuned)
         model = opened.build_model()
@@ -79,6 +82,13 @@ def extract_lora(
         metadata = _build_metadata(opened, opened_tuned, model, choice)
     output = LoraOutput(output_path, model, dtype_of(precision), choice, metadata)
     return Extracted(output.write(extraction.layers, extraction.left_out), notes)
+
+
+def _refuse_lora(path: Path) -> None:
+    """E5004 for a LoRA, such as that of a run, from which none has to be extracted."""
+    if identify(read_tensor_names(path)) == "lora":
+        template = _("{path} is a LoRA already; make it smaller with `tetrad resize`, or merge it with others")
+        raise TetradError("E5004", template, path=path)
 
 
 def _extract(

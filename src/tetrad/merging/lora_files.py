@@ -1,7 +1,6 @@
 """LoRA files as material: which file at which strength, for which layers, and what is in it."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +24,7 @@ from tetrad.methods.lora.weights import get_matching_layer, group_by_layer, name
 from tetrad.models.base import Model
 from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
-
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_STRENGTHS = re.compile(
-    rf"(?P<file>.+?)(?::(?P<both>{_NUMBER})|(?P<parts>(?::(?:te|unet)={_NUMBER}){{1,2}}))?", re.DOTALL
-)
-_PART = re.compile(rf":(te|unet)=({_NUMBER})")
+from tetrad.weighted_files import LORA_PARTS, WHOLE, split_weights
 
 
 @dataclass(frozen=True)
@@ -45,14 +39,11 @@ class LoraChoice:
     def parse(cls, text: str, folders: ModelFolders | None = None) -> "LoraChoice":
         """FILE, FILE:0.8 or FILE:te=0.5:unet=1, where FILE is a path, or a name in the folders.
 
-        E5001 where there is no such file, E5101 where no folder has the name.
+        E2006 where a strength is not a number, E5001 where there is no such file, E5101 where no folder has the name.
         """
-        match = _STRENGTHS.fullmatch(text)
-        assert match is not None, "every text has a file"
-        strengths = {name: float(number) for name, number in _PART.findall(match["parts"] or "")}
-        both = float(match["both"] or 1.0)
-        path = find_lora(match["file"], folders)
-        return cls(path, strengths.get("unet", both), strengths.get("te", both))
+        name, strengths = split_weights(text, LORA_PARTS)
+        both = strengths.get(WHOLE, 1.0)
+        return cls(find_lora(name, folders), strengths.get("unet", both), strengths.get("te", both))
 
     def __post_init__(self) -> None:
         """E5322 for a strength that is NaN or Inf."""

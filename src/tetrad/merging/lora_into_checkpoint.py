@@ -7,23 +7,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tetrad.errors import TetradError
 from tetrad.formats import ldm
-from tetrad.formats.tensor_streams import TensorFile, TensorLayout, check_free_space, open_tensors, write_tensors
+from tetrad.formats.tensor_streams import TensorFile, TensorLayout, open_tensors
+from tetrad.formats.tensor_writer import check_free_space
 from tetrad.formats.tensors import widen_float8
 from tetrad.formats.weight_files import read_safetensors_metadata
 from tetrad.library.checkpoints import list_configurations, require_finite
 from tetrad.locales import Message, _, ngettext
-from tetrad.merging.checkpoint_merge import (
-    MergedCheckpoint,
-    Progress,
-    check_out,
-    copy_configurations,
-)
-from tetrad.merging.history import keep_metadata
+from tetrad.merging.checkpoint_merge import MergedCheckpoint, check_out, copy_configurations
+from tetrad.merging.history import GetHash, Progress, keep_metadata, write_with_history
 from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, list_strengths, read_loras
 from tetrad.merging.lora_metadata import describe_origin
-from tetrad.merging.parents import EMA, part_of
+from tetrad.merging.parents import EMA, part_of, require_file
 from tetrad.merging.storing import store_tensor
 from tetrad.methods.lora.combine import Weighted, changes_weight, depends_on_base, sum_tensors, sum_weight_changes
 from tetrad.models.base import Model
@@ -47,25 +42,25 @@ def merge_loras_into(
     `loras` are files with their strengths, "style.safetensors:0.8". Sums are computed in float32 and rounded once, to
     `precision` or to that of each tensor. A negative strength takes a LoRA out again.
     Raises E5008 for a folder, E5014 for NaN or Inf in the checkpoint, E5303 for what is too large for the precision,
-    E5210 for an output path that cannot be used, and what `read_loras` and `write_tensors` raise.
+    E5210 for an output path that cannot be used, and what `read_loras` and `write_with_history` raise.
     """
     checkpoint_path, output_path = expand_path(checkpoint), expand_path(out)
     configurations = {output_path.with_suffix(each.suffix): each for each in list_configurations(checkpoint_path)}
     check_out(output_path, [checkpoint_path], configurations)
-    if checkpoint_path.is_dir():
-        template = _("{path} is a folder, and only single files can be merged; convert it with `tetrad convert` first")
-        raise TetradError("E5008", template, path=checkpoint_path)
+    require_file(checkpoint_path)
     opened, model = read_loras(loras, checkpoint_path)
     with open_tensors(checkpoint_path) as file:
         changes = _locate_changes(file, opened, model)
         layouts = {name: _cast_layout(each, precision) for name, each in file.items() if part_of(name) != EMA}
         check_free_space(output_path, sum(layout.nbytes for layout in layouts.values()))
         parents = {checkpoint_path: {}, **list_strengths(opened)}
-        metadata = keep_metadata(read_safetensors_metadata(checkpoint_path)) | describe_origin(
-            "merge lora into checkpoint", parents, {}
-        )
+        own = keep_metadata(read_safetensors_metadata(checkpoint_path))
+
+        def describe(get_hash: GetHash) -> dict[str, str]:
+            return own | describe_origin("merge lora into checkpoint", parents, {}, get_hash)
+
         compute = partial(_compute, file, changes, layouts)
-        write_tensors(output_path, layouts, compute, metadata, on_start(len(layouts)))
+        write_with_history(output_path, layouts, compute, describe, list(parents), on_start)
         notes = list(_describe(opened, len(changes), len(file) - len(layouts)))
     return MergedCheckpoint(output_path, [*notes, *copy_configurations(configurations)])
 

@@ -12,7 +12,7 @@ from tetrad.errors import TetradError
 from tetrad.library.outlines import open_checkpoint
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import _
-from tetrad.merging.checkpoint_merge import Progress
+from tetrad.merging.history import Progress
 from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, list_strengths, read_loras
 from tetrad.merging.lora_metadata import describe_origin, inherit_metadata
 from tetrad.merging.lora_output import LoraOutput, LoraReport

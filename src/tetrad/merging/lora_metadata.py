@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tetrad import __version__
 from tetrad.library.hashes import get_file_hash
-from tetrad.merging.history import MODELS, RECIPE, describe_parent, parse_object
+from tetrad.merging.history import MODELS, RECIPE, GetHash, describe_parent, parse_object
 from tetrad.merging.ranks import is_spatial
 from tetrad.methods.lora.settings import Lora
 from tetrad.models.base import Model
@@ -72,13 +72,16 @@ def _common_alpha(layers: Sequence[Mapping[str, Tensor]]) -> str:
 
 
 def describe_origin(
-    command: str, parents: Mapping[Path, Mapping[str, Any]], settings: Mapping[str, Any]
+    command: str,
+    parents: Mapping[Path, Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    get_hash: GetHash = get_file_hash,
 ) -> dict[str, str]:
     """The history, as A1111 writes that of checkpoints: a recipe, and all files that the result was made of.
 
     The recipe says what was done with each file, by its hash; a diffusers folder has none.
     """
-    hashes = {path: get_file_hash(path) if path.is_file() else "" for path in parents}
+    hashes = {path: get_hash(path) if path.is_file() else "" for path in parents}
     files = [{"name": path.name, "hash": hashes[path], **role} for path, role in parents.items()]
     models: dict[str, Any] = {}
     for path, file_hash in hashes.items():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tetrad.errors import TetradError
 from tetrad.formats import kohya, weight_files
-from tetrad.formats.tensor_streams import check_free_space
+from tetrad.formats.tensor_writer import check_free_space
 from tetrad.library.artifacts import formats_of, read_weights
 from tetrad.library.checkpoints import find_not_finite
 from tetrad.locales import _

@@ -7,8 +7,7 @@ from pathlib import Path
 from tetrad.errors import TetradError
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import _
-from tetrad.merging.checkpoint_merge import Progress
-from tetrad.merging.history import keep_metadata
+from tetrad.merging.history import Progress, keep_metadata
 from tetrad.merging.lora_files import LoraChoice, OpenLora, read_loras
 from tetrad.merging.lora_merge import combine_loras, find_common_dtype
 from tetrad.merging.lora_metadata import describe_origin

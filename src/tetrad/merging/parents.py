@@ -1,6 +1,7 @@
 """The checkpoints that a merge is made of: opened, recognized and compared with the first one."""
 
 import re
+import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -60,29 +61,30 @@ class Parent:
     def layout(self, name: str) -> TensorLayout:
         return self.file[self.names[name]]
 
-    def read(self, name: str) -> Tensor:
-        """A tensor in the file's dtype.  E5014 where it contains NaN or Inf."""
-        return self._check(name, self.file.read(self.names[name]))
-
     def read_range(self, name: str, start: int, stop: int) -> Tensor:
-        """Some elements of a tensor in float32, as a vector.  E5014 where they contain NaN or Inf."""
-        return self._widen(self._check(name, self.file.read_range(self.names[name], start, stop)))
+        """Some elements of a tensor in the file's dtype, as a vector; they may be NaN or Inf."""
+        return self.file.read_range(self.names[name], start, stop)
 
     def read_like(self, name: str, shape: Sequence[int]) -> Tensor:
-        """A tensor in float32 and in this shape; of an inpainting model's first layer only as many channels."""
-        tensor = self._widen(self.read(name))
+        """A tensor in float32 and in this shape; of an inpainting model's first layer only as many channels.
+
+        E5014 where it contains NaN or Inf.
+        """
+        tensor = widen(self.require_finite(name))
         if name == FIRST_LAYER:
             return tensor[:, : shape[1]].clone()
         return tensor.reshape(tuple(shape))
 
-    def _check(self, name: str, tensor: Tensor) -> Tensor:
+    def require_finite(self, name: str) -> Tensor:
+        """A tensor in the file's dtype.  E5014 where it contains NaN or Inf."""
+        tensor = self.file.read(self.names[name])
         if tensor.is_floating_point() and tensor.numel():
             require_finite(self.path, self.names[name], tensor)
         return tensor
 
-    @staticmethod
-    def _widen(tensor: Tensor) -> Tensor:
-        return widen_float8(tensor).to(torch.float32)
+
+def widen(tensor: Tensor) -> Tensor:
+    return widen_float8(tensor).to(torch.float32)
 
 
 @contextmanager
@@ -104,15 +106,21 @@ def open_parents(paths: Sequence[Path], base_path: Path | None) -> Iterator[tupl
 
 def _open_parent(letter: str, path: Path, stack: ExitStack) -> Parent:
     """One checkpoint, opened until the stack is closed."""
-    if path.is_dir():
-        template = _("{path} is a folder, and only single files can be merged; convert it with `tetrad convert` first")
-        raise TetradError("E5008", template, path=path)
+    require_file(path)
     file = stack.enter_context(open_tensors(path))
     names = {ldm.normalize_name(name): name for name in file}
     if (file_type := identify(names)) not in FAMILIES:
         template = _("{path} is {found}; give a Stable Diffusion 1, 2 or XL checkpoint")
         raise TetradError("E5008", template, path=path, found=title_of(file_type))
     return Parent(letter, file, names)
+
+
+def require_file(path: Path) -> None:
+    """E5008 for a folder, with the command that makes a file of it."""
+    if path.is_dir():
+        template = _("{path} is a folder, and only single files can be merged; make one of it first: {command}")
+        command = shlex.join(["tetrad", "convert", str(path), "--to", "safetensors"])
+        raise TetradError("E5008", template, path=path, command=command)
 
 
 def _check_family(first: Parent, other: Parent) -> None:

@@ -14,8 +14,8 @@ from tetrad.locales import _
 def store_tensor(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """A tensor in the precision of the result.  E5303 where that cannot hold it."""
     if tensor.numel() and dtype.is_floating_point:
-        extremes = tensor.float().aminmax()
-        largest = max(-float(extremes.min), float(extremes.max))
+        smallest, largest = map(float, (tensor.float() if tensor.itemsize == 1 else tensor).aminmax())
+        largest = max(-smallest, largest)
         if not math.isfinite(largest):
             raise overflow_error(name)
         if not largest <= torch.finfo(dtype).max:

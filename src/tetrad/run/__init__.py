@@ -3,19 +3,20 @@
 `train` runs a recipe, and `vae_decoder` trains a VAE's decoder on `crops` of images. `training_run` is the model with
 the method attached, and `updates` is its training; `decoder_run` is both for a decoder. `recovering_updates` goes on
 after a step that gave NaN or ran out of memory, `recovery` is what it decides then, `rounding` says what is lost in
-half precision, and `probe` whether the model predicts something else after training.
-`result_files` writes a trained file whatever becomes of the run's folder. Both kinds run inside
-`session`, which records events, stops on request and saves what was trained, whatever happens. `resume` goes on with an
-interrupted run. `watch` looks after the folder of a running process: `heartbeat` is its sign of life and its lock, and
-`control` takes commands from other programs. `status` derives a run's state from its folder, and `saving` says whether
-a file is being written. `resolve` turns a recipe into a `plan`, in which every value is decided. `continuation` finds
-the file that a run continues from and writes over it if asked to. `dataset` loads and encodes the images,
-`caption_notes` warns about their captions, `class_images` generates the class images for prior preservation,
-`preflight` says what a person should know before the first step, `effects` which settings have no effect, and
-`previews` generates images during the run. `step_files` are the files that a run saves before its end. `disk` estimates
-the space that a run needs, `full_disk` waits where there is none, and `tidy` removes what killed runs left behind.
-`base_model` finds the model that a file was trained on. `events` are what a run yields, `words` says in sentences what
-they mean, `folder` is where it writes, and `metadata` is what it stores in the trained file.
+half precision, and `probe` whether the model predicts something else after training. `result_files` writes a trained
+file whatever becomes of the run's folder. Both kinds run inside `session`, which records events, stops on request and
+saves what was trained, whatever happens. `resume` goes on with an interrupted run. `watch` looks after the folder of a
+running process: `heartbeat` is its sign of life and its lock, and `control` takes commands from other programs.
+`status` derives a run's state from its folder, and `saving` says whether a file is being written. `resolve` turns a
+recipe into a `plan`, in which every value is decided; `planned_run` says what a run of it would need, and `rehearsal`
+measures its first steps. `continuation` finds the file that a run continues from and writes over it if asked to.
+`dataset` loads and encodes the images, `caption_notes` warns about their captions, `class_images` generates the class
+images for prior preservation, `preflight` says what a person should know before the first step, `effects` which
+settings have no effect, and `previews` generates images during the run. `step_files` are the files that a run saves
+before its end. `disk` estimates the space that a run needs, `full_disk` waits where there is none, and `tidy` removes
+what killed runs left behind. `base_model` finds the model that a file was trained on. `events` are what a run yields,
+`words` says in sentences what they mean, `folder` is where it writes, and `metadata` is what it stores in the trained
+file.
 """
 
 from tetrad.lazy import export
@@ -24,22 +25,20 @@ __all__, __getattr__ = export(
     __name__,
     {
         "base_model": ["find_base_model"],
-        "class_images": ["describe_generator"],
-        "continuation": ["locate_start", "read_trigger_word"],
+        "continuation": ["locate_start"],
         "control": ["Command", "send_command"],
-        "dataset": ["Dataset", "find_images", "load_dataset", "select_training_vae"],
-        "disk": ["DiskNeed", "estimate_need", "find_existing_folder"],
+        "dataset": ["Dataset", "find_images", "select_training_vae"],
+        "disk": ["find_existing_folder"],
         "events": ["Event", "Finished", "Note", "Phase", "Progress", "Saved", "Trained", "as_record"],
         "folder": ["file_name"],
         "heartbeat": ["Beat", "Heartbeat", "lock_folder", "read_beat", "read_start_time"],
         "plan": ["Plan"],
-        "preflight": ["builtin_model_notes", "device_note"],
-        "previews": ["list_preview_steps"],
-        "resolve": ["Facts"],
+        "planned_run": ["FreshSources", "PlannedRun", "plan_run", "read_dataset"],
+        "preflight": ["device_note"],
+        "rehearsal": ["Rehearsal", "rehearse"],
         "resume.start": ["read_working_folder"],
         "saving": ["is_saving"],
         "status": ["RunStatus", "find_run", "list_runs", "read_log", "read_status", "remove_run"],
-        "step_files": ["list_planned_steps"],
         "vae_decoder": ["train_decoder"],
         "watch": ["StoppedBeforeStart"],
         "words": ["SCAN_HINT", "Happening", "describe_record", "read_number"],

@@ -4,7 +4,7 @@ from dataclasses import field
 from typing import Literal
 
 from tetrad.errors import TetradError
-from tetrad.locales import _
+from tetrad.locales import Message, _
 from tetrad.settings.data import Data
 from tetrad.settings.field import option, settings_class
 from tetrad.settings.loss import Loss
@@ -12,6 +12,7 @@ from tetrad.settings.method import AnyMethod, default_method
 from tetrad.settings.sample import Sample
 from tetrad.settings.save import Save
 from tetrad.settings.train import Train
+from tetrad.settings.values import Check
 
 
 @settings_class
@@ -44,6 +45,11 @@ class Recipe:
         group="model",
         kohya="pretrained_model_name_or_path",
         flag="--model",
+        check=Check(
+            lambda name: bool(name.strip()),
+            Message(_("a checkpoint, a diffusers folder, or builtin")),
+            {"pattern": r"\S"},
+        ),
     )
     vae: str = option(
         "",

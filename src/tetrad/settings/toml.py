@@ -42,9 +42,10 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def assign(values: dict[str, Any], assignment: str) -> None:
-    """Put one `section.key=value` into plain values; the value is TOML, or else text.  E3003 if there is no `=`.
+    """Put one `section.key=value` into plain values; the value is TOML, or else text.
 
-    True, False and .5, which people write in other languages, are read too.
+    True, False and .5, which people write in other languages, are read too. A table sets what is in it, and keeps the
+    other settings of its section. E3003 if there is no `=`, or for an empty table in place of a section.
     """
     key, equals, text = assignment.partition("=")
     if not equals or not key.strip():
@@ -58,7 +59,22 @@ def assign(values: dict[str, Any], assignment: str) -> None:
         value = parse_toml(f"value = {as_in_toml}")["value"]
     except ValueError:
         value = text
-    put(values, key.strip(), value)
+    key = key.strip()
+    example = find_setting_in(key) if isinstance(value, dict) else ""
+    if example and not value:
+        template = _("--set {assignment} sets nothing, because {key} is a section; name a setting, such as {example}=…")
+        raise TetradError("E3003", template, assignment=repr(assignment), key=key, example=example)
+    if not example:
+        put(values, key, value)
+        return
+    for name, entry in value.items():
+        put(values, f"{key}.{name}", entry)
+
+
+def find_setting_in(section: str) -> str:
+    """The key of a setting in a section of a recipe; "" where there is no such section."""
+    settings = all_settings(Recipe, {"method": METHODS[DEFAULT]})
+    return next((each.key for each in settings if each.key.startswith(f"{section}.")), "")
 
 
 def put(values: dict[str, Any], key: str, value: Any) -> None:

@@ -113,13 +113,12 @@ def _missing_package_error(name: str, path: str, extra: str) -> TetradError:
 
 def _list_arguments(optimizer_class: type[Optimizer]) -> dict[str, None]:
     """The arguments of a class and of its bases by name; what `**kwargs` would swallow is none of them."""
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     names: dict[str, None] = {}
     for base in optimizer_class.__mro__:
         if base is not Optimizer and "__init__" in vars(base) and issubclass(base, Optimizer):
-            _self, _params, *parameters = inspect.signature(base.__init__).parameters.values()
-            names |= {each.name: None for each in parameters if each.kind in kinds}
-            if all(each.kind is not inspect.Parameter.VAR_KEYWORD for each in parameters):
+            given = inspect.getfullargspec(base.__init__)
+            names |= dict.fromkeys((*given.args[2:], *given.kwonlyargs))  # without self and the parameters
+            if given.varkw is None:
                 break  # it does not pass other arguments on
     return names
 

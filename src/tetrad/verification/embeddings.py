@@ -11,6 +11,11 @@ from tetrad.verification.result import READERS, Verdict
 _SEVERAL = _("it refuses a file with several embeddings ({names})")
 
 
+def has_several(file: WeightFile) -> bool:
+    """Whether a file of the web UI has vectors for several words."""
+    return sum(name.startswith(WEB_UI) for name in file.tensors) > 1
+
+
 def judge_embedding(file: WeightFile, entry_count: int) -> Iterator[Verdict]:
     """A verdict for each program.  `entry_count` is the number of entries of a pickle's dict, or of tensors."""
     names = list(file.tensors)

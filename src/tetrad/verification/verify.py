@@ -1,6 +1,7 @@
 """Verify a file: whether it is whole, finite and safe, which programs load it, and whether it changes anything."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tetrad.builtin import resolve_model_path
@@ -21,12 +22,13 @@ from tetrad.models.families import FAMILIES
 from tetrad.verification import effects
 from tetrad.verification.checkpoints import judge_checkpoint, judge_folder
 from tetrad.verification.containers import explain_unopened
-from tetrad.verification.embeddings import judge_embedding
+from tetrad.verification.embeddings import has_several, judge_embedding
 from tetrad.verification.hypernetworks import judge_hypernetwork
 from tetrad.verification.loras import judge_lora, list_examples
 from tetrad.verification.result import READERS, Finding, Verdict, Verification
 from tetrad.verification.vaes import judge_vae
 
+_PROBLEM = _("problem")
 _NO_WEIGHT_FILES = ("image", "run", "latents")
 _UNREADABLE_ALGORITHM = "E5135"
 
@@ -67,7 +69,7 @@ def _check_content(inspection: Inspection) -> Iterator[Finding]:
     yield Finding(_("safe"), "ok", _describe_safety(path))
     for problem in inspection.trouble:
         if problem != NO_EFFECT and problem.values.get("tensor") not in names:  # what is said in other words here
-            yield Finding(_("problem"), "warn", problem)
+            yield Finding(_PROBLEM, "warn", problem)
 
 
 def _describe_safety(path: Path) -> Message:
@@ -137,7 +139,11 @@ def _verify_embedding(verification: Verification, path: Path, base: str) -> None
     file, model = weight_files.read_weight_file(path), _load_base(base)
     is_dict = embedding_images.is_image(path) or weight_files.is_pickle(path, weight_files.read_first_bytes(path))
     verification.verdicts += judge_embedding(file, len(file.tensors) + (len(file.metadata) if is_dict else 0))
-    if verification.inspection.trouble:  # several embeddings, or damaged vectors
+    if verification.inspection.trouble:
+        if not has_several(file):
+            damaged = (replace(each, state="bad") for each in verification.findings if each.label == _PROBLEM)
+            others = (each for each in verification.findings if each.label != _PROBLEM)
+            verification.findings = [*others, *damaged]
         return
     weights, _unmatched = a1111.decode_embedding(file)
     widths = [tensor.shape[1] for tensor in weights.tensors.values()]
@@ -146,7 +152,7 @@ def _verify_embedding(verification: Verification, path: Path, base: str) -> None
     elif sum(widths) not in [family.text_width for family in FAMILIES.values()]:
         shown = " + ".join(map(str, widths))
         message = Message(_("its vectors are {widths} wide, as in no released model"), widths=shown)
-        verification.findings.append(Finding(_("problem"), "warn", message))
+        verification.findings.append(Finding(_PROBLEM, "warn", message))
     verification.findings.append(effects.measure_embedding(weights, model))
 
 

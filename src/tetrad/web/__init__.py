@@ -20,8 +20,10 @@ methods side by side, and `web_uis` are the folders to copy a file to; `files_ch
 that looks for files.
 
 `file_library` knows all model files: `file_glance` shows them at once, `file_list` lists them in `planning_child`,
-`inspection_child` reads one as a whole, and `file_view` says what it is. `upload_list` says what uses the images that
-were dropped, and `preferences` are what a person sets: models added by path, VAEs, language and theme.
+`inspection_child` reads one as a whole, and `file_view` says what it is. `file_work` is what a person wants to be done
+with files, `file_tasks` has the commands for it, `file_checks` reads in `inspection_child` what is to be known before,
+`file_jobs` says how far it is, and `file_images` shows the result beside its parents. `upload_list` says what uses the
+images that were dropped, and `preferences` are what a person sets: models added by path, VAEs, language and theme.
 
 The server only reads the folders of runs, and writes commands into their folder `control`: a run needs no server. Torch
 is imported in child processes only.

@@ -132,6 +132,24 @@ class FileLibrary:
             await self.child.end()  # a GPU's memory is for the training
         return {"sheet": name, "rows": found["rows"]}
 
+    async def outline(
+        self, files: Sequence[str], more: Sequence[str], check: str, base: str, blocks: str
+    ) -> dict[str, Any]:
+        """What is to be known of files before work on them: {files, blocks, presets}, see `file_checks.outline`.
+
+        Raises what the command would say before it begins.
+        """
+        about = {"files": list(files), "more": list(more), "check": check, "base": base, "blocks": blocks}
+        return await self._ask({"do": "outline", **about})
+
+    async def verify(self, path: str, base: str = "") -> dict[str, Any]:
+        """What `tetrad verify` says of a file."""
+        return await self._ask({"do": "verify", "path": path, "base": base})
+
+    async def diff(self, a: str, b: str) -> dict[str, Any]:
+        """What `tetrad diff` says of two files."""
+        return await self._ask({"do": "diff", "a": a, "b": b})
+
     def forget_list(self) -> None:
         """Read the folders again when they are next asked for."""
         self._listed = 0.0

@@ -1,6 +1,7 @@
 """The process that reads whole model files: `python -m tetrad.web.inspection_child`, asked by `file_library`.
 
-It says what a file is, with hashes and what is wrong with it, which VAE a model uses, and how VAEs change an image.
+It says what a file is, with hashes and what is wrong with it, which VAE a model uses, and how VAEs change an image;
+with `file_checks` also how two files differ, and which programs load one.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from tetrad.images.tensors import to_tensor
 from tetrad.inspection import FileLabel, inspect_path
 from tetrad.locales import Message, ngettext, use_language
 from tetrad.models.device import select_device
+from tetrad.web.file_checks import compare_files, outline, verify_file
 from tetrad.web.resident_child import Answers, Request, serve
 
 _MAX_SIDE = 768  # of an image that VAEs are compared on, in pixels
@@ -105,4 +107,13 @@ def pack(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    serve({"inspect": inspect, "vae": describe_vae, "compare": compare_vaes})
+    serve(
+        {
+            "inspect": inspect,
+            "vae": describe_vae,
+            "compare": compare_vaes,
+            "outline": outline,
+            "verify": verify_file,
+            "diff": compare_files,
+        }
+    )

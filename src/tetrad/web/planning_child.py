@@ -4,9 +4,8 @@ It keeps models without their weights, since a plan needs only their shapes. `SP
 """
 
 import json
-import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
@@ -15,13 +14,10 @@ from typing import Any
 
 from tetrad import library
 from tetrad.builtin import resolve_model_path
-from tetrad.data.cache_folder import get_cache_folder
-from tetrad.data.latent_cache import LatentCache
 from tetrad.doctor.examine import examine
 from tetrad.documents import parse_json, read_text_file
 from tetrad.estimate import recommend as advice
-from tetrad.estimate.memory import FLOAT32_BYTES, estimate_memory
-from tetrad.estimate.speed import SMALL_RESOLUTION, DeviceSpeed, estimate_step_seconds, measure_device_speed
+from tetrad.estimate.speed import SMALL_RESOLUTION, DeviceSpeed, measure_device_speed
 from tetrad.estimate.step_cost import StepCost, copy_to_meta, measure_step_cost
 from tetrad.formats.atomic_write import replace_file
 from tetrad.locales import Message, in_english
@@ -31,17 +27,10 @@ from tetrad.models import device as devices
 from tetrad.models.base import Model
 from tetrad.models.device import DeviceSpec, get_free_memory, select_device
 from tetrad.models.tokenizer import encode_token_ids
-from tetrad.paths import expand_path
-from tetrad.run.class_images import describe_generator
-from tetrad.run.continuation import locate_start, read_trigger_word
-from tetrad.run.dataset import Dataset, find_images, load_dataset, select_training_vae
-from tetrad.run.disk import DiskNeed, estimate_need
-from tetrad.run.plan import Plan
-from tetrad.run.preflight import builtin_model_notes
-from tetrad.run.previews import list_preview_steps
-from tetrad.run.resolve import Facts, resolve
-from tetrad.run.step_files import list_planned_steps
-from tetrad.settings import Data, Recipe, build_recipe
+from tetrad.run.continuation import locate_start
+from tetrad.run.dataset import find_images, select_training_vae
+from tetrad.run.planned_run import plan_run, read_dataset
+from tetrad.settings import Data, build_recipe
 from tetrad.web.drafts import describe_command
 from tetrad.web.file_list import list_files_of_page
 from tetrad.web.files_child import find_networks, list_choices, read_parameters
@@ -65,24 +54,12 @@ class Planner:
     def plan(self, request: Request) -> Answers:
         """The plan of the recipe in "recipe", and what a run of it needs."""
         recipe = locate_start(build_recipe(request.values["recipe"]))
-        device = select_device(recipe.train.device, recipe.train.precision)
-        dataset, notes = _read_dataset(recipe)
+        dataset = read_dataset(recipe)
         request.check()
-        model = self.open_model(recipe.model, recipe.prediction)
-        start = None
-        if recipe.continue_from:
-            start = library.read_weights(expand_path(recipe.continue_from), model, recipe.method.artifact.type)
-        plan, _forecast = resolve(recipe, Facts(dataset, model, start, device))
-        identity = describe_generator(recipe.model, plan.data.resolution, recipe.text.clip_skip)
-        need = estimate_need(plan, model, dataset.photos, identity)
         yield {
             "event": "plan",
-            **_describe_length(plan),
-            **self.describe_cost(plan, model, device),
-            **_describe_files(plan, need),
-            "plan": plan.as_values(),
+            **plan_run(recipe, dataset, self).as_values(),
             "command": describe_command(recipe),
-            "notes": notes,
             "holds_device": self.holds_device,
         }
 
@@ -137,23 +114,6 @@ class Planner:
             self.models[key] = copy_to_meta(library.load_model(name, prediction))
         return self.models[key]
 
-    def describe_cost(self, plan: Plan, model: Model, device: DeviceSpec) -> dict[str, Any]:
-        """The time and the memory of a run."""
-        train, side = plan.train, plan.data.resolution
-        step = measure_step_cost(model, plan.method, side, side, train.batch_size)
-        seconds = estimate_step_seconds(
-            step, self.measure(model, device, train.batch_size), train.gradient_checkpointing
-        )
-        settings = {"fused_backward": train.fused_backward, "gradient_checkpointing": train.gradient_checkpointing}
-        memory = estimate_memory(step, device.device, device.dtype, train.optimizer, **settings).total
-        memory += FLOAT32_BYTES * sum(shape.numel() for shape in step.trainable_shapes) if train.ema else 0
-        return {
-            "seconds": seconds * train.gradient_accumulation * (train.steps - train.steps_before),
-            "memory_bytes": memory,
-            "free_memory_bytes": get_free_memory(device.device),
-            "device": devices.describe_device(device.device),
-        }
-
     def count_step(self, model: Model, method: MethodSettings, side: int, batch_size: int) -> StepCost:
         """The cost of a step, counted once for these settings, as that takes seconds."""
         key = (id(model), repr(method), side, batch_size)  # models are kept, so their addresses stay theirs
@@ -199,51 +159,6 @@ def check_computer(request: Request) -> Answers:
         about = {"label": Message(check.label).as_record(), "found": check.found.as_record()}
         advice = check.advice.as_record() if check.advice else None
         yield {"event": "check", "name": check.name, "state": check.state, "advice": advice, **about}
-
-
-def _read_dataset(recipe: Recipe) -> tuple[Dataset, list[Mapping[str, Any]]]:
-    """The images of a recipe, decoded once, and the notes about them and about the built-in model."""
-    required = recipe.method.artifact.requires_trigger_word
-    word = read_trigger_word(recipe.continue_from, recipe.method.artifact)
-    events = load_dataset(recipe.data, required, word, LatentCache(get_cache_folder()))
-    while True:
-        try:
-            next(events)
-        except StopIteration as end:
-            dataset: Dataset = end.value
-            notes = [*builtin_model_notes(recipe), *dataset.notes]
-            return dataset, [{"code": note.code, **note.message.as_record()} for note in notes]
-
-
-def _describe_length(plan: Plan) -> dict[str, Any]:
-    train = plan.train
-    new_steps = train.steps - train.steps_before
-    return {
-        "steps": new_steps,
-        "length": plan.length().as_record(),
-        "images": train.images,
-        "batch_size": train.batch_size * train.gradient_accumulation,
-        "repeats": train.repeats / train.images,
-        "epochs": new_steps / train.steps_per_epoch,
-        "steps_per_image": train.steps_per_image,
-        "views_per_image": new_steps / train.steps_per_epoch * train.repeats / train.images,
-    }
-
-
-def _describe_files(plan: Plan, need: DiskNeed) -> dict[str, Any]:
-    out = expand_path(plan.save.out).absolute()
-    existing = next(each for each in (out, *out.parents) if each.exists())
-    suffix = library.formats_of(plan.method.artifact.type)[plan.save.format].suffix
-    return {
-        "folder": str(out / plan.save.name),
-        "file": plan.save.name + suffix,
-        "files": len(list(list_planned_steps(plan.save, plan.train))) + 1,
-        "file_bytes": need.result,
-        "previews": len(list(list_preview_steps(plan))),
-        "prompts": [*plan.sample.prompts, *plan.sample.overfit_prompts],
-        "disk_bytes": need.folder + need.class_images + need.latents,
-        "free_disk_bytes": shutil.disk_usage(existing).free,
-    }
 
 
 def _as_record(estimate: advice.MethodEstimate) -> dict[str, Any]:

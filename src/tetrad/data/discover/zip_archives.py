@@ -147,7 +147,7 @@ def _select_members(
         name = decode_member_name(member)
         if _is_hidden_member(name):
             continue
-        if not _is_needed(name):
+        if not _is_needed(name) and not _is_link(member):  # a link may lead to a folder of images
             others.append(name)
             if _is_misnamed_image(archive, member, name):
                 problems.append(FileProblem(path / PurePosixPath(name).name, "E4113", WRONG_NAME))
@@ -197,6 +197,10 @@ def _is_misnamed_image(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: 
         return False
 
 
+def _is_link(member: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(member.external_attr >> 16)
+
+
 def _check_member(member: zipfile.ZipInfo, name: str) -> None:
     """_BadMember for a name that would lead out of the folder, a link, an encrypted file or an archive."""
     parts = name.split("/")
@@ -207,8 +211,8 @@ def _check_member(member: zipfile.ZipInfo, name: str) -> None:
     lengths = [len(part.encode("utf-8", "replace")) for part in parts]
     if max(lengths) > _MAX_NAME_BYTES or sum(lengths) > _MAX_PATH_BYTES:
         raise _BadMember(Message(_("its name in the archive is too long; rename it")))
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise _BadMember(Message(_("it is a link; pack the file itself")))
+    if _is_link(member):
+        raise _BadMember(Message(_("it is a link; pack what it leads to instead")))
     if member.flag_bits & _ENCRYPTED:
         raise _BadMember(Message(_("it needs a password; unpack the archive yourself and give the folder")))
     if member.compress_type not in _COMPRESSIONS:

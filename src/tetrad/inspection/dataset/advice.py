@@ -150,6 +150,13 @@ def _advice(
 def _describe_doubts(count: int) -> dict[str, Plural]:
     """The sentence for each doubt about images, for so many of them."""
     return {
+        "W4139": ngettext(
+            "a part of the file {files} is empty, as after an interrupted copy; look at the image, and copy it again if"
+            " something in it is wrong",
+            "parts of {count} files are empty, as after an interrupted copy: {files}; look at these images, and copy"
+            " them again if something in them is wrong",
+            count,
+        ),
         "W4140": ngettext(
             "{files} shows almost nothing that can be trained; leave it out",
             "{count} images show almost nothing that can be trained: {files}; leave them out",

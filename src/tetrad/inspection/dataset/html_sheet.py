@@ -24,7 +24,7 @@ _SIGNS = {"bad": "✗", "warn": "!", "tip": "→"}
 _MADE_BY = Message(_("Made by Tetrad {version}"), version=__version__)
 _TO_DO, _IMAGES = Message(_("What to do")), Message(_("Images"))
 _CLASS_IMAGE, _NO_CAPTION = Message(_("class image")), Message(_("no caption of its own"))
-_DOUBTS = ("W4131", "W4140", "W4142", "W4143", "W4144", "W4145", "W4155", "W4156")
+_DOUBTS = ("W4131", "W4139", "W4140", "W4142", "W4143", "W4144", "W4145", "W4155", "W4156")
 
 
 def make_html_sheet(report: DatasetReport) -> str:

@@ -28,6 +28,9 @@ _SHAPES = (
 def find_doubts(info: ImageInfo) -> Iterator[Finding]:
     """What may be wrong with an image, by its measures."""
     measures = info.measures
+    if info.has_hole:
+        template = _("a part of its file is empty, as after an interrupted copy; check that all of it looks right")
+        yield Finding("W4139", Message(template))
     if measures.contrast < _MIN_CONTRAST:
         yield Finding("W4140", Message(_("it shows almost nothing: all of it has nearly the same colour")))
         return

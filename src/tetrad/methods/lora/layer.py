@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from tetrad.methods.base import Around, ForwardChange
+from tetrad.methods.lora.fused_linear import add_low_rank, can_fuse
 from tetrad.models.base import without_autocast
 
 _Operation = Callable[[Tensor, Tensor], Tensor]  # of an input and a weight
@@ -85,7 +86,7 @@ def with_branch(
 ) -> ForwardChange:
     """The change of a layer's forward by a branch; options that are off cost nothing."""
     if branch.magnitude is None:
-        change = _add_low_rank(_make_low_rank_forward(layer, branch, branch.scale * strength, dropout))
+        change = _add_low_rank(layer, branch, branch.scale * strength, dropout)
     else:
         change = dora(layer, branch, _make_low_rank_forward(layer, branch, branch.scale, dropout), strength)
     return _with_module_dropout(change, dropout) if dropout.branches else change
@@ -112,8 +113,14 @@ def _make_low_rank_forward(
     return low_rank
 
 
-def _add_low_rank(low_rank: Callable[[Tensor], Tensor]) -> ForwardChange:
+def _add_low_rank(layer: nn.Module, branch: LowRankBranch, scale: float, dropout: LoraDropout) -> ForwardChange:
+    """y + scale · B A x; one autograd node where nothing stands between the layer and its branch."""
+    low_rank = _make_low_rank_forward(layer, branch, scale, dropout)
+
     def change(call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        is_plain = not (dropout.outputs or dropout.ranks) or not torch.is_grad_enabled()
+        if is_plain and can_fuse(layer, call):
+            return add_low_rank(layer, branch.down, branch.up, scale, x)
         return call(x) + low_rank(x)
 
     return change

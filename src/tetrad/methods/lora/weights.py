@@ -70,16 +70,13 @@ def get_matching_layer(
         template = _("this LoRA is damaged: at {layer} it has {tensors}, which do not belong together; get it again")
         raise TetradError("E5104", template, layer=path, tensors=shapes)
     if layer is None or not lycoris.matches_layer(layer, tensors):
-        raise TetradError(
-            "E5102",
-            _(
-                "this LoRA does not fit {model} ({family}) at {layer}; it was made for another model, so use the model"
-                " it was made for"
-            ),
-            model=model.name,
-            family=model.family_title,
-            layer=path,
+        template = _(
+            "this LoRA does not fit {model} ({family}) at {layer}; it was made for another model, so use the model it"
+            " was made for"
         )
+        if model.name == model.family_title:  # no file, but the family's released model
+            template = _("this LoRA does not fit the released {family} models at {layer}; give its own with --model")
+        raise TetradError("E5102", template, model=model.name, family=model.family_title, layer=path)
     return layer
 
 

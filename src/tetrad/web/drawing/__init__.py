@@ -15,6 +15,7 @@ __all__, __getattr__ = export(
             "Cell",
             "Checkpoint",
             "artifact_of",
+            "finish_cell",
             "list_checkpoints",
             "make_base_cell",
             "make_cell",

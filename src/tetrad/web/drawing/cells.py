@@ -95,16 +95,16 @@ def make_cell(
         values |= dict.fromkeys(folder_flags(), str(run))  # files of other runs may have the same name, or be damaged
         values |= {"prompt": name_checkpoint(artifact, checkpoint.name, strength, prompt, word)}
     content = checkpoint.path.stat()
-    return _finish(checkpoint, strength, prompt, values, [content.st_size, content.st_mtime_ns], folder)
+    return finish_cell(checkpoint, strength, prompt, values, [content.st_size, content.st_mtime_ns], folder)
 
 
 def make_base_cell(plan: Mapping[str, Any], prompt: str, settings: Mapping[str, Any], folder: Path) -> Cell:
     """What the base model alone shows for a prompt."""
     values = {"model": plan["model"]["path"], **settings, "prompt": prompt, "without_networks": True}
-    return _finish(Checkpoint(0, Path(plan["model"]["path"])), 0.0, prompt, values, [], folder)
+    return finish_cell(Checkpoint(0, Path(plan["model"]["path"])), 0.0, prompt, values, [], folder)
 
 
-def _finish(
+def finish_cell(
     checkpoint: Checkpoint, strength: float, prompt: str, values: Mapping[str, Any], state: list[int], folder: Path
 ) -> Cell:
     """The cell of a request, named by all that decides what it shows."""

@@ -13,6 +13,7 @@ __all__, __getattr__ = export(
     {
         "job": ["Job", "JobState"],
         "lanes": ["AUTO", "list_busy_devices", "overlap", "read_device"],
+        "process": ["EVENTS"],
         "queue": ["Queue"],
         "supervisor": ["Supervisor"],
     },

@@ -1,20 +1,26 @@
 """The process of a job: `python -m tetrad.web.jobs.child FOLDER COMMAND ARGUMENTS…` runs a command of tetrad.
 
-It has its own session, so that it outlives the server, and writes into the job's folder that it runs and how it ended.
+It has its own session, so that it outlives the server, and writes into the job's folder that it runs, what the command
+says, and how it ended.
 """
 
+import os
 import runpy
+import signal
 import sys
 import traceback
 from pathlib import Path
 
-from tetrad.web.jobs.process import enter_process, record_exit
+from tetrad import event_file
+from tetrad.web.jobs.process import EVENTS, STOPPED, enter_process, record_exit
 
 
 def main() -> None:
     folder, arguments = Path(sys.argv[1]), sys.argv[2:]
     if not enter_process(folder):
         return
+    os.environ[event_file.VARIABLE] = str(folder / EVENTS)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(STOPPED))  # so that what is half-written is removed
     code = run_command(arguments)
     record_exit(folder, code)
     sys.exit(code)

@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from tetrad.documents import parse_json
 from tetrad.errors import TetradError
+from tetrad.event_file import read_events
 from tetrad.run.heartbeat import Beat, read_beat
 from tetrad.run.status import read_status
-from tetrad.web.jobs.process import LOG, Exit, read_exit, read_process
+from tetrad.web.jobs.process import EVENTS, LOG, STOPPED, Exit, read_exit, read_process
 
 JobState = Literal["queued", "held", "starting", "running", "paused", "finished", "interrupted", "failed"]
 _TRAINING = {"train", "resume"}  # the commands that have a run's folder and print JSON
-_INTERRUPTED = (75, 130)  # exit codes of a command that was told to stop
+_INTERRUPTED = (75, STOPPED)  # exit codes of a command that was told to stop
 _HEAD_BYTES, _TAIL_BYTES = 4_000_000, 65_536  # of a log, in which the run and the error are looked for
 
 
@@ -102,10 +103,10 @@ def find_run_in_log(log: Path) -> Path | None:
 
 
 def read_error(log: Path) -> Mapping[str, Any]:
-    """What a failed command printed last: the record of its error, or its last line as {"text": …}."""
+    """What a failed command said last: the record of its error, or the last line of its log as {"text": …}."""
     try:
         size = log.stat().st_size
-        records = list(_read_records(log, max(0, size - _TAIL_BYTES), _TAIL_BYTES))
+        records = [*_read_records(log, max(0, size - _TAIL_BYTES), _TAIL_BYTES), *read_events(log.with_name(EVENTS))]
         lines = log.read_bytes()[-_TAIL_BYTES:].decode("utf-8", "replace").splitlines()
     except OSError:
         return {}

@@ -17,7 +17,8 @@ from tetrad.documents import parse_json, read_text_file
 from tetrad.formats.atomic_write import replace_file
 from tetrad.run.heartbeat import Beat, read_start_time
 
-LOG = "output.log"
+LOG, EVENTS = "output.log", "events.jsonl"
+STOPPED = 130  # exit code of a command that was told to stop
 _PROCESS, _EXIT = "process.json", "exit.json"
 
 

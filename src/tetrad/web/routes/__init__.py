@@ -4,7 +4,8 @@
 `drafts` has the four steps of New training; `draft_images`, `draft_captions`, `draft_plan` and `draft_known` are the
 parts of their API. `generate` is the page that generates images, with `history` of them; `pick` compares the saves of a
 run and `compare` the methods; `copies` copies files to web UIs. `queue` has the jobs in their order, `library` every
-model file and the images that were dropped, `vae` the VAEs, and `settings` what a person sets. `live_data` is the
+model file and the images that were dropped; `files` merges, converts and verifies them, `file_jobs` shows what came of
+it, and `installs` copies them to web UIs. `vae` has the VAEs, and `settings` what a person sets. `live_data` is the
 stream of what changes, `reference` describes the REST API, `assets` has scripts and styles, and `shared` what all pages
 have in common.
 A new page is a module with a `router`, and an `ENTRY` if it is in the navigation; it is then listed in `MODULES`, in
@@ -20,9 +21,12 @@ from tetrad.web.routes import (
     draft_known,
     draft_plan,
     drafts,
+    file_jobs,
+    files,
     generate,
     history,
     home,
+    installs,
     job_page,
     library,
     live_data,
@@ -51,6 +55,9 @@ MODULES = (
     queue,
     job_page,
     library,
+    files,
+    file_jobs,
+    installs,
     vae,
     settings,
     live_data,

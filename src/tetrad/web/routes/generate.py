@@ -16,6 +16,7 @@ from tetrad.web.drawing import Choices, Orders
 from tetrad.web.drawing.choices import AUTOMATIC
 from tetrad.web.inputs import Inputs
 from tetrad.web.jobs.lanes import list_busy_devices
+from tetrad.web.routes.file_jobs import start_with_result
 from tetrad.web.routes.history import IMAGE_HEADERS, list_history
 from tetrad.web.routes.shared import Entry, page
 
@@ -71,9 +72,12 @@ class Ordered(BaseModel):
 
 
 @router.get("/generate", include_in_schema=False)
-def generate_page(request: Request, run: str = "", file: str = "", strength: float = 1.0, prompt: str = "") -> Response:
-    """The page; with a run and one of its files, the prompt names that file."""
+def generate_page(
+    request: Request, run: str = "", file: str = "", strength: float = 1.0, prompt: str = "", job: int = 0
+) -> Response:
+    """The page; with a run and one of its files, or a job that wrote one, the prompt names that file."""
     start = prepare_start(request, run, file, strength, prompt) if run else {}
+    start |= start_with_result(request, job) if job else {}
     data = {"start": start, "samplers": list(SAMPLERS), "max_images": MAX_IMAGES, "history": list_history(request)}
     html: HTMLResponse = page(request, "generate.html", "/generate", data=data)
     return html

@@ -127,7 +127,7 @@ def describe_waiting(jobs: list[Job]) -> Iterator[dict[str, Any]]:
     """The jobs that have no run yet: those that wait, that start, and that failed before they had a run."""
     now, place = time.time(), 0
     for job in jobs:
-        if job.run is not None or job.state in ("finished", "running"):
+        if job.run is not None or not job.wish.trains or job.state in ("finished", "running"):
             continue
         place += job.is_waiting
         sentence = (

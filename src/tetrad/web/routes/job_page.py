@@ -3,9 +3,10 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from tetrad.locales import Message, _, ngettext, presentable, translate_record
+from tetrad.web.file_jobs import describe_work, read_order, read_said
 from tetrad.web.jobs import Job
 from tetrad.web.routes.shared import page
 from tetrad.web.run_view import STATES
@@ -14,8 +15,11 @@ router = APIRouter()
 
 
 @router.get("/jobs/{number}", include_in_schema=False)
-def job_page(request: Request, number: int) -> HTMLResponse:
+def job_page(request: Request, number: int) -> Response:
+    """The page; work on files has another one, which its address leads to."""
     job: Job = request.app.state.queue.read(number)
+    if read_order(job):
+        return RedirectResponse(f"/files/jobs/{number}", 303)
     return page(request, "job.html", "/", job=describe_job(request, job), id=number)
 
 
@@ -60,6 +64,8 @@ def describe_state(job: Job, ahead: int) -> str:
     """What the job waits for, or why it failed."""
     if job.state == "failed":
         return translate_record(job.error)
+    if not job.is_waiting and read_order(job):
+        return describe_work(job, read_said(job))
     if job.state == "queued" and ahead:
         template = ngettext("{count} job is before it in the queue.", "{count} jobs are before it in the queue.", ahead)
         return str(Message(template))

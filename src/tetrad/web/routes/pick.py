@@ -68,9 +68,15 @@ async def draw_cell(request: Request, name: str, wish: CellWish) -> Response:
     """
     pick = open_pick(request, name)
     like = open_pick(request, wish.like) if wish.like else None
-    cell = pick.make_cell(Choice(wish.file, wish.strength), wish.prompt, wish.seed, like)
+    return await answer_cell(
+        request, pick.make_cell(Choice(wish.file, wish.strength), wish.prompt, wish.seed, like), wish.draws
+    )
+
+
+async def answer_cell(request: Request, cell: Cell, draws: bool) -> Response:
+    """The answer to the wish for a cell: generate it, unless it is there or the request only asks whether it is."""
     answer = {"id": cell.request["name"], "is_ready": cell.path.exists()}
-    if answer["is_ready"] or not wish.draws:
+    if answer["is_ready"] or not draws:
         return JSONResponse(answer)
     work = asyncio.create_task(_draw(request, cell))
     gone = asyncio.create_task(_wait_until_gone(request))

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
 
 from tetrad.locales import Message, _, presentable
+from tetrad.web.file_jobs import read_said
 from tetrad.web.jobs import AUTO, Job, Queue, list_busy_devices, read_device
 from tetrad.web.routes.job_page import describe_job
 from tetrad.web.routes.shared import Entry, page
@@ -121,7 +122,7 @@ def describe_entry(request: Request, job: Job) -> dict[str, Any]:
         "is_waiting": job.is_waiting,
         "can_pause": job.state == "queued" or (job.state == "running" and job.run is not None),
         "can_continue": is_held or job.state == "paused",
-        "percent": row.get("percent", 0),
+        "percent": row["percent"] if row else read_said(job).percent,
         "sentence": row["sentence"] if job.is_alive and row else about["sentence"],
         "address": f"/runs/{quote(name)}" if name else f"/jobs/{job.id}",
     }

@@ -25,7 +25,7 @@ export class Cells {
   }
 
   static key(wish) {
-    return JSON.stringify([wish.run, wish.file, wish.strength, wish.prompt, wish.seed]);
+    return JSON.stringify([wish.run, wish.file, wish.strength, wish.prompt, wish.seed, wish.model]);
   }
 
   // What is on disk already is shown at once, and does not wait behind those that are generated.

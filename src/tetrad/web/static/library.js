@@ -3,6 +3,7 @@ import { ask, press } from "./api.js";
 import { confirmLoss } from "./dialog.js";
 import { announce, badge, get, h } from "./dom.js";
 import { connect } from "./live.js";
+import { listWork, renew, tick } from "./selection.js";
 import { _, ngettext, number } from "./text.js";
 import { toast } from "./toast.js";
 
@@ -50,7 +51,7 @@ function makeRow(file) {
   const about = [file.folder !== file.run && file.folder, file.word && _("trigger word {word}", { word: file.word })].filter(Boolean).join(" · ");
   const maker = file.run || file.copy_of;
   return h("tr", { "data-id": file.id },
-    h("td", {}, thumb(file)),
+    h("td", {}, h("span", { class: "with-check" }, tick(file), thumb(file))),
     h("td", { class: "name-col" }, h("button", { type: "button", class: "link name", title: file.name, onclick: () => open(file.id) }, file.name), h("br"), file.problem ? h("span", { class: "is-bad" }, file.problem) : h("span", { class: "quiet" }, about)),
     h("td", { class: "kind-col" }, file.is_read || file.kind ? file.kind_word : h("span", { class: "quiet" }, _("reading …")), file.family && h("span", { class: "quiet block" }, file.family)),
     h("td", { class: "num" }, file.size),
@@ -63,6 +64,7 @@ function makeRow(file) {
 
 function show() {
   get("toolbar").hidden = !files.length;
+  renew(files);
   showKinds();
   const found = select();
   const heads = ["", _("Name"), _("Kind"), _("Size"), _("Hash"), _("Made by"), _("Changed"), _("State")];
@@ -71,7 +73,7 @@ function show() {
   const more = found.length > rows.length && h("p", { class: "more" }, h("button", { type: "button", class: "button small ghost", onclick: () => { shown += 200; show(); } }, ngettext("Show more: {count} file in all", "Show more: {count} files in all", found.length)));
   if (!files.length) get("files").replaceChildren(h("div", { class: "card empty-state" }, h("p", {}, h("b", {}, _("No model files yet"))), h("p", { class: "quiet" }, _("What you train appears here, and what is in the folder that --models-dir names."))));
   else if (!found.length) get("files").replaceChildren(h("div", { class: "card empty-state" }, h("p", {}, _("No file is like that."))));
-  else get("files").replaceChildren(h("div", { class: "card listcard" }, h("table", { class: "table cards files" }, head, h("tbody", {}, ...rows)), more || null));
+  else get("files").replaceChildren(h("div", { class: "card listcard" }, h("table", { class: "table cards files can-select" }, head, h("tbody", {}, ...rows)), more || null));
   for (const row of rows) seen.observe(row);
 }
 
@@ -108,11 +110,12 @@ function replace(found) {
   if (place < 0) return;
   const hadProblems = files.filter((file) => file.problems).length;
   files[place] = found;
+  renew(files);
   const row = get("files").querySelector(`tr[data-id="${found.id}"]`);
-  const hadFocus = row?.contains(document.activeElement);
+  const focused = row?.contains(document.activeElement) ? document.activeElement.tagName : "";
   const fresh = makeRow(found);
   row?.replaceWith(fresh);
-  if (hadFocus) fresh.querySelector("button").focus();
+  if (focused) fresh.querySelector(focused).focus();
   if (hadProblems !== files.filter((file) => file.problems).length) showKinds();
   if (found.family && ![...get("family").options].some((option) => option.value === found.family)) showFamilies();
 }
@@ -154,7 +157,7 @@ function describe(found) {
     h("div", { class: "file-head" }, found.preview && h("img", { class: "file-image", src: found.preview, width: 160, height: 160, alt: "" }), h("div", { class: "stack tight" }, h("p", {}, h("b", {}, found.what), found.family && ` · ${found.family}`, ` · ${found.size}`), h("code", { class: "path small quiet" }, found.path))),
     pairs(found.facts),
     found.metadata.length ? h("details", { class: "small" }, h("summary", {}, ngettext("{count} entry of its metadata", "{count} entries of its metadata", found.metadata.length)), pairs(found.metadata)) : null,
-    h("footer", {}, ...actions),
+    h("footer", {}, ...listWork([found]), ...actions),
   ].filter(Boolean);
 }
 

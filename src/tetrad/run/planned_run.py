@@ -1,0 +1,197 @@
+"""What a run of a recipe would do and need, found out without training: length, time, memory, disk, files."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tetrad import library
+from tetrad.data.cache_folder import get_cache_folder
+from tetrad.data.latent_cache import LatentCache
+from tetrad.estimate.memory import FLOAT32_BYTES, MEMORY_LADDER, MemoryOptions
+from tetrad.estimate.speed import DeviceSpeed, estimate_step_seconds, measure_device_speed
+from tetrad.estimate.step_cost import StepCost, copy_to_meta, measure_step_cost
+from tetrad.methods.settings import MethodSettings
+from tetrad.models.base import Model
+from tetrad.models.device import DeviceSpec, describe_device, get_free_memory, select_device
+from tetrad.paths import expand_path
+from tetrad.run import preflight
+from tetrad.run.class_images import count_missing, describe_generator
+from tetrad.run.continuation import read_trigger_word
+from tetrad.run.dataset import Dataset, load_dataset
+from tetrad.run.disk import DiskNeed, estimate_need
+from tetrad.run.events import Note
+from tetrad.run.plan import Plan
+from tetrad.run.previews import list_preview_steps
+from tetrad.run.resolve import Facts, resolve
+from tetrad.run.step_files import list_planned_steps
+from tetrad.settings import Recipe
+
+
+class PlanSources(Protocol):
+    """Where a plan takes from what is slow to find out; the page keeps it from one plan to the next."""
+
+    def open_model(self, name: str, prediction: str) -> Model:
+        """A model; its weights may be missing."""
+
+    def measure(self, model: Model, device: DeviceSpec, batch_size: int) -> DeviceSpeed:
+        """The speed of a device for models as wide as this one."""
+
+    def count_step(self, model: Model, method: MethodSettings, side: int, batch_size: int) -> StepCost:
+        """The cost of a step on images of side × side pixels."""
+
+
+class FreshSources:
+    """Finds everything out anew."""
+
+    def open_model(self, name: str, prediction: str) -> Model:
+        return copy_to_meta(library.load_model(name, prediction))
+
+    def measure(self, model: Model, device: DeviceSpec, batch_size: int) -> DeviceSpeed:
+        side = model.resolution // model.vae.downsampling_factor
+        return measure_device_speed(device.device, device.dtype, model.width, side, batch_size)
+
+    def count_step(self, model: Model, method: MethodSettings, side: int, batch_size: int) -> StepCost:
+        return measure_step_cost(model, method, side, side, batch_size)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One of the ways to save memory, and what a run with it would take."""
+
+    options: MemoryOptions
+    memory_bytes: int
+    seconds: float  # of all steps
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A plan and what a run of it would need; times are estimates, accurate to about a third."""
+
+    plan: Plan
+    model: Model
+    device: DeviceSpec
+    step: StepCost
+    speed: DeviceSpeed
+    disk: DiskNeed
+    missing_class_images: int  # they are generated before the training
+    notes: Sequence[Note]
+
+    @property
+    def new_steps(self) -> int:
+        return self.plan.train.steps - self.plan.train.steps_before
+
+    @property
+    def views_per_image(self) -> float:
+        """How often each image is trained on."""
+        train = self.plan.train
+        return self.new_steps / train.steps_per_epoch * train.repeats / train.images
+
+    @property
+    def free_memory_bytes(self) -> int:
+        return get_free_memory(self.device.device)
+
+    @property
+    def memory_bytes(self) -> int:
+        train = self.plan.train
+        return self._estimate_memory(MemoryOptions(train.gradient_checkpointing, train.fused_backward, train.optimizer))
+
+    @property
+    def seconds(self) -> float:
+        """The time of all steps; previews, encoding and saving come on top."""
+        return self._estimate_seconds(self.plan.train.gradient_checkpointing)
+
+    def count_previews(self) -> int:
+        """How many times previews are made."""
+        return len(list(list_preview_steps(self.plan)))
+
+    def list_rungs(self) -> list[Rung]:
+        """The ways to save memory, from none to all."""
+        return [
+            Rung(options, self._estimate_memory(options), self._estimate_seconds(options.gradient_checkpointing))
+            for options in MEMORY_LADDER
+        ]
+
+    def _estimate_memory(self, options: MemoryOptions) -> int:
+        average = FLOAT32_BYTES * sum(shape.numel() for shape in self.step.trainable_shapes)
+        needed = options.estimate(self.step, self.device.device, self.device.dtype)
+        return needed.total + (average if self.plan.train.ema else 0)
+
+    def _estimate_seconds(self, gradient_checkpointing: bool) -> float:
+        step = estimate_step_seconds(self.step, self.speed, gradient_checkpointing)
+        return step * self.plan.train.gradient_accumulation * self.new_steps
+
+    def as_values(self) -> dict[str, Any]:
+        """Everything as plain values; sentences are records that can be translated."""
+        train = self.plan.train
+        return {
+            "steps": self.new_steps,
+            "length": self.plan.length().as_record(),
+            "images": train.images,
+            "batch_size": train.batch_size * train.gradient_accumulation,
+            "repeats": train.repeats / train.images,
+            "epochs": self.new_steps / train.steps_per_epoch,
+            "steps_per_image": train.steps_per_image,
+            "views_per_image": self.views_per_image,
+            "seconds": self.seconds,
+            "memory_bytes": self.memory_bytes,
+            "free_memory_bytes": self.free_memory_bytes,
+            "device": describe_device(self.device.device),
+            **self._describe_files(),
+            "plan": self.plan.as_values(),
+            "notes": [{"code": note.code, **note.message.as_record()} for note in self.notes],
+        }
+
+    def _describe_files(self) -> dict[str, Any]:
+        plan, need = self.plan, self.disk
+        out = expand_path(plan.save.out).absolute()
+        existing = next(each for each in (out, *out.parents) if each.exists())
+        suffix = library.formats_of(plan.method.artifact.type)[plan.save.format].suffix
+        return {
+            "folder": str(out / plan.save.name),
+            "file": plan.save.name + suffix,
+            "files": len(list(list_planned_steps(plan.save, plan.train))) + 1,
+            "file_bytes": need.result,
+            "previews": self.count_previews(),
+            "prompts": [*plan.sample.prompts, *plan.sample.overfit_prompts],
+            "disk_bytes": need.folder + need.class_images + need.latents,
+            "free_disk_bytes": shutil.disk_usage(existing).free,
+        }
+
+
+def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedRun:
+    """What a run of a recipe on its images would do and need.  Raises what the run would raise before its first step.
+
+    The recipe is one of `locate_start`.
+    """
+    device = select_device(recipe.train.device, recipe.train.precision)
+    model = sources.open_model(recipe.model, recipe.prediction)
+    start = None
+    if recipe.continue_from:
+        start = library.read_weights(expand_path(recipe.continue_from), model, recipe.method.artifact.type)
+    plan, _forecast = resolve(recipe, Facts(dataset, model, start, device))
+    identity = describe_generator(recipe.model, plan.data.resolution, recipe.text.clip_skip)
+    batch_size = plan.train.batch_size
+    return PlannedRun(
+        plan,
+        model,
+        device,
+        sources.count_step(model, plan.method, plan.data.resolution, batch_size),
+        sources.measure(model, device, batch_size),
+        estimate_need(plan, model, dataset.photos, identity),
+        count_missing(plan.data.class_images, identity),
+        [*preflight.builtin_model_notes(recipe), *dataset.notes],
+    )
+
+
+def read_dataset(recipe: Recipe) -> Dataset:
+    """The images of a recipe, each decoded once; the recipe is one of `locate_start`."""
+    required = recipe.method.artifact.requires_trigger_word
+    word = read_trigger_word(recipe.continue_from, recipe.method.artifact)
+    events = load_dataset(recipe.data, required, word, LatentCache(get_cache_folder()))
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            dataset: Dataset = end.value
+            return dataset

@@ -1,0 +1,48 @@
+"""`tetrad plan`: what a training would do and need, with and without steps of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from short_runs import save_model_and_images
+
+from tetrad.cli import plan
+from tetrad.estimate.speed import DeviceSpeed
+from tetrad.run import rehearsal
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TETRAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("tetrad.run.planned_run.measure_device_speed", lambda *given: DeviceSpeed(1e9, 1e9))
+    monkeypatch.chdir(save_model_and_images(tmp_path, 4))
+    return tmp_path
+
+
+def run_plan(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    settings = "--model tiny.safetensors --trigger-word zkr --steps 40 --batch-size 2 --set data.resolution=64 --json"
+    plan.app(["lora", "images", *settings.split(), *options], standalone_mode=False)
+    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return record
+
+
+def test_it_measures_steps_and_a_preview_and_leaves_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(folder.iterdir())
+    record = run_plan(capsys, "--set", "sample.every=20", "--set", "sample.steps=2")
+    assert record["measured"] and record["steps"] == 40 and record["views_per_image"] == 20
+    per_preview = 3 * len(record["prompts"])  # before the first step, after 20 and after 40
+    expected = 40 * record["step_seconds"] + per_preview * record["preview_seconds"]
+    assert record["preview_seconds"] > 0 and record["seconds"] == pytest.approx(expected)
+    assert {path for path in sorted(folder.iterdir()) if path not in before} <= {folder / "cache"}
+    assert [rung["settings"] for rung in record["to_save_memory"]][:2] == [[], ["train.gradient_checkpointing=true"]]
+
+
+def test_it_stays_an_estimate_where_asked_and_where_class_images_are_missing(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "train", None)
+    estimated = run_plan(capsys, "--estimate")
+    missing = run_plan(capsys, "--class-word", "dog", "--num-class-images", "3")
+    assert not estimated["measured"] and not missing["measured"] and estimated["seconds"] > 0
+    assert not (folder / "runs").exists()
