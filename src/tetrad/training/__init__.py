@@ -2,7 +2,7 @@
 
 `step` is the denoising loss of a batch; `loop` accumulates gradients, updates, and yields after every update.
 `optimizers` creates the optimizer by its name, `fused_adamw` is the default one, and `lr_schedules` gives its learning
-rates. An update is made by `update` after the backward pass, or by `fused_backward` during it. `caption_cache` keeps
+rates, with `block_rates` by block of the U-Net. An update is made by `update` after the backward pass, or by `fused_backward` during it. `caption_cache` keeps
 the encodings of captions while no text encoder is trained, `ema` averages weights over the steps, `state` is what a run
 keeps in order to continue exactly, and `vae_decoder` trains a VAE's decoder.
 """
@@ -12,6 +12,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
+        "block_rates": ["split_by_block"],
         "caption_cache": ["CaptionCache"],
         "ema": ["Ema"],
         "loop": ["Step", "loss_is_nan", "make_loss_scaler", "training_steps"],

@@ -118,6 +118,7 @@ def _list_arguments(optimizer_class: type[Optimizer]) -> dict[str, None]:
         if base is not Optimizer and "__init__" in vars(base) and issubclass(base, Optimizer):
             given = inspect.getfullargspec(base.__init__)
             names |= dict.fromkeys((*given.args[2:], *given.kwonlyargs))  # without self and the parameters
+            names.pop("defaults", None)  # of a base class
             if given.varkw is None:
                 break  # it does not pass other arguments on
     return names
