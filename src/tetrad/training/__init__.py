@@ -1,10 +1,11 @@
 """The training loop and everything inside one update, for models and for VAE decoders.
 
 `step` is the denoising loss of a batch; `loop` accumulates gradients, updates, and yields after every update.
-`optimizers` creates the optimizer by its name, `fused_adamw` is the default one, and `lr_schedules` gives its learning
-rates, with `block_rates` by block of the U-Net. An update is made by `update` after the backward pass, or by `fused_backward` during it. `caption_cache` keeps
-the encodings of captions while no text encoder is trained, `ema` averages weights over the steps, `state` is what a run
-keeps in order to continue exactly, and `vae_decoder` trains a VAE's decoder.
+`optimizers` creates the optimizer by its name, `fused_adamw` is the default one, `lr_schedules` gives its learning
+rates and `block_rates` their factors by block. An update is made by `update` after the backward pass, or by
+`fused_backward` during it. `caption_cache` keeps the encodings of captions while no text encoder is trained, `ema`
+averages weights over the steps, `state` is what a run keeps in order to continue exactly, and `vae_decoder` trains a
+VAE's decoder.
 """
 
 from tetrad.lazy import export
