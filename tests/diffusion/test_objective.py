@@ -1,5 +1,7 @@
 """The functions of the training objective, where the result is known."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,18 +9,22 @@ from torch.nn import functional as F
 
 from tetrad.diffusion.noise import DDPM, Prediction, rescale_zero_terminal_snr, scaled_linear, snr
 from tetrad.diffusion.objective import (
+    HUBER_SCHEDULES,
     Huber,
     InputPerturbation,
     MinSnr,
     Objective,
     Pyramid,
     absolute_error,
+    build_objective,
     debiased_weight,
     gaussian,
 )
 from tetrad.diffusion.randomness import generator
+from tetrad.settings.loss import Loss
 
 EVERY = torch.arange(1000)
+FIRST = DDPM(scaled_linear()), torch.zeros(4, dtype=torch.long)  # a noise schedule, and times that change nothing
 
 
 def random_latents(name: str) -> Tensor:
@@ -54,18 +60,18 @@ def test_the_v_target_at_pure_noise_is_the_negative_latent() -> None:
 def test_huber_is_squared_for_small_errors_and_absolute_for_large_ones() -> None:
     output, target = random_latents("output"), random_latents("target")
     d = (output - target).abs()
-    wide, narrow = Huber(1000.0)(output, target), Huber(1e-4, smooth=True)(output, target)
+    wide, narrow = Huber(1000.0)(output, target, *FIRST), Huber(1e-4, smooth=True)(output, target, *FIRST)
     torch.testing.assert_close(wide, d.square(), rtol=1e-4, atol=0)
-    torch.testing.assert_close(narrow, 2 * absolute_error(output, target), rtol=1e-3, atol=1e-3)
-    assert torch.equal(absolute_error(output, target), F.l1_loss(output, target, reduction="none"))
+    torch.testing.assert_close(narrow, 2 * absolute_error(output, target, *FIRST), rtol=1e-3, atol=1e-3)
+    assert torch.equal(absolute_error(output, target, *FIRST), F.l1_loss(output, target, reduction="none"))
 
 
 @pytest.mark.parametrize("c", [0.1, 1.0])
 def test_huber_and_smooth_l1_are_kohyas_formulas(c: float) -> None:
     d = torch.linspace(-3, 3, 13)
     wanted = torch.tensor([2 * ((x * x + c * c) ** 0.5 - c) for x in d.tolist()])
-    torch.testing.assert_close(Huber(c, smooth=True)(d, torch.zeros(13)), wanted)
-    torch.testing.assert_close(Huber(c)(d, torch.zeros(13)), c * wanted)
+    torch.testing.assert_close(Huber(c, smooth=True)(d, torch.zeros(13), FIRST[0], EVERY[:13]), wanted)
+    torch.testing.assert_close(Huber(c)(d, torch.zeros(13), FIRST[0], EVERY[:13]), c * wanted)
 
 
 def test_pyramid_noise_has_unit_variance_and_is_coarser() -> None:
@@ -87,3 +93,53 @@ def test_input_perturbation_adds_its_variance() -> None:
     assert perturbed.var().item() == pytest.approx(1.25, rel=0.01)
     assert ((perturbed - eps) * eps).mean().item() == pytest.approx(0, abs=0.005)
     assert torch.equal(Objective().input_noise(eps, generator(0, 0, "more")), eps)
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_the_schedules_of_huber_are_those_of_sd_scripts(smooth: bool) -> None:
+    """c at each time from the betas, as library/custom_train_functions.py and train_util.py have it."""
+    alphas_cumprod, t, c = scaled_linear(), torch.tensor([0, 250, 500, 999]), 0.1
+    sigma = ((1 - alphas_cumprod[t]) / alphas_cumprod[t]).sqrt()
+    expected = {
+        "constant": torch.full((4,), c),
+        "exponential": torch.exp(-(-math.log(c) / 1000) * t),
+        "snr": (1 - c) / (1 + sigma) ** 2 + c,
+    }
+    d = torch.linspace(-3, 3, 4)
+    for name, each in expected.items():
+        wanted = 2 * (1 if smooth else each) * ((d * d + each * each).sqrt() - each)
+        found = Huber(c, smooth, HUBER_SCHEDULES[name])(d, torch.zeros(4), DDPM(alphas_cumprod), t)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_are_multiplied_as_sd_scripts_do() -> None:
+    alphas_cumprod = scaled_linear()
+    ratio = alphas_cumprod / (1 - alphas_cumprod)
+    expected = ratio.clamp(max=5) / ratio / ratio.clamp(max=1000).sqrt()
+    objective = build_objective(Loss(min_snr_gamma=5, debiased=True))
+    torch.testing.assert_close(objective.weight(DDPM(alphas_cumprod), EVERY), expected, rtol=1e-4, atol=0)
+
+
+def test_the_offset_is_added_before_the_layers_of_the_pyramid() -> None:
+    """As in sd-scripts: ε, then the offset, then the layers, and all of it at unit variance."""
+    objective = build_objective(Loss(noise_offset=0.5, pyramid_layers=3, pyramid_discount=0.4))
+    z = torch.zeros(8, 4, 16, 16)
+    found, rng = objective.noise(z, generator(0, 0, "eps")), generator(0, 0, "eps")
+    eps = torch.randn(z.shape, generator=rng) + 0.5 * torch.randn(8, 4, 1, 1, generator=rng)
+    size = 16.0
+    for layer in range(1, 4):
+        size /= 2 + 2 * torch.rand((), generator=rng).item()
+        side = max(1, int(size))
+        eps += 0.4**layer * F.interpolate(torch.randn(8, 4, side, side, generator=rng), (16, 16), mode="bilinear")
+        if side == 1:
+            break
+    torch.testing.assert_close(found, eps / eps.std())
+
+
+def test_masked_losses_are_means_over_the_mask_or_over_the_image() -> None:
+    error, mask = torch.rand(2, 4, 3, 3, generator=generator(0, 0, "error")), torch.zeros(2, 1, 3, 3)
+    mask[:, :, :2], mask[:, :, 2] = 1, 0.25
+    over_image = build_objective(Loss(normalize_masks=False)).reduce(error, mask)
+    torch.testing.assert_close(over_image, (error * mask).flatten(1).mean(1))
+    torch.testing.assert_close(build_objective(Loss()).reduce(error, mask), over_image / (6 + 3 * 0.25) * 9)
+    assert torch.equal(build_objective(Loss(normalize_masks=False)).reduce(error, None), error.flatten(1).mean(1))

@@ -155,8 +155,7 @@ def their_losses(their: Theirs, model: Model) -> Iterator[Tensor]:
         quantiles = stratified_quantiles(0, (update - 1) * their.images, their.images)
         noisy = add_noise(model, Objective(), data, quantiles, generator(0, update, "noise 0"))
         output = model.predict(noisy.z_t, noisy.t, model.condition(data.captions, None))
-        target = model.noise.target(data.latents, noisy.eps, noisy.t)
-        yield ((output.float() - target) ** 2).mean(dim=(1, 2, 3)).mean()
+        yield ((output.float() - noisy.target) ** 2).mean(dim=(1, 2, 3)).mean()
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ JUDGED: Values = {"judge.scores": "on"}
 PRESERVE: Values = {"data.preserve.samples": 1}
 CHUNKS: Values = {"data.captions.suffix": " " + " ".join(f"tag{number}" for number in range(40))}
 TEXT: Values = {"method.text_encoder": True}
+XL: Values = {"model": "tiny-xl.safetensors"}
 CONVOLUTIONS: Values = {"method.conv_rank": 2}
 TUCKER: Values = {"method.algorithm": "loha", "method.rank": 2, "method.conv_rank": 2}
 LOKR: Values = {"method.algorithm": "lokr", "method.rank": 1}
@@ -85,6 +86,8 @@ WIRES = [
     Wire("data.resolution", 128, "training"),
     Wire("data.flip", True, "training"),
     Wire("data.alpha_mask", True, "training"),
+    Wire("data.masks", "masks", "training"),
+    Wire("data.unmasked_weight", 0.5, "training", {"data.alpha_mask": True}),
     Wire("data.captions.template", "a [name]", "training"),
     Wire("data.captions.shuffle", True, "training"),
     Wire("data.captions.keep_tokens", 3, "training", TAGS),
@@ -128,12 +131,21 @@ WIRES = [
     Wire("train.gradient_accumulation", 2, "training"),
     Wire("train.learning_rate", 2e-2, "training"),
     Wire("train.text_encoder_learning_rate", 5e-2, "training", TEXT),
+    Wire("train.text_encoder_2_learning_rate", 5e-2, "training", TEXT | XL),
+    Wire("train.block_rates", "MID=0.1", "weights"),
+    Wire("train.block_rates", "OUT=cosine, IN=0", "weights", DREAMBOOTH),
     Wire("train.scheduler", "linear", "training", {"train.steps": 3}),
+    Wire("train.scheduler_min_ratio", 0.5, "training"),
+    Wire("train.scheduler_timescale", 1, "training", {"train.scheduler": "inverse_sqrt"}),
+    Wire("train.decay_steps", 2, "training", {"train.scheduler": "warmup_stable_decay", "train.steps": 3}),
     Wire("train.scheduler_cycles", 2, "training", {"train.scheduler": "cosine_with_restarts", "train.steps": 5}),
     Wire("train.scheduler_power", 1.0, "training", {"train.scheduler": "polynomial"}),
     Wire("train.warmup_steps", 2, "training"),
     Wire("train.warmup_from_zero", True, "training", {"train.warmup_steps": 2}),
     Wire("train.optimizer", "adafactor", "weights"),
+    Wire("train.optimizer", "prodigy", "weights", {"train.learning_rate": None}),
+    Wire("train.optimizer", "torch.optim.NAdam", "weights"),
+    Wire("train.optimizer_args", ["betas=0.5,0.9"], "weights"),
     Wire("train.weight_decay", 0.5, "weights"),
     Wire("train.max_grad_norm", 1e-3, "weights", DREAMBOOTH | {"train.optimizer": "adafactor"}),
     Wire("train.text_encoder_share", 0.3, "weights", TEXT),
@@ -149,12 +161,22 @@ WIRES = [
     Wire("loss.type", "smooth_l1", "training"),
     Wire("loss.huber_c", 0.9, "training", {"loss.type": "huber"}),
     Wire("loss.huber_c", 0.9, "training", {"loss.type": "smooth_l1"}),
+    Wire("loss.huber_schedule", "snr", "training", {"loss.type": "huber"}),
+    Wire("loss.huber_schedule", "exponential", "training", {"loss.type": "huber"}),
     Wire("loss.noise_offset", 0.2, "training"),
+    Wire("loss.noise_offset", 0.2, "training", {"loss.pyramid_layers": 3}),
     Wire("loss.pyramid_layers", 3, "training"),
     Wire("loss.pyramid_discount", 0.9, "training", {"loss.pyramid_layers": 3}),
     Wire("loss.input_perturbation", 0.3, "training"),
     Wire("loss.min_snr_gamma", 0.001, "training"),
     Wire("loss.debiased", True, "training"),
+    Wire("loss.debiased", True, "training", {"loss.min_snr_gamma": 0.001}),
+    Wire("loss.min_timestep", 900, "training"),
+    Wire("loss.max_timestep", 100, "training"),
+    Wire("loss.timestep_distribution", "logit_normal", "training"),
+    Wire("loss.timestep_mean", 1.0, "training", {"loss.timestep_distribution": "logit_normal"}),
+    Wire("loss.timestep_std", 0.1, "training", {"loss.timestep_distribution": "logit_normal"}),
+    Wire("loss.normalize_masks", False, "training", {"data.alpha_mask": True}),
     Wire("loss.zero_terminal_snr", True, "training", {"prediction": "v"}),
     Wire("save.out", "elsewhere", "files"),
     Wire("save.name", "renamed", "files"),
@@ -238,7 +260,8 @@ START: Values = {
     "sample.every": -1,
 }
 LEFT = ("runs/run/run*", "runs/run/resume", "runs/earlier/resume/step-*")  # what is looked for after a run
-PATHS = ("model", "vae", "continue_from", "data.images", "data.metadata", "data.class_images.images", "save.out")
+PATHS = ("model", "vae", "continue_from", "data.images", "data.metadata", "data.masks", "data.class_images.images",
+         "save.out")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +277,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (path / name).mkdir()
         for image_number in range(2):
             save_image(path / name / f"red dog {image_number}.png", seed=10 * number + image_number)
+    xl = tiny.build_model(family="sdxl")
+    tiny.save_checkpoint(path / "tiny-xl.safetensors", xl, tiny.build_weights(family="sdxl").metadata)
+    (path / "masks").mkdir()
+    for image_number in range(2):
+        mask = Image.new("L", (64, 64))
+        mask.paste(255, (0, 0, 64, 32))
+        mask.save(path / "masks" / f"red dog {image_number}.png")
     (path / "captions.json").write_text('{"red dog 0": {"caption": "a blue cat"}, "red dog 1": {"tags": "old"}}')
     finished = list(train(build(path, START, path / "start")))[-1]
     assert isinstance(finished, Finished)

@@ -21,11 +21,12 @@ DECODER = Draft202012Validator(json_schema(DecoderRecipe), format_checker=Format
 
 # Values that the schema accepts although the reader refuses them, and why.
 NUMBERS_IN_TEXT = re.compile(r"[-+\d.eE,:\s]+")  # a schema cannot compare the numbers in a text
-MAY_BE_TEXT = ("train.learning_rate", "train.text_encoder_learning_rate", "method.structure", "method.dropout",
-               "method.sizes")  # fmt: skip
+RATES = ("train.learning_rate", "train.text_encoder_learning_rate", "train.text_encoder_2_learning_rate")
+MAY_BE_TEXT = (*RATES, "method.structure", "method.dropout", "method.sizes")
 EXCEPTIONS = {
     ("method.structure", "[1, 2]"): "a schema cannot name the last entry of a list",
     ("save.name", repr("猫" * 70)): "a schema counts characters, not bytes",
+    **{(rate, repr(value)): "it depends on the optimizer" for rate in RATES for value in (1, 1.0, 0.4, 0.5)},
     **{("save.format", repr(name)): "it depends on the method" for name in ("ldm", "pt", "safetensors")},
 }
 TEXTS = (
@@ -74,7 +75,8 @@ SPECIAL: dict[str, tuple[Any, ...]] = {
     ),
     "train.text_encoder_learning_rate": ("x", "1e-4", "0.05:10, 0.02", "0.05:20, 0.02:10", "0.05:x"),
     "train.device": ("cpu", "cuda", "cuda:1", "mps", "cuda:x", "quantum", "CPU"),
-    "train.optimizer": ("AdamW8bit", "ADAMW", "Lion"),
+    "train.optimizer": ("AdamW8bit", "ADAMW", "Lion", "torch.optim.NAdam", "torch..NAdam", "a.b c", ".a", "a.1", "é.A"),
+    "train.optimizer_args": (["d0=1e-6"], "betas=0.9,0.99", ["=1"], ["d0="], ["d0 = 1", "x"], ["1a=2"]),
     "method.activation": ("ReLU", "SWISH", "relu ", "swisch"),
     "sample.sampler": (
         *("euler", "EULER A", "euler_ancestral", "dpmpp_2m", "dpmpp_2m_sde karras", "uni_pc", "UniPC", "dpm_2"),

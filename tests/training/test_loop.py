@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tetrad.data.batches import Batch
 from tetrad.diffusion.noise import Noise
-from tetrad.diffusion.objective import Objective
+from tetrad.diffusion.objective import Objective, masked_mean
 from tetrad.diffusion.randomness import generator
 from tetrad.generation.generate import generate_images
 from tetrad.generation.request import Request
@@ -27,7 +27,6 @@ from tetrad.training.loop import training_steps
 from tetrad.training.lr_schedules import Schedule
 from tetrad.training.optimizers import create_adamw
 from tetrad.training.state import capture_state
-from tetrad.training.step import masked_mean
 from tetrad.training.update import LossScaler, StandardUpdate
 
 

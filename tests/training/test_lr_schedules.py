@@ -1,6 +1,17 @@
 """Learning rates over a run: schedulers, warm-up, schedules, and parts that stop early."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+import torch
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
+from transformers.optimization import (
+    get_cosine_with_min_lr_schedule_with_warmup,
+    get_inverse_sqrt_schedule,
+    get_wsd_schedule,
+)
 
 from tetrad.settings.learning_rate import parse_learning_rate
 from tetrad.training.lr_schedules import Decay, Schedule, make_schedule
@@ -46,3 +57,47 @@ def test_schedulers_start_at_1_and_end_at_0() -> None:
 
 def test_warm_up_rises_in_equal_steps() -> None:
     assert [Decay("constant", 10, 3)(step) for step in range(1, 6)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def theirs(make: Callable[..., LambdaLR], steps: int, **settings: Any) -> list[float]:
+    """The factors of a schedule of transformers, as sd-scripts uses it, at each update and the one after the last."""
+    optimizer = SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = make(optimizer, **settings)
+    return [schedule.lr_lambdas[0](step) for step in range(steps + 1)]
+
+
+def test_the_schedules_of_sd_scripts_have_its_rates() -> None:
+    """Also in the warm-up, but for warmup_stable_decay with a minimum, which begins at the minimum there."""
+    after = {"warmup_steps": 7, "warmup_from_zero": True}
+    for name, ours, expected in (
+        (
+            "cosine_with_min_lr",
+            Decay("cosine", 50, min_ratio=0.1, **after),
+            theirs(
+                get_cosine_with_min_lr_schedule_with_warmup, 50, num_warmup_steps=7, num_training_steps=50,
+                num_cycles=0.5, min_lr_rate=0.1,
+            ),
+        ),
+        (
+            "inverse_sqrt",
+            Decay("inverse_sqrt", 50, timescale=20, **after),
+            theirs(get_inverse_sqrt_schedule, 50, num_warmup_steps=7, timescale=20),
+        ),
+        (
+            "warmup_stable_decay",
+            Decay("warmup_stable_decay", 50, decay_steps=15, **after),
+            theirs(
+                get_wsd_schedule, 50, num_warmup_steps=7, num_decay_steps=15, num_stable_steps=28,
+                decay_type="cosine", num_cycles=0.5,
+            ),
+        ),
+    ):  # fmt: skip
+        assert [ours(step) for step in range(1, 52)] == pytest.approx(expected, abs=1e-12), name
+
+
+def test_rex_is_onetrainers() -> None:
+    """(1 - p) / (0.1 + 0.9 (1 - p)), then min + (1 - min) · f, with p = (s - w) / (T - w)."""
+    ours = Decay("rex", 40, 4, min_ratio=0.2)
+    for step in range(5, 42):
+        remaining = 1 - (step - 1 - 4) / 36
+        assert ours(step) == pytest.approx(0.2 + 0.8 * remaining / (0.1 + 0.9 * remaining))

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from pathlib import Path
 
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -31,6 +32,7 @@ class EncodingJob:
     size: tuple[int, int]
     flip: bool = False
     mask_size: tuple[int, int] | None = None  # (h, w) of its latents, where it is to have a loss mask
+    mask_path: Path | None = None  # of its mask file; None: beside it, or else its transparency
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def _load_photo(job: EncodingJob, identity: str, cache: LatentCache) -> _LoadedP
     with PIXEL_BUDGET.reserve(job.photo.width * job.photo.height):
         image = fit_on_white(decoded.upright, job.size) if None in cached else None
         masks = (
-            load_masks(job.photo, job.size, job.mask_size, cache, job.flip, lambda: decoded.upright)
+            load_masks(job.photo, job.size, job.mask_size, cache, job.flip, lambda: decoded.upright, job.mask_path)
             if job.mask_size
             else ()
         )

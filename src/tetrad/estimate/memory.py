@@ -1,7 +1,8 @@
 """The memory that training needs, estimated from the counts of `step_cost`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 import torch
@@ -10,7 +11,7 @@ from tetrad.errors import TetradError
 from tetrad.estimate.step_cost import StepCost
 from tetrad.locales import _
 from tetrad.models.device import is_memory_error
-from tetrad.settings.train import Optimizer
+from tetrad.settings.optimizers import get_facts
 
 GIB = 1 << 30
 FLOAT32_BYTES = 4
@@ -42,7 +43,7 @@ def estimate_memory(
     step: StepCost,
     device: torch.device,
     dtype: torch.dtype,
-    optimizer: Optimizer = "adamw",
+    optimizer: str = "adamw",
     *,
     fused_backward: bool = False,
     gradient_checkpointing: bool = False,
@@ -75,7 +76,7 @@ class MemoryOptions:
 
     gradient_checkpointing: bool = False
     fused_backward: bool = False
-    optimizer: Optimizer = "adamw"
+    optimizer: str = "adamw"
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -112,26 +113,48 @@ def choose_memory_options(
     return options, needed_bytes
 
 
-def count_optimizer_bytes(shapes: Iterable[torch.Size], optimizer: Optimizer) -> int:
+def count_optimizer_bytes(shapes: Iterable[torch.Size], optimizer: str) -> int:
     """Bytes of an optimizer's state for parameters of these shapes."""
-    counters = {"adamw": _count_adamw_bytes, "adamw8bit": _count_adamw_8bit_bytes, "adafactor": _count_adafactor_bytes}
-    return sum(counters[optimizer](shape) for shape in shapes)
+    count = _COUNTERS.get(optimizer) or partial(_count_floats, get_facts(optimizer).floats)
+    return sum(count(shape) for shape in shapes)
 
 
-def _count_adamw_bytes(shape: torch.Size) -> int:
-    return 2 * FLOAT32_BYTES * shape.numel()
+def _count_floats(floats: float, shape: torch.Size) -> int:
+    return round(floats * FLOAT32_BYTES * shape.numel())
 
 
 def _count_adamw_8bit_bytes(shape: torch.Size) -> int:
     """For each of two moments a byte per parameter and a float32 per block of 256; small tensors stay in float32."""
     elements = shape.numel()
-    return 2 * (elements + FLOAT32_BYTES * -(-elements // 256)) if elements >= 4096 else _count_adamw_bytes(shape)
+    return 2 * (elements + FLOAT32_BYTES * -(-elements // 256)) if elements >= 4096 else _count_floats(2, shape)
 
 
-def _count_adafactor_bytes(shape: torch.Size) -> int:
+def _count_factored_bytes(shape: torch.Size) -> int:
+    """A second moment as a row and a column."""
     if len(shape) < 2:
         return FLOAT32_BYTES * shape.numel()
     return FLOAT32_BYTES * prod(shape[:-2]) * (shape[-2] + shape[-1])
+
+
+def _count_came_bytes(shape: torch.Size) -> int:
+    """A first moment in full, the second moment and that of the residuals factored."""
+    return _count_floats(1, shape) + (2 if len(shape) > 1 else 1) * _count_factored_bytes(shape)
+
+
+def _count_prodigy_plus_bytes(shape: torch.Size) -> int:
+    """The averaged weights, a second moment factored at its two largest sides, and two bf16 numbers in 11."""
+    *_smaller, second, largest = 1, *sorted(shape)
+    is_factored = len(shape) > 1 and largest >= 32
+    moment = shape.numel() // largest + shape.numel() // second if is_factored else shape.numel()
+    return FLOAT32_BYTES * (shape.numel() + moment) + 2 * 2 * -(-shape.numel() // 11)
+
+
+_COUNTERS: Mapping[str, Callable[[torch.Size], int]] = {
+    "adamw8bit": _count_adamw_8bit_bytes,
+    "adafactor": _count_factored_bytes,
+    "came": _count_came_bytes,
+    "prodigyplusschedulefree": _count_prodigy_plus_bytes,
+}
 
 
 def as_memory_error(error: Exception) -> Exception:

@@ -1,6 +1,5 @@
 """Optimizers of other trainers by name and arguments: which Tetrad has, and what the others would cost."""
 
-import ast
 import re
 from typing import Any
 
@@ -8,6 +7,7 @@ from tetrad.errors import TetradError
 from tetrad.interchange.job import Job
 from tetrad.interchange.rules import words
 from tetrad.locales import Message, _
+from tetrad.settings.optimizers import CLASS_PATTERN, OPTIMIZERS, parse_argument
 
 # Their names in lower case without `_`, and ours.
 KNOWN = {
@@ -19,6 +19,17 @@ KNOWN = {
     "pagedadamw32bit": "adamw",
     "pagedadamw8bit": "adamw8bit",
     "adafactor": "adafactor",
+    "lion": "lion",
+    "lion8bit": "lion",
+    "pagedlion8bit": "lion",
+    "came": "came",
+    "came8bit": "came",
+    "prodigy": "prodigy",
+    "dadaptadam": "dadaptadam",
+    "adamwschedulefree": "adamwschedulefree",
+    "schedulefreeadamw": "adamwschedulefree",
+    "prodigyplusschedulefree": "prodigyplusschedulefree",
+    "prodigyplus": "prodigyplusschedulefree",
 }
 # Optimizers that find a rate of their own, or take rates of another size, so that the file's rate is none for ours.
 ADAPTIVE = words(
@@ -26,40 +37,46 @@ ADAPTIVE = words(
     " prodigyplusschedulefree prodigyadv prodigyplus automagic automagic2 automagic3"
 )
 OTHERS = words(
-    "lion lion8bit pagedlion8bit sgd sgdnesterov sgdnesterov8bit adamwschedulefree radamschedulefree"
-    " sgdschedulefree came"
+    "sgd sgdnesterov sgdnesterov8bit radamschedulefree sgdschedulefree"
     " adan adabelief adagrad adagrad8bit adafactoradv adamwadv lionadv lamb lamb8bit lars lars8bit rmsprop"
     " rmsprop8bit ademamix ademamix8bit simplifiedademamix shampoo soap tiger aida adopt muon muonadv yogi adamini"
-    " schedulefreeadamw schedulefreesgd came8bit adampp adamwprodigy signsgdadv adam8bitkahan adamw8bitkahan"
+    " schedulefreesgd adampp adamwprodigy signsgdadv adam8bitkahan adamw8bitkahan"
     " adamw8bitkahansum stableadamw ademamixschedulefree"
 )
-_ARGUMENTS = {
-    "adamw": {"weight_decay", "betas", "eps", "amsgrad"},
-    "adamw8bit": {"weight_decay", "betas", "eps", "amsgrad"},
-    "adafactor": {
-        "weight_decay",
-        "eps",
-        "scale_parameter",
-        "relative_step",
-        "warmup_init",
-        "clip_threshold",
-        "decay_rate",
-        "beta1",
-    },
+# The arguments that ours take, and those with another name here.
+_ARGUMENTS: dict[str, set[str]] = {
+    "adamw": {"betas", "eps"},
+    "adamw8bit": {"betas", "eps"},
+    "adafactor": {"eps", "scale_parameter", "warmup_init", "clip_threshold", "decay_rate", "beta1"},
+    "lion": {"betas"},
+    "came": {"betas", "clip_threshold", "eps1", "eps2"},
+    "prodigy": set(
+        words("betas beta3 eps decouple use_bias_correction safeguard_warmup d0 d_coef growth_rate fsdp_in_use slice_p")
+    ),
+    "dadaptadam": {"betas", "eps", "d0", "growth_rate", "weight_decouple", "bias_correction"},
+    "adamwschedulefree": {"betas", "eps", "warmup_steps", "r", "weight_lr_power", "foreach"},
+    "prodigyplusschedulefree": set(
+        words(
+            "betas beta3 d0 d_coef d_limiter prodigy_steps schedulefree_c eps split_groups split_groups_mean factored"
+            " factored_fp32 use_bias_correction use_stableadamw use_schedulefree use_speed weight_decay_by_lr"
+            " use_cautious use_grams use_adopt use_orthograd use_focus"
+        )
+    ),
 }
-# The values with which an argument changes nothing here.
-_USUAL: dict[str, tuple[object, ...]] = {
-    "betas": ((0.9, 0.999), [0.9, 0.999]),
-    "eps": (1e-8, (1e-30, 1e-3)),
+_OTHER_NAMES = {"dadaptadam": {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"}}
+# Arguments that change nothing with these values, or nothing at all here.
+_WITHOUT_MEANING: dict[str, tuple[object, ...]] = {
     "amsgrad": (False,),
-    "scale_parameter": (False,),
     "relative_step": (False,),
     "warmup_init": (False,),
-    "clip_threshold": (1.0,),
-    "decay_rate": (-0.8,),
-    "beta1": (None,),
+    "log_every": (0,),
+    "fused_back_pass": (False,),
+    "stochastic_rounding": (True, False),
 }
-_WEIGHT_DECAY = {"adamw": 0.01, "adamw8bit": 0.01, "adafactor": 0.0}
+_OF_SD_SCRIPTS = "optimizer_args "  # before the names of its arguments
+# What ours keeps unless it is told otherwise, and the library that sd-scripts uses does not.
+_UNLIKE_OURS = {"adafactor": {"scale_parameter": True}, "dadaptadam": {"decouple": False}}
+_WEIGHT_DECAY = {"adamw": 0.01, "adamw8bit": 0.01}
 
 
 def plain_name(name: str) -> str:
@@ -69,12 +86,20 @@ def plain_name(name: str) -> str:
 
 def map_optimizer(job: Job, name: str, given: str) -> bool:
     """Map the optimizer's name; whether the file's learning rates mean the same here."""
+    ours = KNOWN.get(plain_name(given)) or KNOWN.get(plain_name(given.rpartition(".")[2]))
+    if ours is None and re.fullmatch(CLASS_PATTERN, given):
+        template = _(
+            "{path} is program code, which is not run because a file names it: the run uses AdamW at the method's own"
+            " learning rate; if you trust it, add --set train.optimizer={path}"
+        )
+        job.leave(name, Message(template, path=given))
+        job.settings["train.optimizer"] = "adamw"
+        return False
     plain = plain_name(given)
-    ours = KNOWN.get(plain)
     if ours:
         job.map(name, {"train.optimizer": ours})
         return True
-    if plain in ADAPTIVE or plain in OTHERS or "." in given:
+    if plain in ADAPTIVE or plain in OTHERS:
         template = _(
             "Tetrad does not have the optimizer {optimizer}: the run uses AdamW at the method's own learning rate,"
             " because a learning rate for {optimizer} does not suit AdamW"
@@ -84,7 +109,7 @@ def map_optimizer(job: Job, name: str, given: str) -> bool:
         return False
     template = _("{key} is {value} in {file}, which is no optimizer of {trainer}; Tetrad has {known}")
     values = {"key": job.get_shown_name(name), "value": repr(given), "file": job.path.name, "trainer": job.trainer}
-    job.refuse(name, TetradError("E3163", template, known="adamw, adamw8bit, adafactor", **values))
+    job.refuse(name, TetradError("E3163", template, known=", ".join(OPTIMIZERS), **values))
     return False
 
 
@@ -105,10 +130,7 @@ def parse_arguments(job: Job, name: str, texts: list[str]) -> dict[str, Any]:
             values = {"key": job.get_shown_name(name), "file": job.path.name, "argument": text, "trainer": job.trainer}
             job.errors.append(TetradError("E3163", template, **values))
             continue
-        try:
-            found[key.strip()] = ast.literal_eval(value)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            found[key.strip()] = value
+        found |= dict([parse_argument(f"{key}={value}")])
     return found
 
 
@@ -116,34 +138,65 @@ def map_arguments(job: Job, prefix: str, arguments: dict[str, Any]) -> None:
     """A row for each argument of the optimizer, whose name is already in the settings."""
     ours = job.settings.get("train.optimizer", "adamw")
     is_own = not any(row.outcome == "not done" for name, row in job.rows.items() if name in _NAMES)
-    for key, value in arguments.items():
+    texts: list[str] = []
+    defaults = _UNLIKE_OURS.get(ours, {}) if prefix == _OF_SD_SCRIPTS else {}
+    for key, value in (_join_betas(ours, arguments) | defaults | arguments).items():
         name = f"{prefix}{key}"
         if not is_own:
             job.leave(name, Message(_("it is for an optimizer that Tetrad does not have")))
-        elif key == "weight_decay" and not isinstance(value, int | float):
-            job.fail(name, Message(_("a number")))
-            arguments = {**arguments, key: None}
-        elif key == "weight_decay" and value > 1:
-            job.leave(name, Message(_("a weight decay above 1 is not accepted; the optimizer uses its default")))
-            arguments = {**arguments, key: None}
         elif key == "weight_decay":
-            job.map(name, {"train.weight_decay": float(value)})
-        elif key not in _ARGUMENTS[ours]:
-            template = _("{optimizer} has no argument {argument}, so {trainer} stops with it")
-            reason = Message(template, optimizer=ours, argument=key, trainer=job.trainer)
-            job.failures.append(reason)
-            job.leave(name, reason)
-        elif value in _USUAL.get(key, ()):
+            _map_weight_decay(job, name, value)
+        elif value in _WITHOUT_MEANING.get(key, ()):
             job.equal(name)
         elif key == "relative_step":
             job.leave(name, _OWN_RATE)
+        elif key in ("beta1", "beta2", "beta3") and "betas" not in arguments and key not in _ARGUMENTS.get(ours, ()):
+            job.map(name, {}, Message(_("it is one of betas")))
         else:
-            job.leave(name, Message(_("the optimizer uses its default {usual}"), usual=_USUAL[key][0]))
-    if is_own and "weight_decay" not in arguments:
-        job.map("weight_decay", {"train.weight_decay": _WEIGHT_DECAY[ours]})
+            texts += _map_argument(job, name, _OTHER_NAMES.get(ours, {}).get(key, key), value, ours)
+    if texts:
+        job.settings["train.optimizer_args"] = texts
+    if is_own and "weight_decay" not in arguments and ours in OPTIMIZERS:
+        job.map("weight_decay", {"train.weight_decay": _WEIGHT_DECAY.get(ours, 0.0)})
     if is_own and ours == "adafactor" and "relative_step" not in arguments:
         job.map("relative_step", {}, None)
         job.notes.append(_OWN_RATE)
+
+
+def takes_argument(optimizer: str, argument: str) -> bool:
+    """Whether an optimizer of ours has an argument, so that a value of False says something."""
+    return argument in _ARGUMENTS.get(optimizer, ())
+
+
+def _join_betas(ours: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """OneTrainer's beta1, beta2 and beta3 as the one argument that the classes take."""
+    usual = {"lion": (0.9, 0.99), "came": (0.9, 0.999, 0.9999), "prodigyplusschedulefree": (0.9, 0.99)}
+    betas = usual.get(ours, (0.9, 0.999))
+    given = tuple(arguments.get(f"beta{number}", beta) for number, beta in enumerate(betas, start=1))
+    return {"betas": given} if "betas" in _ARGUMENTS.get(ours, ()) and given != betas else {}
+
+
+def _map_argument(job: Job, name: str, key: str, value: Any, ours: str) -> list[str]:
+    """The row of an argument and its text for the recipe; none where the optimizer does not take it."""
+    if ours in OPTIMIZERS and key not in _ARGUMENTS[ours]:
+        template = _("{optimizer} has no argument {argument}, so {trainer} stops with it")
+        reason = Message(template, optimizer=ours, argument=key, trainer=job.trainer)
+        job.failures.append(reason)
+        job.leave(name, reason)
+        return []
+    text = f"{key}={tuple(value) if isinstance(value, list) else value}"
+    job.map(name, {"train.optimizer_args": [text]})
+    return [text]
+
+
+def _map_weight_decay(job: Job, name: str, value: Any) -> None:
+    """The weight decay, which has a setting of its own."""
+    if not isinstance(value, int | float):
+        job.fail(name, Message(_("a number")))
+    elif value > 1:
+        job.leave(name, Message(_("a weight decay above 1 is not accepted; the optimizer uses its default")))
+    else:
+        job.map(name, {"train.weight_decay": float(value)})
 
 
 _NAMES = ("optimizer_type", "optimizer.optimizer", "train.optimizer")

@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 from tetrad.interchange.job import Job
 from tetrad.locales import Message, _
 from tetrad.settings.field import as_exact_number
-from tetrad.settings.learning_rate import MAX_LEARNING_RATE
+from tetrad.settings.learning_rate import MAX_FACTOR, MAX_LEARNING_RATE
+from tetrad.settings.optimizers import get_facts
+
+_LOW_RATE = _(
+    "{optimizer} finds the learning rate itself and multiplies it by {rate}, so hardly anything is learned; 1 is usual"
+)
+_ONE_RATE = _("{optimizer} has one learning rate for all parts: both are trained at the U-Net's, {rate}")
 
 
 class Rates(NamedTuple):
@@ -26,17 +32,23 @@ class Rates(NamedTuple):
 
 def read_rates(job: Job, name: str, rate: float, text: float | None, carries: bool) -> Rates:
     """The settings of a rate and of the text encoders' rate; `carries`: they mean the same for our optimizer."""
-    highest = max(rate, text or 0.0)
+    highest, facts = max(rate, text or 0.0), get_facts(job.settings.get("train.optimizer", "adamw"))
+    limit = MAX_FACTOR if facts.finds_rate or facts.path == job.settings.get("train.optimizer") else MAX_LEARNING_RATE
     if not carries:
         template = _("{rate} is a learning rate for another optimizer; the run uses the method's own learning rate")
         return Rates({}, Message(template, rate=as_exact_number(rate)))
-    if highest > MAX_LEARNING_RATE:
+    if highest > limit:
         template = _(
             "a learning rate of {rate} is above {highest}, the highest that Tetrad takes; the run uses the method's own"
             " learning rate"
         )
-        return Rates({}, Message(template, rate=as_exact_number(highest), highest=MAX_LEARNING_RATE))
+        return Rates({}, Message(template, rate=as_exact_number(highest), highest=as_exact_number(limit)))
     if rate <= 0:
         job.fail(name, Message(_("above 0")))
         return Rates({})
+    if facts.finds_rate and rate < 0.1:
+        job.notes.append(Message(_LOW_RATE, optimizer=job.settings["train.optimizer"], rate=as_exact_number(rate)))
+    if facts.has_one_rate and text not in (None, 0.0, rate):
+        job.notes.append(Message(_ONE_RATE, optimizer=job.settings["train.optimizer"], rate=as_exact_number(rate)))
+        text = rate
     return Rates({"train.learning_rate": rate} | ({} if text is None else {"train.text_encoder_learning_rate": text}))

@@ -13,14 +13,31 @@ from tetrad.locales import Message, _, ngettext
 from tetrad.methods import METHODS, Lora
 from tetrad.methods.lora.metadata import is_lycoris, list_network_arguments, name_network_module
 from tetrad.settings.field import settings_of
+from tetrad.settings.optimizers import get_facts
 from tetrad.settings.recipe import Recipe
 from tetrad.settings.toml import read_values
 
 _SCRIPTS = {"lora": "train_network.py", "textual-inversion": "train_textual_inversion.py", "dreambooth": "train_db.py"}
 _DTYPES = {"float32": "no", "float16": "fp16", "bfloat16": "bf16"}
-_OPTIMIZERS = {"adamw": "AdamW", "adamw8bit": "AdamW8bit", "adafactor": "AdaFactor"}
+_OPTIMIZERS = {
+    "adamw": "AdamW",
+    "adamw8bit": "AdamW8bit",
+    "adafactor": "AdaFactor",
+    "lion": "Lion",
+    "prodigy": "Prodigy",
+    "dadaptadam": "DAdaptAdam",
+    "adamwschedulefree": "AdamWScheduleFree",
+}
+_SCHEDULERS = {"rex": "cosine"}  # what is written for a schedule that sd-scripts does not have
 _SAMPLER_NAMES = {ours: theirs for theirs, ours in reversed(SAMPLERS.items())} | {"DPM++ 2M": "dpmsolver++"}
-_TRAINING = ("train.optimizer", "train.weight_decay", "train.steps", "train.warmup_from_zero", "train.device")
+_TRAINING = (
+    "train.optimizer",
+    "train.scheduler",
+    "train.weight_decay",
+    "train.steps",
+    "train.warmup_from_zero",
+    "train.device",
+)
 # Values of the plan whose key is only another name; what is off there is left out.
 _PLAIN = {
     "model.path": "pretrained_model_name_or_path",
@@ -47,9 +64,11 @@ _PLAIN = {
     "text.max_tokens": "max_token_length",
     "train.batch_size": "train_batch_size",
     "train.gradient_accumulation": "gradient_accumulation_steps",
-    "train.scheduler": "lr_scheduler",
     "train.scheduler_cycles": "lr_scheduler_num_cycles",
     "train.scheduler_power": "lr_scheduler_power",
+    "train.scheduler_min_ratio": "lr_scheduler_min_lr_ratio",
+    "train.scheduler_timescale": "lr_scheduler_timescale",
+    "train.decay_steps": "lr_decay_steps",
     "train.warmup_steps": "lr_warmup_steps",
     "train.max_grad_norm": "max_grad_norm",
     "train.seed": "seed",
@@ -111,6 +130,11 @@ _OWN = {
     "sample.steps",
     "sample.cfg_scale",
     "loss.huber_c",
+    "loss.huber_schedule",
+    "loss.min_timestep",
+    "loss.max_timestep",
+    "data.masks",
+    "train.optimizer_args",
 }
 
 
@@ -161,7 +185,8 @@ def _convert(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
         "min_bucket_reso": side // 2,
         "max_bucket_reso": 2 * side,
         "max_train_steps": new_steps,
-        "optimizer_type": _OPTIMIZERS[plan["train.optimizer"]],
+        "optimizer_type": _OPTIMIZERS.get(plan["train.optimizer"], get_facts(plan["train.optimizer"]).path),
+        "lr_scheduler": _write_scheduler(plan),
         "mixed_precision": _DTYPES.get(plan["train.dtype"], "no"),
         "save_model_as": "safetensors",
         "v2": plan["model.family"] == "sd2",
@@ -169,16 +194,31 @@ def _convert(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
         "caption_extension": plan.get("data.captions.extension") or ".txt",
         "cache_latents": True,
     }
-    values["optimizer_args"] = [f"weight_decay={plan['train.weight_decay']}"]
+    values["optimizer_args"] = [f"weight_decay={plan['train.weight_decay']}", *plan.get("train.optimizer_args", ())]
     if plan["train.optimizer"] == "adafactor":
         values["optimizer_args"] += ["scale_parameter=False", "relative_step=False", "warmup_init=False"]
     if plan["model.family"] == "sd1":
         values["clip_skip"] = plan["text.clip_skip"]
     if plan["loss.type"] in ("huber", "smooth_l1"):
-        values |= {"huber_c": plan["loss.huber_c"], "huber_schedule": "constant"}
+        values |= {"huber_c": plan["loss.huber_c"], "huber_schedule": plan.get("loss.huber_schedule", "constant")}
+    values |= _write_timesteps(plan)
+    if plan.get("data.masks"):
+        values |= {"masked_loss": True, "conditioning_data_dir": plan["data.masks"]}
     if plan.get("sample.every"):
         values["sample_sampler"] = _SAMPLER_NAMES.get(plan["sample.sampler"], "dpmsolver++")
     return {key: value for key, value in values.items() if value is not False} | _convert_method(plan, kind)
+
+
+def _write_scheduler(plan: Mapping[str, Any]) -> str:
+    name = str(plan["train.scheduler"])
+    has_minimum = name == "cosine" and plan.get("train.scheduler_min_ratio")
+    return "cosine_with_min_lr" if has_minimum else _SCHEDULERS.get(name, name)
+
+
+def _write_timesteps(plan: Mapping[str, Any]) -> dict[str, int]:
+    """The range of the time steps, where it has limits."""
+    limits = {"min_timestep": plan.get("loss.min_timestep", 0), "max_timestep": plan.get("loss.max_timestep", 1000)}
+    return {} if limits == {"min_timestep": 0, "max_timestep": 1000} else limits
 
 
 def _convert_method(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -244,6 +284,8 @@ def _list_undone(plan: Mapping[str, Any]) -> list[Message]:
         found.append(Message(_("the learning rate is a schedule with its own steps; its first rate is written")))
     if plan.get("train.warmup_steps") and not plan.get("train.warmup_from_zero"):
         found.append(Message(_("the first step of the warm-up has rate 0 in sd-scripts, and each step a little less")))
+    if plan["train.scheduler"] in _SCHEDULERS:
+        found.append(Message(template, setting="train.scheduler", value=plan["train.scheduler"]))
     if plan.get("sample.every"):
         found.append(Message(_("sd-scripts reads preview prompts from a file; give it with sample_prompts")))
     if held_out := plan.get("judge.held_out_images"):

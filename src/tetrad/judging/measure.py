@@ -171,7 +171,7 @@ def _iterate_parts(noisy: Sequence[NoisyBatch], samples_at_once: int, device: to
     for each in noisy:
         for part in each.split(samples_at_once):
             batch: Batch = part.batch.to(device)
-            yield NoisyBatch(batch, part.t.to(device), part.eps.to(device), part.z_t.to(device))
+            yield NoisyBatch(batch, part.t.to(device), part.target.to(device), part.z_t.to(device))
 
 
 @torch.no_grad()

@@ -31,6 +31,7 @@ class ParamGroup:
     part: str  # "unet", "text_encoder", or a name of the method's own
     parameters: list[nn.Parameter]
     lr_scale: float = 1.0
+    paths: tuple[str, ...] = ()  # of the layer that each parameter belongs to; () where they belong to no layer
 
 
 class Adapter(Protocol):

@@ -18,6 +18,7 @@ from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.discover.subsets import Subset
 from tetrad.data.encoding import EncodingJob, encode_photos
 from tetrad.data.latent_cache import LatentCache
+from tetrad.data.masks import find_mask
 from tetrad.errors import TetradError
 from tetrad.inspection.dataset.report import DatasetReport
 from tetrad.inspection.dataset.scan import make_report
@@ -224,17 +225,20 @@ def encode_samples(
     encoded_photos = encode_photos(jobs, model.vae.encode, library.hash_model_vae_encoder(model), cache)
     for job, encoded in zip(jobs, encoded_photos, strict=True):
         weight = data.class_images.weight
-        yield TrainingSample.from_photo(job.photo, encoded.distributions, job.size, weight, encoded.masks)
+        masks = tuple(mask.clamp(min=data.unmasked_weight) for mask in encoded.masks)
+        yield TrainingSample.from_photo(job.photo, encoded.distributions, job.size, weight, masks)
 
 
 def _plan_encoding(data: DataPlan, model: Model, photo: Photo) -> EncodingJob:
     """The size of a photo, and whether it is mirrored and masked; its subset's own settings come first."""
     subset, (width, height) = photo.subset, bucket_of(photo, data.resolution)
     masked = data.alpha_mask if subset.alpha_mask is None else subset.alpha_mask
+    mask_path = find_mask(photo.path, data.masks) if data.masks and not subset.is_class_images else None
     factor = model.vae.downsampling_factor
     return EncodingJob(
         photo,
         (width, height),
         flip=data.flip if subset.flip is None else subset.flip,
-        mask_size=(height // factor, width // factor) if masked else None,
+        mask_size=(height // factor, width // factor) if masked or mask_path else None,
+        mask_path=mask_path,
     )

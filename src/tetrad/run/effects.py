@@ -30,6 +30,9 @@ _DECAY = {
     "scheduler_power": "power",
     "warmup_steps": "warmup_steps",
     "warmup_from_zero": "warmup_from_zero",
+    "scheduler_min_ratio": "min_ratio",
+    "scheduler_timescale": "timescale",
+    "decay_steps": "decay_steps",
 }
 _MAX_COMPARED_STEPS = 3000
 
@@ -127,6 +130,8 @@ def _rate_facts(
     first = train.steps_before + 1
     return {
         "trains text encoder": any(is_text for _rate, is_text in rates),
+        "has second text encoder": len(texts) > 1,
+        "trains blocks": any(group.paths for group in groups),
         "text encoder learns": any(is_text and not rate.is_zero_from(first) for rate, is_text in rates),
         "text encoder has steps": train.text_encoder_steps >= first,
         "plain learning rate": any(rate.is_single_rate and not rate.is_zero_from(first) for rate, _text in rates),
@@ -143,7 +148,7 @@ def _changes_rate(name: str, schedule: Schedule, plan: Plan) -> bool:
     if name == "text_encoder_share":
         other = replace_fields(schedule, last_step=None)
     elif isinstance(schedule.factor, Decay):
-        value: Any = getattr(Train, name)
+        value: Any = getattr(Train, name) or getattr(Decay, _DECAY[name], "")
         if name == "scheduler":
             value = "linear" if plan.train.scheduler == "constant" else "constant"
         other = replace_fields(schedule, factor=replace_fields(schedule.factor, **{_DECAY[name]: value}))

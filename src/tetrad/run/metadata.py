@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from tetrad import __version__
 from tetrad.models.base import Model
-from tetrad.run.plan import Plan
+from tetrad.run.plan import Plan, TrainPlan
+from tetrad.settings.optimizers import get_facts
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,6 @@ def build_metadata(plan: Plan, model: Model, outcome: Outcome) -> dict[str, str]
     return {key: str(value) for key, value in entries.items()} | _modelspec_entries(plan, model, outcome)
 
 
-OPTIMIZERS = {
-    "adamw": "torch.optim.adamw.AdamW",
-    "adamw8bit": "bitsandbytes.optim.adamw.AdamW8bit",
-    "adafactor": "transformers.optimization.Adafactor",
-}
-
-
 def run_entries(plan: Plan, outcome: Outcome) -> dict[str, object]:
     """kohya's entries about training."""
     train, loss, rates = plan.train, plan.loss, outcome.rates
@@ -55,7 +49,7 @@ def run_entries(plan: Plan, outcome: Outcome) -> dict[str, object]:
         "ss_learning_rate": main,
         "ss_unet_lr": rates.get(outcome.denoiser),
         "ss_text_encoder_lr": text,
-        "ss_optimizer": OPTIMIZERS[train.optimizer],
+        "ss_optimizer": _describe_optimizer(train),
         "ss_gradient_checkpointing": train.gradient_checkpointing,
         "ss_lr_scheduler": train.scheduler,
         "ss_lr_warmup_steps": train.warmup_steps,
@@ -75,6 +69,7 @@ def run_entries(plan: Plan, outcome: Outcome) -> dict[str, object]:
         "ss_zero_terminal_snr": loss.zero_terminal_snr,
         "ss_loss_type": loss.type,
         "ss_huber_c": loss.huber_c,
+        "ss_huber_schedule": loss.huber_schedule,
         "ss_min_snr_gamma": loss.min_snr_gamma or None,
         "ss_clip_skip": outcome.clip_skip or None,
         "ss_max_token_length": plan.text.max_tokens,
@@ -113,6 +108,12 @@ def _dataset_entries(plan: Plan, outcome: Outcome) -> dict[str, object]:
         "ss_dataset_dirs": json.dumps({outcome.folder: folder}, ensure_ascii=False),
         "ss_tag_frequency": json.dumps({outcome.folder: dict(tags.most_common())}, ensure_ascii=False),
     }
+
+
+def _describe_optimizer(train: TrainPlan) -> str:
+    """The optimizer's class with its arguments, as kohya writes it."""
+    arguments = ",".join(train.optimizer_args)
+    return get_facts(train.optimizer).path + (f"({arguments})" if arguments else "")
 
 
 def _modelspec_entries(plan: Plan, model: Model, outcome: Outcome) -> dict[str, str]:

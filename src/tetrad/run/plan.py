@@ -16,7 +16,7 @@ from tetrad.settings.loss import Loss
 from tetrad.settings.preserve import PreserveSettings
 from tetrad.settings.recipe import Text
 from tetrad.settings.toml import as_values
-from tetrad.settings.train import Optimizer, Scheduler
+from tetrad.settings.train import Scheduler
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class DataPlan:
     resolution: int
     flip: bool
     alpha_mask: bool
+    masks: str  # a folder; "" for none
+    unmasked_weight: float
     captions: CaptionSettings
     class_images: ClassImagePlan
     preserve: PreserveSettings
@@ -68,9 +70,14 @@ class TrainPlan:
     scheduler: Scheduler
     scheduler_cycles: int
     scheduler_power: float
+    scheduler_min_ratio: float
+    scheduler_timescale: int
+    decay_steps: int
     warmup_steps: int
     warmup_from_zero: bool
-    optimizer: Optimizer
+    optimizer: str
+    optimizer_args: tuple[str, ...]
+    block_rates: str  # "" for none
     weight_decay: float
     max_grad_norm: float  # 0: off
     text_encoder_steps: int  # the last step in which text encoders train

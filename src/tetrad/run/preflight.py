@@ -10,6 +10,7 @@ from tetrad.estimate.forecast import MemoryForecast
 from tetrad.given_paths import BUILTIN_MODEL, explain_builtin_model
 from tetrad.library import list_bundled_words
 from tetrad.locales import Message, _, ngettext
+from tetrad.methods.base import ParamGroup
 from tetrad.models.base import Model
 from tetrad.models.device import DeviceSpec, describe_device
 from tetrad.paths import expand_path
@@ -18,10 +19,13 @@ from tetrad.run.events import Note
 from tetrad.run.plan import JudgePlan, Plan, TrainPlan
 from tetrad.settings import Recipe
 from tetrad.settings.field import as_number
+from tetrad.settings.optimizers import get_facts
 from tetrad.sizes import format_memory
 from tetrad.training.lr_schedules import Schedule
 
 _SCHEDULE_ENDS, _ONLY_FOR_V, _MEMORY_SHORT = "W3131", "W3133", "W6001"
+_RATE_TOO_LOW = "W3134"
+_LOW_FACTOR = 0.1  # below it, people mean the rate of another optimizer
 _READERS_LOST, _PROMPT, _PREDICTION_DOUBT = "W3171", "W3205", "W5203"
 
 
@@ -132,6 +136,7 @@ def held_out_notes(judge: JudgePlan, dataset: Dataset) -> Iterator[Note]:
 def run_notes(plan: Plan, model: Model, schedules: Sequence[Schedule], file: str) -> Iterator[Note]:
     """What is about to be trained into a file of that name, then warnings about settings that may be a mistake."""
     yield Note(summary(plan))
+    yield from rate_notes(plan)
     reached = {str(note): note for schedule in schedules if (note := end_rate(schedule, plan.train))}
     yield from map(Note, reached.values())
     for reader_note in plan.method.artifact.describe_lost_readers(plan.method, plan.save.format):
@@ -202,6 +207,45 @@ def end_warning(schedule: Schedule, train: TrainPlan) -> Message | None:
         "{steps}; end the schedule with :-1 if that is what you want"
     )
     return Message(template, **values)
+
+
+def rate_notes(plan: Plan) -> Iterator[Note]:
+    """A warning where an optimizer that finds its learning rate gets one that is meant for others."""
+    rate = plan.train.learning_rate("")
+    if get_facts(plan.train.optimizer).finds_rate and rate.is_single_rate and rate(1) < _LOW_FACTOR:
+        template = _(
+            "{optimizer} finds the learning rate itself and multiplies it by train.learning_rate = {rate}, so hardly"
+            " anything is learned; leave train.learning_rate out, which is 1"
+        )
+        yield Note(Message(template, optimizer=plan.train.optimizer, rate=str(rate)), _RATE_TOO_LOW)
+
+
+def check_one_rate(groups: Sequence[ParamGroup], schedules: Sequence[Schedule], train: TrainPlan) -> None:
+    """E3139 where parts have different rates, and the optimizer has one for all; a part without a rate rests."""
+    if not get_facts(train.optimizer).has_one_rate:
+        return
+    first = train.steps_before + 1
+    trained = [
+        (group.part, str(schedule.learning_rate))
+        for group, schedule in zip(groups, schedules, strict=True)
+        if not schedule.is_finished(first)
+    ]
+    rates = dict(reversed([(rate, part) for part, rate in trained]))
+    if len(rates) < 2:
+        return
+    (rate, part), (other_rate, other_part), *_more = reversed(rates.items())
+    raise TetradError(
+        "E3139",
+        _(
+            "{optimizer} has one learning rate for all parts, but {part} has {rate} and {other_part} has {other_rate};"
+            " give only train.learning_rate, or use prodigyplusschedulefree, which finds a rate for each group"
+        ),
+        optimizer=train.optimizer,
+        part=part,
+        rate=rate,
+        other_part=other_part,
+        other_rate=other_rate,
+    )
 
 
 def check_something_trains(schedules: Sequence[Schedule], train: TrainPlan) -> None:

@@ -27,10 +27,14 @@ from tetrad.run.previews import default_prompts
 from tetrad.run.resolve_judge import resolve_judge
 from tetrad.settings import Recipe, Sample, Train
 from tetrad.settings.field import replace
-from tetrad.settings.learning_rate import LearningRate
+from tetrad.settings.learning_rate import LearningRate, parse_learning_rate
+from tetrad.settings.optimizers import get_facts
 from tetrad.weights import Weights
 
 _KEPT_TO_STOP = 2  # files besides the best one, where the run may end before its last step
+_TIMESCALE = 10_000  # steps of inverse_sqrt without a warm-up, as in transformers
+_DECAY_SHARE = 0.2  # of the steps, for warmup_stable_decay
+_FOUND_RATE = "1"  # for an optimizer that finds its own rate, of which this is a factor
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Plan, MemoryForecast | None]:
             resolution=resolution,
             flip=recipe.data.flip,
             alpha_mask=recipe.data.alpha_mask,
+            masks=recipe.data.masks,
+            unmasked_weight=recipe.data.unmasked_weight,
             captions=recipe.data.captions,
             class_images=resolve_class_images(recipe, dataset, resolution),
             preserve=recipe.data.preserve,
@@ -136,6 +142,7 @@ def _resolve_train(
     preserved, rate_factor = 0, 1.0
     if preserves_others(preserve, method):
         preserved, rate_factor = min(preserve.samples, batch_size), preserve.learning_rate_factor
+    optimizer = get_facts(train.optimizer)
     forecast = forecast_memory(facts.model, method, train, resolution, batch_size + preserved, facts.device)
     checkpointing = train.gradient_checkpointing
     if checkpointing is None:
@@ -152,12 +159,17 @@ def _resolve_train(
             part: _scale(rate, rate_factor)
             for part, rate in _resolve_learning_rates(train, method, facts.model).items()
         },
-        scheduler=train.scheduler or method.artifact.scheduler,
+        scheduler=train.scheduler or ("constant" if optimizer.is_schedule_free else method.artifact.scheduler),
         scheduler_cycles=train.scheduler_cycles,
         scheduler_power=train.scheduler_power,
+        scheduler_min_ratio=train.scheduler_min_ratio,
+        scheduler_timescale=train.scheduler_timescale or train.warmup_steps or _TIMESCALE,
+        decay_steps=train.decay_steps or round(_DECAY_SHARE * steps),
         warmup_steps=train.warmup_steps,
         warmup_from_zero=train.warmup_from_zero,
         optimizer=train.optimizer,
+        optimizer_args=train.optimizer_args,
+        block_rates=train.block_rates,
         weight_decay=method.artifact.weight_decay if train.weight_decay is None else train.weight_decay,
         max_grad_norm=0.0 if train.fused_backward else train.max_grad_norm,
         text_encoder_steps=round(train.text_encoder_share * steps),
@@ -237,15 +249,17 @@ def _resolve_learning_rates(train: Train, method: MethodSettings, model: Model) 
     """The learning rate of each part that has its own; "" is for every other part.
 
     It is the recipe's, or else the method's. A single learning rate in the recipe keeps the method's ratio between
-    parts, for example half of it for text encoders.
+    parts, for example half of it for text encoders. An optimizer that finds its own rate has 1 for all parts.
     """
     own = method.learning_rates()
+    if get_facts(train.optimizer).finds_rate:
+        own = {"": parse_learning_rate(_FOUND_RATE)}
     base = train.learning_rate or own[""]
+    given = _list_text_rates(train, model)
     rates = {"": base}
     for part in model.parts():
-        text = any(encoder.name == part for encoder in model.text_encoders)
-        if text and train.text_encoder_learning_rate is not None:
-            rates[part] = train.text_encoder_learning_rate
+        if part in given:
+            rates[part] = given[part]
         elif part in own and train.learning_rate is None:
             rates[part] = own[part]
         elif part in own and own[part].is_single_rate and own[""].is_single_rate:
@@ -260,6 +274,14 @@ def _scale(rate: LearningRate, factor: float) -> LearningRate:
     return LearningRate(
         tuple((float(f"{value:.12g}"), bound) for value, bound in rate.multiply(factor).pieces), rate.is_single_rate
     )
+
+
+def _list_text_rates(train: Train, model: Model) -> dict[str, LearningRate]:
+    """The rates of text encoders that are given; a second one has that of the first where it has none of its own."""
+    first, second = train.text_encoder_learning_rate, train.text_encoder_2_learning_rate
+    names = [encoder.name for encoder in model.text_encoders]
+    rates = dict(zip(names, (first, second or first), strict=False))
+    return {name: rate for name, rate in rates.items() if rate is not None}
 
 
 def resolve_name(recipe: Recipe, trigger_word: str) -> str:

@@ -38,10 +38,11 @@ from tetrad.run.resume.resumption import Resumption, check_identity, record_iden
 from tetrad.run.resume.start import write_start
 from tetrad.run.session import note_early_stop, record_events, train_and_save
 from tetrad.run.tidy import tidy_runs
+from tetrad.run.timestep_image import timestep_notes
 from tetrad.run.training_run import attach
 from tetrad.run.watch import Stop, StoppedBeforeStart, Watch, never_stop, watch_folder
 from tetrad.settings import Recipe, dump_recipe
-from tetrad.training.optimizers import require_optimizer_package
+from tetrad.training.optimizers import check_optimizer
 from tetrad.weights import Weights
 
 _PLAN_BYTES = 10_000  # about
@@ -57,7 +58,7 @@ def train(recipe: Recipe, stop: Stop = never_stop, resumption: Resumption | None
     yield from early_notes
     cache = LatentCache(get_cache_folder())
     device = devices.select_device(recipe.train.device, recipe.train.precision)
-    require_optimizer_package(recipe.train.optimizer)
+    check_optimizer(recipe.train.optimizer, recipe.train.optimizer_args, recipe.train.weight_decay)
     original_recipe, recipe = recipe, resumption.start.apply(recipe) if resumption else locate_start(recipe)
     required = recipe.method.artifact.requires_trigger_word
     file_word = read_trigger_word(recipe.continue_from, recipe.method.artifact)
@@ -125,6 +126,7 @@ def run(
     yield from watch.disk.write(folder.path, _PLAN_BYTES, lambda: folder.write("plan.toml", plan.as_toml()))
     yield from preflight.run_notes(plan, model, training.schedules, folder.name)
     yield from preflight.held_out_notes(plan.judge, dataset)
+    yield from timestep_notes(plan, model, folder)
     yield from effect_notes(recipe, plan, training.groups, training.schedules, model, photos, samples)
     yield from check_truncated_captions(plan, model, dataset.subjects)
     yield from train_and_save(training, folder, watch, plan.save.keep_resume)

@@ -1,7 +1,7 @@
 """A model with an adapter attached, as a session trains it: the steps, the previews and the saved files."""
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from tetrad.run.rounding import rounding_notes
 from tetrad.run.step_files import StepFiles, remove_file
 from tetrad.run.updates import Updates, make_updates
 from tetrad.run.watch import Watch
+from tetrad.training.block_rates import split_by_block
 from tetrad.training.loop import Step
 from tetrad.training.lr_schedules import Decay, Schedule, make_schedule
 from tetrad.training.state import TrainingState
@@ -60,10 +61,11 @@ def attach(
     train = plan.train
     with naming_file(Path(plan.model.continue_from)):
         adapter = behavior_of(plan.method).attach(plan.method, model, generator(train.seed, 0, "method"), start)
-    groups = adapter.groups()
+    groups = split_by_block(adapter.groups(), model, train.block_rates)
     texts = {encoder.name for encoder in model.text_encoders}
     schedules = [group_schedule(train, group, group.part in texts) for group in groups]
     preflight.check_something_trains(schedules, train)
+    preflight.check_one_rate(groups, schedules, train)
     batches = Batches(samples, train.batch_size, train.seed, train.steps * train.gradient_accumulation)
     updates = make_updates(plan, model, adapter, groups, schedules, batches, folder.path / FOLDER)
     training = TrainingRun(
@@ -111,6 +113,9 @@ def group_schedule(train: TrainPlan, group: ParamGroup, is_text_encoder: bool) -
         train.scheduler_cycles,
         train.scheduler_power,
         train.warmup_from_zero,
+        train.scheduler_min_ratio,
+        train.scheduler_timescale,
+        train.decay_steps,
     )
     schedule = make_schedule(train.learning_rate(group.part).multiply(group.lr_scale), decay)
     return schedule.stop_after(train.text_encoder_steps) if is_text_encoder else schedule
@@ -221,9 +226,9 @@ class TrainingRun:
             yield from self.judge.measure(step, file)
 
     def use_average(self) -> AbstractContextManager[None]:
-        """A context in which the trained weights are their average, if the plan has an EMA."""
+        """A context in which the trained weights are their average, if the plan has an EMA or averages otherwise."""
         ema = self.updates.ema
-        return ema.use_average(parameters_of(self.adapter)) if ema else nullcontext()
+        return ema.use_average(parameters_of(self.adapter)) if ema else self.updates.use_result()
 
     def has_effect(self) -> bool:
         """Whether the model predicts something else than before training; true where that cannot be measured."""

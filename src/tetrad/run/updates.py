@@ -1,6 +1,7 @@
 """The updates of a run of a model, as its plan wants them."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tetrad.training.caption_cache import CaptionCache
 from tetrad.training.ema import Ema
 from tetrad.training.loop import Extend, Step, add_nothing, make_loss_scaler, training_steps
 from tetrad.training.lr_schedules import Schedule
-from tetrad.training.optimizers import create_optimizer
+from tetrad.training.optimizers import create_optimizer, use_result
 from tetrad.training.preservation import make_preservation
 from tetrad.training.step import Condition
 from tetrad.training.update import LossScaler
@@ -79,7 +80,16 @@ class Updates(RecoveringUpdates):
     def after_update(self) -> None:
         self.adapter.after_update()
         if self.ema is not None:
-            self.ema.update(self.parameters)
+            with self.use_result():
+                self.ema.update(self.parameters)
+
+    @contextmanager
+    def use_result(self) -> Iterator[None]:
+        """A context in which the weights are the optimizer's result, within the method's constraints."""
+        with use_result(self.optimizer, self.parameters) as is_changed:
+            if is_changed:
+                self.adapter.after_update()
+            yield
 
     def condition(self) -> Condition:
         """How captions are encoded: from a cache, unless a text encoder is trained."""
@@ -111,7 +121,7 @@ def make_updates(
         adapter,
         schedules,
         batches,
-        create_optimizer(train.optimizer, groups, train.weight_decay),
+        create_optimizer(train.optimizer, groups, train.weight_decay, train.optimizer_args),
         make_loss_scaler(model),
         Ema(parameters_of(adapter), train.ema) if train.ema else None,
         points,

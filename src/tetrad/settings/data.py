@@ -288,10 +288,24 @@ class Data:
     )
     alpha_mask: bool = option(
         False,
-        _("Exclude transparent areas of images from the loss"),
+        _("Exclude transparent areas of images from the loss, or what is black in a mask NAME-masklabel.png beside it"),
         group="data",
         kohya="alpha_mask",
         needs=(LEFT_OPEN, Needs("has transparency")),
+    )
+    masks: str = option(
+        "",
+        _("Folder of masks with the names of the images: only what is white in them is trained"),
+        group="data",
+        kohya="conditioning_data_dir, masked_loss",
+    )
+    unmasked_weight: float = option(
+        0.0,
+        _("Weight in the loss of what a mask excludes; 0: it is not trained"),
+        group="data",
+        needs=Needs("has transparency"),
+        ge=0,
+        lt=1,
     )
     captions: CaptionSettings = field(default_factory=CaptionSettings)
     class_images: ClassImageSettings = field(default_factory=ClassImageSettings)

@@ -36,6 +36,8 @@ FACTS = {
     "has transparency": _("no image has transparent areas"),
     "uses file names": _("no caption comes from a file name"),
     "trains text encoder": _("no text encoder is trained in this run"),
+    "has second text encoder": _("the model has one text encoder"),
+    "trains blocks": _("nothing in the blocks of the U-Net is trained"),
     "text encoder learns": _("the learning rate of the text encoders is 0"),
     "text encoder has steps": _("train.text_encoder_share leaves no step for the text encoders"),
     "changes learning rates": _("no learning rate of the run changes with it"),

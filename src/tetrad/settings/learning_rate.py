@@ -15,6 +15,7 @@ from tetrad.settings.values import NUMBER, Check, setting_error
 
 SCHEDULE_EXAMPLE = "0.05:10, 0.02:20, 0.0005"
 MAX_LEARNING_RATE = 0.1  # of a plain number; a schedule may begin higher
+MAX_FACTOR = 1.0  # of a plain number for an optimizer that finds its own rate, of which it is a factor
 # A text that is empty, a number, or a schedule; only its last rate may lack a last step, or have -1.
 _STEP = r"\s*0*[1-9][0-9]*\s*"
 _SCHEDULE = rf"(?:\s*{NUMBER}\s*:{_STEP},[\s,]*)*{NUMBER}\s*(?::(?:{_STEP}|\s*-1\s*))?"
@@ -141,10 +142,13 @@ def validate_learning_rate(value: Any) -> LearningRate | None:
         raise make_syntax_error(value) from error
     except OverflowError:  # an integer of more than 308 digits
         rate = float("inf")
-    if not 0 <= rate <= MAX_LEARNING_RATE:
+    if not 0 <= rate <= MAX_FACTOR:
         raise setting_error(
             "E3103",
-            _("{setting} must be at most {highest} and not negative, or a schedule like {example}; it is {value}"),
+            _(
+                "{setting} must be at most {highest} and not negative, or at most 1 for an optimizer that finds its"
+                " rate, or a schedule like {example}; it is {value}"
+            ),
             highest=MAX_LEARNING_RATE,
             example=SCHEDULE_EXAMPLE,
             value=value,
@@ -159,7 +163,7 @@ OptionalLearningRate = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "number", "minimum": 0, "maximum": MAX_LEARNING_RATE},
+                {"type": "number", "minimum": 0, "maximum": MAX_FACTOR},
                 {"type": "string", "pattern": _PATTERN},
                 {"type": "null"},
             ]
@@ -173,4 +177,5 @@ def is_above_zero(rate: LearningRate | None) -> bool:
     return rate is None or not rate.is_single_rate or not rate.is_zero_from(1)
 
 
-ABOVE_ZERO = Check(is_above_zero, Message(_("above 0 and at most 0.1, or a schedule")), {"not": {"const": 0}})
+_ABOVE_ZERO = Message(_("above 0 and at most 0.1, at most 1 for an optimizer that finds its rate, or a schedule"))
+ABOVE_ZERO = Check(is_above_zero, _ABOVE_ZERO, {"not": {"const": 0}})

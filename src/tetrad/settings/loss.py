@@ -6,6 +6,7 @@ from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.settings.field import Needs, option, settings_class
 
+LOGIT_NORMAL = Needs("loss.timestep_distribution", ("logit_normal",))
 HUBER = Needs("loss.type", ("huber", "smooth_l1"))
 
 
@@ -27,6 +28,16 @@ class Loss:
         needs=HUBER,
         gt=0,
         le=10,
+    )
+    huber_schedule: Literal["constant", "exponential", "snr"] = option(
+        "constant",
+        _(
+            "How huber_c depends on the time step: constant; exponential, from 1 without noise to huber_c; snr, nearer"
+            " to 1 the less noise there is"
+        ),
+        group="loss",
+        kohya="huber_schedule",
+        needs=HUBER,
     )
     noise_offset: float = option(
         0.0,
@@ -78,6 +89,58 @@ class Loss:
         group="loss",
         kohya="debiased_estimation_loss",
     )
+    min_timestep: int = option(
+        0,
+        _("Lowest time step that is trained; 0 is almost without noise"),
+        group="loss",
+        kohya="min_timestep",
+        ge=0,
+        le=999,
+    )
+    max_timestep: int = option(
+        1000,
+        _("Time steps below this one are trained; 1000: up to pure noise"),
+        group="loss",
+        kohya="max_timestep",
+        ge=1,
+        le=1000,
+    )
+    timestep_distribution: Literal["uniform", "logit_normal", "cosmap", "content", "style"] = option(
+        "uniform",
+        _(
+            "Distribution of the time steps: uniform; logit_normal, mostly the middle (others call it sigmoid); cosmap;"
+            " content, mostly much noise; style, mostly little noise. The run draws an image of it, timesteps.png"
+        ),
+        group="loss",
+        kohya="timestep_sampling",
+    )
+    timestep_mean: float = option(
+        0.0,
+        _("Mean of the logit of logit_normal: above 0 more noise, below 0 less"),
+        group="loss",
+        kohya="logit_mean",
+        needs=LOGIT_NORMAL,
+        ge=-5,
+        le=5,
+    )
+    timestep_std: float = option(
+        1.0,
+        _("Standard deviation of the logit of logit_normal: the smaller, the more time steps are near the middle"),
+        group="loss",
+        kohya="logit_std, sigmoid_scale",
+        needs=LOGIT_NORMAL,
+        gt=0,
+        le=10,
+    )
+    normalize_masks: bool = option(
+        True,
+        _(
+            "With masks the loss is the mean over what is trained; false: over the whole image, as in kohya's"
+            " sd-scripts, so that small masks train less"
+        ),
+        group="loss",
+        needs=Needs("has transparency"),
+    )
     zero_terminal_snr: bool = option(
         False,
         _("Rescale the noise schedule to zero terminal SNR: the last time step is pure noise"),
@@ -86,13 +149,8 @@ class Loss:
     )
 
     def __post_init__(self) -> None:
-        if self.noise_offset and self.pyramid_layers:
-            raise conflict_error("loss.noise_offset", "loss.pyramid_layers")
-        if self.min_snr_gamma and self.debiased:
-            raise conflict_error("loss.min_snr_gamma", "loss.debiased")
-
-
-def conflict_error(first: str, second: str) -> TetradError:
-    """E3103: two settings exclude each other."""
-    template = _("{first} and {second} cannot be used together; use one of them")
-    return TetradError("E3103", template, first=first, second=second)
+        if self.min_timestep >= self.max_timestep:
+            template = _(
+                "loss.min_timestep = {lowest} must be below loss.max_timestep = {highest}, so that a time step is left"
+            )
+            raise TetradError("E3103", template, lowest=self.min_timestep, highest=self.max_timestep)

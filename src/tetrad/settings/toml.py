@@ -224,7 +224,8 @@ WRONG_TYPES = {
 
 def choices_of(setting: Setting) -> list[str]:
     """The words that a setting may be; "" is none of them, since it only says that the setting is not given."""
-    return [choice for choice in map(str, get_args(setting.type)) if choice]
+    kinds = [each for kind in get_args(setting.type) for each in (get_args(kind) or [kind])]
+    return [str(choice) for choice in kinds if choice]
 
 
 def shorten(text: str, limit: int = 80) -> str:

@@ -1,16 +1,25 @@
 """Settings of the training: length, learning rate, optimizer, memory."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
-from tetrad.errors import TetradError
 from tetrad.locales import Message, _
 from tetrad.settings.device import DeviceName
 from tetrad.settings.field import Needs, option, settings_class
 from tetrad.settings.learning_rate import ABOVE_ZERO, OptionalLearningRate
-from tetrad.settings.values import AnyCase, zero_or_at_least
+from tetrad.settings.optimizers import Argument, NameOrClass, OptimizerName
+from tetrad.settings.train_checks import check_arguments, check_fused_backward, check_length, check_rate
+from tetrad.settings.values import zero_or_at_least
 
-Scheduler = Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"]
-Optimizer = Literal["adamw", "adamw8bit", "adafactor"]
+Scheduler = Literal[
+    "constant",
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "inverse_sqrt",
+    "warmup_stable_decay",
+    "rex",
+]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PLAIN = Needs("plain learning rate")
 TEXT_ENCODER = Needs("trains text encoder")
@@ -67,7 +76,7 @@ class Train:
         None,
         _(
             "Learning rate: a number like 1e-4, or a schedule of rates and last steps like '0.05:10, 0.02:20, 0.005'; "
-            "not given: the method's default"
+            "not given: the method's default, or 1 for an optimizer that finds its rate"
         ),
         group="training",
         kohya="learning_rate, unet_lr",
@@ -80,9 +89,29 @@ class Train:
         kohya="text_encoder_lr",
         needs=(TEXT_ENCODER, Needs("text encoder has steps")),
     )
+    text_encoder_2_learning_rate: OptionalLearningRate = option(
+        None,
+        _("Learning rate of the second text encoder of SDXL; 0: not trained; not given: that of the first"),
+        group="training",
+        kohya="learning_rate_te2",
+        needs=(TEXT_ENCODER, Needs("has second text encoder"), Needs("text encoder has steps")),
+    )
+    block_rates: str = option(
+        "",
+        _(
+            "Learning rates by block of the U-Net, as factors of its learning rate: IN04=0.5, MID=1, OUT=0; 25 numbers"
+            " (19 for SDXL) from IN00 to the last OUT; or linear, reverse_linear, sine, cosine. 0: not trained"
+        ),
+        group="training",
+        kohya="down_lr_weight, mid_lr_weight, up_lr_weight, block_lr",
+        needs=Needs("trains blocks"),
+    )
     scheduler: Literal["", Scheduler] = option(
         "",
-        _("LR scheduler, for a learning rate that is a single number; not given: constant for DreamBooth, else cosine"),
+        _(
+            "LR scheduler, for a learning rate that is a single number; not given: constant for DreamBooth and"
+            " schedule-free optimizers, else cosine"
+        ),
         group="training",
         kohya="lr_scheduler",
         needs=changes_rates(PLAIN),
@@ -105,6 +134,33 @@ class Train:
         gt=0,
         le=100,
     )
+    scheduler_min_ratio: float = option(
+        0.0,
+        _("The scheduler ends at this share of the learning rate; with cosine it is cosine_with_min_lr"),
+        group="training",
+        kohya="lr_scheduler_min_lr_ratio",
+        needs=changes_rates(PLAIN),
+        ge=0,
+        lt=1,
+    )
+    scheduler_timescale: int = option(
+        0,
+        _("Steps in which inverse_sqrt falls to 1/√2 of the rate; 0: the steps of the warm-up, or 10000"),
+        group="training",
+        kohya="lr_scheduler_timescale",
+        needs=changes_rates(PLAIN, Needs("train.scheduler", ("inverse_sqrt",))),
+        ge=0,
+        le=1_000_000,
+    )
+    decay_steps: int = option(
+        0,
+        _("Steps at the end of the run in which warmup_stable_decay lowers the rate; 0: a fifth of the steps"),
+        group="training",
+        kohya="lr_decay_steps",
+        needs=changes_rates(PLAIN, Needs("train.scheduler", ("warmup_stable_decay",))),
+        ge=0,
+        le=1_000_000,
+    )
     warmup_steps: int = option(
         0,
         _("Warm-up: number of steps in which the learning rate rises from 0"),
@@ -120,8 +176,20 @@ class Train:
         group="training",
         needs=changes_rates(PLAIN, Needs("train.warmup_steps")),
     )
-    optimizer: Annotated[Optimizer, AnyCase(get_args(Optimizer))] = option(
-        "adamw", _("Optimizer; adamw8bit and adafactor need less memory"), group="training", kohya="optimizer_type"
+    optimizer: Annotated[OptimizerName | str, NameOrClass()] = option(
+        "adamw",
+        _(
+            "Optimizer; adamw8bit, adafactor and came need less memory; prodigy, dadaptadam and prodigyplusschedulefree"
+            " find the learning rate themselves; in a recipe also a class like torch.optim.NAdam, which is imported"
+        ),
+        group="training",
+        kohya="optimizer_type",
+    )
+    optimizer_args: tuple[Argument, ...] = option(
+        (),
+        _("Arguments of the optimizer, each as name=value, such as betas=0.9,0.99 or d_coef=2.0"),
+        group="training",
+        kohya="optimizer_args",
     )
     weight_decay: float | None = option(
         None,
@@ -197,26 +265,9 @@ class Train:
     )
 
     def __post_init__(self) -> None:
-        if self.steps and self.epochs:
-            raise TetradError(
-                "E3136",
-                _("train.steps = {steps} and train.epochs = {epochs} are both given; give only one of them"),
-                steps=self.steps,
-                epochs=f"{self.epochs:g}",
-            )
-        if self.fused_backward and self.gradient_accumulation > 1:
-            raise TetradError(
-                "E3133",
-                _(
-                    "train.fused_backward does not work with gradient accumulation; set train.gradient_accumulation = 1"
-                    " or train.fused_backward = false"
-                ),
-            )
-        if self.fused_backward and self.max_grad_norm not in (0, 1):
-            raise TetradError(
-                "E3133",
-                _(
-                    "train.fused_backward does not work with gradient clipping; set train.max_grad_norm = 0 or "
-                    "train.fused_backward = false"
-                ),
-            )
+        check_length(self.steps, self.epochs)
+        check_fused_backward(self.fused_backward, self.gradient_accumulation, self.max_grad_norm, self.optimizer)
+        check_rate(self.learning_rate, self.optimizer)
+        check_rate(self.text_encoder_learning_rate, self.optimizer, "train.text_encoder_learning_rate")
+        check_rate(self.text_encoder_2_learning_rate, self.optimizer, "train.text_encoder_2_learning_rate")
+        check_arguments(self.optimizer_args)

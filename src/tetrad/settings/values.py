@@ -24,7 +24,8 @@ class PlainValue:
         schema: CoreSchema = refuse_other_types(handler(source))
         if get_origin(source) is not tuple:
             return schema
-        has_texts = get_args(source)[0] is str
+        entry = get_args(source)[0]
+        has_texts = str in (entry, *get_args(entry))
         return core_schema.no_info_before_validator_function(lambda value: as_list(value, has_texts), schema)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

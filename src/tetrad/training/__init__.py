@@ -2,10 +2,10 @@
 
 `step` is the denoising loss of a batch; `loop` accumulates gradients, updates, and yields after every update.
 `optimizers` creates the optimizer by its name, `fused_adamw` is the default one, and `lr_schedules` gives its learning
-rates. An update is made by `update` after the backward pass, or by `fused_backward` during it. `caption_cache` keeps
-the encodings of captions while no text encoder is trained, `preservation` adds samples that keep other images, `ema`
-averages weights over the steps, `state` is what a run keeps in order to continue exactly, and `vae_decoder` trains a
-VAE's decoder.
+rates and `block_rates` their factors by block. An update is made by `update` after the backward pass, or by
+`fused_backward` during it. `caption_cache` keeps the encodings of captions while no text encoder is trained,
+`preservation` adds samples that keep other images, `ema` averages weights over the steps, `state` is what a run keeps
+in order to continue exactly, and `vae_decoder` trains a VAE's decoder.
 """
 
 from tetrad.lazy import export
@@ -13,11 +13,12 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
+        "block_rates": ["split_by_block"],
         "caption_cache": ["CaptionCache"],
         "ema": ["Ema"],
         "loop": ["Extend", "Step", "add_nothing", "loss_is_nan", "make_loss_scaler", "training_steps"],
         "lr_schedules": ["Decay", "Schedule", "make_schedule"],
-        "optimizers": ["create_optimizer", "require_optimizer_package"],
+        "optimizers": ["check_optimizer", "create_optimizer", "use_result"],
         "preservation": ["make_preservation"],
         "state": ["TrainingState", "capture_state", "restore_state"],
         "step": ["Condition", "NoisyBatch", "add_noise", "denoising_loss"],

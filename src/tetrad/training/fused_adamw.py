@@ -19,8 +19,14 @@ class FusedAdamW(AdamW):
     grad_scale: Tensor | None = None
     found_inf: Tensor | None = None
 
-    def __init__(self, groups: list[dict[str, Any]], weight_decay: float) -> None:
-        super().__init__(groups, weight_decay=weight_decay, fused=True)
+    def __init__(
+        self,
+        groups: list[dict[str, Any]],
+        weight_decay: float = 0.01,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(groups, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
         self.group_tensors: dict[int, tuple[list[nn.Parameter], list[Tensor], list[Tensor], list[Tensor]]] = {}
 
     @torch.no_grad()

@@ -16,6 +16,7 @@ from tetrad.models.base import Model, autocast_to_model_dtype, get_model_device
 from tetrad.training.caption_cache import maybe_cache
 from tetrad.training.fused_backward import FusedBackwardUpdate
 from tetrad.training.lr_schedules import Schedule
+from tetrad.training.optimizers import get_learning_rate, start_training
 from tetrad.training.step import Condition, NoisyBatch, add_noise, denoising_loss
 from tetrad.training.update import HalfUpdate, LossScaler, StandardUpdate, create_state
 
@@ -96,6 +97,7 @@ def training_steps(
                 condition = maybe_cache(model, condition)
             if step == updates_before + 1:
                 create_state(optimizer)
+                start_training(optimizer)
             randomness = _StepRandomness(seed, step, samples_seen)
             losses = _batch_losses(model, condition, objective, batches, randomness, samples_at_once, extend)
             total = _accumulate_gradients(losses, updater, get_model_device(model))
@@ -104,7 +106,7 @@ def training_steps(
             if after_update and not skipped:
                 after_update()
             updater.has_begun = False
-            yield Step(step, tuple(group["lr"] for group in optimizer.param_groups), total, norm, diverged)
+            yield Step(step, tuple(map(get_learning_rate, optimizer.param_groups)), total, norm, diverged)
     except Exception as error:
         if updater.has_begun:
             raise HalfUpdate from error

@@ -11,6 +11,9 @@ from torch.optim import Optimizer
 from tetrad.training.ema import Ema
 from tetrad.training.update import LossScaler
 
+_GROUP = "group"
+_GIVEN = ("params", "lr")  # what the run gives a group, not the optimizer
+
 
 @dataclass(frozen=True)
 class TrainingState:
@@ -29,7 +32,7 @@ def capture_state(
     """The state after an update.  Its tensors are the live ones: write them before the next update."""
     tensors = {f"trained.{number}": parameter.detach() for number, parameter in enumerate(parameters)}
     values: dict[str, Any] = {}
-    for name, value in _optimizer_entries(optimizer):
+    for name, value in (*_optimizer_entries(optimizer), *_group_entries(optimizer)):
         (tensors if isinstance(value, Tensor) else values)[name] = value
     if ema is not None:
         tensors |= {f"average.{number}": average for number, average in enumerate(ema.average)}
@@ -62,6 +65,8 @@ def restore_state(
             number, _dot, key = rest.partition(".")
             by_parameter.setdefault(int(number), {})[key] = value.clone() if isinstance(value, Tensor) else value
     optimizer.load_state_dict({"state": by_parameter, "param_groups": optimizer.state_dict()["param_groups"]})
+    _restore_dtypes(optimizer, by_parameter)
+    _restore_groups(optimizer, state)
 
 
 def _optimizer_entries(optimizer: Optimizer) -> Iterator[tuple[str, Any]]:
@@ -70,6 +75,41 @@ def _optimizer_entries(optimizer: Optimizer) -> Iterator[tuple[str, Any]]:
         for key, value in entries.items():
             for inner_key, inner in value.items() if isinstance(value, Mapping) else [(key, value)]:
                 yield f"optimizer.{number}.{inner_key}", inner
+
+
+def _group_entries(optimizer: Optimizer) -> Iterator[tuple[str, Any]]:
+    """What an optimizer keeps for each group and has changed since it was made, such as the rate that it has found."""
+    for number, group in enumerate(optimizer.param_groups):
+        for key, value in group.items():
+            is_changed = key not in optimizer.defaults or optimizer.defaults[key] != value
+            if key not in _GIVEN and is_changed:
+                yield f"{_GROUP}.{number}.{key}", value
+
+
+def _restore_dtypes(optimizer: Optimizer, by_parameter: Mapping[int, Mapping[str, Any]]) -> None:
+    """Give the state its own dtypes, where torch has made float32 of bfloat16 because the parameter is float32."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, entries in by_parameter.items():
+        loaded = optimizer.state[parameters[number]]
+        for key, value in entries.items():
+            if isinstance(value, Tensor) and isinstance(loaded.get(key), Tensor) and loaded[key].dtype != value.dtype:
+                loaded[key] = value.to(loaded[key].device)
+
+
+def _restore_groups(optimizer: Optimizer, state: TrainingState) -> None:
+    """Set what the optimizer keeps for each group; what is not in the state is as it was made."""
+    entries = {**state.tensors, **state.values}
+    for number, group in enumerate(optimizer.param_groups):
+        device = group["params"][0].device
+        for key in [key for key in group if key not in _GIVEN]:
+            if key in optimizer.defaults:
+                group[key] = optimizer.defaults[key]
+            else:
+                del group[key]
+        prefix = f"{_GROUP}.{number}."
+        for name, value in entries.items():
+            if name.startswith(prefix):
+                group[name.removeprefix(prefix)] = value.to(device).clone() if isinstance(value, Tensor) else value
 
 
 def _copy_all(state: TrainingState, kind: str, targets: Sequence[Tensor]) -> None:

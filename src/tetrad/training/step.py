@@ -43,7 +43,7 @@ class NoisyBatch:
 def add_noise(model: Model, objective: Objective, batch: Batch, u: Tensor, rng: Generator) -> NoisyBatch:
     """z: clean latents, t: times at the quantiles u (B,), ε: noise, z_t: noisy latents."""
     z = batch.latents
-    t = model.noise.times(u).to(z.device, non_blocking=True)
+    t = objective.times(model.noise, u).to(z.device, non_blocking=True)
     eps = objective.noise(z, rng)
     target = model.noise.target(z, eps, t)
     return NoisyBatch(batch, t, target, corrupt(model.noise, z, objective.input_noise(eps, rng), t))
@@ -57,12 +57,5 @@ def denoising_loss(model: Model, condition: Condition, objective: Objective, noi
     batch, t = noisy.batch, noisy.t
     c = condition(batch.captions, batch.micro_conditioning)
 
-    error = objective.error(model.predict(noisy.z_t, t, c), noisy.target)
-    return objective.weight(model.noise, t) * masked_mean(error, batch.mask)
-
-
-def masked_mean(error: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over everything but the batch, weighted by the mask where there is one: (B, C, h, w) → (B,)."""
-    if mask is None:
-        return error.flatten(1).mean(1)
-    return (error * mask).flatten(1).sum(1) / mask.expand_as(error).flatten(1).sum(1)
+    error = objective.error(model.predict(noisy.z_t, t, c), noisy.target, model.noise, t)
+    return objective.weight(model.noise, t) * objective.reduce(error, batch.mask)

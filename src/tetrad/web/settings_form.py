@@ -60,6 +60,8 @@ def _list_choices(setting: Setting) -> list[str]:
     if bool in kinds:
         return ["true", "false"]
     values = [each for kind in kinds for each in (get_args(kind) or [kind])]
+    if str in values and len(values) > 1:  # words beside which any text may stand, which only a recipe has
+        values.remove(str)
     return [str(each) for each in values if each] if all(isinstance(each, str | int) for each in values) else []
 
 

@@ -24,6 +24,18 @@ CASES: dict[str, dict[str, Any]] = {
         "train.optimizer": "adafactor",
         "train.gradient_accumulation": 2,
     },
+    "lora with prodigy": {"method.kind": "lora", "train.optimizer": "prodigy", "train.scheduler": "cosine"},
+    "lora with a schedule-free optimizer, an average and a limit": {
+        "method.kind": "lora",
+        "train.optimizer": "prodigyplusschedulefree",
+        "train.ema": 0.9,
+        "method.max_norm": 0.01,
+    },
+    "lora with a schedule-free optimizer and block rates": {
+        "method.kind": "lora",
+        "train.optimizer": "adamwschedulefree",
+        "train.block_rates": "MID=0.5, IN=0",
+    },
     "lora whose text encoder stops early": {
         "method.kind": "lora",
         "method.text_encoder": True,

@@ -10,7 +10,7 @@ from test_exact import contents, crash_at, finish, leave, make_recipe, place, po
 from tetrad.methods import METHODS
 from tetrad.run.resume.resume import resume
 from tetrad.run.train import train
-from tetrad.training.optimizers import OPTIMIZERS
+from tetrad.settings.optimizers import OPTIMIZERS
 
 __all__ = ["place", "point_after_every_step"]  # the fixtures
 WAYS: dict[str, dict[str, Any]] = {

@@ -43,6 +43,34 @@ def _sampler(job: Job, name: str) -> None:
     job.skip(name, Message(_("previews use DPM++ 2M; give sample.sampler for another")))
 
 
+def _distribution(job: Job, name: str) -> None:
+    """balanced is uniform; content and style have the same names here."""
+    value = job.word(name, "balanced")
+    if value in ("content", "style"):
+        job.map(name, {"loss.timestep_distribution": value})
+    else:
+        job.equal(name) if value == "balanced" else job.leave(name, Message(reasons.TIMESTEPS))
+
+
+def _denoising_steps(job: Job, name: str) -> None:
+    """Indices into the time steps from pure noise to none, the last one included: 999 and 0 are no limits."""
+    lowest = 999 - job.whole("train.max_denoising_steps", 999)
+    highest = 1000 - job.whole("train.min_denoising_steps", 0)
+    settings = {"loss.min_timestep": max(0, lowest), "loss.max_timestep": min(1000, highest)}
+    job.map(name, settings) if settings != {"loss.min_timestep": 0, "loss.max_timestep": 1000} else job.equal(name)
+
+
+def _mask_min(job: Job, name: str) -> None:
+    """The weight of what is black in a mask."""
+    other = name.replace("mask_min_value", "mask_path")
+    if not job.get(other):
+        job.skip(name, Message(_("it only counts with {value}"), value="mask_path"))
+    elif (weight := job.number(name, 0.0) or 0.0) < 1:
+        job.map(name, {"data.unmasked_weight": weight})
+    else:
+        job.skip(name, Message(_("with a weight of 1 masks exclude nothing")))
+
+
 def _each(names: str, rule: Rule) -> dict[str, Rule]:
     return dict.fromkeys(names.split(), rule)
 
@@ -104,9 +132,8 @@ KEYS: dict[str, Rule] = {
     ),
     **_each("train.linear_timesteps train.linear_timesteps2", meaningless(reasons.OTHER_FAMILY)),
     "train.next_sample_timesteps": not_done(reasons.TIMESTEPS),
-    "train.content_or_style": not_done(reasons.TIMESTEPS, unless=(None, "balanced")),
-    "train.min_denoising_steps": not_done(reasons.TIMESTEPS),
-    "train.max_denoising_steps": not_done(reasons.TIMESTEPS, unless=(None, 999, 1000)),
+    "train.content_or_style": _distribution,
+    **_each("train.min_denoising_steps train.max_denoising_steps", _denoising_steps),
     "train.noise_offset": to("loss.noise_offset", float),
     **_each("train.dynamic_noise_offset train.random_noise_multiplier", not_done(_("noise is not changed at random"))),
     **_each(
@@ -181,8 +208,9 @@ KEYS: dict[str, Rule] = {
     ),
     **_each("datasets.prior_reg", not_done(_PRESERVATION)),
     "datasets.batch_size": not_done(_("all folders have the batch size of the run"), unless=(None, 1)),
-    "datasets.mask_path": not_done(reasons.MASKS),
-    **_each("datasets.mask_min_value datasets.invert_mask", meaningless(_("it only counts with mask_path"))),
+    "datasets.mask_path": path("data.masks"),
+    "datasets.mask_min_value": _mask_min,
+    "datasets.invert_mask": not_done(_("masks are not inverted: white counts")),
     "datasets.alpha_mask": to("data.alpha_mask", bool),
     **_each(
         "datasets.cache_latents datasets.cache_latents_to_disk datasets.controls datasets.shrink_video_to_frames"

@@ -51,6 +51,7 @@ def decide_training(job: Job, kind: str) -> None:
         job.notes.append(Message(_("the optimizer's eps is 1e-6 in ai-toolkit and 1e-8 in Tetrad")))
     rate = job.number("train.lr", _DEFAULT_RATE) or _DEFAULT_RATE
     if plain_name(given) in ADAPTIVE and rate < 0.1:
+        rate = 1.0
         job.notes.append(Message(_("ai-toolkit raises a rate below 0.1 to 1 for this optimizer")))
     has_text = job.flag("train.train_text_encoder") and kind != "textual-inversion"
     rates = read_rates(job, "train.lr", rate, rate if has_text else None, carries)

@@ -2,6 +2,7 @@
 
 from tetrad.interchange import reasons
 from tetrad.interchange.job import Job, Rule
+from tetrad.interchange.kohya import blocks
 from tetrad.interchange.rules import elsewhere, meaningless, not_done, path, same, to, words
 from tetrad.locales import Message, _
 
@@ -37,6 +38,33 @@ def _number(setting: str) -> Rule:
 
 def _whole(setting: str) -> Rule:
     return lambda job, name: to(setting, lambda value: int(float(value)))(job, name)
+
+
+def _whole_unless_off(setting: str) -> Rule:
+    """A whole number; 0, which is no limit there, leaves the setting as it is."""
+
+    def rule(job: Job, name: str) -> None:
+        _whole(setting)(job, name) if job.flag(name) and job.word(name) not in ("0", "0.0") else job.equal(name)
+
+    return rule
+
+
+def _masks(job: Job, name: str) -> None:
+    """Masks count with masked_loss only; sd-scripts takes the mean over the whole image."""
+    if not job.flag("masked_loss"):
+        job.equal(name) if job.get(name) in (None, False, "") else job.skip(
+            name, Message(_("it only counts with {value}"), value="masked_loss")
+        )
+    elif name == "masked_loss":
+        job.map(name, {"loss.normalize_masks": False})
+    else:
+        job.take_path(name, "data.masks") if job.get(name) else job.equal(name)
+
+
+def _alpha_mask(job: Job, name: str) -> None:
+    """As with masks, the mean is over the whole image."""
+    on = job.flag(name)
+    job.map(name, {"data.alpha_mask": on} | ({"loss.normalize_masks": False} if on else {}))
 
 
 def _each(names: str, rule: Rule) -> dict[str, Rule]:
@@ -81,8 +109,8 @@ _DATA: dict[str, Rule] = {
     "flip_aug": _flag("data.flip"),
     **_each("color_aug face_crop_aug_range random_crop", not_done(reasons.CROP)),
     "resize_interpolation": not_done(_("images are resized by Lanczos")),
-    "alpha_mask": _flag("data.alpha_mask"),
-    **_each("masked_loss conditioning_data_dir", not_done(reasons.MASKS)),
+    "alpha_mask": _alpha_mask,
+    **_each("masked_loss conditioning_data_dir", _masks),
     **_each(
         "cache_latents cache_latents_to_disk vae_batch_size skip_cache_check cache_info", meaningless(reasons.CACHING)
     ),
@@ -99,7 +127,7 @@ _TRAINING: dict[str, Rule] = {
     **_each("train_text_encoder stop_text_encoder_training", elsewhere),
     "text_encoder_lr1": not_done(_("a manual has it, but sd-scripts has no such option; write text_encoder_lr")),
     "text_encoder_lr2": not_done(_("a manual has it, but sd-scripts has no such option; write text_encoder_lr")),
-    "block_lr": not_done(_("all blocks of the U-Net are trained at the same rate")),
+    "block_lr": blocks.map_block_lr,
     **_each("lr_scheduler lr_scheduler_type lr_scheduler_args lr_warmup_steps lr_scheduler_num_cycles", elsewhere),
     **_each("lr_scheduler_power lr_decay_steps lr_scheduler_timescale lr_scheduler_min_lr_ratio", elsewhere),
     **_each("optimizer_type use_8bit_adam use_lion_optimizer optimizer_args", elsewhere),
@@ -140,8 +168,8 @@ _LOSS: dict[str, Rule] = {
     "ip_noise_gamma": _number("loss.input_perturbation"),
     **_each("scale_v_pred_loss_like_noise_pred v_pred_like_loss", not_done(_STEP_WEIGHTS)),
     "zero_terminal_snr": _flag("loss.zero_terminal_snr"),
-    "min_timestep": not_done(reasons.TIMESTEPS),
-    "max_timestep": not_done(reasons.TIMESTEPS, unless=(None, "", 1000, "1000")),
+    "min_timestep": _whole_unless_off("loss.min_timestep"),
+    "max_timestep": _whole_unless_off("loss.max_timestep"),
 }
 _NETWORK: dict[str, Rule] = {
     **_each("network_module network_dim network_alpha network_dropout network_args network_weights", elsewhere),

@@ -4,6 +4,7 @@ from typing import Any
 
 from tetrad.errors import TetradError
 from tetrad.interchange.job import Entry, Job
+from tetrad.interchange.kohya import blocks
 from tetrad.interchange.kohya.training import list_of
 from tetrad.interchange.optimizers import parse_arguments
 from tetrad.locales import Message, _
@@ -29,7 +30,6 @@ _LYCORIS_ARGUMENTS: dict[str, tuple[str, type, tuple[str, ...]]] = {
     "constraint": ("method.constraint", float, ("oft",)),
     "rescaled": ("method.rescaled", bool, ("oft",)),
 }
-_RATES_BY_BLOCK = ("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold")
 _OFF = (False, 0, 0.0, None, "", "False", "0", -1, "-1")
 _EQUAL_PRESETS = ("attn-mlp",)
 
@@ -137,6 +137,8 @@ def _decide_arguments(job: Job, arguments: dict[str, Any], algorithm: str, is_ly
         arguments = {"conv_dim": rank, **alpha, **arguments}
         if "preset" not in arguments:
             job.notes.append(_FULL_PRESET)
+    if algorithm:
+        blocks.map_weights(job, arguments)
     for key, value in arguments.items():
         name = f"network_args {key}"
         if not is_trained and key not in ("algo", "preset"):
@@ -180,8 +182,8 @@ def _decide_argument(job: Job, name: str, key: str, value: Any, algorithm: str) 
         _decide_plus_ratio(job, name, key, value)
     elif key in ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas"):
         job.leave(name, Message(_("all blocks get the same rank and alpha; give method.block_ranks")))
-    elif key in _RATES_BY_BLOCK:
-        job.leave(name, Message(_("all blocks of the U-Net are trained at the same rate")))
+    elif key in blocks.WEIGHTS:
+        pass  # `blocks.map_weights` decides them together
     elif key == "preset" and value in _EQUAL_PRESETS:
         job.equal(name)
     elif key == "preset":

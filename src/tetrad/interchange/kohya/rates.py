@@ -8,8 +8,6 @@ from tetrad.locales import Message, _
 
 _DEFAULT_RATE = 2e-6
 
-_FIRST_OF_TWO = Message(_("both text encoders are trained at the first of the two rates"))
-
 
 def decide_rates(job: Job, kind: str, carries: bool) -> None:
     """Learning rates of the U-Net and of the text encoders, which sd-scripts trains at learning_rate by default."""
@@ -57,7 +55,10 @@ def _text_rates(job: Job) -> float | None:
         job.fail("text_encoder_lr", Message(_("a number")))
         return None
     if len(set(numbers)) > 1:
-        job.leave("text_encoder_lr", _FIRST_OF_TWO)
+        if not numbers[0]:
+            job.leave("text_encoder_lr", Message(_("both text encoders are trained at the second of the two rates")))
+            return numbers[1]
+        job.settings["train.text_encoder_2_learning_rate"] = numbers[1]
     return numbers[0]
 
 
@@ -88,7 +89,7 @@ def _full_rates(job: Job, base: float, carries: bool) -> None:
     numbers = [job.number(name) for name in names]
     given = [base if rate is None else rate for rate in numbers]
     has_text = has_text and any(given)
-    text = next((rate for rate in given if rate), None) if has_text else None
+    text = given[0] if has_text else None
     rates = read_rates(job, "learning_rate", base, text, carries)
     rates.put(job, "learning_rate")
     job.settings["method.text_encoder"] = has_text
@@ -97,10 +98,12 @@ def _full_rates(job: Job, base: float, carries: bool) -> None:
             continue
         if name not in names or not has_text:
             job.skip(name, Message(_("it does not count in this script, or no text encoder is trained")))
-        elif len(set(given)) > 1:
-            job.leave(name, _FIRST_OF_TWO)
-        else:
+        elif name == names[0] or len(set(given)) == 1:
             rates.put(job, name, "text_encoder")
+        elif rates.reason:
+            job.leave(name, rates.reason)
+        else:
+            job.map(name, {"train.text_encoder_2_learning_rate": given[1]})
     if "train_text_encoder" in job.entries or job.base != "train_db":
         job.map("train_text_encoder", {"method.text_encoder": has_text})
     _decide_text_stop(job, stop, has_text)

@@ -27,14 +27,11 @@ _OPTION = re.compile(r"\s--(\w+)\s+(.*?)(?=\s--\w+\s|$)")
 
 
 def decide_loss(job: Job) -> None:
-    """Settings that exclude each other here and are used together there, and those of huber."""
+    """The noise, the weights of the loss, and the settings of huber."""
     multires = job.whole("multires_noise_iterations")
     offset = job.number("noise_offset", 0.0) or 0.0
     if "noise_offset" in job.entries:
-        if offset and multires:
-            job.leave("noise_offset", Message(_("only one kind of added noise is used: multi-resolution noise")))
-        else:
-            job.map("noise_offset", {"loss.noise_offset": offset}) if offset else job.equal("noise_offset")
+        job.map("noise_offset", {"loss.noise_offset": offset}) if offset else job.equal("noise_offset")
     if "multires_noise_iterations" in job.entries:
         name = "multires_noise_iterations"
         job.map(name, {"loss.pyramid_layers": multires}) if multires else job.equal(name)
@@ -48,10 +45,7 @@ def decide_loss(job: Job) -> None:
         job.map("min_snr_gamma", {"loss.min_snr_gamma": gamma}) if gamma else job.equal("min_snr_gamma")
     if "debiased_estimation_loss" in job.entries:
         name = "debiased_estimation_loss"
-        if gamma and job.flag(name):
-            job.leave(name, Message(_("only one weighting of the loss is used: Min-SNR")))
-        else:
-            job.map(name, {"loss.debiased": True}) if job.flag(name) else job.equal(name)
+        job.map(name, {"loss.debiased": True}) if job.flag(name) else job.equal(name)
     _decide_huber(job)
 
 
@@ -66,12 +60,11 @@ def _decide_huber(job: Job) -> None:
         elif name == "huber_scale" and name in job.entries:
             job.equal(name) if job.number(name, 1.0) == 1 else job.leave(name, Message(_("Tetrad has no such factor")))
         elif name == "huber_schedule":
-            if job.word(name, "snr") == "constant":
-                job.equal(name)
+            schedule = job.word(name, "snr")
+            if schedule in ("constant", "exponential", "snr"):
+                job.map(name, {"loss.huber_schedule": schedule})
             else:
-                template = _("huber_c is the same at every time step, so late steps forgive less than with {schedule}")
-                reason = Message(template, schedule=job.word(name, "snr"))
-                job.leave(name, reason) if name in job.entries else job.notes.append(reason)
+                job.fail(name, Message(_("one of {choices}"), choices="constant, exponential, snr"))
 
 
 def _only_with(other: str) -> Message:

@@ -11,7 +11,11 @@ from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
 _DEFAULT_STEPS = 1600
-_SCHEDULES = ("constant", "linear", "cosine", "cosine_with_restarts", "polynomial")
+_SCHEDULES = (
+    *("constant", "linear", "cosine", "cosine_with_restarts", "polynomial"),
+    *("inverse_sqrt", "cosine_with_min_lr", "warmup_stable_decay"),
+)
+_OURS = {"cosine_with_min_lr": "cosine"}
 
 
 def list_of(job: Job, name: str) -> list[str]:
@@ -142,7 +146,7 @@ def decide_schedule(job: Job) -> None:
             job.equal("lr_scheduler_args")
     base = "constant" if name in ("constant_with_warmup", "adafactor") else name
     if base in _SCHEDULES:
-        settings["train.scheduler"] = base
+        settings["train.scheduler"] = _OURS.get(base, base)
     else:
         settings["train.scheduler"] = "cosine" if "cosine" in base.lower() else "constant"
     if not torch_class:
@@ -153,7 +157,7 @@ def decide_schedule(job: Job) -> None:
             job.leave("lr_scheduler", Message(template, scheduler=settings["train.scheduler"]))
             _note_unknown_schedule(job, name)
     job.settings |= settings
-    _decide_cycles(job, settings["train.scheduler"])
+    _decide_cycles(job, base, steps)
     _decide_warmup(job, name, steps)
 
 
@@ -162,9 +166,6 @@ def _note_unknown_schedule(job: Job, name: str) -> None:
         *_SCHEDULES,
         "constant_with_warmup",
         "adafactor",
-        "inverse_sqrt",
-        "cosine_with_min_lr",
-        "warmup_stable_decay",
         "piecewise_constant",
     )
     if name not in known:
@@ -190,7 +191,7 @@ def _decide_torch_schedule(job: Job, torch_class: str, arguments: list[str], ste
     return ours
 
 
-def _decide_cycles(job: Job, scheduler: str) -> None:
+def _decide_cycles(job: Job, scheduler: str, steps: int) -> None:
     """Cycles and power, always written where they count; keys of other schedules have no effect."""
     if scheduler == "cosine_with_restarts":
         job.map("lr_scheduler_num_cycles", {"train.scheduler_cycles": job.whole("lr_scheduler_num_cycles", 1) or 1})
@@ -200,9 +201,25 @@ def _decide_cycles(job: Job, scheduler: str) -> None:
         job.map("lr_scheduler_power", {"train.scheduler_power": job.number("lr_scheduler_power", 1.0) or 1.0})
     elif "lr_scheduler_power" in job.entries:
         job.skip("lr_scheduler_power", Message(_("it only counts with {value}"), value="polynomial"))
-    for name in ("lr_decay_steps", "lr_scheduler_timescale", "lr_scheduler_min_lr_ratio"):
-        if name in job.entries:
-            job.skip(name, Message(_("it only counts with a schedule that Tetrad does not have")))
+    decay = job.number("lr_decay_steps", 0.0) or 0.0
+    decay_steps = int(decay * steps) if 0 < decay < 1 else int(decay)
+    for name, schedulers, values in (
+        ("lr_decay_steps", ("warmup_stable_decay",), {"train.decay_steps": decay_steps}),
+        (
+            "lr_scheduler_timescale",
+            ("inverse_sqrt",),
+            {"train.scheduler_timescale": job.whole("lr_scheduler_timescale")},
+        ),
+        (
+            "lr_scheduler_min_lr_ratio",
+            ("cosine_with_min_lr", "warmup_stable_decay"),
+            {"train.scheduler_min_ratio": job.number("lr_scheduler_min_lr_ratio", 0.0) or 0.0},
+        ),
+    ):
+        if scheduler in schedulers:
+            job.map(name, values)
+        elif name in job.entries:
+            job.skip(name, Message(_("it only counts with {value}"), value=" / ".join(schedulers)))
 
 
 def _decide_warmup(job: Job, scheduler: str, steps: int) -> None:

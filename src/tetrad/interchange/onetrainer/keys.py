@@ -49,6 +49,37 @@ _MACHINE = (
     " enable_async_offloading enable_activation_offloading layer_offload_fraction async_offloading __version uuid"
     " quantization frames extra_model_name optimizer_defaults"
 )
+
+
+def _strength(setting: str, usual: float) -> Rule:
+    """A share of the 1000 time steps."""
+
+    def rule(job: Job, name: str) -> None:
+        share = job.number(name, usual)
+        share = usual if share is None else share
+        job.equal(name) if share == usual else job.map(name, {setting: round(1000 * share)})
+
+    return rule
+
+
+def _masking(job: Job, name: str) -> None:
+    """The numbers of masked training; -masklabel.png beside an image is its mask in both."""
+    value = job.number(name, 0.0) if name != "normalize_masked_area_loss" else None
+    if not job.flag("masked_training"):
+        job.skip(name, Message(_("it only counts with {value}"), value="masked_training"))
+    elif name == "normalize_masked_area_loss":
+        job.map(name, {"loss.normalize_masks": job.flag(name)})
+    elif name == "unmasked_weight" and (value or 0.0) < 1:
+        job.map(name, {"data.unmasked_weight": value or 0.0})
+    elif name == "unmasked_probability":
+        reason = Message(_("no step is trained without its mask"))
+        job.leave(name, reason) if value else job.equal(name)
+    else:
+        job.leave(name, Message(_("what a mask excludes is not held by the model's own prediction"))) if value else (
+            job.equal(name)
+        )
+
+
 KEYS: dict[str, Rule] = {
     **_each("training_method model_type output_model_destination output_model_format", elsewhere),
     "base_model_name": path("model"),
@@ -86,14 +117,16 @@ KEYS: dict[str, Rule] = {
     "additional_embeddings": not_done(_("embeddings are not trained together with another method")),
     "preserve_embedding_norm": not_done(_("an embedding may grow longer than it was")),
     **_each("concept_file_name concepts resolution aspect_ratio_bucketing", elsewhere),
-    "masked_training": not_done(reasons.MASKS),
+    "masked_training": lambda job, name: (
+        job.map(
+            name,
+            {"data.alpha_mask": True, "loss.normalize_masks": job.flag("normalize_masked_area_loss")},
+        )
+        if job.flag(name)
+        else job.equal(name)
+    ),
     **_each(
-        "unmasked_probability unmasked_weight normalize_masked_area_loss masked_prior_preservation_weight",
-        lambda job, name: (
-            job.leave(name, Message(reasons.MASKS))
-            if job.flag("masked_training")
-            else job.skip(name, Message(_("it only counts with {value}"), value="masked_training"))
-        ),
+        "unmasked_probability unmasked_weight normalize_masked_area_loss masked_prior_preservation_weight", _masking
     ),
     **_each("circular_mask_generation random_rotate_and_crop custom_conditioning_image", not_done(reasons.CROP)),
     **_each("mse_strength mae_strength huber_strength log_cosh_strength huber_delta vb_loss_strength", elsewhere),
@@ -104,8 +137,8 @@ KEYS: dict[str, Rule] = {
     "rescale_noise_scheduler_to_zero_terminal_snr": elsewhere,
     "force_v_prediction": elsewhere,
     "force_epsilon_prediction": elsewhere,
-    "min_noising_strength": not_done(reasons.TIMESTEPS),
-    "max_noising_strength": not_done(reasons.TIMESTEPS, unless=(None, 1, 1.0)),
+    "min_noising_strength": _strength("loss.min_timestep", 0.0),
+    "max_noising_strength": _strength("loss.max_timestep", 1.0),
     **_each("timestep_distribution noising_weight noising_bias timestep_shift dynamic_timestep_shifting", elsewhere),
     "align_prop": not_done(_("training by rewards for images is not supported")),
     **_each(

@@ -1,6 +1,6 @@
 """OneTrainer's loss, saved files and previews."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PureWindowsPath
 from typing import Any
 
@@ -56,8 +56,19 @@ def _decide_weight(job: Job) -> None:
             )
 
 
+# Settings of the distributions that both have, from the weight and the bias.
+_DISTRIBUTIONS: Mapping[str, Callable[[float, float], dict[str, Any]]] = {
+    "LOGIT_NORMAL": lambda weight, bias: {
+        "loss.timestep_distribution": "logit_normal",
+        "loss.timestep_mean": bias,
+        "loss.timestep_std": weight + 1,
+    },
+    "COS_MAP": lambda weight, bias: {"loss.timestep_distribution": "cosmap"},
+}
+
+
 def _decide_timesteps(job: Job) -> None:
-    """Uniform time steps; before version 4 a bias without a weight is uniform too."""
+    """The distribution of the time steps; before version 4 a bias without a weight is uniform too."""
     version, weight = job.whole("__version"), job.number("noising_weight", 0.0) or 0.0
     kind = job.word("timestep_distribution", "SIGMOID" if weight and version < 4 else "UNIFORM")
     for name in (
@@ -72,6 +83,8 @@ def _decide_timesteps(job: Job) -> None:
         shift = name == "timestep_shift" and (job.number(name, 1.0) or 1.0) != 1.0
         if kind == "UNIFORM" and not shift:
             job.equal(name)
+        elif kind in _DISTRIBUTIONS and not shift:
+            job.map(name, _DISTRIBUTIONS[kind](weight, job.number("noising_bias", 0.0) or 0.0))
         else:
             job.leave(name, Message(_("all time steps have the same probability")))
 

@@ -4,7 +4,7 @@ import math
 
 from tetrad.interchange.arithmetic import onetrainer_steps, onetrainer_warmup
 from tetrad.interchange.job import Job
-from tetrad.interchange.optimizers import map_arguments, map_optimizer
+from tetrad.interchange.optimizers import map_arguments, map_optimizer, takes_argument
 from tetrad.interchange.rates import Rates, read_rates
 from tetrad.locales import Message, _
 
@@ -14,6 +14,7 @@ _SCHEDULES = {
     "LINEAR": "linear",
     "COSINE": "cosine",
     "COSINE_WITH_HARD_RESTARTS": "cosine_with_restarts",
+    "REX": "rex",
 }
 _SCALED_BY = {
     "BATCH": ("batch_size",),
@@ -53,7 +54,8 @@ def decide_optimizer(job: Job) -> bool:
         if not name.startswith("optimizer.") or name in job.rows or name == "optimizer.optimizer":
             continue
         key, value = name.removeprefix("optimizer."), job.get(name)
-        if value in (None, False, "NONE") or (key in ("beta1", "beta2") and value in (0.9, 0.999)):
+        is_usual = value in (None, "NONE") or (key in ("beta1", "beta2") and value in (0.9, 0.999))
+        if is_usual or (value is False and not takes_argument(job.settings["train.optimizer"], key)):
             job.equal(name)
         else:
             arguments[key] = value
@@ -100,8 +102,8 @@ def decide_schedule(job: Job) -> None:
         job.skip("learning_rate_cycles", Message(_("it only counts with {value}"), value="COSINE_WITH_HARD_RESTARTS"))
     if "learning_rate_min_factor" in job.entries:
         lowest = job.number("learning_rate_min_factor", 0.0)
-        reason = Message(_("the rate falls to 0 instead of to a share of itself"))
-        job.leave("learning_rate_min_factor", reason) if lowest and ours != "constant" else job.equal(
+        settings = {"train.scheduler_min_ratio": lowest}
+        job.map("learning_rate_min_factor", settings) if lowest and ours != "constant" else job.equal(
             "learning_rate_min_factor"
         )
     for name in ("custom_learning_rate_scheduler", "scheduler_params"):
@@ -201,8 +203,8 @@ def _put_rate(job: Job, name: str, trained: list[str], rates: list[float], found
         job.skip(key, Message(_("the text encoders are not trained")))
     elif job.get(key) is None:
         job.equal(key)
-    elif len(set(rates)) > 1:
-        job.leave(key, Message(_("both text encoders are trained at the first of the two rates")))
+    elif len(set(rates)) > 1 and name == "text_encoder_2" and not found.reason:
+        job.map(key, {"train.text_encoder_2_learning_rate": rates[-1] * _scale_of(job)})
     else:
         found.put(job, key, "text_encoder")
 

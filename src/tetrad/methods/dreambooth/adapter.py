@@ -90,7 +90,14 @@ class _DreamBoothAdapter:
                 parameter.copy_(mixed)
 
     def groups(self) -> list[ParamGroup]:
-        return [ParamGroup(part, list(network.parameters())) for part, network in self.parts.items()]
+        return [
+            ParamGroup(
+                part,
+                list(network.parameters()),
+                paths=tuple(f"{part}.{name.rpartition('.')[0]}" for name, _parameter in network.named_parameters()),
+            )
+            for part, network in self.parts.items()
+        ]
 
     def weights(self) -> Weights:
         """The whole checkpoint.  These are the model's own tensors, not copies: save them before the next update."""

@@ -134,15 +134,18 @@ class LoraAdapter(Patches):
         self.frozen_paths.add(path)
 
     def groups(self) -> list[ParamGroup]:
-        groups: dict[tuple[str, float], list[nn.Parameter]] = {}
+        groups: dict[tuple[str, float], list[tuple[nn.Parameter, str]]] = {}
         for path, branch in self.branches.items():
             if path in self.frozen_paths:
                 continue
             part = path.partition(".")[0]
             for name, parameter in branch.named_parameters():
                 lr_scale = self.plus_ratio if name == "up" else 1.0
-                groups.setdefault((part, lr_scale), []).append(parameter)
-        return [ParamGroup(part, parameters, lr_scale) for (part, lr_scale), parameters in groups.items()]
+                groups.setdefault((part, lr_scale), []).append((parameter, path))
+        return [
+            ParamGroup(part, [parameter for parameter, _path in pairs], lr_scale, tuple(path for _, path in pairs))
+            for (part, lr_scale), pairs in groups.items()
+        ]
 
     def after_update(self) -> None:
         if self.max_norm:
