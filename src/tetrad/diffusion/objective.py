@@ -195,7 +195,7 @@ def build_objective(loss: Loss) -> Objective:
         "smooth_l1": Huber(loss.huber_c, smooth=True, schedule=schedule),
     }
     offset = Offset(loss.noise_offset) if loss.noise_offset else gaussian
-    weights = [
+    weights: list[Callable[[Noise, Tensor], Tensor]] = [
         *([MinSnr(loss.min_snr_gamma)] if loss.min_snr_gamma else []),
         *([debiased_weight] if loss.debiased else []),
     ]

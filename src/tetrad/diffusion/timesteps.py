@@ -71,7 +71,10 @@ class Timesteps:
 
 def build_timesteps(loss: Loss) -> Timesteps:
     """The times for the loss settings."""
-    shapes = {**_SHAPES, "logit_normal": LogitNormal(loss.timestep_mean, loss.timestep_std)}
+    shapes: dict[str, Callable[[Tensor], Tensor]] = {
+        **_SHAPES,
+        "logit_normal": LogitNormal(loss.timestep_mean, loss.timestep_std),
+    }
     # A little less than the range, so that rounding in float32 cannot give the time step beside it.
     lowest = (loss.min_timestep + _MARGIN) / _STEPS if loss.min_timestep else 0.0
     highest = (loss.max_timestep - _MARGIN) / _STEPS if loss.max_timestep < _STEPS else 1.0

@@ -21,15 +21,13 @@ OFF = JudgePlan(0, 0, (), False)
 def resolve_judge(recipe: Recipe, photos: Sequence[Photo], steps: int, step_samples: int) -> JudgePlan:
     """The plan for a run of so many steps from now on, each of so many samples; `photos` are without class images."""
     judge = recipe.judge
-    if judge.scores == "off":
+    if judge.scores == "off" or (judge.scores == "auto" and not judge.stops):
         return OFF
     saves = _count_saves(recipe, len(photos), steps, step_samples)
     wanted = 0 if judge.stops and saves else _MEASUREMENTS_TO_STOP if judge.stops else _MEASUREMENTS
     every = max(1, -(-steps // wanted)) if wanted else 0
     measurements = max(saves, steps // every if every else 0) + 2  # with those before training and at its end
     affordable = int(MAX_TIME_SHARE * _PREDICTIONS_PER_SAMPLE * steps * step_samples / measurements)
-    if affordable < _MIN_PREDICTIONS and judge.scores == "auto" and not judge.stops:
-        return OFF
     predictions = min(max(affordable, _MIN_PREDICTIONS), _MAX_PREDICTIONS)
     held_out = choose_held_out(photos, _count_held_out(recipe, len(photos)), recipe.train.seed)
     return JudgePlan(predictions, every, held_out, judge.stops)

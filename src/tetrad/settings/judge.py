@@ -15,8 +15,8 @@ class Judge:
     scores: Literal["auto", "on", "off"] = option(
         "auto",
         _(
-            "Measure every saved file without generating images: losses of fixed images, and drift; auto: unless that"
-            " would take more than 5% of a short run"
+            "Measure every saved file without generating images: losses of fixed images, and drift; auto: only with"
+            " --stop auto"
         ),
         group="judging",
     )
