@@ -77,7 +77,7 @@ def train(model: Model, adapter: Adapter, kind: str, steps: int) -> list[float]:
 
 
 def build_model(family: str, kind: str = "") -> Model:
-    return tiny.build_model(family=family, is_shallow=kind in VARIANTS)
+    return tiny.build_model(family=family, is_shallow=kind in VARIANTS and family != "sdxl")
 
 
 @cache

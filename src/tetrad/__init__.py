@@ -15,8 +15,9 @@ file, and `installation` copies it into a web UI; `merging` combines files into 
 other formats, and `interchange` reads the configurations of other trainers; `doctor` checks the computer. `images`
 reads and writes image files, `builtin` is a small model with its training images, `locales` translates messages,
 `errors` defines the errors that a person can correct, and `given_paths` those for files that do not exist; `paths`
-expands `~` in a path, `documents` parses JSON, TOML and YAML, `event_file` says to other programs what a command does,
-and `lazy` lets the front of a package import its modules late.
+expands `~` in a path, `weighted_files` parses files with a number, `sizes` shows sizes of files and memory, `documents`
+parses JSON, TOML and YAML, `event_file` says to other programs what a command does, and `lazy` lets the front of a
+package import its modules late.
 """
 
 from importlib import import_module

@@ -21,6 +21,8 @@ ARGUMENTS: dict[str, tuple[str, Any]] = {
     "data.resolution": ("512", 512),
     "train.device": ("cuda:1", "cuda:1"),
     "prediction": ("v", "v"),
+    "judge.stop": ("auto", "auto"),
+    "method.algorithm": ("loha", "loha"),
     "method.structure": ("1,1.5,1", (1, 1.5, 1)),
     "method.activation": ("Swish", "swish"),
     "method.subject": ("face", "face"),

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import tomli_w
 
-from tetrad.cli import commands, next_steps, terminal
+from tetrad.cli import commands, next_steps
+from tetrad.cli.training_speed import TrainingSpeed
 from tetrad.methods import METHODS
 from tetrad.run.events import Finished, Note, Phase, Trained
 
@@ -154,7 +155,7 @@ def test_the_built_in_model_is_warned_of_before_anything_starts(tmp_path: Path) 
 def test_the_loss_is_smoothed_across_previews_and_the_speed_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    speed = terminal.TrainingSpeed()
+    speed = TrainingSpeed()
     texts = []
     for number in range(1, 9):
         if number == 5:  # previews that take long

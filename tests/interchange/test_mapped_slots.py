@@ -63,10 +63,6 @@ def test_every_argument_that_is_mapped_is_one_of_the_class(name: str) -> None:
             {"train.optimizer": "prodigyplusschedulefree", "train.optimizer_args": None},
         ),
         (
-            'optimizer_type = "bitsandbytes.optim.AdEMAMix8bit"',
-            {"train.optimizer": "bitsandbytes.optim.AdEMAMix8bit", "train.learning_rate": 1e-4},
-        ),
-        (
             'lr_scheduler = "cosine_with_min_lr"\nlr_scheduler_min_lr_ratio = 0.1',
             {"train.scheduler": "cosine", "train.scheduler_min_ratio": 0.1},
         ),

@@ -83,7 +83,7 @@ REFUSALS: dict[str, tuple[str, Callable[[Files, Path], object]]] = {
         "E5303",
         lambda f, out: merge_loras([f"{f['LoRA']}:1e12"], out, model=f["base"], precision="fp16"),
     ),
-    "an infinite strength": ("E5322", lambda f, out: merge_loras([f"{f['LoRA']}:1e400"], out, model=f["base"])),
+    "an infinite strength": ("E2006", lambda f, out: merge_loras([f"{f['LoRA']}:1e400"], out, model=f["base"])),
     "a number too large for fp32": (
         "E5303",
         lambda f, out: merge_loras([f"{f['LoRA']}:1e300"], out, model=f["base"], precision="fp32"),

@@ -92,7 +92,7 @@ def test_a_written_learning_rate_reads_back_the_same(value: float | str) -> None
 
 def test_an_empty_text_is_no_learning_rate() -> None:
     assert read_learning_rate("") is None and Train().learning_rate is None
-    assert "learning_rate" not in dump_recipe(Recipe())
+    assert "\nlearning_rate =" not in dump_recipe(Recipe())
 
 
 @pytest.mark.parametrize(

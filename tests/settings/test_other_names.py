@@ -12,7 +12,11 @@ SETTINGS = [(kind, setting) for kind, method in METHODS.items() for setting in (
     ("lora", setting) for setting in settings_of(Recipe)
 ]
 # Names that other trainers have for two of our settings, and the one that is shown.
-SHARED = {"class_tokens": "data.trigger_word", "stop_text_encoder_training": "train.text_encoder_share"}
+SHARED = {
+    "class_tokens": "data.trigger_word",
+    "stop_text_encoder_training": "train.text_encoder_share",
+    "optimizer_args": "train.optimizer_args",
+}
 
 
 @pytest.mark.parametrize("kind,setting", SETTINGS, ids=lambda value: getattr(value, "key", value))

@@ -7,11 +7,11 @@ Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_s
 `resize`, `doctor`, `judge`, `report`, `web`. Shared: `options` has the options of several commands, `lora_options` the
 options and the report of those that make a LoRA, `flags` makes options from the settings, `recipe_command` finds the
 command that a recipe is for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run,
-`terminal` prints its events, notes and warnings, `pipeline_notes` those about generated images, `next_steps` says what
-to do with a trained file, `commands` formats commands to paste, `output` checks and chooses the path of an image,
-`weighted_files` parses files with a number, `streams` ends a command whose output cannot be written, `help` translates
-the help texts and groups the commands, `click_strings` has the words and errors of typer, `empty_values` refuses empty
-names of files. Torch is imported only inside the commands that need it.
+`terminal` prints its events, notes and warnings, `training_speed` its loss and speed, `pipeline_notes` those about
+generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `output`
+checks and chooses the path of an image, `weighted_files` parses files with a number, `streams` ends a command whose
+output cannot be written, `help` translates the help texts and groups the commands, `click_strings` has the words and
+errors of typer, `empty_values` refuses empty names of files. Torch is imported only inside the commands that need it.
 """
 
 import io

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tetrad.cli.terminal import announce_loading, format_duration, print_json, print_note, print_text, print_warning
+from tetrad.cli.terminal import announce_loading, print_json, print_note, print_text, print_warning
 from tetrad.cli.train import TrainGroup, method_command
+from tetrad.cli.training_speed import format_duration
 from tetrad.given_paths import check_images_exist, check_model_exists, check_trained_file_exists
 from tetrad.locales import Message, _, ngettext, pad, translate, width_of
 from tetrad.methods import METHODS

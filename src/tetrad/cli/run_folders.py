@@ -10,7 +10,8 @@ import typer
 
 from tetrad.cli.resume import RunsFolder
 from tetrad.cli.runs import AsJson
-from tetrad.cli.terminal import format_duration, print_json, print_note, print_text
+from tetrad.cli.terminal import print_json, print_note, print_text
+from tetrad.cli.training_speed import format_duration
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
 from tetrad.run.control import Command, send_command

@@ -10,7 +10,7 @@ from tetrad.settings.learning_rate import MAX_FACTOR, MAX_LEARNING_RATE
 from tetrad.settings.optimizers import get_facts
 
 _LOW_RATE = _(
-    "{optimizer} finds the learning rate itself and multiplies it by {rate}, so hardly anything is learned; 1 is usual"
+    "{optimizer} finds the learning rate itself and multiplies it by {rate}, so hardly anything is trained; 1 is usual"
 )
 _ONE_RATE = _("{optimizer} has one learning rate for all parts: both are trained at the U-Net's, {rate}")
 

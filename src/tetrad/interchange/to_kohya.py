@@ -31,12 +31,8 @@ _OPTIMIZERS = {
 _SCHEDULERS = {"rex": "cosine"}  # what is written for a schedule that sd-scripts does not have
 _SAMPLER_NAMES = {ours: theirs for theirs, ours in reversed(SAMPLERS.items())} | {"DPM++ 2M": "dpmsolver++"}
 _TRAINING = (
-    "train.optimizer",
-    "train.scheduler",
-    "train.weight_decay",
-    "train.steps",
-    "train.warmup_from_zero",
-    "train.device",
+    *("train.optimizer", "train.scheduler", "train.weight_decay", "train.steps"),
+    *("train.warmup_from_zero", "train.device"),
 )
 # Values of the plan whose key is only another name; what is off there is left out.
 _PLAIN = {

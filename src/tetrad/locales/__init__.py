@@ -81,6 +81,10 @@ class Message:
         object.__setattr__(self, "template", template)
         object.__setattr__(self, "values", {name: _unwrap(value) for name, value in values.items()})
 
+    def with_values(self, **values: Any) -> "Message":
+        """The same message with other values."""
+        return Message(self.template, **{**self.values, **values})
+
     def __str__(self) -> str:
         text = translate(self.template)
         if not self.values:

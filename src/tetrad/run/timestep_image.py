@@ -25,7 +25,7 @@ def timestep_notes(plan: Plan, model: Model, folder: RunFolder) -> Iterator[Note
         return
     path = folder.path / _FILE_NAME
     draw_timesteps(times, model.noise).save(path)
-    yield Note(Message(_("the time steps are not drawn equally often; {path} shows how"), path=path))
+    yield Note(Message(_("not all time steps are trained equally often; {path} shows how"), path=path))
 
 
 def count_shares(times: Timesteps, noise: Noise) -> list[float]:

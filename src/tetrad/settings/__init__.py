@@ -1,11 +1,11 @@
 """The settings of a run, without torch: one source for recipes, flags, docs and the JSON schema.
 
-`field` declares one setting. Each section of a recipe has a module: `data` (with captions, class images and
+`field` declares one setting. Each section of a recipe has a module: `data` (with captions, `class_images` and
 `preserve`), `train`, `loss`, `sample`, `judge`, `save`, and `method`, the union of the methods' own settings. `recipe`
-joins the sections, and `vae_decoder` is the recipe of a VAE decoder. `learning_rate`, `samplers` and `device` are types
-of settings, and `values` has the rules for their values. `toml` reads and writes recipes, `effects` finds settings
-without effect, `docs` writes the page of all settings and `schema` the JSON schema. `other_names` finds the setting
-that a name of another trainer stands for.
+joins the sections, and `vae_decoder` is the recipe of a VAE decoder. `learning_rate`, `optimizers`, `samplers` and
+`device` are types of settings, `train_checks` finds settings that contradict each other, and `values` has the rules for
+their values. `toml` reads and writes recipes, `effects` finds settings without effect, `docs` writes the page of all
+settings and `schema` the JSON schema. `other_names` finds the setting that a name of another trainer stands for.
 """
 
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from tetrad.lazy import export
 
 if TYPE_CHECKING:  # so that type checkers know what the sections are
+    from tetrad.settings.class_images import ClassImageSettings as ClassImageSettings
     from tetrad.settings.data import CaptionSettings as CaptionSettings
-    from tetrad.settings.data import ClassImageSettings as ClassImageSettings
     from tetrad.settings.data import Data as Data
     from tetrad.settings.judge import Judge as Judge
     from tetrad.settings.loss import Loss as Loss
@@ -33,7 +33,8 @@ if TYPE_CHECKING:  # so that type checkers know what the sections are
 __all__, __getattr__ = export(
     __name__,
     {
-        "data": ["CaptionSettings", "ClassImageSettings", "Data"],
+        "class_images": ["ClassImageSettings"],
+        "data": ["CaptionSettings", "Data"],
         "device": ["check_device_name"],
         "effects": ["without_effect"],
         "field": [
@@ -50,7 +51,7 @@ __all__, __getattr__ = export(
             "settings_of",
         ],
         "judge": ["Judge"],
-        "learning_rate": ["MAX_LEARNING_RATE", "LearningRate", "parse_learning_rate"],
+        "learning_rate": ["MAX_FACTOR", "MAX_LEARNING_RATE", "LearningRate", "parse_learning_rate"],
         "loss": ["Loss"],
         "other_names": ["MeantSetting", "find_meant_setting"],
         "preserve": ["PreserveSettings"],
@@ -69,7 +70,14 @@ __all__, __getattr__ = export(
             "read_values",
             "replace_in",
         ],
-        "optimizers": ["OPTIMIZERS", "OptimizerFacts", "get_facts"],
+        "optimizers": [
+            "CLASS_PATTERN",
+            "OPTIMIZERS",
+            "OptimizerFacts",
+            "get_facts",
+            "parse_argument",
+            "parse_arguments",
+        ],
         "train": ["Scheduler", "Train"],
         "values": ["AnyCase", "Check", "quote"],
         "vae_decoder": ["DecoderRecipe", "DecoderTrain"],

@@ -109,7 +109,7 @@ class Loss:
         "uniform",
         _(
             "Distribution of the time steps: uniform; logit_normal, mostly the middle (others call it sigmoid); cosmap;"
-            " content, mostly much noise; style, mostly little noise. The run draws an image of it, timesteps.png"
+            " content, mostly much noise; style, mostly little noise. The run writes an image of it, timesteps.png"
         ),
         group="loss",
         kohya="timestep_sampling",

@@ -35,8 +35,9 @@ def read_file(path: Path, method: str) -> dict[str, Any]:
 
 def name_file(error: TetradError, path: Path) -> TetradError:
     """The error with the name of the file that was opened, in place of the path of its copy, which nobody knows."""
-    values = {name: path.name if value == path else value for name, value in error.sentence.values.items()}
-    return TetradError(error.code, error.sentence.template, **values)
+    names = {name: path.name for name, value in error.sentence.values.items() if value == path}
+    sentence: Message = error.sentence.with_values(**names)
+    return TetradError(error.code, sentence)
 
 
 def leave_open(job: Job) -> list[Message]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from tetrad.locales import Message, _, presentable
 from tetrad.methods import METHODS, folder_flags
-from tetrad.web.drawing import Cell, Checkpoint, finish_cell, name_checkpoint
+from tetrad.run import Checkpoint
+from tetrad.web.drawing import Cell, finish_cell, name_checkpoint
 from tetrad.web.file_tasks import TASKS, list_plain
 from tetrad.web.file_work import Work
 

@@ -1,8 +1,8 @@
 """kohya's sd-scripts: configuration files (TOML) and command lines of the six scripts for Stable Diffusion 1, 2 and XL.
 
-`read` decides about every key: `keys` is the table of all keys with those that stand for themselves, `training`
-decides about length, schedule and optimizer, `rates` about learning rates, `network` about LoRA and embeddings, `data`
-about images and the model, `saving` about the loss, saved files and previews.
+`read` decides about every key: `keys` is the table of all keys with those that stand for themselves, `training` decides
+about length, schedule and optimizer, `rates` about learning rates, `blocks` about those of blocks, `network` about LoRA
+and embeddings, `data` about images and the model, `saving` about the loss, saved files and previews.
 """
 
 from tetrad.lazy import export

@@ -9,7 +9,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "eye": ["Eye", "TextEye", "measure_distances", "measure_patch_distances", "resize_to_square"],
+        "eye": ["Distances", "Eye", "TextEye", "measure_distances", "measure_patch_distances", "resize_to_square"],
         "maps": ["LatentMapEye", "UnetMapEye"],
         "local_models": ["open_eye"],
     },

@@ -78,9 +78,11 @@ def get_matching_layer(
             "this LoRA does not fit {model} ({family}) at {layer}; it was made for another model, so use the model it"
             " was made for"
         )
-        if model.name == model.family_title:  # no file, but the family's released model
-            template = _("this LoRA does not fit the released {family} models at {layer}; give its own with --model")
-        raise TetradError("E5102", template, model=model.name, family=model.family_title, layer=path)
+        family = model.family_title
+        if model.name == family:  # no file, but the family's released model
+            released = _("this LoRA does not fit the released {family} models at {layer}; give its own with --model")
+            raise TetradError("E5102", released, family=family, layer=path)
+        raise TetradError("E5102", template, model=model.name, family=family, layer=path)
     return layer
 
 
