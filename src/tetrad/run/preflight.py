@@ -215,7 +215,7 @@ def rate_notes(plan: Plan) -> Iterator[Note]:
     if get_facts(plan.train.optimizer).finds_rate and rate.is_single_rate and rate(1) < _LOW_FACTOR:
         template = _(
             "{optimizer} finds the learning rate itself and multiplies it by train.learning_rate = {rate}, so hardly"
-            " anything is learned; leave train.learning_rate out, which is 1"
+            " anything is trained; leave train.learning_rate out, which is 1"
         )
         yield Note(Message(template, optimizer=plan.train.optimizer, rate=str(rate)), _RATE_TOO_LOW)
 
