@@ -142,7 +142,7 @@ def test_a_job_that_cannot_be_started_fails_and_the_next_one_starts(queue: Queue
     supervisor.stop()
     missing, bad, good = queue.list()
     assert (missing.state, bad.state, good.state) == ("failed", "failed", "finished")
-    assert "missing" in missing.error["text"] and bad.error["text"].startswith("E2001")
+    assert "missing" in missing.error["text"] and bad.error["text"].startswith("there is no option --unknown")
     assert bad.exit is not None and bad.exit.code == 2
 
 

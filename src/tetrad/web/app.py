@@ -39,7 +39,7 @@ from tetrad.web.web_uis import Destinations
 
 _STATUS_OF_EXIT_CODE = {2: 422, 3: 422, 4: 409, 5: 409, 6: 507, 7: 409, 8: 409}
 _REFUSED_WRITES = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS, errno.EACCES, errno.EPERM)
-_GONE = ("E4301", "E4303", "E4304", "E4307")  # a job, image, data set or draft that there is not
+_GONE = ("E4301", "E4303", "E4304", "E4307", "E4321")  # a job, image, data set, draft or web UI that there is not
 _SENTENCES = {
     401: _("Open the address that tetrad web printed when it started: it has the token that lets you in."),
     403: _("This request did not come from this page, so nothing was done."),

@@ -63,7 +63,9 @@ async function preview() {
     return;
   }
   await attempt(async () => {
+    const asked = JSON.stringify(body());
     const found = await ask("POST", "/api/files/installs/preview", body());
+    if (asked !== JSON.stringify(body())) return; // something was changed meanwhile, and asked for anew
     get("preview").replaceChildren(go(found), h("dl", { class: "pairs left preview" }, h("dt", {}, _("New file")), ...found.targets.map((target) => h("dd", { class: "mono" }, target)), h("dt", {}, _("Left on the disk")), h("dd", {}, found.free)),
       found.has_cards ? h("p", { class: "help" }, _("With a preview image and a card that has the trigger word, where the file has them.")) : "",
       ...found.notes.map((text) => h("div", { class: "note warn" }, h("p", {}, text))),
@@ -77,7 +79,9 @@ async function start() {
 }
 
 async function loadReceipts() {
-  const installed = await ask("GET", `/api/destinations/${wish.destination}/installed`);
+  const { destination } = wish;
+  const installed = await ask("GET", `/api/destinations/${destination}/installed`);
+  if (destination !== wish.destination) return; // another one was chosen meanwhile
   get("receipts").replaceChildren(...(installed.length ? installed.map((each) => h("li", {}, h("div", { class: "grow" }, h("b", {}, each.name), h("br"), h("code", { class: "path small quiet" }, each.place), each.with.length ? h("span", { class: "small quiet block" }, _("with {files}", { files: each.with.join(", ") })) : "", each.is_there ? "" : h("span", { class: "small quiet block" }, _("it is not there any more"))),
     h("button", { type: "button", class: "button small", "data-writes": true, "aria-label": _("Remove {name} from the web UI", { name: each.name }), onclick: (event) => press(event.currentTarget, () => remove(each)) }, _("Remove")))) : [h("li", { class: "quiet" }, _("Nothing yet."))]));
 }
