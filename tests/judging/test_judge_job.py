@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from commands import run as run_command
 from short_runs import QUICK, make_recipe, save_model_and_images
-from tetrad.judging.runs import judge_job, make_files_job, make_run_job, make_sheet, write_report
 
+from tetrad.data.captions.captions import replace_word
 from tetrad.errors import TetradError
 from tetrad.generation.request import Request
 from tetrad.judging import read_scores
-from tetrad.judging.image_judge import Sampling, replace_word
+from tetrad.judging.image_judge import Sampling
+from tetrad.judging.runs import judge_job, make_files_job, make_run_job, make_sheet, write_report
 from tetrad.run.train import train
 
 _SAMPLING = Sampling(Request("", steps=2, cfg_scale=2.0), with_word=3, without_word=3, without_word_at_end=5)

@@ -43,7 +43,7 @@ def test_clip_sees_and_reads_as_transformers_does(tmp_path: Path) -> None:
     with torch.no_grad():
         seen, ids = eye.look(_images(3)), torch.tensor([[49406, 2368, 49407]])  # "cat"
         text = network.text_projection(network.text_model(input_ids=ids).last_hidden_state[:, 2])
-    torch.testing.assert_close(eye.read(["cat"]), text / text.norm(dim=-1, keepdim=True))
+    torch.testing.assert_close(eye.encode_texts(["cat"]), text / text.norm(dim=-1, keepdim=True))
     assert seen.shape == (3, 16)
     torch.testing.assert_close(seen.norm(dim=-1), torch.ones(3))
     torch.testing.assert_close(eye.look(_images(3)[1:2]), seen[1:2])  # an image is seen the same in every batch

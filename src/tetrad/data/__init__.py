@@ -25,7 +25,7 @@ __all__, __getattr__ = export(
             "is_left_open",
         ],
         "captions.caption_files": ["BadCaption", "CAPTION_SUFFIXES", "read_caption", "read_caption_file"],
-        "captions.captions": ["contains_word", "split_tags", "find_placeholder"],
+        "captions.captions": ["contains_word", "replace_word", "split_tags", "find_placeholder"],
         "captions.command": ["Command"],
         "captions.tagger": ["Tagger"],
         "captions.edits": ["add_tags", "check_text_to_find", "count_tags", "normalize_caption", "remove_tags"],

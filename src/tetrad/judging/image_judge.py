@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from tetrad import library
+from tetrad.data.captions.captions import replace_word
 from tetrad.generation.generate import generate_images
 from tetrad.generation.pipeline import Pipeline
 from tetrad.generation.request import Request
@@ -22,7 +23,6 @@ from tetrad.judging.eyes import Eye, TextEye, UnetMapEye
 from tetrad.judging.prompts import AttributePrompt, JudgePrompts
 from tetrad.judging.scores import Score
 from tetrad.models.base import Model
-from tetrad.models.clip import compile_whole_word_pattern
 
 _BATCH_SIZE = 8
 _MAX_REFERENCES = 48  # training images that are looked at; evenly spread over a larger data set
@@ -201,11 +201,6 @@ class ImageJudge:
         for image in generate_images(model, requests, _BATCH_SIZE, self.pipeline.decode):
             self.on_image()
             yield to_image(image)
-
-
-def replace_word(prompt: str, word: str, other: str) -> str:
-    """The prompt with another word in place of one that stands alone."""
-    return compile_whole_word_pattern((word,)).sub(lambda _match: other, prompt)
 
 
 @contextmanager

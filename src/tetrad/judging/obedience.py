@@ -53,5 +53,5 @@ def measure_gains(model: Model, images: Sequence[Tensor], prompts: Sequence[Attr
 def score_by_eye(eye: TextEye, images: Sequence[Tensor], prompts: Sequence[AttributePrompt]) -> Score:
     """The share of images that fit the attribute they were asked for better than any other that was asked for."""
     texts = list(dict.fromkeys(each.asked for each in prompts))
-    nearest = (eye.look(images) @ eye.read(texts).T).argmax(1)
+    nearest = (eye.look(images) @ eye.encode_texts(texts).T).argmax(1)
     return estimate_share(nearest == torch.tensor([texts.index(each.asked) for each in prompts]))

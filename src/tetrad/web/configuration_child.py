@@ -10,7 +10,7 @@ from tetrad.paths import expand_path
 from tetrad.web.resident_child import Answers, Request
 
 
-def read(request: Request) -> Answers:
+def describe_configuration(request: Request) -> Answers:
     """What becomes of each key of the file at "path", and the recipe; {"event": "recipe"} for a recipe of Tetrad.
 
     "method" is what the file trains where it does not say it. Errors are those of `read_configuration`.

@@ -129,7 +129,7 @@ def read_configuration(request: Request) -> Answers:
     """What becomes of each key of the configuration at "path"."""
     from tetrad.web import configuration_child  # which reads YAML and has large tables
 
-    yield from configuration_child.read(request)
+    yield from configuration_child.describe_configuration(request)
 
 
 def limit_this_process() -> None:

@@ -43,8 +43,8 @@ class Imports:
             raise HTTPException(404)
         return found
 
-    async def read(self, id: str, method: str = "") -> dict[str, Any]:
-        """What `configuration_child.read` says of the file.  404 for no such file, and its errors."""
+    async def read_configuration(self, id: str, method: str = "") -> dict[str, Any]:
+        """What `configuration_child` says of the file.  404 for no such file, and its errors."""
         request = {"do": "configuration", "path": str(self.find(id)), "method": method}
         return await self.reader.answer(request, _SECONDS)
 

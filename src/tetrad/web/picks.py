@@ -9,13 +9,14 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from tetrad.data.captions.captions import replace_word
 from tetrad.documents import parse_json, read_text_file
 from tetrad.formats.atomic_write import replace_file
 from tetrad.locales import Message, _, presentable
 from tetrad.run import Checkpoint, artifact_of, list_checkpoints, read_plan
 from tetrad.sizes import format_size
 from tetrad.web.drawing import Cell, make_base_cell, make_cell
-from tetrad.web.drawing.cells import name_checkpoint, replace_word
+from tetrad.web.drawing.cells import name_checkpoint
 from tetrad.web.drawing.choices import AUTOMATIC, make_id
 from tetrad.web.preferences import Preferences
 from tetrad.web.run_scores import describe_scores
@@ -94,7 +95,7 @@ class Pick:
         if not choice.file:
             return make_base_cell(self.plan, prompt, settings, self.folder)
         if like and like.word and self.word:
-            prompt = replace_word(like.word, self.word, prompt)
+            prompt = replace_word(prompt, like.word, self.word)
         checkpoint = self.find(choice.file)
         return make_cell(self.run, self.plan, checkpoint, choice.strength, prompt, settings, self.folder)
 

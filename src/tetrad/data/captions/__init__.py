@@ -28,7 +28,7 @@ __all__, __getattr__ = export(
             "read_caption_file",
             "read_text",
         ],
-        "captions": ["Captions", "TrainingProgress", "contains_word", "split_tags", "find_placeholder"],
+        "captions": ["Captions", "TrainingProgress", "contains_word", "replace_word", "split_tags", "find_placeholder"],
         "edits": ["add_tags", "check_text_to_find", "count_tags", "list_tags", "normalize_caption", "remove_tags"],
         "command": ["Command"],
         "tagger": ["Tagger"],

@@ -181,7 +181,16 @@ def split_tags(caption: str, separator: str = ",") -> list[str]:
 
 def contains_word(text: str, word: str) -> bool:
     """Whether a text contains a word as a whole word, ignoring case; "" is in every text."""
-    return not word or re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
+    return not word or _whole_word(word).search(text) is not None
+
+
+def replace_word(text: str, word: str, other: str) -> str:
+    """A text with another word in place of a whole word, ignoring case."""
+    return _whole_word(word).sub(lambda _match: other, text)
+
+
+def _whole_word(word: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
 
 
 # PyTorch is imported where something is random, so that captions can be read without it.

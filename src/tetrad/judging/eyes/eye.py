@@ -29,7 +29,7 @@ class Eye(Protocol):
 class TextEye(Eye, Protocol):
     """An eye that also says how well images fit texts."""
 
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Features (N, F) of texts, in the space of the images' features."""
         ...
 

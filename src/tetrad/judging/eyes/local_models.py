@@ -72,7 +72,7 @@ class ClipEye(_ByDirection):
         return F.normalize(torch.cat(rows).float(), dim=-1)
 
     @torch.no_grad()
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Directions (N, P), of length 1, of texts of up to 75 tokens; the rest of a longer one is left out."""
         ids = [[START_TOKEN_ID, *encode_token_ids(text)[:CHUNK_LENGTH], END_TOKEN_ID] for text in texts]
         padded = [[*each, *[END_TOKEN_ID] * (CONTEXT_LENGTH - len(each))] for each in ids]

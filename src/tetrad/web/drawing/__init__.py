@@ -18,7 +18,6 @@ __all__, __getattr__ = export(
             "make_cell",
             "make_cells",
             "name_checkpoint",
-            "replace_word",
         ],
         "choices": ["AUTOMATIC", "OWN_VAE", "Choices", "make_id"],
         "drawing": ["Drawing"],

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tetrad.data.captions.captions import replace_word
 from tetrad.methods import folder_flags
 from tetrad.methods.artifact import Artifact
 from tetrad.run import Checkpoint, artifact_of, list_checkpoints, read_plan
@@ -88,9 +88,4 @@ def name_checkpoint(artifact: Artifact, name: str, strength: float, prompt: str,
         return prompt
     if tag := artifact.write_tag(name, strength):
         return f"{prompt} {tag}"
-    return replace_word(word, name if strength == 1 else f"({name}:{strength:g})", prompt)
-
-
-def replace_word(word: str, other: str, prompt: str) -> str:
-    """The prompt with another word in place of one that stands alone."""
-    return re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", lambda match: other, prompt)
+    return replace_word(prompt, word, name if strength == 1 else f"({name}:{strength:g})")

@@ -20,7 +20,7 @@ def main() -> None:
     if not enter_process(folder):
         return
     os.environ[event_file.VARIABLE] = str(folder / EVENTS)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(STOPPED))  # so that what is half-written is removed
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(STOPPED))  # until the command has a handler of its own
     code = run_command(arguments)
     record_exit(folder, code)
     sys.exit(code)

@@ -60,7 +60,7 @@ async def open_file(request: Request, file: str) -> dict[str, str]:
     imports = imports_of(request)
     id = imports.add(file, content)
     try:
-        found = await imports.read(id)
+        found = await imports.read_configuration(id)
         if found["event"] == "recipe":
             values = read_recipe(file, content)
             imports.remove(id)
@@ -77,7 +77,7 @@ async def import_page(request: Request, name: str, method: str = "") -> HTMLResp
     imports = imports_of(request)
     title, found = presentable(imports.find(name).name), None
     try:
-        found = await imports.read(name, require_method(method))
+        found = await imports.read_configuration(name, require_method(method))
     except TetradError as error:
         if error.code != _NO_METHOD:
             raise
@@ -90,7 +90,7 @@ async def import_page(request: Request, name: str, method: str = "") -> HTMLResp
 async def make_draft(request: Request, name: str, kind: Kind) -> dict[str, str]:
     """A new draft with the settings of a configuration; `address` is the open step.  409 for one with errors."""
     imports = imports_of(request)
-    found = await imports.read(name, require_method(kind.method))
+    found = await imports.read_configuration(name, require_method(kind.method))
     if found["event"] != "configuration" or found["errors"]:
         raise HTTPException(409)
     draft = preparation_of(request).drafts.create(**read_recipe(imports.find(name).name, found["recipe"]))
