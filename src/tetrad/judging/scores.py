@@ -141,7 +141,10 @@ def read_scores(folder: Path) -> tuple[list[CheckpointScores], list[Message]]:
             continue
         problems += [
             Message(
-                _("line {number} of {path} has a score of unknown name: {name}"), number=number, path=path, name=name
+                _("line {number} of {path} has a score with an unknown name: {name}"),
+                number=number,
+                path=path,
+                name=name,
             )
             for name in record["scores"]
             if name not in SCORES

@@ -33,7 +33,7 @@ def open_eye(folder: Path, device: torch.device | None = None) -> Eye:
     kind = str(configuration.get("model_type", ""))
     if kind not in _BUILDERS:
         template = _(
-            "{folder} has no eye that is known: give the folder of a CLIP or DINOv2 model ({configuration} and"
+            "{folder} is no model that --eye can use: give the folder of a CLIP or DINOv2 model ({configuration} and"
             " {weights}), or of CCIP ({ccip})"
         )
         names = {"configuration": _CONFIGURATION, "weights": _WEIGHT_FILES[0], "ccip": _CCIP_FILE}

@@ -49,8 +49,8 @@ _OFT_LIMITS = Message(
 )
 _BAKED_ALL = Message(
     _(
-        "diffusers' format holds plain LoRAs only, so the network is saved as one; how much is lost by that is said"
-        " with each saved file"
+        "diffusers' format holds plain LoRAs only, so the network is saved as one; a note with each saved file"
+        " says how much is lost"
     )
 )
 _SEVERAL_ALPHAS = Message(

@@ -90,7 +90,7 @@ async function remove(installed) {
   const title = _("Remove {name} from the web UI?", { name: installed.name });
   if (!(await confirmLoss({ title, text: installed.question, keep: _("Keep it"), lose: _("Remove {size}", { size: installed.size }) }))) return;
   const { removed, kept } = await ask("DELETE", `/api/destinations/${wish.destination}/installed?${new URLSearchParams({ file: installed.file })}`);
-  toast([removed.length ? _("{files} is removed.", { files: removed.join(", ") }) : _("It is no longer listed."), ...kept].join(" "));
+  toast([removed.length ? _("Removed: {files}.", { files: removed.join(", ") }) : _("It is no longer listed."), ...kept].join(" "));
   show();
 }
 

@@ -23,8 +23,8 @@ const PRECISIONS = ["fp32", "fp16", "bf16"];
 const LEADS = {
   merge: () => _("Nothing is overwritten: the result is a new file, whose metadata say what it was made of."),
   extract: () => _("The difference between two checkpoints as a LoRA: what training has changed from the first to the second."),
-  resize: () => _("The same LoRA with lower ranks; what is lost is said. Other kinds of LoRA become plain ones."),
-  convert: () => _("The file itself is not changed; what the new format cannot hold is said."),
+  resize: () => _("The same LoRA with lower ranks; the result says how much is lost. Other kinds of LoRA become plain ones."),
+  convert: () => _("The file itself is not changed. The result says what the new format cannot hold."),
 };
 
 const page = {
@@ -84,7 +84,7 @@ function body() {
 const whatIsMissing = () => {
   const { work, files } = page;
   if (isCheckpointMerge() && files.length < 2) return _("Two checkpoints or more are needed.");
-  if (isCheckpointMerge() && isForTwo(work) && files.length > 2) return _("This method takes two models. Remove one, or choose the mixture of several.");
+  if (isCheckpointMerge() && isForTwo(work) && files.length > 2) return _("This method takes two models. Remove one, or choose the weighted sum of several.");
   if (work.method === "add-difference" && !work.base) return _("Choose the model that B was trained on.");
   if (["merge-embedding", "merge-hypernetwork"].includes(work.task) && files.length < 2) return _("Two files or more are needed.");
   if (work.task === "resize" && work.rank === undefined && work.energy === undefined && work.max_size === undefined) return _("Choose a rank, an energy or a file size.");

@@ -9,9 +9,9 @@ export const takesBase = (work) => TAKES_BASE.includes(work.method);
 export const letter = (number) => LETTERS[number];
 
 const simple = () => [
-  { key: "weighted-sum", title: _("Mixture of two"), help: _("A and B in one model; the slider says how much of B.") },
-  { key: "sum", title: _("Mixture of several"), help: _("Any number of models, each with its share.") },
-  { key: "add-difference", title: _("Add the training of B"), help: _("A plus the difference between B and the model that B was trained on: puts a training onto another base model.") },
+  { key: "weighted-sum", title: _("Weighted sum"), help: _("A and B in one model; the slider says how much of B.") },
+  { key: "sum", title: _("Weighted sum of several"), help: _("Any number of models, each with its share.") },
+  { key: "add-difference", title: _("Add difference"), help: _("A plus the difference between B and the model that B was trained on: puts a training onto another base model.") },
 ];
 const further = () => [
   { key: "slerp", title: "SLERP", help: _("From A to B on an arc: keeps contrast where both point in different directions.") },
