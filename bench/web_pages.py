@@ -9,13 +9,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
-import psutil
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -26,7 +26,7 @@ from tiny import save_shallow_checkpoint
 from web_process import Served, serving, start
 
 SAMPLES, FILES, TABS = 2000, 1000, 10
-PAIRS, BLOCK_STEPS = 12, 60
+MIN_PAIRS, PAIRS, BLOCK_STEPS, MAX_SECONDS = 4, 20, 40, 300
 
 
 @contextmanager
@@ -114,73 +114,94 @@ def measure_tabs(place: Path) -> None:
     """CPU seconds of the training process for a step, in pairs of blocks of one run: with tabs that watch, and without.
 
     The model is tiny, so that a step takes little time and what watching costs would be a large share of it. Every
-    second pair begins with the tabs, so that what drifts slowly counts for both.
+    second pair begins with the tabs, so that what drifts slowly counts for both. It ends after MAX_SECONDS.
     """
-    with serving(place) as served:
-        model = str(save_shallow_checkpoint(place / "tiny.safetensors"))
-        command = [sys.executable, "-m", "tetrad", "train", "lora", "builtin:subject", "--model", model, "--json"]
-        settings = ["--steps", "1000000", "--set", "sample.every=-1", "--set", "data.resolution=64"]
-        where = ["--out", str(served.runs), "--name", "live"]
-        process = subprocess.Popen([*command, *settings, *where], stdout=subprocess.DEVNULL)
-        metrics = served.runs / "live/metrics.jsonl"
-        while not (metrics.exists() and metrics.stat().st_size):
-            time.sleep(0.5)
-        pairs = []
-        for number in range(PAIRS):
+    with serving(place) as served, training(served) as trained, ThreadPoolExecutor(TABS) as pool:
+        tabs = [Tab(served) for _tab in range(TABS)]
+        pairs, end = [], time.monotonic() + MAX_SECONDS
+        while len(pairs) < PAIRS and (len(pairs) < MIN_PAIRS or time.monotonic() < end):
             costs = {}
-            for tabs in (0, TABS) if number % 2 == 0 else (TABS, 0):
-                with watching(served, tabs):
-                    costs[tabs] = measure_block(psutil.Process(process.pid), metrics)
-            pairs.append((costs[0], costs[TABS]))
-            print(f"  {costs[0]:.4f} s alone, {costs[TABS]:.4f} s with {TABS} tabs", flush=True)
-        process.kill()
+            for is_watched in (False, True) if len(pairs) % 2 == 0 else (True, False):
+                with watching(pool, tabs if is_watched else []):
+                    costs[is_watched] = trained.measure_block()
+            pairs.append((costs[False], costs[True]))
+        received = sum(tab.received for tab in tabs)
     changes = [100 * (watched / alone - 1) for alone, watched in pairs]
     lower, middle, upper = statistics.quantiles(changes, n=4)
-    error = statistics.stdev(changes) / PAIRS**0.5
+    alone = statistics.median(alone for alone, _watched in pairs)
     print(
-        f"CPU seconds a step with {TABS} tabs, {PAIRS} pairs of {BLOCK_STEPS} steps: median {middle:+.1f} %,", end=" "
+        f"{len(pairs)} pairs of {BLOCK_STEPS} steps of {alone * 1e3:.0f} CPU ms: with {TABS} tabs, which got", end=" "
     )
-    print(f"half of the pairs {lower:+.1f} to {upper:+.1f} %; mean {statistics.mean(changes):+.1f} ± {error:.1f} %")
+    print(f"{received / 1e3:.0f} kB, {middle:+.1f} %, half of the pairs {lower:+.1f} to {upper:+.1f} %")
 
 
-def measure_block(process: psutil.Process, metrics: Path) -> float:
-    """CPU seconds for a step, from the end of one step to that of a later one."""
+class Training:
+    """A process that trains, with the CPU time that it takes from the end of one step to that of a later one."""
 
-    def count() -> int:
-        return metrics.read_bytes().count(b"\n")
+    def __init__(self, pid: int, metrics: Path) -> None:
+        self.tasks = Path(f"/proc/{pid}/task")
+        self.metrics = metrics.open("rb")
 
-    def read_after(steps: int) -> float:
-        while count() < steps:
-            time.sleep(0.02)
-        times = process.cpu_times()
-        return times.user + times.system
+    def wait(self, steps: int) -> tuple[int, float]:
+        """Wait for so many steps; how many were done, and the CPU seconds of all threads until then."""
+        done = 0
+        while done < steps:
+            time.sleep(0.005)
+            done += self.metrics.read().count(b"\n")
+        # psutil's times have only two digits.
+        return done, sum(int((each / "schedstat").read_text().split()[0]) for each in self.tasks.iterdir()) / 1e9
 
-    first = count() + 2  # what the tabs read at first is not counted as watching
-    start = read_after(first)
-    return (read_after(first + BLOCK_STEPS) - start) / BLOCK_STEPS
+    def measure_block(self) -> float:
+        """CPU seconds for a step."""
+        self.metrics.seek(0, os.SEEK_END)
+        _done, start = self.wait(2)  # what the tabs read at first is not counted as watching
+        done, end = self.wait(BLOCK_STEPS)
+        return (end - start) / done
 
 
 @contextmanager
-def watching(served: Served, tabs: int) -> Iterator[None]:
-    """So many tabs on the page of the run: each reads the page, then its stream."""
+def training(served: Served) -> Iterator[Training]:
+    """A run of a tiny model that does not end by itself, once it trains."""
+    model = str(save_shallow_checkpoint(served.folder / "tiny.safetensors"))
+    command = [sys.executable, "-m", "tetrad", "train", "lora", "builtin:subject", "--model", model, "--json"]
+    settings = ["--steps", "1000000", "--set", "sample.every=-1", "--set", "data.resolution=64"]
+    where = ["--out", str(served.runs), "--name", "live"]
+    process = subprocess.Popen([*command, *settings, *where], stdout=subprocess.DEVNULL)
+    metrics = served.runs / "live/metrics.jsonl"
+    try:
+        while not (metrics.exists() and metrics.stat().st_size):
+            time.sleep(0.2)
+        yield Training(process.pid, metrics)
+    finally:
+        process.kill()
+
+
+class Tab:
+    """A tab on the page of the run: it has read the page, and follows its stream for as long as it is told to."""
+
+    def __init__(self, served: Served) -> None:
+        self.client = httpx2.Client(timeout=60, base_url=served.base)
+        self.client.get(served.url)
+        self.client.get("/runs/live")
+        self.received = 0
+
+    def watch(self, is_over: threading.Event) -> None:
+        with self.client.stream("GET", "/api/live?run=live") as response:
+            for piece in response.iter_bytes():
+                self.received += len(piece)
+                if is_over.is_set():
+                    return
+
+
+@contextmanager
+def watching(pool: ThreadPoolExecutor, tabs: Sequence[Tab]) -> Iterator[None]:
+    """These tabs follow the run."""
     is_over = threading.Event()
-
-    def watch() -> None:
-        with httpx2.Client(timeout=60) as client:
-            client.get(served.url)
-            client.get(f"{served.base}/runs/live")
-            with client.stream("GET", f"{served.base}/api/live?run=live") as response:
-                for _line in response.iter_lines():
-                    if is_over.is_set():
-                        return
-
-    threads = [threading.Thread(target=watch) for _tab in range(tabs)]
-    for thread in threads:
-        thread.start()
+    futures = [pool.submit(tab.watch, is_over) for tab in tabs]
     yield
     is_over.set()
-    for thread in threads:
-        thread.join()
+    for future in futures:
+        future.result()
 
 
 def main() -> None:

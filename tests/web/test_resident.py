@@ -13,6 +13,11 @@ from tetrad.web.resident import Resident
 
 
 @pytest.fixture(autouse=True)
+def warm_children() -> None:
+    """Here the children themselves are tested: they are started as they are without tests."""
+
+
+@pytest.fixture(autouse=True)
 def child_finds_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(Path(__file__).parent)]))
 

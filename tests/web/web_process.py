@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from warm_children import find_warm_python
+
+_WARM_SERVER = Path(__file__).parent / "warm_server.py"
 OpenPage = Callable[..., Any]  # what the fixture `open_page` gives
 
 
@@ -40,10 +43,14 @@ class Served:
         return time.monotonic() - start
 
 
-def start(folder: Path, port: int = 0, options: Sequence[str] = ()) -> Served:
-    """Start the page for the folders in `folder`; returns when it can be asked."""
+def start(folder: Path, port: int = 0, options: Sequence[str] = (), is_warm: bool = False) -> Served:
+    """Start the page for the folders in `folder`; returns when it can be asked.
+
+    It is started as a person does it, or, where it `is_warm`, with children that need not import PyTorch.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tetrad", "web", "--no-browser", "--port", str(port), *options]
+    program = [str(_WARM_SERVER), find_warm_python()] if is_warm else ["-m", "tetrad", "web"]
+    command = [sys.executable, *program, "--no-browser", "--port", str(port), *options]
     environment = os.environ | {"XDG_STATE_HOME": str(folder / "state"), "OMP_NUM_THREADS": "1", "TETRAD_LANG": "en"}
     with (folder / "server.log").open("a") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=log)
@@ -52,8 +59,8 @@ def start(folder: Path, port: int = 0, options: Sequence[str] = ()) -> Served:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Served]:
-    served = start(folder)
+def serving(folder: Path, is_warm: bool = False) -> Iterator[Served]:
+    served = start(folder, is_warm=is_warm)
     try:
         yield served
     finally:

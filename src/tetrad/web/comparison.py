@@ -17,6 +17,7 @@ from tetrad.sizes import format_memory, format_size
 from tetrad.web.drafts import Draft
 from tetrad.web.figures import format_duration, format_speed
 from tetrad.web.picks import measure
+from tetrad.web.planning import Planning
 from tetrad.web.preparation import Preparation, parse_options
 from tetrad.web.run_view import describe_method
 from tetrad.web.runs import Snapshot, read_tail
@@ -35,13 +36,41 @@ class Planned:
     left_out: tuple[Message, ...]
 
 
-def plan_samples(images: str, runs: Path) -> Planned:
-    """A balanced training of the built-in model with each method, which fits everywhere.  E4001 for other images."""
+def draft_samples(images: str) -> tuple[Draft, int]:
+    """Built-in images with the built-in model, and how many they are.  E4001 for other images."""
     if images not in SAMPLE_SETS:
         raise TetradError("E4001", _("there are no built-in images called {name}"), name=images)
     draft = Draft("", images=images, goal=SAMPLE_SETS[images], trigger_word=TRIGGER_WORD, model=BUILTIN_NAME)
-    count = len(list(resolve_images_path(images).glob("*.png")))
+    return draft, len(list(resolve_images_path(images).glob("*.png")))
+
+
+def plan_samples(images: str, runs: Path) -> Planned:
+    """A balanced training of the built-in model with each method, which fits everywhere.  E4001 for other images."""
+    draft, count = draft_samples(images)
     return Planned(tuple(_name(replace(draft, method=each).make_recipe(count, runs)) for each in METHODS), ())
+
+
+async def estimate_samples(planning: Planning, images: str) -> dict[str, Any]:
+    """What `Preparation.compare` says, for built-in images.  E4001 for other images."""
+    draft, count = draft_samples(images)
+    return await planning.compare_methods(images, draft.goal, draft.model, trigger_word=TRIGGER_WORD, count=count)
+
+
+def describe_estimates(compared: Mapping[str, Any]) -> dict[str, Any]:
+    """What each training takes, and those that fit together."""
+    methods = [
+        {
+            "title": describe_method(each["method"]),
+            "time": format_duration(each["seconds"]),
+            "file": format_size(each["file_bytes"]),
+            "memory": format_memory(each["memory_bytes"]),
+            "fits": each["fits"],
+        }
+        for each in compared["methods"]
+    ]
+    seconds = [each["seconds"] for each in compared["methods"] if each["fits"]]
+    free = format_memory(compared["free_memory_bytes"])
+    return {"methods": methods, "count": len(seconds), "time": format_duration(sum(seconds)), "free_memory": free}
 
 
 async def plan_methods(preparation: Preparation, draft: Draft) -> Planned:

@@ -27,7 +27,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("web")) as served:
+    with serving(tmp_path_factory.mktemp("web"), is_warm=True) as served:
         yield served
 
 

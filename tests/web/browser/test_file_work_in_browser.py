@@ -26,7 +26,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     metadata = {"ss_base_model_version": "sdxl_base_v1-0"}
     write_safetensors(folder / "webui/models/Lora/large.safetensors", tensors, metadata)
     (folder / "forge/modules_forge").mkdir(parents=True)
-    served = start(folder, options=["--models-dir", str(folder / "webui")])
+    served = start(folder, options=["--models-dir", str(folder / "webui")], is_warm=True)
     yield served
     served.end(signal.SIGKILL)
 

@@ -33,7 +33,7 @@ def make_hostile_run(folder: Path) -> Path:
 
 def test_text_with_code_is_shown_and_not_run(open_page: OpenPage, tmp_path: Path) -> None:
     dialogs: list[Dialog] = []
-    with serving(tmp_path) as served:
+    with serving(tmp_path, is_warm=True) as served:
         run = make_hostile_run(served.runs)
         page = open_page("/", at=served)
         page.on("dialog", lambda dialog: dialogs.append(dialog))

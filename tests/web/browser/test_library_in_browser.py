@@ -1,10 +1,14 @@
 """The library, the VAEs, the settings and the queue in a real browser."""
 
+import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from made_runs import make_run
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from test_library_page import XSS, write_lora
 from web_process import OpenPage, Served, start
 
@@ -24,24 +28,34 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (folder / "webui/models/Stable-diffusion").mkdir()
     shutil.copy(MODEL_PATH, folder / "webui/models/Stable-diffusion/emoji.safetensors")
     write_lora(make_run(folder / "runs", "zkr") / "zkr.safetensors", "zkr", 4)
+    copy_vae(folder / "webui/models/VAE/soft.safetensors")
     queue = Queue(folder / "state/tetrad")
     for title in ("one", "two", XSS):
         queue.pause(queue.add("train", ["lora", "builtin:subject"], folder, title=title))
-    served = start(folder, options=["--models-dir", str(folder / "webui")])
+    served = start(folder, options=["--models-dir", str(folder / "webui")], is_warm=True)
     yield served
     served.end()
+
+
+def copy_vae(path: Path) -> None:
+    """The VAE of the built-in model as a file of its own."""
+    prefix = "first_stage_model."
+    path.parent.mkdir()
+    with safe_open(MODEL_PATH, "np") as file:
+        tensors = {name.removeprefix(prefix): file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}
+        save_file(tensors, path, file.metadata())
 
 
 def test_files_vaes_settings_and_jobs(open_page: OpenPage, site: Served) -> None:
     page = open_page("/library", at=site)
     rows = page.locator("tbody tr")
-    expect(rows).to_have_count(4, timeout=SLOW)
+    expect(rows).to_have_count(5, timeout=SLOW)
     page.get_by_role("searchbox").fill("fox")
     expect(rows).to_have_count(1)
     page.get_by_role("searchbox").fill("")
     page.get_by_role("button", name="Checkpoint 1").click()
     expect(rows).to_have_count(1)
-    page.get_by_role("button", name="All 4").click()
+    page.get_by_role("button", name="All 5").click()
     page.get_by_role("button", name="zkr.safetensors").press("Enter")
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("AutoV3", timeout=SLOW)
@@ -55,7 +69,20 @@ def test_files_vaes_settings_and_jobs(open_page: OpenPage, site: Served) -> None
     row = page.locator("#models tr", has_text="emoji.safetensors")
     expect(row).to_contain_text("because no VAE file's name begins with", timeout=SLOW)
     row.get_by_role("combobox").select_option("None")
-    expect(row).to_contain_text("you chose it here", timeout=SLOW)
+    expect(row.locator("td").nth(1)).to_contain_text("you chose it here", timeout=SLOW)
+    row.get_by_role("combobox").select_option(label="soft.safetensors")
+    expect(row.locator("td").nth(1)).to_contain_text("soft.safetensors", timeout=SLOW)
+    expect(row.locator("td").nth(2)).not_to_contain_text("soft.safetensors")
+    row.get_by_label("Train on its latents, too").check()
+    expect(row.locator("td").nth(2)).to_contain_text("soft.safetensors", timeout=SLOW)
+    page.get_by_label("Base model").select_option("emoji.safetensors")
+    page.locator("#start-compare").click()
+    expect(page.locator("#compared .measured")).to_have_count(2, timeout=SLOW)
+    expect(page.locator("#compared img")).to_have_js_property("complete", True)
+    page.reload()
+    expect(row.get_by_role("combobox")).to_have_value(re.compile("[0-9a-f]{16}"), timeout=SLOW)
+    row.get_by_role("combobox").select_option("Automatic")
+    expect(row).to_contain_text("because no VAE file's name begins with", timeout=SLOW)
 
     page.goto(f"{site.base}/queue")
     names = page.locator(".job .name")

@@ -68,7 +68,7 @@ def test_from_the_first_visit_to_a_running_training_in_few_clicks(
     expect(page.get_by_role("heading", name="1 file was not added")).to_be_visible()
     doubtful = page.locator(".tile.is-look").count()
     expect(page.locator("#foot-text")).to_have_text(
-        f"18 can be used, {doubtful} of them need a look (optional) · 5 not used"
+        f"18 can be used · {doubtful} of them worth a look (optional) · 5 not used"
     )
     expect(page.locator("#filters")).to_contain_text(f"Needs a look {doubtful}")
     page.get_by_text("An object").click()

@@ -19,7 +19,9 @@ from tetrad.web.comparison import (
     MAX_RUNS,
     MIN_RUNS,
     Planned,
+    describe_estimates,
     describe_figures,
+    estimate_samples,
     is_comparable,
     key_of,
     plan_methods,
@@ -102,6 +104,16 @@ def compare_runs(request: Request, runs: Names = [], jobs: Numbers = []) -> dict
         "seeds": [first.seed + number for number in range(_SEEDS)] if first else [],
         "note": describe_difference(request, list(picks)),
     }
+
+
+@router.get("/api/compare/plan")
+async def plan_all(request: Request, images: str = "", draft: str = "") -> dict[str, Any]:
+    """What the trainings that `POST /api/compare` starts would take.  E4001 without images."""
+    preparation = preparation_of(request)
+    if not draft:
+        return describe_estimates(await estimate_samples(preparation.planning, images))
+    settled = await preparation.settle(preparation.drafts.read(draft), "model", "trigger_word")
+    return describe_estimates(await preparation.compare(settled))
 
 
 @router.post("/api/compare")

@@ -69,6 +69,8 @@ def describe_state(job: Job, ahead: int) -> str:
     if job.state == "queued" and ahead:
         template = ngettext("{count} job is before it in the queue.", "{count} jobs are before it in the queue.", ahead)
         return str(Message(template))
+    if job.state == "interrupted" and job.run:
+        return str(Message(_("It was stopped; its run shows how far it came.")))
     sentences = {
         "queued": _("It starts when the device is free."),
         "held": _("It waits until you start it."),

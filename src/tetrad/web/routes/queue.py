@@ -114,10 +114,12 @@ def describe_entry(request: Request, job: Job) -> dict[str, Any]:
     name, runs = about["run"], request.app.state.runs
     row = describe_row(runs.read(name)) if name and name in runs.list_names() else {}
     is_held = job.state == "held"
+    if is_held:
+        about |= {"word": str(Message(_("held"))), "tone": "pause"}
+    if row and not row["is_alive"] and job.state in ("interrupted", "finished"):
+        about |= {key: row[key] for key in ("word", "tone", "sentence")}
     return {
         **about,
-        "word": str(Message(_("held"))) if is_held else about["word"],
-        "tone": "pause" if is_held else about["tone"],
         "is_alive": job.is_alive,
         "is_waiting": job.is_waiting,
         "can_pause": job.state == "queued" or (job.state == "running" and job.run is not None),

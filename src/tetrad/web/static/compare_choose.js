@@ -1,26 +1,39 @@
-// Choose what to compare: one press trains the same images with each method; runs that are there are ticked.
+// Choose what to compare: the same images are trained with each method, after a look at the plan; runs that are there
+// are ticked.
 import { ask, press } from "./api.js";
-import { get, h } from "./dom.js";
+import { badge, get, h } from "./dom.js";
 import { connect } from "./live.js";
-import { _ } from "./text.js";
+import { _, ngettext } from "./text.js";
 
 const { least, most } = JSON.parse(get("data").textContent);
 
+function source() {
+  const chosen = get("train").querySelector("input:checked");
+  return "draft" in chosen.dataset ? { draft: chosen.value } : { images: chosen.value };
+}
+
+get("train").addEventListener("change", () => get("plan").replaceChildren());
+
 get("train").addEventListener("submit", (event) => {
   event.preventDefault();
-  press(event.submitter, async () => {
-    get("left-out").textContent = _("Looking at the images and the memory …");
-    const source = get("train").querySelector("input:checked");
-    const body = "draft" in source.dataset ? { draft: source.value } : { images: source.value };
-    const { address, left_out: leftOut } = await ask("POST", "/api/compare", body).finally(() => get("left-out").replaceChildren());
-    if (leftOut.length) showLeftOut(leftOut, address);
-    else location.href = address;
+  const wish = source();
+  press(get("see-plan"), async () => {
+    get("plan").replaceChildren(h("p", { class: "small quiet" }, _("Looking at the images and the memory …")));
+    const plan = await ask("GET", `/api/compare/plan?${new URLSearchParams(wish)}`).finally(() => get("plan").replaceChildren());
+    if (JSON.stringify(source()) === JSON.stringify(wish)) showPlan(plan, wish);
   });
 });
 
-function showLeftOut(sentences, address) {
-  get("left-out").replaceChildren(h("div", { class: "note warn with-action" }, h("div", {}, h("p", {}, sentences.join(" ")),
-    h("div", { class: "row" }, h("a", { class: "button small", href: address }, _("Compare the others"))))));
+// What each training takes, and all together, before anything is started.
+function showPlan(plan, wish) {
+  const state = (each) => (each.fits ? badge(_("fits"), "ok") : badge(_("does not fit"), "bad"));
+  const row = (each) => h("tr", { class: "plain" }, h("td", { class: "name-col" }, h("b", {}, each.title)), h("td", { class: "num" }, each.time), h("td", { class: "num desk" }, each.file), h("td", { class: "num" }, each.memory), h("td", {}, state(each)));
+  const head = (word, name = "") => h("th", { class: name }, word);
+  const start = h("button", { type: "button", class: "button primary", "data-writes": true, onclick: () => press(start, async () => { location.href = (await ask("POST", "/api/compare", wish)).address; }) }, ngettext("Start {count} training", "Start {count} trainings", plan.count));
+  get("plan").replaceChildren(
+    h("table", { class: "table" }, h("thead", {}, h("tr", {}, head(_("Method")), head(_("Time")), head(_("File"), "desk"), head(_("Memory, {free} free", { free: plan.free_memory })), h("td", {}))), h("tbody", {}, ...plan.methods.map(row))),
+    h("div", { class: "row wide" }, plan.count > 0 && start, h("p", {}, plan.count ? _("About {time} in all, one after the other. The page can be closed meanwhile.", { time: plan.time }) : _("None of them fits."))),
+  );
 }
 
 const ticked = () => [...get("choose").querySelectorAll("input:checked")];

@@ -20,7 +20,8 @@ async function begin(files, isOpened = false) {
     }
     const draft = await ask("POST", "/api/drafts");
     await uploads.send(`/api/drafts/${draft.id}`, uploads.choose(files), () => {});
-    location.href = `/new/${draft.id}/${draft.step}`;
+    const { step } = await ask("GET", `/api/drafts/${draft.id}`); // a server that has gone meanwhile is said here
+    location.href = `/new/${draft.id}/${step}`;
   } catch (error) {
     showProblem(error);
   }

@@ -32,13 +32,27 @@ export function connect({ runs = [], at = "", list = false, queue = false, handl
   });
 }
 
-// The bar under the header; buttons that write are disabled for as long as it is there, see style.css.
+// The bar under the header; buttons that write are disabled for as long as it is there. Those that were disabled for a
+// reason of their own stay so.
 function setLost(seconds) {
   const bar = get("connection");
   document.documentElement.toggleAttribute("data-lost", seconds !== null);
   bar.hidden = seconds === null;
   if (seconds !== null) bar.textContent = _("Connection lost; training goes on. Trying again in {seconds} s.", { seconds });
-  for (const button of document.querySelectorAll("[data-writes]")) button.disabled = seconds !== null;
+  if (seconds === null) {
+    for (const button of document.querySelectorAll("[data-held]")) enable(button, true);
+    return;
+  }
+  for (const button of document.querySelectorAll("[data-writes]:enabled")) {
+    button.disabled = true;
+    button.dataset.held = "";
+  }
+}
+
+// Let a button that writes be pressed, or not; without a connection it cannot be pressed in any case.
+export function enable(button, isEnabled) {
+  delete button.dataset.held;
+  button.disabled = !isEnabled;
 }
 
 function showDevice(device) {
@@ -49,3 +63,5 @@ function showDevice(device) {
 }
 
 addEventListener("pagehide", () => source?.close());
+// A page that the back button brings back as it was would follow nothing any more.
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });

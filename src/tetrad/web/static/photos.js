@@ -257,7 +257,11 @@ function showCounts() {
   const isReady = usable > 0 && !uploads.isBusy; // leaving would end the upload
   next.textContent = isReady ? ngettext("Continue with {count} image", "Continue with {count} images", usable) : uploads.isBusy ? _("Adding images") : isKnown ? _("Add at least one image") : _("Looking at the images …");
   next.setAttribute("aria-disabled", String(!isReady));
-  get("foot-text").textContent = isEmpty ? "" : _("{usable} can be used, {look} of them need a look (optional) · {unused} not used", { usable, look: counts.look, unused: counts.unused });
+  get("foot-text").textContent = isEmpty ? "" : [
+    _("{count} can be used", { count: usable }),
+    counts.look && _("{count} of them worth a look (optional)", { count: counts.look }),
+    counts.unused && _("{count} not used", { count: counts.unused }),
+  ].filter(Boolean).join(" · ");
   showBuiltinNote(usable > 0);
 }
 

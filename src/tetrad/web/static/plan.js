@@ -2,7 +2,7 @@
 import { ask, press, ServerError } from "./api.js";
 import { badge, get, h } from "./dom.js";
 import { address, adopt, draft, storeNow } from "./draft.js";
-import { connect } from "./live.js";
+import { connect, enable } from "./live.js";
 import { _, ngettext, number } from "./text.js";
 import { toast } from "./toast.js";
 
@@ -28,7 +28,7 @@ async function load() {
 }
 
 function setReady(isReady) {
-  for (const button of [...document.querySelectorAll("[data-start]"), get("copy")]) button.disabled = !isReady;
+  for (const button of [...document.querySelectorAll("[data-start]"), get("copy")]) enable(button, isReady);
   get("save").hidden = !isReady;
 }
 

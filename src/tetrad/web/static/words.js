@@ -191,6 +191,8 @@ connect();
 checkWord(get("word").value.trim());
 ask("GET", address("/captions")).then(show, (error) => {
   if (!(error instanceof ServerError)) throw error;
-  get("captions-part").hidden = true;
+  const code = error.answer?.code;
+  get("captions-part").hidden = code === "E4001"; // there are no images yet
+  get("captions-part").replaceChildren(h("div", { class: "note bad", role: "alert" }, h("div", {}, h("p", {}, error.message, " ", h("code", { class: "quiet" }, code ?? "")))));
 });
 addEventListener("pagehide", () => { store(); list.flush(); });
