@@ -26,7 +26,7 @@ from tiny import save_shallow_checkpoint
 from web_process import Served, serving, start
 
 SAMPLES, FILES, TABS = 2000, 1000, 10
-MIN_PAIRS, PAIRS, BLOCK_STEPS, MAX_SECONDS = 4, 20, 40, 300
+MIN_PAIRS, PAIRS, BLOCK_STEPS, MAX_SECONDS = 4, 40, 12, 270
 
 
 @contextmanager

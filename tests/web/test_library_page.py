@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from tetrad.builtin import MODEL_PATH, resolve_images_path
 from tetrad.web.app import create_app
+from tetrad.web.jobs.process import enter_process, record_exit
 from tetrad.web.places import Places
 from tetrad.web.preferences import MountedVae, Preferences
 
@@ -197,6 +198,13 @@ def test_jobs_are_moved_held_and_removed_in_their_lanes(client: TestClient, app:
     assert client.post(f"/api/jobs/{two}/continue").status_code == 204
     assert client.post(f"/api/jobs/{two}/stop").json()["code"] == "E4302"
     assert client.post("/api/jobs/99/move", json={"before": one}).json()["code"] == "E4301"
+    folder = app.state.queue.folder_of(one)
+    folder.mkdir(parents=True)
+    (folder / "output.log").write_text(json.dumps({"event": "started", "folder": str(places.runs / "zkr")}) + "\n")
+    assert enter_process(folder)
+    record_exit(folder, 75)
+    assert "The process ended at step 30 of 100" in client.get("/parts/queue").text  # what its run says
+    assert client.get(f"/api/jobs/{one}").json()["sentence"] == "It was stopped; its run shows how far it came."
     bring_to_life(places.runs / "zkr")
     assert "started from a terminal" in client.get("/queue").text
     assert 'count">3<' in client.get("/library").text

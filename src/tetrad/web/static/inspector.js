@@ -63,7 +63,7 @@ export class Inspector {
   }
 
   image(row) {
-    return h("img", { class: "whole", src: address(`/images/${row.id}/thumbnail?side=1024&v=${row.version ?? ""}`), alt: row.name });
+    return h("img", { class: "whole", src: address(`/images/${row.id}/thumbnail?side=1024&v=${row.version ?? ""}`), alt: row.name, width: row.width, height: row.height });
   }
 
   // A button that changes the image; `icon` is shown instead of its text. The focus stays on it although it is made anew.
