@@ -52,10 +52,8 @@ def test_a_method_that_does_not_fit_is_left_out_and_named(
     client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def compare(self: Preparation, draft: Draft) -> dict[str, Any]:
-        methods = [
-            {"method": kind, "fits": kind != "dreambooth", "memory_bytes": 30e9, "options": ["train.batch_size=1"]}
-            for kind in METHODS
-        ]
+        costs = {"seconds": 4000.0, "memory_bytes": 30e9, "file_bytes": 5_000, "options": ["train.batch_size=1"]}
+        methods = [{"method": kind, "fits": kind != "dreambooth", **costs} for kind in METHODS]
         return {"methods": methods, "free_memory_bytes": 8e9}
 
     async def make_recipe(self: Preparation, draft: Draft) -> Any:
@@ -65,6 +63,9 @@ def test_a_method_that_does_not_fit_is_left_out_and_named(
     monkeypatch.setattr(Preparation, "make_recipe", make_recipe)
     about = {"images": "/photos", "model": "builtin", "trigger_word": "cat", "settings": {"method.rank": 4}}
     draft = app.state.preparation.drafts.create(**about)
+    plan = client.get("/api/compare/plan", params={"draft": draft.id}).json()
+    assert (plan["count"], plan["time"], plan["free_memory"]) == (3, "3 h 20 min", "7.5 GiB")
+    assert [each["fits"] for each in plan["methods"]] == [True, True, True, False]
     answer = client.post("/api/compare", json={"draft": draft.id}).json()
     assert answer["left_out"] == ["DreamBooth is left out: it needs 28 GiB of memory, and 7.5 GiB is free."]
     recipes = read_recipes(app)

@@ -12,14 +12,20 @@ function source() {
   return "draft" in chosen.dataset ? { draft: chosen.value } : { images: chosen.value };
 }
 
-get("train").addEventListener("change", () => get("plan").replaceChildren());
+// The button that starts takes the place of the one that plans as the first on the page.
+function fillPlan(...parts) {
+  get("plan").replaceChildren(...parts);
+  get("see-plan").classList.toggle("primary", !get("plan").querySelector(".primary"));
+}
+
+get("train").addEventListener("change", () => fillPlan());
 
 get("train").addEventListener("submit", (event) => {
   event.preventDefault();
   const wish = source();
   press(get("see-plan"), async () => {
-    get("plan").replaceChildren(h("p", { class: "small quiet" }, _("Looking at the images and the memory …")));
-    const plan = await ask("GET", `/api/compare/plan?${new URLSearchParams(wish)}`).finally(() => get("plan").replaceChildren());
+    fillPlan(h("p", { class: "small quiet" }, _("Looking at the images and the memory …")));
+    const plan = await ask("GET", `/api/compare/plan?${new URLSearchParams(wish)}`).finally(() => fillPlan());
     if (JSON.stringify(source()) === JSON.stringify(wish)) showPlan(plan, wish);
   });
 });
@@ -27,11 +33,11 @@ get("train").addEventListener("submit", (event) => {
 // What each training takes, and all together, before anything is started.
 function showPlan(plan, wish) {
   const state = (each) => (each.fits ? badge(_("fits"), "ok") : badge(_("does not fit"), "bad"));
-  const row = (each) => h("tr", { class: "plain" }, h("td", { class: "name-col" }, h("b", {}, each.title)), h("td", { class: "num" }, each.time), h("td", { class: "num desk" }, each.file), h("td", { class: "num" }, each.memory), h("td", {}, state(each)));
+  const row = (each) => h("tr", { class: "plain" }, h("td", { class: "name-col" }, h("b", {}, each.title)), h("td", { class: "num" }, each.time), h("td", { class: "num desk" }, each.file), h("td", {}, h("span", { class: "row" }, h("span", { class: "num" }, each.memory), state(each))));
   const head = (word, name = "") => h("th", { class: name }, word);
   const start = h("button", { type: "button", class: "button primary", "data-writes": true, onclick: () => press(start, async () => { location.href = (await ask("POST", "/api/compare", wish)).address; }) }, ngettext("Start {count} training", "Start {count} trainings", plan.count));
-  get("plan").replaceChildren(
-    h("table", { class: "table" }, h("thead", {}, h("tr", {}, head(_("Method")), head(_("Time")), head(_("File"), "desk"), head(_("Memory, {free} free", { free: plan.free_memory })), h("td", {}))), h("tbody", {}, ...plan.methods.map(row))),
+  fillPlan(
+    h("table", { class: "table" }, h("thead", {}, h("tr", {}, head(_("Method")), head(_("Time")), head(_("File"), "desk"), head(_("Memory, {free} free", { free: plan.free_memory })))), h("tbody", {}, ...plan.methods.map(row))),
     h("div", { class: "row wide" }, plan.count > 0 && start, h("p", {}, plan.count ? _("About {time} in all, one after the other. The page can be closed meanwhile.", { time: plan.time }) : _("None of them fits."))),
   );
 }
