@@ -43,7 +43,7 @@ os._exit(code)
 
 @functools.cache
 def find_warm_python() -> str:
-    """The program; its server is started now and ends with this process.  Python itself where it cannot be forked."""
+    """The program; its server runs until this process ends.  Python itself where it cannot be forked like this."""
     if not hasattr(os, "pidfd_open"):
         return sys.executable
     folder = tempfile.TemporaryDirectory()
@@ -52,10 +52,13 @@ def find_warm_python() -> str:
     program.chmod(0o755)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(address))
-    listener.listen(64)  # who asks early waits until the modules are imported
+    listener.listen(64)
     arguments = [sys.executable, __file__, str(listener.fileno())]
-    server = subprocess.Popen(arguments, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "pass_fds": [listener.fileno()]}
+    server = subprocess.Popen(arguments, **pipes)
     listener.close()
+    assert server.stdout
+    server.stdout.read(1)  # so that no test's patience is used up while the modules are imported
 
     def end() -> None:
         server.kill()
@@ -67,9 +70,10 @@ def find_warm_python() -> str:
 
 
 def serve(listener: socket.socket) -> None:
-    """Fork for everybody who asks, until standard input ends."""
+    """Say that the modules are imported, and fork for everybody who asks until standard input ends."""
     for module in PRELOADED:
         importlib.import_module(module)
+    os.write(1, b".")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
     while 0 not in (ready := select.select([0, listener], [], [])[0]):
         assert ready

@@ -16,7 +16,7 @@ from tetrad.run.control import send_command
 from tetrad.run.heartbeat import read_beat
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright, and with it chromium, is missing").expect
-SLOW = 90_000  # ms: the processes that look at images and plan load their libraries first
+SLOW = 180_000  # ms: the processes that look at images and plan load their libraries first
 # What a person does, counted in the page itself.
 COUNTER = """
 addEventListener("click", (event) => { if (event.isTrusted && event.detail) count("clicks", event.target); }, true);
@@ -109,8 +109,8 @@ def test_a_draft_is_the_same_in_every_tab_and_after_a_reload(open_page: OpenPage
     page.get_by_text("A pet").click()
     page.goto(f"{draft}/words")
     page.locator("#word").fill("hrld")
-    page.get_by_label("What kind of thing is it?").fill("dog")
-    page.wait_for_timeout(900)
+    with page.expect_response(lambda each: each.request.method == "PATCH" and "dog" in each.request.post_data):
+        page.get_by_label("What kind of thing is it?").fill("dog")
     page.reload()
     expect(page.locator("#word")).to_have_value("hrld")
     second = page.context.new_page()

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from tetrad.errors import TetradError
-from tetrad.locales import _, translate_record
+from tetrad.locales import _, presentable, translate_record
 from tetrad.web.caption_edits import CaptionEdits
 from tetrad.web.routes.draft_images import set_of
 from tetrad.web.routes.drafts import preparation_of
@@ -90,7 +90,7 @@ async def check_word(request: Request, name: str, word: str = "") -> dict[str, A
 
 def describe_captions(edits: CaptionEdits) -> dict[str, Any]:
     rows = [
-        {"id": image, "name": edits.data_set.name_of(path), "text": text}
+        {"id": image, "name": presentable(edits.data_set.name_of(path)), "text": text}
         for (image, path), text in zip(edits.list_images().items(), edits.read_all().values(), strict=True)
     ]
     tags = edits.count_tags()

@@ -1,9 +1,11 @@
 """The stream of live data, and the state of the queue: what any page may watch."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
 from tetrad.web import live
@@ -28,10 +30,11 @@ def watch(
 ) -> StreamingResponse:
     """Server-sent events: `log` (new events and steps), `view` (a run's state and figures), `list` (the list of runs
     has changed), `queue` (it has changed), `device`.  `at`, or the header Last-Event-ID, is where the logs go on.
+    The view of a run that there is not is null, so that a tab which connects again learns that it was deleted.
     """
     state = request.app.state
     runs: Runs = state.runs
-    watched = [live.WatchedRun(name, runs.path(name)) for name in (run or [])[:MAX_RUNS]]
+    watched = [live.WatchedRun(name, find_folder(runs, name)) for name in (run or [])[:MAX_RUNS]]
     live.parse_marks(request.headers.get("last-event-id") or at, watched)
     looks: dict[str, tuple[float, live.Look]] = {
         f"view {each.name}": (live.STATE_SECONDS, view_of(runs, each.name)) for each in watched
@@ -48,15 +51,21 @@ def watch(
     return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
+def find_folder(runs: Runs, name: str) -> Path:
+    """The folder of a run; where there is none of this name, one that does not exist either."""
+    try:
+        return runs.path(name)
+    except HTTPException:
+        return runs.folder / ".no-run"
+
+
 def view_of(runs: Runs, name: str) -> Callable[[], Any]:
     """Reads the view of a run; None once the run is gone."""
 
     def read() -> Any:
         try:
             return describe_run(runs.read(name))
-        except Exception as error:
-            if getattr(error, "status_code", 0) == 404:
-                return None
-            raise
+        except HTTPException:  # there is none of this name
+            return None
 
     return read

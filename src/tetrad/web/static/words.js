@@ -191,8 +191,7 @@ connect();
 checkWord(get("word").value.trim());
 ask("GET", address("/captions")).then(show, (error) => {
   if (!(error instanceof ServerError)) throw error;
-  const code = error.answer?.code;
-  get("captions-part").hidden = code === "E4001"; // there are no images yet
-  get("captions-part").replaceChildren(h("div", { class: "note bad", role: "alert" }, h("div", {}, h("p", {}, error.message, " ", h("code", { class: "quiet" }, code ?? "")))));
+  get("captions-part").hidden = !draft.images;
+  get("captions-part").replaceChildren(h("div", { class: "note bad", role: "alert" }, h("div", {}, h("p", {}, error.message, " ", h("code", { class: "quiet" }, error.answer?.code ?? "")))));
 });
 addEventListener("pagehide", () => { store(); list.flush(); });
