@@ -18,7 +18,7 @@ from tetrad.images.load import (
 
 _BAND_PIXELS = 4_000_000
 _LARGE_PIXELS = 30_000_000  # up to which a second copy does no harm
-_DECODED_SCALE = 2  # how many times larger an image is decoded than it is used at, so that the filter decides how it looks
+_DECODED_SCALE = 2  # how many times larger than it is used at an image is decoded at least, as in Pillow's thumbnails
 # How an image of each EXIF orientation is turned upright.
 _TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
