@@ -92,6 +92,12 @@ def test_captions_of_a_metadata_file_go_to_files_and_class_images_are_left_alone
     assert not (tmp_path / "10_zkr dog" / "a.txt").exists()
 
 
+def test_a_metadata_file_that_cannot_be_read_is_named(folder: Path) -> None:
+    assert CaptionFolder(folder).problems == ()
+    (folder / "metadata.jsonl").write_text("{")
+    assert [(each.path.name, each.code) for each in CaptionFolder(folder).problems] == [("metadata.jsonl", "E4153")]
+
+
 def test_a_caption_file_that_cannot_be_used_stays_and_an_empty_caption_is_said(folder: Path) -> None:
     (folder / "a.txt").write_bytes(b"\xff\xff\x00\x01red")
     (folder / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "red dog"}')
