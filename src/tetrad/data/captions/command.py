@@ -71,7 +71,12 @@ def _run(arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
         tempfile.TemporaryFile() as errors,
         subprocess.Popen([*arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as program,
     ):
-        timer = threading.Timer(_TIMEOUT_SECONDS, lambda: (is_late.set(), program.kill()))
+
+        def end() -> None:
+            is_late.set()
+            program.kill()
+
+        timer = threading.Timer(_TIMEOUT_SECONDS, end)
         timer.start()
         try:
             assert program.stdout is not None
