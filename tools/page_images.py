@@ -17,7 +17,7 @@ from tetrad.builtin import resolve_images_path
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests" / "web"))
-from web_process import serving  # noqa: E402
+from web_process import Served, serving  # noqa: E402
 
 SETTINGS = ("--steps", "80", "--set", "sample.every=20", "--set", "save.every=16")
 WIDE, NARROW, GAP = (1440, 900), (390, 900), 12
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def visit(
-    browser: Any, served: Any, folder: Path, size: tuple[int, int], language: str, theme: str
+    browser: Any, served: Served, folder: Path, size: tuple[int, int], language: str, theme: str
 ) -> Iterator[tuple[str, Image.Image]]:
     """The pages by name, as a person comes to them."""
     folder.mkdir(exist_ok=True)
@@ -88,16 +88,20 @@ def visit(
             while page.locator("#matrix .cell.wait").count():
                 page.wait_for_timeout(500)
         yield photograph(name)
-    page.goto(f"{served.base}/generate")
-    page.locator("#prompt").fill("a zkr, on a white background <lora:robot:0.8>")
-    page.locator("#generate").click()
-    page.locator("#history-tiles img >> nth=3").wait_for()
+    generate(page, served)
     yield photograph("generate")
     for name, ready in (("library", "tbody tr"), ("vae", "#compare-vaes input"), ("settings", "h2")):
         page.goto(f"{served.base}/{name}")
         page.locator(ready).first.wait_for()
         yield photograph(name)
     context.close()
+
+
+def generate(page: Any, served: Served) -> None:
+    page.goto(f"{served.base}/generate")
+    page.locator("#prompt").fill("a zkr, on a white background <lora:robot:0.8>")
+    page.locator("#generate").click()
+    page.locator("#history-tiles img >> nth=3").wait_for()
 
 
 def lay_out(wide: list[Image.Image], narrow: list[Image.Image]) -> Image.Image:

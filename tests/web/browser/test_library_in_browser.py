@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_runs import make_run
@@ -65,6 +66,28 @@ def test_files_vaes_settings_and_jobs(open_page: OpenPage, site: Served) -> None
     page.keyboard.press("Escape")
     assert (site.runs / "zkr/zkr.safetensors").exists()
 
+    mount_and_compare_vaes(page, site)
+
+    page.goto(f"{site.base}/queue")
+    names = page.locator(".job .name")
+    expect(names).to_have_text(["one", "two", XSS])
+    page.get_by_role("button", name="Move one: arrow keys").press("ArrowDown")
+    expect(names).to_have_text(["two", "one", XSS])
+    page.locator(f"[data-job='{3}']").drag_to(page.locator(".job").first, target_position={"x": 100, "y": 4})
+    expect(names).to_have_text([XSS, "two", "one"])
+    page.get_by_role("button", name="Remove two from the queue").click()
+    expect(names).to_have_text([XSS, "one"])
+
+    page.goto(f"{site.base}/settings")
+    page.get_by_role("button", name="Dark", exact=True).click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.wait_for_load_state()  # the page was shown anew
+    page.get_by_role("button", name="Show the start address").click()
+    expect(page.locator("#addresses")).to_contain_text("token=")
+
+
+def mount_and_compare_vaes(page: Any, site: Served) -> None:
+    """The model's own VAE is chosen, then a file, also to train; both are compared, and the rules count again."""
     page.goto(f"{site.base}/vae")
     row = page.locator("#models tr", has_text="emoji.safetensors")
     expect(row).to_contain_text("because no VAE file's name begins with", timeout=SLOW)
@@ -83,23 +106,6 @@ def test_files_vaes_settings_and_jobs(open_page: OpenPage, site: Served) -> None
     expect(row.get_by_role("combobox")).to_have_value(re.compile("[0-9a-f]{16}"), timeout=SLOW)
     row.get_by_role("combobox").select_option("Automatic")
     expect(row).to_contain_text("because no VAE file's name begins with", timeout=SLOW)
-
-    page.goto(f"{site.base}/queue")
-    names = page.locator(".job .name")
-    expect(names).to_have_text(["one", "two", XSS])
-    page.get_by_role("button", name="Move one: arrow keys").press("ArrowDown")
-    expect(names).to_have_text(["two", "one", XSS])
-    page.locator(f"[data-job='{3}']").drag_to(page.locator(".job").first, target_position={"x": 100, "y": 4})
-    expect(names).to_have_text([XSS, "two", "one"])
-    page.get_by_role("button", name="Remove two from the queue").click()
-    expect(names).to_have_text([XSS, "one"])
-
-    page.goto(f"{site.base}/settings")
-    page.get_by_role("button", name="Dark", exact=True).click()
-    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-    page.wait_for_load_state()  # the page was shown anew
-    page.get_by_role("button", name="Show the start address").click()
-    expect(page.locator("#addresses")).to_contain_text("token=")
 
 
 @pytest.mark.parametrize("lang,theme,width", [("en-US", "light", 1440), ("zh-CN", "dark", 390)])
