@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ def main() -> None:
         subprocess.run(command, cwd=folder, check=True)
     with serving(folder) as served, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium") or shutil.which("google-chrome"))
-        wide = dict(visit(browser, served, folder / "wide", WIDE, "en-US", "light"))
-        narrow = dict(visit(browser, served, folder / "narrow", NARROW, "zh-CN", "dark"))
+        wide = dict(visit(browser, served, WIDE, "en-US", "light"))
+        narrow = dict(visit(browser, served, NARROW, "zh-CN", "dark"))
         browser.close()
     for name, page in SHOWN.items():
         save(wide[page].resize((900, 562), Image.Resampling.LANCZOS), name)
@@ -45,19 +46,16 @@ def main() -> None:
 
 
 def visit(
-    browser: Any, served: Served, folder: Path, size: tuple[int, int], language: str, theme: str
+    browser: Any, served: Served, size: tuple[int, int], language: str, theme: str
 ) -> Iterator[tuple[str, Image.Image]]:
     """The pages by name, as a person comes to them."""
-    folder.mkdir(exist_ok=True)
     context = browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=language, color_scheme=theme)
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
 
     def photograph(name: str) -> tuple[str, Image.Image]:
         page.wait_for_timeout(700)
-        page.screenshot(path=folder / f"{name}.png")
-        with Image.open(folder / f"{name}.png") as image:
-            return name, image.convert("RGB")
+        return name, Image.open(BytesIO(page.screenshot())).convert("RGB")
 
     page.goto(served.url)
     page.wait_for_url(f"{served.base}/")
