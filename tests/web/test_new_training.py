@@ -137,6 +137,10 @@ def test_a_folder_of_ones_own_is_read_and_never_changed(client: TestClient, draf
     assert client.post(f"/api/drafts/{draft}/folder", json={"path": str(own)}).json()["images"] == str(own)
     rows, about = look(client, draft)
     assert about["is_own_folder"] and len(rows) == 2
+    own.rename(tmp_path / "away")
+    rows_of_none, about = look(client, draft)
+    assert not rows_of_none and about["error"]["code"] == "E4001" and str(own) in about["error"]["text"]
+    (tmp_path / "away").rename(own)
     client.patch(f"/api/drafts/{draft}/captions", json={"texts": {rows["0.png"]["id"]: "a cat"}})
     client.delete(f"/api/drafts/{draft}/images/{rows['1.png']['id']}")
     assert not look(client, draft)[1]["is_own_folder"]

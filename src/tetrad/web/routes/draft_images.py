@@ -124,7 +124,8 @@ async def look(data_set: DataSet, images: ImageList, resolution: int) -> AsyncIt
             else:
                 yield json.dumps({"done": found.done, "total": found.total}) + "\n"
     except TetradError as problem:
-        if problem.code not in ("E4001", "E4002"):  # no image yet
+        is_new = data_set.source is None and data_set.images.is_dir()  # no image yet
+        if problem.code not in ("E4001", "E4002") or not is_new:
             error = {"code": problem.code, "text": problem.message}
     left = LeftOut(data_set)
     for id, path in left.list():
