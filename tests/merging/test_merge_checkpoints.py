@@ -75,6 +75,28 @@ def test_a_weight_of_0_gives_a_file_with_the_same_tensors_bit_for_bit(models: li
     assert all(result[name].numpy().tobytes() == expected[name].numpy().tobytes() for name in expected)
 
 
+@pytest.mark.parametrize(
+    ("method", "weights", "letter"),
+    [
+        ("weighted-sum", [None, 0], "B"),
+        ("sum", [0.5, 0, 0.5], "B"),
+        ("sum", [0, 1], "A"),
+        ("add-difference", [None, 0, 0.5], "B"),
+        ("dare", [None, 0, 0.5], "B"),
+    ],
+)
+def test_nan_in_a_model_of_weight_0_does_not_reach_the_result_and_is_said(
+    models: list[Path], method: str, weights: list[float | None], letter: str
+) -> None:
+    damaged = models["AB".index(letter)]
+    change(damaged, out__2__bias=torch.full((4,), torch.nan)).replace(damaged)
+    base = models[2] if method in ("add-difference", "dare") else None
+    tensors, merged = merge([*models, models[2]][: len(weights)], method=method, weights=weights, base=base)
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+    note = f"1 tensor of {damaged.name} contains NaN or Inf ({UNET}.out.2.bias); the result does not, because {letter}"
+    assert note in notes_of(merged)
+
+
 def test_add_difference_with_one_model_twice_is_a(models: list[Path]) -> None:
     result, _merged = merge(models[:2], method="add-difference", base=models[1])
     assert all(torch.equal(tensor, result[name]) for name, tensor in load_file(models[0]).items())
