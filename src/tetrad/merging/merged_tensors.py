@@ -219,6 +219,10 @@ class MergedTensors:
                 count,
             )
             notes.append(Message(template, file=first.path.name))
+        if not self.blocks and self.choices.method != "ties":  # where every difference has a vote
+            template = _("{file} has the weight 0, so nothing of it is merged")
+            models = zip((first, *self.others), self.weights, strict=True)
+            notes += [Message(template, file=model.path.name) for model, weight in models if not weight]
         parts = [UNET, *([] if self.text_encoder else [TEXT_ENCODER]), *([VAE] if self.choices.vae == MERGE else [])]
         notes += describe_name_differences(first, others, parts)
         if first.input_channels != self.latent_channels:
