@@ -108,6 +108,8 @@ async function askPreview() {
     if (mine !== round) return undefined;
     const isFirst = page.found === null || JSON.stringify(page.found.blocks) !== JSON.stringify(found.blocks) || JSON.stringify(page.found.folders) !== JSON.stringify(found.folders);
     page.found = found;
+    const name = document.getElementById("name");
+    if (name) name.placeholder = found.name ?? "";
     if (isFirst) show(false);
     return showPreview(found, null, "");
   } catch (error) {
