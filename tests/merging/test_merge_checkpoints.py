@@ -93,6 +93,7 @@ def test_nan_in_a_model_of_weight_0_does_not_reach_the_result_and_is_said(
     base = models[2] if method in ("add-difference", "dare") else None
     tensors, merged = merge([*models, models[2]][: len(weights)], method=method, weights=weights, base=base)
     assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert f"{damaged.name} has the weight 0, so nothing of it is merged" in notes_of(merged)
     note = f"1 tensor of {damaged.name} contains NaN or Inf ({UNET}.out.2.bias); the result does not, because {letter}"
     assert note in notes_of(merged)
 
@@ -291,6 +292,11 @@ def test_a_weighted_sum_takes_two_models_and_no_model_is_overwritten(models: lis
     (link := models[0].with_name("link.safetensors")).symlink_to("nowhere.safetensors")
     with pytest.raises(TetradError, match=r"E5210 .* already exists"):
         merge_checkpoints(models[:2], link)
+    with pytest.raises(TetradError, match=r"E5210 .* is a folder; add the name of the new file"):
+        merge_checkpoints(models[:2], models[0].parent)
+    (empty := models[0].with_name("empty.safetensors")).touch()
+    with pytest.raises(TetradError, match=r"E5002 .*empty.safetensors is empty \(0 bytes\)"):
+        merge_checkpoints([models[0], empty], models[0].with_name("out.safetensors"))
 
 
 def test_a_merged_model_loads_with_another_vae_inside(tmp_path: Path) -> None:
