@@ -9,9 +9,9 @@ from fastapi import FastAPI
 from made_runs import add_event, bring_to_life, make_run
 from starlette.testclient import TestClient
 
+from tetrad.contest.figures import measure_memory, measure_time
 from tetrad.documents import read_stored_values
 from tetrad.methods import METHODS
-from tetrad.web.comparison import measure_memory, measure_time
 from tetrad.web.drafts import Draft
 from tetrad.web.places import Places
 from tetrad.web.preparation import Preparation
