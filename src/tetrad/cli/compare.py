@@ -93,7 +93,7 @@ def print_comparison(found: "Comparison") -> None:
     terminal.print_note(found.describe_judging())
     for result in found.results:
         for strength in found.answer.best_for.get(result.method, ()):
-            terminal.print_note(_("{method} {strength}"), method=result.title, strength=strength)
+            terminal.print_note(strength)
     terminal.print_text(Message(_("Which method? {answer}"), answer=found.answer.reason))
     terminal.print_note(_("the sheet is {path}"), path=found.sheet)
     terminal.print_text(found.page)

@@ -27,12 +27,12 @@ _MEASURED: Mapping[str, Callable[[Result], float]] = {
     "memory": lambda result: result.memory,
 }
 _STRENGTHS: Mapping[str, str] = {
-    "likeness": _("looks most like the training images ({value})"),
-    "obedience": _("follows the rest of the prompt best ({value})"),
-    "leak": _("changes other images least (leak {value})"),
-    "size": _("has the smallest file ({value})"),
-    "seconds": _("takes the least time ({value})"),
-    "memory": _("needs the least memory ({value})"),
+    "likeness": _("{method} looks most like the training images: {value}"),
+    "obedience": _("{method} follows the rest of the prompt best: {value}"),
+    "leak": _("{method} changes other images least: leak {value}"),
+    "size": _("{method} has the smallest file: {value}"),
+    "seconds": _("{method} takes the least time: {value}"),
+    "memory": _("{method} needs the least memory: {value}"),
 }
 
 
@@ -44,7 +44,7 @@ class Answer:
 
     pick: Result | None
     reason: Message
-    best_for: Mapping[str, tuple[Message, ...]]  # by method
+    best_for: Mapping[str, tuple[Message, ...]]  # sentences by method
     best: Mapping[str, frozenset[str]]  # the methods that are best or may be, by figure
 
 
@@ -149,7 +149,7 @@ def _list_strengths(result: Result, best: Mapping[str, frozenset[str]]) -> list[
     """What only this method is best in."""
     values = describe_figures(result)
     return [
-        Message(template, value=values[name])
+        Message(template, method=result.title, value=values[name])
         for name, template in _STRENGTHS.items()
         if best.get(name, frozenset()) == frozenset({result.method})
     ]

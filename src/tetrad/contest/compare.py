@@ -1,14 +1,16 @@
 """Train the same images with each method, judge the files by the same images, and say which method to use."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from tetrad.builtin import BUILTIN_NAME
 from tetrad.contest.answer import find_answer
 from tetrad.contest.comparison import RECORD, Comparison
 from tetrad.contest.figures import read_result
@@ -17,24 +19,27 @@ from tetrad.contest.page import write_page
 from tetrad.contest.recipes import make_recipes
 from tetrad.contest.sheet import write_sheet
 from tetrad.contest.trainings import Trainings
-from tetrad.contest.wish import MIN_METHODS, Budget, Wish
+from tetrad.contest.wish import MIN_METHODS, Budget, Wish, make_wish
 from tetrad.documents import parse_json, read_text_file, writable
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import replace_file
+from tetrad.given_paths import check_images_exist, check_model_exists
 from tetrad.judging.runs.job import make_run_job
 from tetrad.locales import Message, _
+from tetrad.paths import expand_path
 from tetrad.run.events import Event, Note
 from tetrad.run.watch import Stop, StoppedWhileGenerating, never_stop
 from tetrad.settings import dump_recipe
+from tetrad.settings.field import as_toml
 
 _RECIPES = "recipes"
-_DEFAULT_COUNT = 16
+DEFAULT_COUNT = 16
 
 
 def compare_methods(
     wish: Wish,
     out: Path,
-    count: int = _DEFAULT_COUNT,
+    count: int = DEFAULT_COUNT,
     stop: Stop = never_stop,
     on_event: Callable[[Event], Any] = lambda event: None,
 ) -> Comparison | None:
@@ -64,13 +69,44 @@ def compare_methods(
             return None
         results = tuple(read_result(run) for run in runs.values())
         answer = find_answer(results)
-        assert answer is not None, "all of them were judged"
+        if answer is None:  # a model that generates NaN or Inf has no scores
+            template = _("fewer than two methods generate images that can be scored, so there is nothing to compare")
+            raise TetradError("E5504", template)
         images = len(make_run_job(next(iter(runs.values()))).images)
         comparison = Comparison(plan.wish, out, plan.budget, results, answer, judged, plan.notes, images, count)
         write_sheet(comparison)
         write_page(comparison)
         plan.write(comparison.as_record())
         return comparison
+
+
+def compare(
+    images: Path | str,
+    *,
+    goal: str = "",
+    model: Path | str = BUILTIN_NAME,
+    trigger_word: str = "",
+    class_word: str = "",
+    methods: Sequence[str] = (),
+    budget: str = "",
+    count: int = DEFAULT_COUNT,
+    device: str = "auto",
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    out: Path | str = "compare",
+    on_event: Callable[[Event], Any] = lambda event: None,
+) -> Comparison:
+    """Train a folder of images with each method in the folder `out`, and say which one to use.
+
+    `settings` are those of docs/settings.md, for every training. Called again it goes on with what is missing.
+    """
+    check_images_exist(str(images))
+    check_model_exists(str(model))
+    assignments = [f"{key}={as_toml(value)}" for key, value in settings.items()]
+    chosen = ",".join(methods)
+    wish = make_wish(str(images), goal, str(model), trigger_word, class_word, chosen, budget, device, assignments)
+    found = compare_methods(wish, expand_path(out), count, on_event=on_event)
+    assert found is not None, "nothing stops it"
+    return found
 
 
 @contextmanager

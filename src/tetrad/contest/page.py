@@ -117,15 +117,10 @@ def _picture(path: Path) -> str:
 
 
 def _strengths(comparison: Comparison) -> str:
-    """What each method is best in, by the figures above."""
-    nothing = Message(_("in no figure alone"))
-    items = "".join(
-        f"<div><dt>{escape_text(result.title)}</dt><dd>"
-        + "".join(f"<p>{escape_text(each)}</p>" for each in comparison.answer.best_for.get(result.method) or (nothing,))
-        + "</dd></div>"
-        for result in comparison.results
-    )
-    return f'<dl class="strengths">{items}</dl>'
+    """What a method alone is best in, by the figures above."""
+    found = [each for result in comparison.results for each in comparison.answer.best_for.get(result.method, ())]
+    items = "".join(f"<li>{escape_text(each)}</li>" for each in found)
+    return f'<ul class="strengths">{items}</ul>' if items else ""
 
 
 def _training(comparison: Comparison) -> str:

@@ -93,8 +93,8 @@ def describe_figures(run: Snapshot, result: Result) -> list[dict[str, str]]:
 
 
 def describe_answer(results: Sequence[Result]) -> dict[str, str]:
-    """Which of the methods to use and by which rule, where at least two of them were judged; else empty."""
-    answer = find_answer(results)
+    """Which of the methods to use and by which rule, where all of them were judged; else empty."""
+    answer = find_answer(results) if all("likeness" in each.scores for each in results) else None
     if answer is None:
         return {}
     sentence = Message(_("Which method? {answer}"), answer=answer.reason)
