@@ -21,7 +21,7 @@ def make_result(method: str, likeness: float, obedience: float = 0.9, size: int 
     [
         ([("lora", 0.8), ("dreambooth", 0.5)], "lora", "clearly the highest; DreamBooth is next with 50 %"),
         ([("lora", 0.8, 0.5), ("dreambooth", 0.85, 0.9)], "dreambooth", "follows the rest"),
-        ([("lora", 0.8, 0.9, 20), ("dreambooth", 0.85, 0.9, 900)], "lora", "smaller than those of DreamBooth"),
+        ([("lora", 0.8, 0.9, 20), ("dreambooth", 0.85, 0.9, 900)], "lora", "as high as that of DreamBooth"),
         ([("lora", 0.8), ("dreambooth", 0.05)], "lora", "only its images"),
         ([("lora", 0.05), ("dreambooth", -0.2)], None, "None yet"),
     ],

@@ -88,7 +88,7 @@ def compare(
 def print_comparison(found: "Comparison") -> None:
     """The figures, the answer with what each method is best for, and where the sheet and the page are."""
     heads = [str(Message(_("base model"))), *(str(result.title) for result in found.results)]
-    print_column_table(heads, {str(name_figure(name)): values for name, values in found.make_rows()})
+    print_column_table(heads, {name_figure(name): values for name, values in found.make_rows()})
     terminal.print_note(found.describe_budget())
     terminal.print_note(found.describe_judging())
     for result in found.results:

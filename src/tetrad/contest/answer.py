@@ -101,8 +101,8 @@ def _explain(
         return Message(template, **values, obedience=_show(pick, "obedience"))
     others = ", ".join(str(result.title) for result in left if result is not pick)
     template = _(
-        "{method}: within the errors nothing is better (likeness {likeness}), and its file, {size}, is smaller than"
-        " those of {others}."
+        "{method}: its likeness, {likeness}, is as high as that of {others} within the errors, and its file is the"
+        " smallest of them, {size}."
     )
     return Message(template, **values, others=others)
 

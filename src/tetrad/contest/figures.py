@@ -3,7 +3,7 @@
 Nothing here needs torch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,9 +109,10 @@ def list_figures(results: Sequence[Result]) -> list[str]:
     return [name for name in (*COMPARED, *MEASURED) if name in found]
 
 
-def name_figure(name: str) -> Message:
-    """What a figure or a score is called."""
-    return Message(SCORES[name].title if name in SCORES else MEASURED[name])
+def name_figure(name: str, show: Callable[[Message], str] = str) -> str:
+    """What a figure or a score is called at the head of a row."""
+    title = show(Message(SCORES[name].title if name in SCORES else MEASURED[name]))
+    return title[:1].upper() + title[1:]
 
 
 def describe_steps(step: int, steps: int) -> str:

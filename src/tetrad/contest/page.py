@@ -23,9 +23,9 @@ def write_page(comparison: Comparison) -> None:
     sections = (
         _head(title, comparison),
         _card(_("Figures"), _figures(comparison), str(comparison.describe_judging())),
-        _card(_("Images"), _images(comparison), translate(_("Each row has one prompt and one seed."))),
         _card(_("Best for"), _strengths(comparison)),
         _card(_("Training images"), _training(comparison)),
+        _card(_("Images"), _images(comparison), translate(_("Each row has one prompt and one seed."))),
         _recipes(comparison),
     )
     style = files(__package__).joinpath("page.css").read_text("utf-8")
@@ -47,11 +47,12 @@ def _head(title: str, comparison: Comparison) -> str:
         for name, value in numbers.items()
     )
     pick = f'<p class="pick-name">{escape_text(answer.pick.title)}</p>' if answer.pick else ""
+    file = f'<p class="file">{escape_text(answer.pick.file)}</p>' if answer.pick else ""
     notes = "".join(f"<li>{escape_text(each)}</li>" for each in (comparison.describe_budget(), *comparison.notes))
     return (
         f'<header><h1>{escape_text(title)}</h1><dl class="numbers">{items}</dl></header>\n'
         f'<section class="card answer"><h2>{escape_text(translate(_("Use")))}</h2>{pick}'
-        f"<p>{escape_text(answer.reason)}</p>"
+        f"<p>{escape_text(answer.reason)}</p>{file}"
         f'<ul class="quiet small notes">{notes}<li>{escape_text(translate(RULE))}</li></ul></section>'
     )
 

@@ -119,7 +119,7 @@ class _Sheet:
     def _draw_figures(self, row: int, name: str, values: Sequence[str]) -> None:
         top = self.table + row * _ROW
         self._line(top)
-        self._write(_MARGIN, top + 8, [label_text(name_figure(name))], _TEXT, LABEL_COLOUR)
+        self._write(_MARGIN, top + 8, [name_figure(name, label_text)], _TEXT, LABEL_COLOUR)
         for column, (method, value) in enumerate(zip(self.columns, values, strict=True), start=1):
             is_best = self.comparison.is_best(name, method)
             colour = _ACCENT if is_best else LABEL_COLOUR if method == BASE else TEXT_COLOUR

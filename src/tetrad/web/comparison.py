@@ -86,9 +86,9 @@ def describe_figures(run: Snapshot, result: Result) -> list[dict[str, str]]:
     Scores, which only a judged file has, come last and are left out where there are none.
     """
     values, pace = describe(result), run.pace.seconds_per_step
-    shown = {str(name_figure(name)): values.get(name, "–") for name in MEASURED}
+    shown = {name_figure(name): values.get(name, "–") for name in MEASURED}
     shown[str(Message(_("Speed")))] = format_speed(pace) if pace else "–"
-    shown |= {str(name_figure(name)): values[name] for name in COMPARED if name in values}
+    shown |= {name_figure(name): values[name] for name in COMPARED if name in values}
     return [{"label": label, "value": value} for label, value in shown.items()]
 
 
