@@ -1,6 +1,7 @@
 """A comparison of two methods on a tiny model: trained, killed, gone on with, judged, answered."""
 
 import signal
+from html import escape
 from pathlib import Path
 from typing import IO, ClassVar
 
@@ -87,7 +88,8 @@ def test_a_comparison_goes_on_after_a_kill_and_keeps_what_it_has(
     with Image.open(found.sheet) as sheet:
         assert sheet.format == "WEBP" and sheet.width == 2 * 28 + 330 + 4 * 268 - 12
     page = found.page.read_text("utf-8")
-    assert "<script" not in page and "http" not in page.replace("http-equiv", "") and str(found.answer.reason) in page
+    assert "<script" not in page and "http" not in page.replace("http-equiv", "")
+    assert escape(str(found.answer.reason)) in page
 
     record = parse_json((out / "comparison.json").read_text("utf-8"))
     assert record["methods"]["lora"]["file_bytes"] == (out / "zkr-lora/zkr-lora.safetensors").stat().st_size

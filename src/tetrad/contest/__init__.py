@@ -11,10 +11,12 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "answer": ["Answer", "find_answer"],
+        "answer": ["RULE", "Answer", "find_answer"],
         "compare": ["compare_methods"],
         "comparison": ["Comparison"],
         "figures": [
+            "COMPARED",
+            "MEASURED",
             "TITLES",
             "Result",
             "describe_figures",

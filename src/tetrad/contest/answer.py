@@ -15,9 +15,10 @@ from tetrad.locales import Message, _
 from tetrad.sizes import format_size
 
 RULE = _(
-    "Of the methods that have learned something and neither copy nor generate the same image again and again: those"
-    " whose likeness is not clearly below the highest; of these, those whose obedience is not clearly below the"
-    " highest; of these, the smallest file. Clearly means more than two standard errors of the difference."
+    "Of the methods whose images are clearly nearer to the training images than the base model's, and neither copies"
+    " nor the same image again and again: those whose likeness is not clearly below the highest; of these, those whose"
+    " obedience is not clearly below the highest; of these, the smallest file. Clearly means more than two standard"
+    " errors of the difference."
 )
 _ERRORS = THRESHOLDS["errors"].value
 _CLOSE = 0.1  # share by which times and memory must differ to count: they vary by so much with the load of a computer
@@ -149,8 +150,8 @@ def _list_strengths(result: Result, best: Mapping[str, frozenset[str]]) -> list[
     """What only this method is best in."""
     values = describe_figures(result)
     return [
-        Message(template, method=result.title, value=values[name])
-        for name, template in _STRENGTHS.items()
+        Message(_STRENGTHS[name], method=result.title, value=values[name])
+        for name in _STRENGTHS
         if best.get(name, frozenset()) == frozenset({result.method})
     ]
 

@@ -140,7 +140,7 @@ class _Plan:
         except (OSError, ValueError, KeyError, TypeError) as error:
             template = _("{path} cannot be read ({reason}); remove it, or choose another folder with --out")
             raise TetradError("E3272", template, path=out / RECORD, reason=error) from error
-        differing = [name for name in self.asked if asked.get(name) != json.loads(json.dumps(self.asked[name]))]
+        differing = [name for name in self.asked if asked.get(name) != parse_json(json.dumps(self.asked[name]))]
         if differing:
             template = _(
                 "{folder} holds a comparison with other values of {names}; give the same again, or another folder with"
