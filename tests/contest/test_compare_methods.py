@@ -11,11 +11,12 @@ from commands import run as run_command
 from PIL import Image
 from short_runs import save_model_and_images
 
-from tetrad.contest import compare_methods, make_wish, trainings
+from tetrad.contest import compare_methods, make_wish, recipes, trainings
 from tetrad.contest.wish import Budget, Wish, parse_budget, parse_methods
 from tetrad.documents import parse_json
 from tetrad.errors import TetradError
 from tetrad.run.events import Event, Note
+from tetrad.run.rehearsal import Rehearsal
 from tetrad.run.resume.start import START_FILE
 from tetrad.run.status import read_status
 
@@ -111,11 +112,24 @@ def test_a_stop_keeps_everything_and_nothing_is_judged(place: Path, events: list
     assert len(_Process.started) == 1 and not (out / "images").exists()
 
 
-def test_the_same_time_becomes_steps_by_the_pace_of_each_method(place: Path, events: list[Event]) -> None:
-    from tetrad.contest.recipes import make_recipes
+def test_a_run_of_another_recipe_is_not_taken_for_one_of_the_comparison(tmp_path: Path) -> None:
+    recipe, run = tmp_path / "lora.toml", tmp_path / "zkr-lora"
+    recipe.write_text('[save]\nname = "zkr-lora"\n', "utf-8")
+    (run / "resume").mkdir(parents=True)
+    (run / START_FILE).write_text("{}", "utf-8")
+    found = trainings.Trainings(tmp_path, {"lora": recipe}, lambda: False, print)
+    (run / "recipe.toml").write_text('[save]\nname = "zkr-lora"\nevery = 5\n', "utf-8")
+    assert found.find("lora") is None
+    (run / "recipe.toml").write_text(recipe.read_text("utf-8"), "utf-8")
+    status = found.find("lora")
+    assert status and status.path == run
 
-    planned = make_recipes(wish_for(place, "3s"), place / "timed", ["lora"])
-    assert planned.recipes["lora"].train.steps > 3 and planned.budget == Budget(0, 3.0)
+
+def test_the_same_time_becomes_steps_by_the_pace_of_each_method(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "rehearse", lambda recipe, planned: Rehearsal(0.5, 0.0, 0))
+    planned = recipes.make_recipes(wish_for(place, "3s"), place / "timed", ["lora"])
+    assert planned.recipes["lora"].train.steps == 6 and planned.budget == Budget(0, 3.0)
+    assert planned.recipes["lora"].method.rank == 2 and planned.recipes["lora"].sample.every == -1
 
 
 @pytest.mark.parametrize(

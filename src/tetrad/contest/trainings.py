@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from tetrad.contest.figures import title_of
+from tetrad.documents import read_stored_values
 from tetrad.locales import Message, _
 from tetrad.run.control import send_command
 from tetrad.run.events import Event, Note, Phase, Progress
 from tetrad.run.resume.start import START_FILE
-from tetrad.run.status import RunStatus, list_runs
+from tetrad.run.status import RunStatus, read_status
 from tetrad.run.watch import Stop
 
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.5
 _MESSAGE_BYTES = 4_000  # at the end of what a process printed, where its last sentence is
 _GOOD_CODES = (0, 75)  # 75: stopped, and saved
 
@@ -68,8 +69,14 @@ class Trainings:
         return {method: status.path for method, status in found.items() if status and status.state == "finished"}
 
     def find(self, method: str) -> RunStatus | None:
-        """The run of a method: one that has ended, or else the newest that can go on."""
-        own = [each for each in list_runs(self.out) if each.method == method]
+        """The run of a method's recipe: one that has ended, or else the newest that can go on.
+
+        Other runs in the folder are left alone, whatever they are called.
+        """
+        recipe = read_stored_values(self.recipes[method])
+        folders = [path for path in self.out.iterdir() if path.name.startswith(recipe["save"]["name"])]
+        own = [read_status(path) for path in folders if read_stored_values(path / "recipe.toml") == recipe]
+        own.sort(key=lambda status: status.changed, reverse=True)
         whole = [each for each in own if each.state == "finished"]
         return next(iter(whole or [each for each in own if (each.path / START_FILE).is_file()]), None)
 
