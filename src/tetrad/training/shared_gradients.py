@@ -184,8 +184,7 @@ class Follower:
         if not any(failures):
             _add_up(self.processes, self.parameters, has_gradient, total.to(device))
         elif failures[self.processes.rank] == _FAILED:
-            reason = error.sentence.as_record() if isinstance(error, TetradError) else {"message": repr(error)}
-            self.processes.send(0, Message({"reason": reason["message"]}))
+    XX
         for parameter in self.parameters:
             parameter.grad = None
 

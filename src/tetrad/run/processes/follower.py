@@ -54,7 +54,7 @@ def _follow(processes: Processes, world: World) -> None:
     except (TetradError, RuntimeError, OSError) as error:
         if isinstance(error, TetradError) and error.code == "E8004":
             raise
-        answer = {"reason": error.sentence.as_record()["message"] if isinstance(error, TetradError) else repr(error)}
+        answer = {"reason": str(error.sentence) if isinstance(error, TetradError) else repr(error)}
         processes.send(0, Message(answer))
         return
     processes.send(0, Message(answer))

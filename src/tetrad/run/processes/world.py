@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tetrad.errors import TetradError
-from tetrad.locales import _
+from tetrad.locales import Message, _
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -39,7 +39,7 @@ def read_world(environment: Mapping[str, str] = os.environ) -> World:
     return World(int(rank), int(count), int(local_rank))
 
 
-def refuse_several_processes(task: str) -> None:
+def refuse_several_processes(task: Message) -> None:
     """E8003 where torchrun has started this program several times for something that one process does."""
     count = read_world().count
     if count > 1:
