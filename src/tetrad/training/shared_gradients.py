@@ -184,7 +184,8 @@ class Follower:
         if not any(failures):
             _add_up(self.processes, self.parameters, has_gradient, total.to(device))
         elif failures[self.processes.rank] == _FAILED:
-    XX
+            reason = str(error.sentence) if isinstance(error, TetradError) else repr(error)
+            self.processes.send(0, Message({"reason": reason}))
         for parameter in self.parameters:
             parameter.grad = None
 
