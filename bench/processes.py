@@ -37,7 +37,7 @@ from tetrad.training.gradients import (
     compute_gradients,
     draw_portions,
 )
-from tetrad.training.processes import Message
+from tetrad.training.processes import Packet
 from tetrad.training.shared_gradients import Follower, Leader
 
 METHODS: dict[str, MethodSettings] = {
@@ -117,7 +117,7 @@ def main() -> None:
                 f"{name} | {one:.2f} s | {both:.2f} s | {one / both:.2f} | {exchanged:,} | {difference:.1e}", flush=True
             )
             for rank in range(1, options.processes):
-                processes.send(rank, Message({"done": True}))
+                processes.send(rank, Packet({"done": True}))
 
 
 if __name__ == "__main__":

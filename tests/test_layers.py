@@ -33,7 +33,7 @@ LAYERS = [
     {"run", "verification"},
     {"judging.runs"},
     {"installation"},
-    {"api", "demo", "doctor"},
+    {"api", "demo", "doctor", "sweep"},
     {"web"},
     {"cli"},
     {"__main__"},

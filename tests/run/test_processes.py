@@ -22,7 +22,7 @@ from tetrad.run.resume.resume import resume
 from tetrad.run.train import train
 from tetrad.settings import Recipe
 from tetrad.settings.toml import as_values
-from tetrad.training.processes import Message
+from tetrad.training.processes import Packet
 
 FAST = QUICK | {
     "method.rank": 2,
@@ -173,12 +173,12 @@ class Recorded:
     rank, count = 1, 2
 
     def __init__(self, *messages: dict[str, Any]) -> None:
-        self.messages, self.sent = list(messages), list[Message]()
+        self.messages, self.sent = list(messages), list[Packet]()
 
-    def receive(self, rank: int = 0) -> Message:
-        return Message(self.messages.pop(0))
+    def receive(self, rank: int = 0) -> Packet:
+        return Packet(self.messages.pop(0))
 
-    def send(self, rank: int, message: Message) -> None:
+    def send(self, rank: int, message: Packet) -> None:
         self.sent.append(message)
 
 

@@ -19,7 +19,7 @@ from tetrad.methods.base import parameters_of
 from tetrad.models.base import Model
 from tetrad.training.gradients import Portion, compute_gradients
 from tetrad.training.loop import training_steps
-from tetrad.training.processes import Message, Processes
+from tetrad.training.processes import Packet, Processes
 from tetrad.training.shared_gradients import Follower, Leader, Order, divide
 from tetrad.training.step import NoisyBatch
 
@@ -93,7 +93,7 @@ def raising(error: Exception) -> Any:
 
 def tell(processes: Processes, values: dict[str, Any]) -> None:
     for rank in range(1, processes.count):
-        processes.send(rank, Message(values))
+        processes.send(rank, Packet(values))
 
 
 @pytest.fixture(scope="module", params=[2, 4])
@@ -156,7 +156,7 @@ def test_an_error_of_another_process_is_raised_here_and_training_can_go_on(
     tell(processes, {"name": "lora"})
     model, parameters = build("lora")
     leader = Leader(processes, parameters)
-    processes.send(1, Message({"raise": kind}))
+    processes.send(1, Packet({"raise": kind}))
     with pytest.raises(Exception, match=text) as raised:
         leader.compute(model, model.condition, OBJECTIVE, portions(), Keep(), 0)
     assert getattr(raised.value, "code", "") == code
@@ -185,7 +185,7 @@ def test_the_samples_after_a_cut_have_dropout_of_their_own() -> None:
 
 def test_an_order_arrives_as_it_was_sent() -> None:
     order = Order(portions(), [True, False], samples_at_once=2, loss_scale=2.0**16, gradient_checkpointing=True)
-    found = Order.decode(Message.decode(order.encode().encode()), torch.device("cpu"))
+    found = Order.decode(Packet.decode(order.encode().encode()), torch.device("cpu"))
     assert (found.is_trained, found.samples_at_once, found.loss_scale) == ([True, False], 2, 2.0**16)
     assert found.gradient_checkpointing
     for sent, received in zip(order.portions, found.portions, strict=True):

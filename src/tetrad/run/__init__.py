@@ -39,6 +39,7 @@ __all__, __getattr__ = export(
         "plan": ["Plan"],
         "planned_run": ["FreshSources", "PlannedRun", "plan_run", "read_dataset"],
         "preflight": ["device_note"],
+        "processes.world": ["read_world"],
         "rehearsal": ["Rehearsal", "rehearse"],
         "resume.start": ["read_working_folder"],
         "saving": ["is_saving"],

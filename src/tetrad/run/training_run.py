@@ -56,9 +56,7 @@ def attach(
     point: ResumePoint | None = None,
     team: Team | None = None,
 ) -> "TrainingRun":
-    """Attach the method's adapter to the model, and prepare the run, from a resume point if there is one.
-
-    The processes of a team attach it too.
+    """Attach the method's adapter to the model, here and in a team, and prepare the run, from a resume point if any.
 
     E3135 where nothing would be trained.
     """
@@ -71,8 +69,7 @@ def attach(
     preflight.check_something_trains(schedules, train)
     preflight.check_one_rate(groups, schedules, train)
     batches = Batches(samples, train.batch_size, train.seed, train.steps * train.gradient_accumulation)
-    checkpointing = plan.train.gradient_checkpointing
-    leader = team.attach(plan.method, parameters_of(adapter), checkpointing) if team else None
+    leader = team.attach(plan, parameters_of(adapter)) if team else None
     updates = make_updates(plan, model, adapter, groups, schedules, batches, folder.path / FOLDER, leader)
     training = TrainingRun(
         plan,

@@ -3,17 +3,11 @@
 from typing import Annotated, Literal
 
 from tetrad.locales import Message, _
+from tetrad.settings import train_checks
 from tetrad.settings.device import DeviceName
 from tetrad.settings.field import Needs, option, settings_class
 from tetrad.settings.learning_rate import ABOVE_ZERO, OptionalLearningRate
 from tetrad.settings.optimizers import Argument, NameOrClass, OptimizerName
-from tetrad.settings.train_checks import (
-    check_arguments,
-    check_fused_backward,
-    check_length,
-    check_processes,
-    check_rate,
-)
 from tetrad.settings.values import zero_or_at_least
 
 Scheduler = Literal[
@@ -289,13 +283,15 @@ class Train:
     )
 
     def __post_init__(self) -> None:
-        check_length(self.steps, self.epochs)
-        check_fused_backward(self.fused_backward, self.gradient_accumulation, self.max_grad_norm, self.optimizer)
-        check_processes(self.processes, self.fused_backward)
-        check_rate(self.learning_rate, self.optimizer)
-        check_rate(self.text_encoder_learning_rate, self.optimizer, "train.text_encoder_learning_rate")
-        check_rate(self.text_encoder_2_learning_rate, self.optimizer, "train.text_encoder_2_learning_rate")
-        check_arguments(self.optimizer_args)
+        train_checks.check_length(self.steps, self.epochs)
+        train_checks.check_fused_backward(
+            self.fused_backward, self.gradient_accumulation, self.max_grad_norm, self.optimizer
+        )
+        train_checks.check_processes(self.processes, self.fused_backward)
+        train_checks.check_rate(self.learning_rate, self.optimizer)
+        train_checks.check_rate(self.text_encoder_learning_rate, self.optimizer, "train.text_encoder_learning_rate")
+        train_checks.check_rate(self.text_encoder_2_learning_rate, self.optimizer, "train.text_encoder_2_learning_rate")
+        train_checks.check_arguments(self.optimizer_args)
 
     @property
     def has_several_processes(self) -> bool:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import safetensors.torch
 import torch
 import torch.distributed as dist
-from safetensors.torch import load, save
 from torch import Tensor
 
 from tetrad.documents import parse_json
@@ -26,7 +26,7 @@ _NOTHING = "nothing"  # safetensors needs a tensor
 
 
 @dataclass(frozen=True)
-class Message:
+class Packet:
     """What one process tells another: plain values, and tensors by name, on the CPU."""
 
     values: Mapping[str, Any]
@@ -34,14 +34,16 @@ class Message:
 
     def encode(self) -> bytes:
         copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in self.tensors.items()}
-        content: bytes = save(copies or {_NOTHING: torch.zeros(1)}, {_HEADER: json.dumps(self.values)})
+        content: bytes = safetensors.torch.save(
+            copies or {_NOTHING: torch.zeros(1)}, {_HEADER: json.dumps(self.values)}
+        )
         return content
 
     @classmethod
-    def decode(cls, content: bytes) -> "Message":
+    def decode(cls, content: bytes) -> "Packet":
         size = int.from_bytes(content[:8], "little")
         header = parse_json(content[8 : 8 + size].decode("utf-8"))
-        tensors = load(content)
+        tensors = safetensors.torch.load(content)
         tensors.pop(_NOTHING, None)
         return cls(parse_json(header["__metadata__"][_HEADER]), tensors)
 
@@ -53,21 +55,21 @@ class Processes:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
         self.bytes_exchanged = 0  # by this process
 
-    def send(self, rank: int, message: Message) -> None:
-        content = torch.frombuffer(bytearray(message.encode()), dtype=torch.uint8)
+    def send(self, rank: int, packet: Packet) -> None:
+        content = torch.frombuffer(bytearray(packet.encode()), dtype=torch.uint8)
         with naming_lost_process():
             dist.send(torch.tensor([len(content)]), rank)
             dist.send(content, rank)
         self.bytes_exchanged += len(content)
 
-    def receive(self, rank: int = 0) -> Message:
+    def receive(self, rank: int = 0) -> Packet:
         with naming_lost_process():
             size = torch.zeros(1, dtype=torch.int64)
             dist.recv(size, rank)
             content = torch.empty(int(size), dtype=torch.uint8)
             dist.recv(content, rank)
         self.bytes_exchanged += len(content)
-        return Message.decode(content.numpy().tobytes())
+        return Packet.decode(content.numpy().tobytes())
 
     @torch.no_grad()
     def broadcast(self, tensors: Sequence[Tensor]) -> None:

@@ -23,7 +23,7 @@ from tetrad.models.base import Model
 from tetrad.models.device import is_memory_error
 from tetrad.training.caption_cache import maybe_cache
 from tetrad.training.gradients import Backward, PlainBackward, Portion, compute_gradients
-from tetrad.training.processes import FOREVER, Message, Processes
+from tetrad.training.processes import FOREVER, Packet, Processes
 from tetrad.training.step import Condition, NoisyBatch
 from tetrad.training.update import LossScaler, StandardUpdate
 
@@ -41,7 +41,7 @@ class Order:
     loss_scale: float = 1.0
     gradient_checkpointing: bool = False
 
-    def encode(self) -> Message:
+    def encode(self) -> Packet:
         parts = [_encode_portion(portion) for portion in self.portions]
         values = {
             "portions": [values for values, _tensors in parts],
@@ -51,13 +51,13 @@ class Order:
             "gradient_checkpointing": self.gradient_checkpointing,
         }
         tensors = {f"{n}.{name}": each for n, (_values, found) in enumerate(parts) for name, each in found.items()}
-        return Message(values, tensors)
+        return Packet(values, tensors)
 
     @classmethod
-    def decode(cls, message: Message, device: torch.device) -> "Order":
-        portions: list[dict[str, Any]] = message.values["portions"]
-        decoded = [_decode_portion(values, f"{n}.", message.tensors, device) for n, values in enumerate(portions)]
-        return cls(**{**message.values, "portions": decoded})
+    def decode(cls, packet: Packet, device: torch.device) -> "Order":
+        portions: list[dict[str, Any]] = packet.values["portions"]
+        decoded = [_decode_portion(values, f"{n}.", packet.tensors, device) for n, values in enumerate(portions)]
+        return cls(**{**packet.values, "portions": decoded})
 
 
 def _encode_portion(portion: Portion) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -165,9 +165,9 @@ class Follower:
         self.condition = maybe_cache(model, model.condition)
         self.is_checkpointing = False
 
-    def follow(self, message: Message, device: torch.device) -> None:
-        """Do what a message says."""
-        order = Order.decode(message, device)
+    def follow(self, packet: Packet, device: torch.device) -> None:
+        """Do what a packet says."""
+        order = Order.decode(packet, device)
         self.processes.broadcast(self.parameters)
         self._prepare(order)
         total, error = _attempt(
@@ -185,7 +185,7 @@ class Follower:
             _add_up(self.processes, self.parameters, has_gradient, total.to(device))
         elif failures[self.processes.rank] == _FAILED:
             reason = str(error.sentence) if isinstance(error, TetradError) else repr(error)
-            self.processes.send(0, Message({"reason": reason}))
+            self.processes.send(0, Packet({"reason": reason}))
         for parameter in self.parameters:
             parameter.grad = None
 

@@ -18,11 +18,11 @@ from tetrad.methods.base import behavior_of, parameters_of
 from tetrad.models import device as devices
 from tetrad.models.base import Model, get_model_device
 from tetrad.run.open_model import open_model
-from tetrad.run.processes.team import connect, describe_process, describe_trained
+from tetrad.run.processes.team import connect, list_trained, make_greeting
 from tetrad.run.processes.world import World, read_world
 from tetrad.settings import Recipe
 from tetrad.settings.toml import as_values, build_recipe
-from tetrad.training.processes import Message, Processes
+from tetrad.training.processes import Packet, Processes
 from tetrad.training.shared_gradients import Follower
 from tetrad.weights import Weights
 
@@ -42,7 +42,7 @@ def follow_leader(
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(TetradError, _Ended):  # process 0 has ended, or says what is wrong
         processes = connect(world, devices.select_device(device or (recipe.train.device if recipe else "auto")), store)
-        processes.send(0, Message(describe_process(as_values(recipe) if recipe else None)))
+        processes.send(0, Packet(make_greeting(as_values(recipe) if recipe else None)))
         _follow(processes, world)
 
 
@@ -55,18 +55,18 @@ def _follow(processes: Processes, world: World) -> None:
         if isinstance(error, TetradError) and error.code == "E8004":
             raise
         answer = {"reason": str(error.sentence) if isinstance(error, TetradError) else repr(error)}
-        processes.send(0, Message(answer))
+        processes.send(0, Packet(answer))
         return
-    processes.send(0, Message(answer))
+    processes.send(0, Packet(answer))
     while True:
         follower.follow(_receive(processes), get_model_device(model))
 
 
-def _receive(processes: Processes) -> Message:
-    message = processes.receive()
-    if "end" in message.values:
+def _receive(processes: Processes) -> Packet:
+    packet = processes.receive()
+    if "end" in packet.values:
         raise _Ended
-    return message
+    return packet
 
 
 def _open(recipe: Recipe, world: World) -> tuple[Recipe, Model, Weights | None]:
@@ -85,7 +85,7 @@ def _attach(
     parameters: list[Tensor] = [*parameters_of(adapter)]
     objective = build_objective(recipe.loss)
     follower = Follower(processes, model, objective, parameters, lambda: devices.enable_gradient_checkpointing(model))
-    return follower, describe_trained(recipe.model, parameters)
+    return follower, list_trained(recipe.model, parameters)
 
 
 def _leave_stopping_to_process_0() -> None:

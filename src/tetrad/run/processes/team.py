@@ -22,13 +22,13 @@ from torch import Tensor
 from tetrad import __version__, library
 from tetrad.errors import TetradError
 from tetrad.locales import _
-from tetrad.methods.settings import MethodSettings
 from tetrad.models.device import DeviceSpec, Precision
+from tetrad.run.plan import Plan
 from tetrad.run.processes.world import World, read_world
 from tetrad.settings import Recipe
 from tetrad.settings.field import replace
 from tetrad.settings.toml import as_values
-from tetrad.training.processes import FOREVER, Message, Processes
+from tetrad.training.processes import FOREVER, Packet, Processes
 from tetrad.training.shared_gradients import Leader
 
 NAMES: Mapping[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
@@ -60,27 +60,27 @@ class Team:
         E8004 where one has ended, E8006 where one has another program or another recipe.
         """
         self.processes = connect(self.world, self.device, self.store, self.children)
-        own = describe_process(as_values(self.recipe))
+        own = make_greeting(as_values(self.recipe))
         for rank in self._others():
             _compare(rank, own, self.processes.receive(rank).values)
         train = replace(self.recipe.train, precision=NAMES[self.device.dtype], device=self.device.device.type)
         self._tell({"recipe": as_values(replace(self.recipe, train=train))})
 
-    def attach(self, method: MethodSettings, parameters: Sequence[Tensor], checkpointing: bool) -> Leader:
+    def attach(self, plan: Plan, parameters: Sequence[Tensor]) -> Leader:
         """Let all processes attach the method.
 
         E8005 where one of them fails, E8006 where it trains something else or from another model.
         """
         assert self.processes
-        self._tell({"method": as_values(method)})
-        own = describe_trained(self.recipe.model, parameters)
+        self._tell({"method": as_values(plan.method)})
+        own = list_trained(self.recipe.model, parameters)
         for rank in self._others():
             found = self.processes.receive(rank).values
             if reason := found.get("reason"):
                 template = _("process {number} of the run has failed: {reason}")
                 raise TetradError("E8005", template, number=rank, reason=reason)
             _compare(rank, own, found)
-        return Leader(self.processes, parameters, checkpointing)
+        return Leader(self.processes, parameters, plan.train.gradient_checkpointing)
 
     def close(self) -> None:
         """Let all processes end; those that were started here are gone afterwards."""
@@ -102,7 +102,7 @@ class Team:
     def _tell(self, values: Mapping[str, Any]) -> None:
         assert self.processes
         for rank in self._others():
-            self.processes.send(rank, Message(values))
+            self.processes.send(rank, Packet(values))
 
 
 @contextmanager
@@ -221,12 +221,12 @@ def _wait_for(children: Sequence["subprocess.Popen[bytes]"], meeting_place: Any,
         time.sleep(_LOOK_SECONDS)
 
 
-def describe_process(recipe: dict[str, Any] | None) -> dict[str, Any]:
+def make_greeting(recipe: dict[str, Any] | None) -> dict[str, Any]:
     """What the processes of a run must have in common; `recipe` is None where process 0 gives it."""
     return {"Tetrad": __version__, "torch": version("torch"), "recipe": recipe, "host": platform.node()}
 
 
-def describe_trained(model: str, parameters: Sequence[Tensor]) -> dict[str, Any]:
+def list_trained(model: str, parameters: Sequence[Tensor]) -> dict[str, Any]:
     """What the processes of a run must train alike."""
     shapes = [list(parameter.shape) for parameter in parameters]
     return {"model": list(library.get_model_hashes(model)), "shapes": shapes, "host": platform.node()}
