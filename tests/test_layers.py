@@ -33,7 +33,7 @@ LAYERS = [
     {"run", "verification"},
     {"judging.runs"},
     {"installation"},
-    {"api", "demo", "doctor", "sweep"},
+    {"api", "demo", "doctor", "sweep", "tracking"},
     {"web"},
     {"cli"},
     {"__main__"},

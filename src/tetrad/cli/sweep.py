@@ -12,7 +12,7 @@ from tetrad.cli.runs import INTERRUPTED_BUT_SAVED, AsJson, StopRequest
 from tetrad.cli.terminal import print_json, print_note, print_text
 from tetrad.errors import TetradError
 from tetrad.judging.verdict import VERDICTS
-from tetrad.locales import Message, _
+from tetrad.locales import Message, _, ngettext
 from tetrad.settings.toml import assign, read_values
 from tetrad.sweep.results import SHEET, Row, describe_change, write_sheet
 from tetrad.sweep.sweep import Place, Sweep
@@ -54,7 +54,8 @@ def sweep(
     for assignment in assignments or []:
         assign(values, assignment)
     opened = Sweep.open(values, over, out or Path("sweeps") / recipe.stem, halve)
-    print_note(_("{count} runs in {folder}"), count=len(opened.cells), folder=opened.folder)
+    template: str = ngettext("{count} run in {folder}", "{count} runs in {folder}", len(opened.cells))
+    print_note(template, count=len(opened.cells), folder=opened.folder)
     rows = follow(opened, choose_place(on, at_once, address), as_json)
     sheet = write_sheet(opened.folder, rows)
     if not as_json:
