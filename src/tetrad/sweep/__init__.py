@@ -11,7 +11,9 @@ __all__, __getattr__ = export(
     {
         "attempt": ["Attempt", "send_stop"],
         "grid": ["Cell", "make_grid"],
-        "results": ["FILE", "Row", "read_rows", "write_results", "write_sheet"],
-        "sweep": ["Sweep"],
+        "local": ["Local"],
+        "on_ray": ["OnRay"],
+        "results": ["FILE", "SHEET", "Row", "describe_change", "read_rows", "write_results", "write_sheet"],
+        "sweep": ["Place", "Sweep"],
     },
 )

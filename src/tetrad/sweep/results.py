@@ -93,9 +93,8 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 def write_sheet(folder: Path, rows: Sequence[Row]) -> Path | None:
     """The last previews of each run in a row, the best run first; None where no run has any."""
-    from tetrad.images.contact_sheet import make_contact_sheet
+    from tetrad.images import contact_sheet, png
     from tetrad.images.load import load_image
-    from tetrad.images.png import save_png
 
     shown = []
     for row in rows:
@@ -109,8 +108,10 @@ def write_sheet(folder: Path, rows: Sequence[Row]) -> Path | None:
     headings = [*sample.get("prompts", ()), *sample.get("overfit_prompts", ())][:columns]
     labels = [f"{row.name}  {describe_change(row)}" for row, _images in shown]
     title = str(Message(_("{name}: the best run first"), name=folder.name))
-    save_png(
-        folder / SHEET, make_contact_sheet([images[:columns] for _row, images in shown], labels, headings, title), ""
+    png.save_png(
+        folder / SHEET,
+        contact_sheet.make_contact_sheet([images[:columns] for _row, images in shown], labels, headings, title),
+        "",
     )
     return folder / SHEET
 
