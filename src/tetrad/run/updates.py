@@ -97,7 +97,7 @@ class Updates(RecoveringUpdates):
             compute=self.leader.compute if self.leader else compute_gradients,
         )
 
-    def compute_gradients(self, done: int, compute: ComputeGradients) -> None:
+    def compute_gradients(self, done: int, compute: ComputeGradients, condition: Condition) -> None:
         """Compute the gradients of the update after `done` steps, and discard them."""
         train = self.plan.train
         objective = build_objective(self.plan.loss)
@@ -111,7 +111,7 @@ class Updates(RecoveringUpdates):
         )
         try:
             compute(
-                self.model, self.condition(), objective, portions, PlainBackward(), self.recovery.samples_at_once
+                self.model, condition, objective, portions, PlainBackward(), self.recovery.samples_at_once
             ).item()
         finally:
             self.optimizer.zero_grad()

@@ -54,6 +54,7 @@ class Processes:
     def __init__(self) -> None:
         self.rank, self.count = dist.get_rank(), dist.get_world_size()
         self.bytes_exchanged = 0  # by this process
+        self.is_busy = False  # whether the others are in the middle of an update, so that they take no message
 
     def send(self, rank: int, packet: Packet) -> None:
         content = torch.frombuffer(bytearray(packet.encode()), dtype=torch.uint8)

@@ -125,6 +125,7 @@ class Leader:
         scaler: LossScaler | None = getattr(updater, "loss_scaler", None)
         is_trained = [parameter.requires_grad for parameter in self.parameters]
         scale = scaler.scale.item() if scaler else 1.0
+        self.processes.is_busy = True
         for rank, share in enumerate(others, start=1):
             order = Order(share, is_trained, samples_at_once, scale, self.gradient_checkpointing)
             self.processes.send(rank, order.encode())
@@ -133,9 +134,12 @@ class Leader:
         total, error = _attempt(lambda: compute_gradients(model, condition, objective, own, updater, samples_at_once))
         patience = timedelta(seconds=_PATIENCE_SECONDS + _PATIENCE_FACTOR * (time.monotonic() - start))
         failures, has_gradient = _agree(self.processes, self.parameters, error, patience)
-        if any(failures):
-            raise error or self._explain(failures)
-        total = _add_up(self.processes, self.parameters, has_gradient, total)
+        reason = self._explain(failures) if any(failures) else None
+        if reason is None:
+            total = _add_up(self.processes, self.parameters, has_gradient, total)
+        self.processes.is_busy = False
+        if reason is not None:
+            raise error or reason
         if isinstance(updater, StandardUpdate):
             updater.note_loss(total)
         return total

@@ -45,15 +45,15 @@ def _measure(team: Team, updates: Updates, done: int) -> tuple[float, float]:
     leader = updates.leader
     assert leader
     is_small = devices.count_unet_parameters(updates.model) < devices.SINGLE_THREAD_MAX_PARAMETERS
-    threads = torch.get_num_threads()
+    condition, threads = updates.condition(), torch.get_num_threads()
     alone, together = [], []
     for _try in range(_TRIES):
         torch.set_num_threads(threads if is_small else team.threads_alone)
         try:
-            alone.append(_time(lambda: updates.compute_gradients(done, compute_gradients)))
+            alone.append(_time(lambda: updates.compute_gradients(done, compute_gradients, condition)))
         finally:
             torch.set_num_threads(threads)
-        together.append(_time(lambda: updates.compute_gradients(done, leader.compute)))
+        together.append(_time(lambda: updates.compute_gradients(done, leader.compute, condition)))
     return min(alone), min(together)
 
 

@@ -84,10 +84,11 @@ class Team:
 
     def close(self) -> None:
         """Let all processes end; those that were started here are gone afterwards."""
-        if self.processes:
+        can_be_told = self.processes is not None and not self.processes.is_busy
+        if can_be_told:
             with suppress(TetradError):
                 self._tell({"end": True})
-        deadline = time.monotonic() + (_LEAVE_SECONDS if self.processes else 0.0)
+        deadline = time.monotonic() + (_LEAVE_SECONDS if can_be_told else 0.0)
         for child in self.children:
             with suppress(subprocess.TimeoutExpired):
                 child.wait(max(0.0, deadline - time.monotonic()))
