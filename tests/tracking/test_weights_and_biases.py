@@ -34,7 +34,7 @@ class Recorder:
     def log(self, values: dict[str, Any]) -> None:
         self.logged.append(values)
 
-    def finish(self, quiet: bool) -> None:
+    def finish(self) -> None:
         self.has_finished = True
 
     Settings = SimpleNamespace

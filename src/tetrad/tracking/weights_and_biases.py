@@ -38,7 +38,7 @@ def track(run: Path, project: str, offline: bool, is_stopped: Callable[[], bool]
             time.sleep(_LOOK_SECONDS)
         tracker.summary.update(summarize(run, read_status(run)))
     finally:
-        tracker.finish(quiet=True)
+        tracker.finish()
     return steps
 
 
