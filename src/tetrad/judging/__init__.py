@@ -15,9 +15,9 @@ __all__, __getattr__ = export(
     __name__,
     {
         "eyes.local_models": ["open_eye"],
-        "image_judge": ["Sampling"],
-        "runs.job": ["Job"],
-        "runs.judge": ["Judgment", "count_images", "judge_job"],
+        "image_judge": ["ImageJudge", "ImageSet", "Sampling"],
+        "runs.job": ["Job", "make_run_job"],
+        "runs.judge": ["Judgment", "count_images", "judge_job", "open_judge"],
         "runs.report": ["write_report"],
         "runs.sheet": ["make_sheet"],
         "measure": ["Probe"],

@@ -110,9 +110,7 @@ class Updates(RecoveringUpdates):
             self.extend,
         )
         try:
-            compute(
-                self.model, condition, objective, portions, PlainBackward(), self.recovery.samples_at_once
-            ).item()
+            compute(self.model, condition, objective, portions, PlainBackward(), self.recovery.samples_at_once).item()
         finally:
             self.optimizer.zero_grad()
 

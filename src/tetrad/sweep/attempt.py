@@ -77,12 +77,13 @@ def start(arguments: list[str], log: Path, environment: Mapping[str, str]) -> "s
     """Tetrad with these arguments; Ctrl-C does not reach it, since it is told to stop by its folder."""
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "tetrad", *arguments],
+            [sys.executable, "-P", "-m", "tetrad", *arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # of Windows
         )
 
 

@@ -63,7 +63,7 @@ def judge_job(
 ) -> Judgment:
     """Generate and look; the scores are added to the run's scores.jsonl, where the job is that of a run."""
     pipeline = Pipeline(job.model, device=device, vae=job.vae)
-    judging = _open_judge(job, pipeline, sampling, eye, on_image)
+    judging = open_judge(job, pipeline, sampling, eye, on_image)
     base_scores = judging.score_base()
     used = (1.0,) if job.artifact.is_full_model else tuple(sorted(set(strengths)))
     cells = []
@@ -94,9 +94,10 @@ def judge_job(
     )
 
 
-def _open_judge(
+def open_judge(
     job: Job, pipeline: Pipeline, sampling: Sampling, eye: Eye | None, on_image: Callable[[], None]
 ) -> ImageJudge:
+    """The base model of a job with its training images and prompts, to judge any file that was trained on it."""
     details = (str(pipeline.vae_choice.path), str(pipeline.model.dtype))
     return ImageJudge(
         pipeline,

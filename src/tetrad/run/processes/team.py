@@ -172,7 +172,7 @@ def start_child(arguments: Sequence[str], errors: Path) -> "subprocess.Popen[byt
     """A process that follows this one; what it prints about an error goes to a file."""
     with errors.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "tetrad.run.processes.follower", *arguments],
+            [sys.executable, "-P", "-m", "tetrad.run.processes.follower", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=file,
