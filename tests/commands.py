@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
-_CONTEXT = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
-_CONTEXT.set_forkserver_preload(["tetrad.cli", "tetrad.generation.pipeline", "tetrad.run.resume.resume"])
+CONTEXT = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
+CONTEXT.set_forkserver_preload(["tetrad.cli", "tetrad.generation.pipeline", "tetrad.run.resume.resume"])
 _POLL_SECONDS = 0.02
 
 
@@ -24,7 +24,7 @@ class Command:
         for stream in self._streams:
             stream.touch()
         given = (program, [*map(str, arguments)], str(cwd or Path.cwd()), dict(os.environ), self._streams)
-        self._process = _CONTEXT.Process(target=_call, args=given)
+        self._process = CONTEXT.Process(target=_call, args=given)
         self._process.start()
 
     @property

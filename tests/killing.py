@@ -57,7 +57,7 @@ POINTS = (
     "tetrad.run.resume.resumption:write_identity",
     "tetrad.run.train:attach",
     "tetrad.training.caption_cache:CaptionCache.encode_missing",
-    "tetrad.training.loop:denoising_loss",
+    "tetrad.training.gradients:denoising_loss",
     "tetrad.training.update:StandardUpdate.backward",
     "tetrad.training.update:StandardUpdate.finish",
     "tetrad.training.update:step_if_finite",

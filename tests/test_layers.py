@@ -33,7 +33,7 @@ LAYERS = [
     {"run", "verification"},
     {"judging.runs"},
     {"contest", "installation"},
-    {"api", "demo", "doctor"},
+    {"api", "demo", "doctor", "sweep", "tracking"},
     {"web"},
     {"cli"},
     {"__main__"},

@@ -98,7 +98,7 @@ def test_a_group_without_a_command_shows_its_help(
 
 
 ERRORS = [
-    (["trian"], "there is no command 'trian' (try 'train'); see 'tetrad --help'"),
+    (["trian"], "there is no command 'trian' (try 'train', 'track'); see 'tetrad --help'"),
     (["xyz"], "there is no command 'xyz'; see"),
     (["train", "lora", "--stpes", "5"], "there is no option --stpes (try "),
     (["train", "lora", "--qqq"], "there is no option --qqq; see 'tetrad train lora --help'"),

@@ -13,6 +13,7 @@ import pytest
 import tiny
 import tiny_vaes
 import torch
+from child_processes import use_forks
 from PIL import Image
 
 from tetrad.errors import TetradError
@@ -128,6 +129,8 @@ WIRES = [
     Wire("train.steps", 3, "training"),
     Wire("train.epochs", 2, "training", {"train.steps": 0}, before=1),
     Wire("train.batch_size", 2, "training"),
+    Wire("train.processes", 3, "error", {"train.batch_size": 2}),
+    Wire("train.allow_slower", False, "error", {"train.processes": 3, "train.batch_size": 2}, before=True),
     Wire("train.gradient_accumulation", 2, "training"),
     Wire("train.learning_rate", 2e-2, "training"),
     Wire("train.text_encoder_learning_rate", 5e-2, "training", TEXT),
@@ -404,6 +407,7 @@ def digest_weights(path: Path) -> str:
 def observe(folder: Path) -> Iterator[Observer]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TETRAD_CACHE", str(folder / "cache"))
+        use_forks(patch)
         yield Observer(folder)
 
 

@@ -13,7 +13,7 @@ from tetrad.diffusion.objective import Objective, Pyramid
 from tetrad.diffusion.randomness import generator
 from tetrad.methods import Lora
 from tetrad.models.base import move_networks
-from tetrad.training import loop
+from tetrad.training import gradients
 from tetrad.training.loop import training_steps
 
 
@@ -23,7 +23,7 @@ def test_a_batch_in_parts_has_the_same_gradient(samples_at_once: int, monkeypatc
 
     With noise that depends on the whole batch, weights, a mask and class images; the parts are not all equal.
     """
-    monkeypatch.setattr(loop, "autocast_to_model_dtype", lambda model: nullcontext())  # which float64 has not
+    monkeypatch.setattr(gradients, "autocast_to_model_dtype", lambda model: nullcontext())  # which float64 has not
     whole = replace(
         Batch(torch.randn(5, 4, 8, 8, generator=generator(0, 0, "z")).double(), tuple("abcde"), torch.ones(5)),
         weight=torch.tensor([1.0, 1, 1, 0.5, 0.5], dtype=torch.float64),

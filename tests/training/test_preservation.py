@@ -13,7 +13,8 @@ from tetrad.diffusion.randomness import generator
 from tetrad.methods import METHODS, Lora
 from tetrad.models.base import Model
 from tetrad.settings import PreserveSettings
-from tetrad.training.loop import add_nothing, training_steps
+from tetrad.training.gradients import add_nothing
+from tetrad.training.loop import training_steps
 from tetrad.training.optimizers import create_adamw
 from tetrad.training.preservation import make_preservation
 from tetrad.training.step import add_noise

@@ -4,8 +4,8 @@ Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_s
 `export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `captions`, `generate`, `grid`,
 `recommend` (and `tetrad probe`), `plan`, `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`,
 `merge` (its commands: `merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`,
-`resize`, `doctor`, `judge`, `report`, `compare`, `web`. Shared: `options` has the options of several commands,
-`lora_options` the options and the report of those that make a LoRA, `flags` makes options from the settings,
+`resize`, `doctor`, `judge`, `report`, `compare`, `sweep`, `track`, `web`. Shared: `options` has the options of several
+commands, `lora_options` the options and the report of those that make a LoRA, `flags` makes options from the settings,
 `recipe_command` finds the command that a recipe is for, `source` reads the configuration of `tetrad train --from`,
 `runs` follows a training run, `terminal` prints its events, notes and warnings, `training_speed` its loss and speed,
 `pipeline_notes` those about generated images, `next_steps` says what to do with a trained file, `commands` formats
@@ -48,6 +48,8 @@ from tetrad.cli import (
     run_folders,
     runs,
     scan,
+    sweep,
+    track,
     train,
     vae,
     verify,
@@ -93,6 +95,8 @@ app.add_typer(captions.app, name="captions")
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
 app.command("judge", help=judge.HELP)(judge.judge)
 app.command("report", help=report.HELP)(report.report)
+app.command("sweep", help=sweep.HELP)(sweep.sweep)
+app.command("track", help=track.HELP)(track.track)
 app.command("compare", help=compare.HELP)(compare.compare)
 app.command("generate", help=generate.HELP)(with_folder_flags(generate.generate))
 app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)

@@ -26,6 +26,15 @@ def resume(
         bool,
         typer.Option("--accept-changes", help=_("Go on although images, captions, settings or files have changed")),
     ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1024, help=_("Processes that share each update; not given: as many as the recipe says")
+        ),
+    ] = None,
+    allow_slower: Annotated[
+        bool | None, typer.Option("--allow-slower", help=_("Start several processes even where one would be faster"))
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     folder = (find_run(run, out) if run else find_newest_unfinished(out)).absolute()
@@ -34,7 +43,7 @@ def resume(
     announce_loading()
     from tetrad.run.resume.resume import resume as resume_run
 
-    follow(resume_run(folder, StopRequest(), accept_changes), as_json)
+    follow(resume_run(folder, StopRequest(), accept_changes, processes, allow_slower), as_json)
 
 
 def find_newest_unfinished(out: Path) -> Path:

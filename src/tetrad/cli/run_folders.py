@@ -1,7 +1,7 @@
 """`tetrad runs`: list the runs of a folder, show one, and tell a running one what to do."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -44,7 +44,8 @@ def list_all(context: typer.Context, out: RunsFolder = Path("runs"), as_json: As
     elif not found:
         print_note(_("{folder} has no runs"), folder=out)
     else:
-        print_table([describe_in_a_row(status) for status in found])
+        titles = [_("run"), _("state"), _("step"), _("method"), _("last change ago"), _("size")]
+        print_table([describe_in_a_row(status) for status in found], [Message(title) for title in titles])
 
 
 @app.command("show", help=_("Show the state of a run."))
@@ -125,12 +126,11 @@ def describe_in_a_row(status: RunStatus) -> list[str]:
     return [status.name, str(Message(STATES[status.state])), step, status.method, age, format_size(status.size)]
 
 
-def print_table(rows: list[list[str]]) -> None:
+def print_table(rows: list[list[str]], titles: Sequence[Message]) -> None:
     """Columns under their titles, as wide as their widest cell."""
     from wcwidth import wcswidth
 
-    titles = [_("run"), _("state"), _("step"), _("method"), _("last change ago"), _("size")]
-    table = [[str(Message(title)) for title in titles], *rows]
+    table = [[str(title) for title in titles], *rows]
     widths = [max(wcswidth(row[column]) for row in table) for column in range(len(titles))]
     for row in table:
         cells = [cell + " " * (width - wcswidth(cell)) for cell, width in zip(row, widths, strict=True)]

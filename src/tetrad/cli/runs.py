@@ -13,6 +13,7 @@ import typer
 
 from tetrad.cli import terminal
 from tetrad.locales import _
+from tetrad.run.processes.world import read_world
 from tetrad.run.saving import is_saving
 from tetrad.settings.field import Setting
 from tetrad.settings.toml import assign, put, read_values
@@ -59,6 +60,8 @@ def follow(events: Iterator[Any], as_json: bool, shows_next_steps: bool = True) 
     except StoppedBeforeStart:
         terminal.print_note(_("stopped before the run had a folder: nothing was written"))
         sys.exit(INTERRUPTED)
+    if finished is None and read_world().is_follower:
+        return None
     if finished is None or not finished.complete:
         sys.exit(INTERRUPTED_BUT_SAVED)
     return finished

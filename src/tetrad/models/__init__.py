@@ -44,6 +44,7 @@ __all__, __getattr__ = export(
         ],
         "device": [
             "DeviceSpec",
+            "Precision",
             "describe_device",
             "dtype_of",
             "get_free_memory",

@@ -15,9 +15,10 @@ images for prior preservation, `preflight` says what a person should know before
 settings have no effect, `timestep_image` shows the time steps that are drawn, and `previews` generates images during
 the run. `judge` measures checkpoints, as `resolve_judge` has planned it. `step_files` are the files that a run saves
 before its end, and `checkpoints` lists all that it saved. `disk` estimates the space that a run needs, `full_disk`
-waits where there is none, and `tidy` removes what killed runs left behind. `base_model` finds the model that a file was
-trained on. `events` are what a run yields, `words` says in sentences what they mean, `folder` is where it writes, and
-`metadata` is what it stores in the trained file.
+waits where there is none, and `tidy` removes what killed runs left behind.
+`base_model` finds the model that a file was trained on, and `open_model` opens it as a run trains it. `processes` lets
+several processes share each update. `events` are what a run yields, `words` says in sentences what they mean, `folder`
+is where it writes, and `metadata` is what it stores in the trained file.
 """
 
 from tetrad.lazy import export
@@ -38,6 +39,7 @@ __all__, __getattr__ = export(
         "plan": ["Plan"],
         "planned_run": ["FreshSources", "PlannedRun", "plan_run", "read_dataset"],
         "preflight": ["device_note"],
+        "processes.world": ["read_world"],
         "rehearsal": ["Rehearsal", "rehearse"],
         "resume.start": ["START_FILE", "read_working_folder"],
         "saving": ["is_saving"],

@@ -84,6 +84,7 @@ class TrainPlan:
     ema: float  # 0: off
     seed: int
     device: str
+    processes: int  # that share each update
     dtype: str
     fused_backward: bool
     gradient_checkpointing: bool

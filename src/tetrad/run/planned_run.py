@@ -23,6 +23,7 @@ from tetrad.run.disk import DiskNeed, estimate_need
 from tetrad.run.events import Note
 from tetrad.run.plan import Plan
 from tetrad.run.previews import list_preview_steps
+from tetrad.run.processes.share import process_notes
 from tetrad.run.resolve import Facts, resolve
 from tetrad.run.step_files import list_planned_steps
 from tetrad.settings import Recipe
@@ -180,7 +181,7 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
         sources.measure(model, device, batch_size),
         estimate_need(plan, model, dataset.photos, identity),
         count_missing(plan.data.class_images, identity),
-        [*preflight.builtin_model_notes(recipe), *dataset.notes],
+        [*preflight.builtin_model_notes(recipe), *dataset.notes, *process_notes(plan.train)],
     )
 
 

@@ -24,6 +24,7 @@ from tetrad.run.dataset import Dataset
 from tetrad.run.folder import file_name
 from tetrad.run.plan import DataPlan, JudgePlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan, preserves_others
 from tetrad.run.previews import default_prompts
+from tetrad.run.processes.share import check_share
 from tetrad.run.resolve_judge import resolve_judge
 from tetrad.settings import Recipe, Sample, Train
 from tetrad.settings.field import replace
@@ -176,10 +177,12 @@ def _resolve_train(
         ema=train.ema,
         seed=train.seed,
         device=str(facts.device.device),
+        processes=train.processes,
         dtype=str(facts.device.dtype).removeprefix("torch."),
         fused_backward=train.fused_backward,
         gradient_checkpointing=checkpointing,
     )
+    check_share(plan, train.allow_slower)
     return plan, forecast
 
 

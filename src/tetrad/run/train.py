@@ -1,7 +1,7 @@
 """A training run: recipe → plan → events."""
 
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,8 @@ from tetrad.data.cache_folder import get_cache_folder
 from tetrad.data.dataset import Photo
 from tetrad.data.latent_cache import LatentCache
 from tetrad.locales import Message, _
-from tetrad.methods.base import behavior_of
 from tetrad.models import device as devices
 from tetrad.models.base import Model
-from tetrad.models.clip import CHUNK_LENGTH, TextEncoding
 from tetrad.paths import expand_path
 from tetrad.run import class_images, preflight
 from tetrad.run.caption_notes import check_truncated_captions, trigger_word_notes
@@ -28,10 +26,16 @@ from tetrad.run.dataset import (
 )
 from tetrad.run.disk import check_space, estimate_need
 from tetrad.run.effects import effect_notes
-from tetrad.run.events import Event, Phase
+from tetrad.run.events import Event, Note, Phase
 from tetrad.run.folder import RunFolder
 from tetrad.run.judge import RunJudge
+from tetrad.run.open_model import open_model
 from tetrad.run.plan import Plan
+from tetrad.run.processes.follower import follow_leader
+from tetrad.run.processes.share import process_notes
+from tetrad.run.processes.speed import check_speed
+from tetrad.run.processes.team import Team, start_team
+from tetrad.run.processes.world import read_world
 from tetrad.run.resolve import Facts, resolve, resolve_name
 from tetrad.run.resume.identity import describe_identity
 from tetrad.run.resume.resumption import Resumption, check_identity, record_identity, take_point
@@ -52,14 +56,32 @@ def train(recipe: Recipe, stop: Stop = never_stop, resumption: Resumption | None
     """Train to the end of a recipe, or until `stop` returns True; the weights are saved either way.
 
     With a `resumption` an interrupted run goes on in its own folder. Every event is also written to the run's folder.
-    Raises TetradError for what a person can correct.
+    Raises TetradError for what a person can correct. In a process that torchrun has started to follow another one there
+    are no events: it computes gradients for the run.
     """
+    if read_world().is_follower:
+        follow_leader(locate_start(recipe) if resumption is None else None)
+        return
     early_notes = list(preflight.builtin_model_notes(recipe))
     yield from early_notes
-    cache = LatentCache(get_cache_folder())
     device = devices.select_device(recipe.train.device, recipe.train.precision)
     check_optimizer(recipe.train.optimizer, recipe.train.optimizer_args, recipe.train.weight_decay)
-    original_recipe, recipe = recipe, resumption.start.apply(recipe) if resumption else locate_start(recipe)
+    located = resumption.start.apply(recipe) if resumption else locate_start(recipe)
+    with start_team(located, device) as team:
+        folder_of = partial(_open_folder, recipe, located, early_notes, resumption)
+        yield from _train_in_folder(team.adapt(located) if team else located, device, folder_of, stop, team, resumption)
+
+
+def _train_in_folder(
+    recipe: Recipe,
+    device: devices.DeviceSpec,
+    folder_of: Callable[[str], RunFolder],
+    stop: Stop,
+    team: Team | None,
+    resumption: Resumption | None,
+) -> Iterator[Event]:
+    """Read the images, and run in the folder that `folder_of` gives for their trigger word."""
+    cache = LatentCache(get_cache_folder())
     required = recipe.method.artifact.requires_trigger_word
     file_word = read_trigger_word(recipe.continue_from, recipe.method.artifact)
     try:
@@ -69,18 +91,27 @@ def train(recipe: Recipe, stop: Stop = never_stop, resumption: Resumption | None
             raise
         yield note_early_stop(is_resumed=True)
         return
+    folder = folder_of(dataset.trigger_word)
+    with watch_folder(folder, stop, recipe.save.wait_for_space) as watch:
+        events = run(recipe, dataset, cache, device, folder, watch, team, resumption)
+        yield from record_events(folder, events, watch, is_new=resumption is None)
+
+
+def _open_folder(
+    given: Recipe, located: Recipe, notes: Sequence[Note], resumption: Resumption | None, trigger_word: str
+) -> RunFolder:
+    """The folder of a resumed run, or a new one with the recipe as it was given, and with the notes until now."""
     if resumption:
         folder = resumption.folder
     else:
-        name = resolve_name(recipe, dataset.trigger_word)
-        folder = RunFolder.create(expand_path(recipe.save.out), name, keeps_name=bool(recipe.continue_from))
-        folder.write("recipe.toml", dump_recipe(original_recipe))
-        write_start(folder, recipe)
-    for note in early_notes:
-        yield from folder.record(note)
-    with watch_folder(folder, stop, recipe.save.wait_for_space) as watch:
-        events = run(recipe, dataset, cache, device, folder, watch, resumption)
-        yield from record_events(folder, events, watch, is_new=resumption is None)
+        name = resolve_name(located, trigger_word)
+        folder = RunFolder.create(expand_path(located.save.out), name, keeps_name=bool(located.continue_from))
+        folder.write("recipe.toml", dump_recipe(given))
+        write_start(folder, located)
+    for note in notes:
+        for _event in folder.record(note):
+            pass
+    return folder
 
 
 def run(
@@ -90,13 +121,16 @@ def run(
     device: devices.DeviceSpec,
     folder: RunFolder,
     watch: Watch,
+    team: Team | None = None,
     resumption: Resumption | None = None,
 ) -> Iterator[Event]:
     """All events of the run inside its folder, in order."""
     yield from dataset.notes
     yield from tidy_runs(folder, recipe.save.max_resume_gb)
     yield Phase(Message(_("loading the model")))
-    model, start = _open_model(recipe, device)
+    if team:
+        team.meet()
+    model, start = open_model(recipe, device)
     if watch():
         yield note_early_stop(resumption is not None)
         return
@@ -121,7 +155,7 @@ def run(
     yield from check_identity(identity, resumption, point)
     judge = RunJudge.make(plan, model, samples, held_out, folder, watch.disk)
     subjects, clip_skip = dataset.subjects, recipe.text.clip_skip
-    training = attach(plan, model, start, subjects, samples, folder, watch, clip_skip, judge, point)
+    training = attach(plan, model, start, subjects, samples, folder, watch, clip_skip, judge, point, team)
     record_identity(folder, identity, resumption is not None, training.first)
     yield from watch.disk.write(folder.path, _PLAN_BYTES, lambda: folder.write("plan.toml", plan.as_toml()))
     yield from preflight.run_notes(plan, model, training.schedules, folder.name)
@@ -129,6 +163,9 @@ def run(
     yield from timestep_notes(plan, model, folder)
     yield from effect_notes(recipe, plan, training.groups, training.schedules, model, photos, samples)
     yield from check_truncated_captions(plan, model, dataset.subjects)
+    yield from process_notes(plan.train)
+    if team and not recipe.train.allow_slower:
+        yield from check_speed(team, training.updates, training.first)
     yield from train_and_save(training, folder, watch, plan.save.keep_resume)
 
 
@@ -170,21 +207,3 @@ def _identify(plan: Plan, model: Model, photos: Sequence[Photo], archive_folder:
         "vae": select_training_vae(plan.model.path, plan.model.vae, model).path,
     }
     return describe_identity(plan.as_values(), photos, root, files, plan.train.device)
-
-
-def _open_model(recipe: Recipe, device: devices.DeviceSpec) -> tuple[Model, Weights | None]:
-    """The model with the recipe's settings, and the weights that the run continues from, if any."""
-    model = library.load_model(recipe.model, recipe.prediction)
-    behavior = behavior_of(recipe.method)
-    devices.move_to(model, device, behavior.full_precision_parts(recipe.method, model))
-    model.text_encoding = TextEncoding(recipe.text.clip_skip, recipe.text.max_tokens // CHUNK_LENGTH)
-    if recipe.loss.zero_terminal_snr:
-        model.noise = model.noise.with_zero_terminal()
-        model.prediction_info = replace(model.prediction_info, zero_terminal_snr=model.noise.prediction == "v")
-    if model.vae.is_missing and (path := select_training_vae(recipe.model, recipe.vae, model).path):
-        library.mount_vae(path, model)  # previews and class images need a VAE too
-    if recipe.text.clip_skip:
-        model.condition([""])  # raises E5012 early where the text encoder has too few layers
-    if not recipe.continue_from:
-        return model, None
-    return model, library.read_weights(expand_path(recipe.continue_from), model, recipe.method.artifact.type)

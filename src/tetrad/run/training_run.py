@@ -27,6 +27,7 @@ from tetrad.run.metadata import Outcome, build_metadata
 from tetrad.run.plan import Plan, TrainPlan
 from tetrad.run.previews import Previews
 from tetrad.run.probe import PredictionProbe
+from tetrad.run.processes.team import Team
 from tetrad.run.recovery import PointWish
 from tetrad.run.result_files import write_result
 from tetrad.run.resume.points import FOLDER, ResumePoint
@@ -53,8 +54,9 @@ def attach(
     clip_skip: int,
     judge: RunJudge,
     point: ResumePoint | None = None,
+    team: Team | None = None,
 ) -> "TrainingRun":
-    """Attach the method's adapter to the model, and prepare the run, from a resume point if there is one.
+    """Attach the method's adapter to the model, here and in a team, and prepare the run, from a resume point if any.
 
     E3135 where nothing would be trained.
     """
@@ -67,7 +69,8 @@ def attach(
     preflight.check_something_trains(schedules, train)
     preflight.check_one_rate(groups, schedules, train)
     batches = Batches(samples, train.batch_size, train.seed, train.steps * train.gradient_accumulation)
-    updates = make_updates(plan, model, adapter, groups, schedules, batches, folder.path / FOLDER)
+    leader = team.attach(plan, parameters_of(adapter)) if team else None
+    updates = make_updates(plan, model, adapter, groups, schedules, batches, folder.path / FOLDER, leader)
     training = TrainingRun(
         plan,
         model,

@@ -18,10 +18,20 @@ from tetrad.run.recovering_updates import RecoveringUpdates
 from tetrad.run.recovery import Recovery
 from tetrad.training.caption_cache import CaptionCache
 from tetrad.training.ema import Ema
-from tetrad.training.loop import Extend, Step, add_nothing, make_loss_scaler, training_steps
+from tetrad.training.gradients import (
+    ComputeGradients,
+    Extend,
+    PlainBackward,
+    StepRandomness,
+    add_nothing,
+    compute_gradients,
+    draw_portions,
+)
+from tetrad.training.loop import Step, make_loss_scaler, training_steps
 from tetrad.training.lr_schedules import Schedule
 from tetrad.training.optimizers import create_optimizer, use_result
 from tetrad.training.preservation import make_preservation
+from tetrad.training.shared_gradients import Leader
 from tetrad.training.step import Condition
 from tetrad.training.update import LossScaler
 
@@ -41,18 +51,27 @@ class Updates(RecoveringUpdates):
     points: Path  # the folder of the run's resume points
     recovery: Recovery
     extend: Extend = add_nothing  # adds samples to each batch
+    leader: Leader | None = None  # of the processes that share each update
 
     @property
     def parameters(self) -> Sequence[Tensor]:
         return parameters_of(self.adapter)
 
     def count_divisible(self, done: int) -> int:
-        """A fused backward keeps the activations of the whole batch, so smaller parts would not help there."""
+        """A fused backward keeps the activations of the whole batch, so smaller parts would not help there.
+
+        Each of several processes has its share of them.
+        """
         batches = self.batches.get_update_batches(done, self.plan.train.gradient_accumulation)
-        return 1 if self.plan.train.fused_backward else max(len(batch.captions) for batch in batches)
+        if self.plan.train.fused_backward:
+            return 1
+        share = -(-sum(len(batch.captions) for batch in batches) // self.plan.train.processes)
+        return min(share, max(len(batch.captions) for batch in batches))
 
     def enable_gradient_checkpointing(self) -> None:
         devices.enable_gradient_checkpointing(self.model)
+        if self.leader:
+            self.leader.gradient_checkpointing = True
 
     def update_from(self, done: int) -> Iterator[Step]:
         """The training loop after `done` steps, as the plan wants it."""
@@ -75,7 +94,25 @@ class Updates(RecoveringUpdates):
             loss_scaler=self.loss_scaler,
             after_update=self.after_update,
             extend=self.extend,
+            compute=self.leader.compute if self.leader else compute_gradients,
         )
+
+    def compute_gradients(self, done: int, compute: ComputeGradients, condition: Condition) -> None:
+        """Compute the gradients of the update after `done` steps, and discard them."""
+        train = self.plan.train
+        objective = build_objective(self.plan.loss)
+        samples_before = self.batches.count_samples_before(done, train.gradient_accumulation)
+        portions = draw_portions(
+            self.model,
+            objective,
+            next(self.batches_from(done)),
+            StepRandomness(train.seed, done + 1, samples_before),
+            self.extend,
+        )
+        try:
+            compute(self.model, condition, objective, portions, PlainBackward(), self.recovery.samples_at_once).item()
+        finally:
+            self.optimizer.zero_grad()
 
     def after_update(self) -> None:
         self.adapter.after_update()
@@ -112,8 +149,9 @@ def make_updates(
     schedules: Sequence[Schedule],
     batches: Batches,
     points: Path,
+    leader: Leader | None = None,
 ) -> Updates:
-    """The updates with a new optimizer; `points` is the folder of the run's resume points."""
+    """The updates with a new optimizer; `points` is the folder of the run's resume points, `leader` shares them out."""
     train = plan.train
     return Updates(
         plan,
@@ -127,4 +165,5 @@ def make_updates(
         points,
         Recovery(gradient_checkpointing=train.gradient_checkpointing),
         make_preservation(plan.data.preserve, model, adapter) if plan.preserves_others else add_nothing,
+        leader,
     )

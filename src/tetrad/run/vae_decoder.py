@@ -21,6 +21,7 @@ from tetrad.run.effects import decoder_effect_notes
 from tetrad.run.events import Event, Note, Phase, make_note
 from tetrad.run.folder import RunFolder, file_name
 from tetrad.run.preflight import device_note
+from tetrad.run.processes.world import refuse_several_processes
 from tetrad.run.resume.identity import describe_identity
 from tetrad.run.resume.resumption import Resumption, check_identity, record_identity, take_point
 from tetrad.run.resume.start import write_start
@@ -39,6 +40,7 @@ def train_decoder(
 
     Every event is also written to the run's folder. Raises TetradError for what a person can correct.
     """
+    refuse_several_processes(Message(_("the training of a VAE decoder")))
     device = devices.select_device(recipe.train.device)
     listing = list_dataset(resolve_images_path(recipe.images), Subset())
     try:

@@ -3,11 +3,11 @@
 from typing import Annotated, Literal
 
 from tetrad.locales import Message, _
+from tetrad.settings import train_checks
 from tetrad.settings.device import DeviceName
 from tetrad.settings.field import Needs, option, settings_class
 from tetrad.settings.learning_rate import ABOVE_ZERO, OptionalLearningRate
 from tetrad.settings.optimizers import Argument, NameOrClass, OptimizerName
-from tetrad.settings.train_checks import check_arguments, check_fused_backward, check_length, check_rate
 from tetrad.settings.values import zero_or_at_least
 
 Scheduler = Literal[
@@ -239,6 +239,24 @@ class Train:
         le=2**63 - 1,
     )
     device: DeviceName = option("auto", _("Device: auto, cpu, cuda, cuda:1 or mps"), group="memory", flag="--device")
+    processes: int = option(
+        1,
+        _(
+            "Processes that share each update, one for each GPU; an update sees as many images as in one process, and"
+            " the steps stay"
+        ),
+        group="memory",
+        flag="--processes",
+        ge=1,
+        le=1024,
+    )
+    allow_slower: bool = option(
+        False,
+        _("Start several processes even where one process would be faster"),
+        group="memory",
+        flag="--allow-slower",
+        needs=Needs("train.has_several_processes", because=_("the run has one process")),
+    )
     precision: Precision = option(
         "auto",
         _("Mixed precision: the dtype of the computation; auto: the best for the device"),
@@ -265,9 +283,16 @@ class Train:
     )
 
     def __post_init__(self) -> None:
-        check_length(self.steps, self.epochs)
-        check_fused_backward(self.fused_backward, self.gradient_accumulation, self.max_grad_norm, self.optimizer)
-        check_rate(self.learning_rate, self.optimizer)
-        check_rate(self.text_encoder_learning_rate, self.optimizer, "train.text_encoder_learning_rate")
-        check_rate(self.text_encoder_2_learning_rate, self.optimizer, "train.text_encoder_2_learning_rate")
-        check_arguments(self.optimizer_args)
+        train_checks.check_length(self.steps, self.epochs)
+        train_checks.check_fused_backward(
+            self.fused_backward, self.gradient_accumulation, self.max_grad_norm, self.optimizer
+        )
+        train_checks.check_processes(self.processes, self.fused_backward)
+        train_checks.check_rate(self.learning_rate, self.optimizer)
+        train_checks.check_rate(self.text_encoder_learning_rate, self.optimizer, "train.text_encoder_learning_rate")
+        train_checks.check_rate(self.text_encoder_2_learning_rate, self.optimizer, "train.text_encoder_2_learning_rate")
+        train_checks.check_arguments(self.optimizer_args)
+
+    @property
+    def has_several_processes(self) -> bool:
+        return self.processes > 1

@@ -54,6 +54,16 @@ def check_fused_backward(is_fused: bool, accumulation: int, max_grad_norm: float
         )
 
 
+def check_processes(count: int, is_fused: bool) -> None:
+    """E3133 where gradients would be used before those of the other processes are added."""
+    if count > 1 and is_fused:
+        template = _(
+            "train.fused_backward does not work with several processes, which add up all gradients first; set"
+            " train.processes = 1 or train.fused_backward = false"
+        )
+        raise TetradError("E3133", template)
+
+
 def check_rate(rate: LearningRate | None, optimizer: str, setting: str = "train.learning_rate") -> None:
     """E3103 where a plain rate is too high for an optimizer that does not find its own; classes are not known."""
     facts = OPTIMIZERS.get(optimizer)

@@ -1,6 +1,7 @@
 """The training loop and everything inside one update, for models and for VAE decoders.
 
-`step` is the denoising loss of a batch; `loop` accumulates gradients, updates, and yields after every update.
+`step` is the denoising loss of a batch, and `gradients` are those of an update; `loop` updates, and yields after every
+update. `shared_gradients` computes them in several processes, which `processes` connects.
 `optimizers` creates the optimizer by its name, `fused_adamw` is the default one, and `lr_schedules` gives its learning
 rates and `block_rates` their factors by block. An update is made by `update` after the backward pass, or by
 `fused_backward` during it. `caption_cache` keeps the encodings of captions while no text encoder is trained,
@@ -16,10 +17,22 @@ __all__, __getattr__ = export(
         "block_rates": ["split_by_block"],
         "caption_cache": ["CaptionCache"],
         "ema": ["Ema"],
-        "loop": ["Extend", "Step", "add_nothing", "loss_is_nan", "make_loss_scaler", "training_steps"],
+        "gradients": [
+            "ComputeGradients",
+            "Extend",
+            "PlainBackward",
+            "Portion",
+            "StepRandomness",
+            "add_nothing",
+            "compute_gradients",
+            "draw_portions",
+        ],
+        "loop": ["Step", "loss_is_nan", "make_loss_scaler", "training_steps"],
         "lr_schedules": ["Decay", "Schedule", "make_schedule"],
         "optimizers": ["check_optimizer", "create_optimizer", "use_result"],
         "preservation": ["make_preservation"],
+        "processes": ["FOREVER", "Packet", "Processes"],
+        "shared_gradients": ["Follower", "Leader"],
         "state": ["TrainingState", "capture_state", "restore_state"],
         "step": ["Condition", "NoisyBatch", "add_noise", "denoising_loss"],
         "update": ["HalfUpdate", "LossScaler"],

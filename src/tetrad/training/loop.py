@@ -9,23 +9,23 @@ from torch.optim import Optimizer
 
 from tetrad.data.batches import Batch
 from tetrad.diffusion.objective import Objective
-from tetrad.diffusion.randomness import derive_seed, generator, stratified_quantiles
 from tetrad.errors import TetradError
 from tetrad.locales import _
-from tetrad.models.base import Model, autocast_to_model_dtype, get_model_device
+from tetrad.models.base import Model, get_model_device
 from tetrad.training.caption_cache import maybe_cache
 from tetrad.training.fused_backward import FusedBackwardUpdate
+from tetrad.training.gradients import (
+    ComputeGradients,
+    Extend,
+    StepRandomness,
+    add_nothing,
+    compute_gradients,
+    draw_portions,
+)
 from tetrad.training.lr_schedules import Schedule
 from tetrad.training.optimizers import get_learning_rate, start_training
-from tetrad.training.step import Condition, NoisyBatch, add_noise, denoising_loss
+from tetrad.training.step import Condition
 from tetrad.training.update import HalfUpdate, LossScaler, StandardUpdate, create_state
-
-Extend = Callable[[Model, Objective, NoisyBatch, torch.Generator], NoisyBatch]
-
-
-def add_nothing(model: Model, objective: Objective, noisy: NoisyBatch, rng: torch.Generator) -> NoisyBatch:
-    """The batch as it is."""
-    return noisy
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def training_steps(
     loss_scaler: LossScaler | None = None,
     after_update: Callable[[], None] | None = None,
     extend: Extend = add_nothing,
+    compute: ComputeGradients = compute_gradients,
 ) -> Iterator[Step]:
     """An update for each item of `updates`, whose batches are accumulated as if they were one.
 
@@ -83,7 +84,8 @@ def training_steps(
     the backward pass; this needs `max_grad_norm` 0 and keeps the activations of all batches of an update at once.
     For a float16 model a loss scaler is made unless one is given. `samples_at_once` limits the samples of a forward
     pass, 0 for no limit: a larger batch is computed in parts, with the same noise and times, and the same loss but for
-    rounding and for dropout inside the network. `extend` may add samples to each batch, such as preserved ones.
+    rounding and for dropout inside the network. `extend` may add samples to each batch, such as preserved ones, and
+    `compute` says who computes the gradients.
     A step whose loss or gradient is NaN or Inf changes nothing, and `after_update` is not called; to know that, the
     host waits for the device where there is an `after_update`. Raises HalfUpdate where an update fails in the middle;
     any other error leaves the weights as they were before the step.
@@ -98,9 +100,8 @@ def training_steps(
             if step == updates_before + 1:
                 create_state(optimizer)
                 start_training(optimizer)
-            randomness = _StepRandomness(seed, step, samples_seen)
-            losses = _batch_losses(model, condition, objective, batches, randomness, samples_at_once, extend)
-            total = _accumulate_gradients(losses, updater, get_model_device(model))
+            portions = draw_portions(model, objective, batches, StepRandomness(seed, step, samples_seen), extend)
+            total = compute(model, condition, objective, portions, updater, samples_at_once)
             samples_seen += sum(len(batch.weight) for batch in batches)
             norm, diverged, skipped = updater.finish()
             if after_update and not skipped:
@@ -118,60 +119,6 @@ def training_steps(
 def make_loss_scaler(model: Model) -> LossScaler | None:
     """The loss scaling that a model's dtype needs: none, unless it is float16."""
     return LossScaler(get_model_device(model)) if model.dtype == torch.float16 else None
-
-
-@dataclass(frozen=True)
-class _StepRandomness:
-    """What the random numbers of a step are derived from."""
-
-    seed: int
-    step: int
-    first_sample: int  # samples used before this step
-
-
-def _batch_losses(
-    model: Model,
-    condition: Condition,
-    objective: Objective,
-    batches: Sequence[Batch],
-    randomness: _StepRandomness,
-    samples_at_once: int,
-    extend: Extend,
-) -> Iterator[Tensor]:
-    """The share of each part in an update's loss; the sum is Σ weight · loss / the number of subject samples."""
-    subject_count = max(1, sum(batch.subject_count for batch in batches))
-    first_sample = randomness.first_sample
-    for micro, batch in enumerate(batches):
-        u = stratified_quantiles(randomness.seed, first_sample, len(batch.weight))
-        first_sample += len(batch.weight)
-        noise = generator(randomness.seed, randomness.step, f"noise {micro}")
-        torch.manual_seed(derive_seed(randomness.seed, randomness.step, f"dropout {micro}"))
-        with autocast_to_model_dtype(model):
-            noisy = add_noise(model, objective, batch, u, noise)
-            noisy = extend(model, objective, noisy, generator(randomness.seed, randomness.step, f"extend {micro}"))
-        for part in noisy.split(samples_at_once):
-            with autocast_to_model_dtype(model):
-                losses = denoising_loss(model, condition, objective, part)
-                loss = (part.batch.weight * losses).sum() / subject_count
-            yield loss
-
-
-def _accumulate_gradients(
-    losses: Iterable[Tensor], updater: StandardUpdate | FusedBackwardUpdate, device: torch.device
-) -> Tensor:
-    """Add up the gradients of all losses; returns the sum of the losses.
-
-    A fused backward updates the weights, so it must run once for all batches, whose activations are kept until then.
-    """
-    total = torch.zeros((), device=device)
-    if isinstance(updater, FusedBackwardUpdate):
-        total = sum(losses, total)
-        updater.backward(total)
-        return total.detach()
-    for loss in losses:
-        updater.backward(loss)
-        total += loss.detach()
-    return total
 
 
 def loss_is_nan(step: int) -> TetradError:

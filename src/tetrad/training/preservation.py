@@ -12,7 +12,7 @@ from tetrad.methods.base import Adapter
 from tetrad.models.base import Model
 from tetrad.settings.preserve import PreserveSettings
 from tetrad.training.caption_cache import CaptionCache
-from tetrad.training.loop import Extend
+from tetrad.training.gradients import Extend
 from tetrad.training.step import Condition, NoisyBatch, add_noise
 
 # Common things, without people's or places' names: what a subject or a style must not change.

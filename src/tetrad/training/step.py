@@ -27,8 +27,11 @@ class NoisyBatch:
         """Parts of at most so many samples, in order; 0 is the whole batch."""
         count = len(self.t)
         for begin in range(0, count, samples_at_once or count):
-            part = slice(begin, begin + (samples_at_once or count))
-            yield NoisyBatch(self.batch.take(part), self.t[part], self.target[part], self.z_t[part])
+            yield self.take(slice(begin, begin + (samples_at_once or count)))
+
+    def take(self, part: slice) -> "NoisyBatch":
+        """Some of the samples."""
+        return NoisyBatch(self.batch.take(part), self.t[part], self.target[part], self.z_t[part])
 
     def join(self, other: "NoisyBatch") -> "NoisyBatch":
         """Both in one batch; the samples of `other` count as class images."""

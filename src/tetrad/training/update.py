@@ -49,8 +49,12 @@ class StandardUpdate:
         self.has_begun = False  # the loop sets it back when the step is done
         self.bad_loss = torch.zeros((), device=self.parameters[0].device)
 
-    def backward(self, loss: Tensor) -> None:
+    def note_loss(self, loss: Tensor) -> None:
+        """Make no update where this loss is NaN or Inf."""
         self.bad_loss = self.bad_loss.maximum(is_not_finite(loss))
+
+    def backward(self, loss: Tensor) -> None:
+        self.note_loss(loss)
         (loss if self.loss_scaler is None else loss * self.loss_scaler.scale).backward()  # type: ignore[no-untyped-call]
 
     def finish(self) -> Update:

@@ -21,7 +21,7 @@ from tetrad.run.resume.points import read_newest_point
 from tetrad.run.resume.resume import resume
 from tetrad.run.train import train
 from tetrad.settings import Recipe
-from tetrad.training import loop
+from tetrad.training import gradients, loop
 
 __all__ = ["place", "point_after_every_step"]  # the fixtures
 LORA: dict[str, Any] = {"method.kind": "lora", "train.steps": 8, "save.every": 1}
@@ -55,16 +55,16 @@ def poison_latents(monkeypatch: pytest.MonkeyPatch, current: list[int], steps: S
 
 
 def poison_loss(monkeypatch: pytest.MonkeyPatch, current: list[int], steps: Sequence[int]) -> None:
-    original = loop.denoising_loss
+    original = gradients.denoising_loss
 
     def denoising_loss(*arguments: Any) -> Tensor:
         return original(*arguments) * (NAN if current[0] in steps else 1)
 
-    monkeypatch.setattr(loop, "denoising_loss", denoising_loss)
+    monkeypatch.setattr(gradients, "denoising_loss", denoising_loss)
 
 
 def poison_gradient(monkeypatch: pytest.MonkeyPatch, current: list[int], steps: Sequence[int]) -> None:
-    original = loop.denoising_loss
+    original = gradients.denoising_loss
 
     def denoising_loss(*arguments: Any) -> Tensor:
         losses = original(*arguments)
@@ -72,11 +72,11 @@ def poison_gradient(monkeypatch: pytest.MonkeyPatch, current: list[int], steps: 
             losses.register_hook(lambda gradient: gradient * NAN)
         return losses
 
-    monkeypatch.setattr(loop, "denoising_loss", denoising_loss)
+    monkeypatch.setattr(gradients, "denoising_loss", denoising_loss)
 
 
 def poison_text(monkeypatch: pytest.MonkeyPatch, current: list[int], steps: Sequence[int]) -> None:
-    original = loop.denoising_loss
+    original = gradients.denoising_loss
 
     def denoising_loss(model: Any, condition: Any, objective: Any, noisy: Any) -> Tensor:
         def bad_condition(*arguments: Any) -> Any:
@@ -85,7 +85,7 @@ def poison_text(monkeypatch: pytest.MonkeyPatch, current: list[int], steps: Sequ
 
         return original(model, bad_condition if current[0] in steps else condition, objective, noisy)
 
-    monkeypatch.setattr(loop, "denoising_loss", denoising_loss)
+    monkeypatch.setattr(gradients, "denoising_loss", denoising_loss)
 
 
 Poison = Callable[[pytest.MonkeyPatch, list[int], Sequence[int]], None]

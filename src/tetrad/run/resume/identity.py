@@ -20,7 +20,13 @@ from tetrad.run.folder import RunFolder
 
 IDENTITY_FILE = "resume/identity.json"
 _LIBRARIES = ("torch", "diffusers", "transformers")
-_HARMLESS_SETTINGS = ("save.", "sample.", "train.device", "train.dtype")  # they do not change what is learned
+_HARMLESS_SETTINGS = (
+    "save.",
+    "sample.",
+    "train.device",
+    "train.dtype",
+    "train.processes",
+)  # they do not change what is learned
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,19 @@ from tetrad.settings.field import replace
 from tetrad.settings.toml import build_recipe, build_settings, read_values
 
 
-def resume(path: Path, stop: Stop = never_stop, accepts_changes: bool = False) -> Iterator[Event]:
+def resume(
+    path: Path,
+    stop: Stop = never_stop,
+    accepts_changes: bool = False,
+    processes: int | None = None,
+    allow_slower: bool | None = None,
+) -> Iterator[Event]:
     """Train on to the end of the run in this folder.  Relative paths of its recipe start in the working folder.
 
-    The result files are the same, byte for byte, as if the run had never stopped. E5162 where the folder is not that of
-    a run, E5163 where images, captions, settings or files have changed and `accepts_changes` is false, E5164 where the
-    run has ended whole, E4203 where another process trains in it.
+    `processes` and `allow_slower` replace those of the recipe. The result files are the same, byte for byte, as if the
+    run had never stopped. E5162 where the folder is not that of a run, E5163 where images, captions, settings or files
+    have changed and `accepts_changes` is false, E5164 where the run has ended whole, E4203 where another process trains
+    in it.
     """
     if read_status(path).state == "finished":
         template = _("the run {folder} is complete; to train it further, give its file with --continue-from")
@@ -35,4 +42,9 @@ def resume(path: Path, stop: Stop = never_stop, accepts_changes: bool = False) -
     if resumption.identity:  # decided by the free memory of that moment, which is another one now
         checkpointing = resumption.identity["settings"].get("train.gradient_checkpointing")
         recipe = replace(recipe, train=replace(recipe.train, gradient_checkpointing=checkpointing))
-    yield from train(recipe, stop, resumption)
+    train_settings = recipe.train
+    if processes is not None:
+        train_settings = replace(train_settings, processes=processes)
+    if allow_slower is not None:
+        train_settings = replace(train_settings, allow_slower=allow_slower)
+    yield from train(replace(recipe, train=train_settings), stop, resumption)

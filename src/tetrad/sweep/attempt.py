@@ -1,0 +1,96 @@
+"""Train one run of a sweep in a process of its own, or go on with it; the run's folder says what is there already."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tetrad.judging.scores import read_scores
+from tetrad.run.control import send_command
+from tetrad.run.status import read_status
+
+_LOOK_SECONDS = 0.5
+_LOGS, _RECIPES = "logs", "recipes"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run of a sweep, to be trained until its scores of step `until`, or to its end for 0."""
+
+    folder: Path  # of the sweep
+    name: str
+    until: int = 0
+
+    @property
+    def run(self) -> Path:
+        return self.folder / self.name
+
+    @property
+    def recipe(self) -> Path:
+        return self.folder / _RECIPES / f"{self.name}.toml"
+
+    @property
+    def log(self) -> Path:
+        """What the process of the run prints."""
+        return self.folder / _LOGS / f"{self.name}.log"
+
+    def is_done(self) -> bool:
+        """Whether the run has ended, or has the scores that it is to be trained until."""
+        if not (self.run / "recipe.toml").exists():
+            return False
+        return read_status(self.run).state == "finished" or (self.until > 0 and self.has_scores())
+
+    def is_training(self) -> bool:
+        """Whether a process trains it, such as that of a sweep that was killed."""
+        return (self.run / "recipe.toml").exists() and read_status(self.run).state in ("running", "paused")
+
+    def has_scores(self) -> bool:
+        return any(row.step >= self.until for row in read_scores(self.run)[0])
+
+    def list_arguments(self) -> list[str]:
+        """The command: a new run, or the one that is there, where its process has ended."""
+        if (self.run / "resume" / "start.json").exists():
+            return ["resume", str(self.run)]
+        return ["train", "--recipe", str(self.recipe)]
+
+    def train(self, is_stopped: Callable[[], bool], environment: Mapping[str, str] | None = None) -> int:
+        """Train, and wait for the end; returns the exit code.  A run that still trains elsewhere is waited for."""
+        while self.is_training():
+            time.sleep(_LOOK_SECONDS)
+        if self.is_done():
+            return 0
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        process = start(self.list_arguments(), self.log, {**os.environ, **(environment or {})})
+        is_told = False
+        while (code := process.poll()) is None:
+            if not is_told and (is_stopped() or (self.until and self.has_scores())):
+                is_told = send_stop(self.run)
+            time.sleep(_LOOK_SECONDS)
+        return code
+
+
+def start(arguments: list[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Tetrad with these arguments; Ctrl-C does not reach it, since it is told to stop by its folder."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "tetrad", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # of Windows
+        )
+
+
+def send_stop(run: Path) -> bool:
+    """Tell a run to stop; whether it could be told, which it cannot before it has a folder."""
+    with suppress(OSError):
+        if run.is_dir():
+            send_command(run, "stop")
+            return True
+    return False
