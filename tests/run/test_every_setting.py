@@ -201,6 +201,7 @@ WIRES = [
     Wire("sample.sampler", "Euler", "previews", PREVIEWS | {"sample.steps": 3}),
     Wire("judge.scores", "on", "scores"),
     Wire("judge.held_out", 1, "training", JUDGED),
+    Wire("judge.images", "end", "scores", JUDGED | PREVIEWS | {"train.steps": 3}, given="there is time for images"),
     Wire("judge.stop", "auto", "files", JUDGED),
     Wire("method.algorithm", "loha", "weights"),
     Wire("method.algorithm", "lokr", "weights"),
@@ -380,10 +381,16 @@ def leave_run(out: Path, patch: pytest.MonkeyPatch) -> None:
     (out / "runs/earlier/recipe.toml").touch()
 
 
+def give_time(out: Path, patch: pytest.MonkeyPatch) -> None:
+    """Images may be generated, however short the run is."""
+    patch.setattr("tetrad.run.time_budget.TimeBudget.count_affordable", lambda self, is_end: 16)
+
+
 SITUATIONS: Mapping[str, Callable[[Path, pytest.MonkeyPatch], None]] = {
     "": lambda out, patch: None,
     "the disk is full for a moment": fill_disk,
     "there is an unfinished run": leave_run,
+    "there is time for images": give_time,
 }
 
 

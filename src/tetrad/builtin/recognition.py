@@ -91,6 +91,18 @@ def detect_background(image: NDArray[np.uint8]) -> str:
     return min(BACKGROUNDS, key=lambda name: float(np.sum((colour - BACKGROUNDS[name]) ** 2)))
 
 
+def detect_colour(image: NDArray[np.uint8]) -> str:
+    """The named colour that most of the drawing has: of what differs from the border's colour."""
+    difference = np.abs(image.astype(np.float32) - _measure_border_colour(image)).mean(-1)
+    names = list(BACKGROUNDS)
+    colours = np.array([BACKGROUNDS[name] for name in names], np.float32)
+    pixels = image[difference > _MIN_DIFFERENCE].astype(np.float32)
+    if not len(pixels):
+        return detect_background(image)
+    nearest = np.square(pixels[:, None] - colours[None]).sum(-1).argmin(1)
+    return names[int(np.bincount(nearest, minlength=len(names)).argmax())]
+
+
 def _measure_border_colour(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The median (3,) of a border 3 pixels wide."""
     on_border = np.ones(image.shape[:2], bool)

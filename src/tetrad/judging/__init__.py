@@ -4,9 +4,9 @@
 to be generated. `verdict` says in words what they mean, and `stopping` whether the run learns nothing more, with the
 limits that `thresholds` holds. `strength` proposes the strength to use a file at.
 
-`image_judge` generates images with a file and scores them, beside those of `base_images`: `prompts` says what is
-generated, `eyes` looks at it, and `image_scores`, `copying` and `obedience` make figures of what they see. `runs`
-judges all files of a run, or other files, and writes the sheet and the report.
+`image_judge` generates images and scores them, beside those of `base_images`: `prompts` and `requests` say what is
+generated and how, `eyes` looks at it, and `image_scores`, `copying` and `obedience` make figures of what they see.
+`runs` judges all files of a run, or other files, and writes the sheet and the report.
 """
 
 from tetrad.lazy import export
@@ -15,9 +15,9 @@ __all__, __getattr__ = export(
     __name__,
     {
         "eyes.local_models": ["open_eye"],
-        "image_judge": ["Sampling"],
+        "image_judge": ["Counts", "ImageJudge"],
         "runs.job": ["Job"],
-        "runs.judge": ["Judgment", "count_images", "judge_job"],
+        "runs.judge": ["Judgment", "Sampling", "count_images", "judge_job"],
         "runs.report": ["write_report"],
         "runs.sheet": ["make_sheet"],
         "measure": ["Probe"],
@@ -28,8 +28,11 @@ __all__, __getattr__ = export(
             "Score",
             "ScoreInfo",
             "append_scores",
+            "decode_scores",
             "encode_row",
+            "encode_scores",
             "format_score",
+            "merge_rows",
             "read_scores",
         ],
         "stopping": ["explain_end"],

@@ -1,0 +1,95 @@
+"""How many images may be generated to score a run: all together take at most a share of the time of its steps."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tetrad.judging import Counts
+
+MAX_SHARE = 0.25  # of the time of the steps until now
+_PREVIEWS_SHARE = MAX_SHARE / 2  # before the end, so that as much is left for it
+_MOST, _LEAST = 12, 4  # images with the trigger word, and as many without it
+_MOST_AT_END = 64  # without it
+_SANITY = 3  # one image of a sanity prompt for so many others
+_PREDICTIONS_PER_SAMPLE = 1.7  # a training sample takes as long as so many predictions, measured on a CPU
+_CAUTION = 1.5  # while no image was generated yet
+
+
+@dataclass
+class TimeBudget:
+    """The time that steps and images took until now; a resume point keeps it.
+
+    `predictions` are those of one image, and `samples` those of one step: what an image is expected to take before the
+    first one was generated.
+    """
+
+    predictions: int
+    samples: int
+    steps: int = 0
+    step_seconds: float = 0.0
+    images: int = 0
+    image_seconds: float = 0.0
+
+    @contextmanager
+    def spend(self) -> Iterator[None]:
+        """A context whose time counts as that of images."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.image_seconds += time.monotonic() - start
+
+    def add_step(self, seconds: float) -> None:
+        self.steps, self.step_seconds = self.steps + 1, self.step_seconds + seconds
+
+    @property
+    def share(self) -> float:
+        """The time of images, as a share of that of the steps."""
+        return self.image_seconds / self.step_seconds if self.step_seconds else 0.0
+
+    def count_affordable(self, is_end: bool) -> int:
+        """How many images may be generated now."""
+        left = (MAX_SHARE if is_end else _PREVIEWS_SHARE) * self.step_seconds - self.image_seconds
+        return max(0, int(left / self._image_seconds())) if self.steps else 0
+
+    def _image_seconds(self) -> float:
+        if self.images:
+            return self.image_seconds / self.images
+        steps = self.predictions / (_PREDICTIONS_PER_SAMPLE * self.samples)
+        return max(1e-6, _CAUTION * steps * self.step_seconds / max(1, self.steps))
+
+    def as_values(self) -> list[float]:
+        return [self.steps, self.step_seconds, self.images, self.image_seconds]
+
+    def restore(self, values: Any) -> None:
+        """The times as they were in a resume point."""
+        self.steps, self.step_seconds, self.images, self.image_seconds = values
+
+
+def choose_counts(affordable: int, base_images: Counts, has_sanity: bool, is_end: bool) -> Counts | None:
+    """The most images of each kind that can be afforded, none where they are too few to say anything.
+
+    Each is generated twice, with the training and by the base model, unless it is among `base_images`, which are there.
+    """
+
+    def cost(counts: Counts) -> int:
+        missing = (
+            max(0, counts.with_word - base_images.with_word),
+            max(0, counts.without_word - base_images.without_word),
+            max(0, counts.sanity - base_images.sanity),
+        )
+        return counts.total + sum(missing)
+
+    for number in range(_MOST, _LEAST - 1, -1):
+        counts = Counts(number, number, number // _SANITY if has_sanity else 0)
+        if cost(counts) > affordable:
+            continue
+        while is_end and counts.without_word < _MOST_AT_END:
+            more = replace(counts, without_word=counts.without_word + 1)
+            if cost(more) > affordable:
+                break
+            counts = more
+        return counts
+    return None
