@@ -115,9 +115,10 @@ class RunJudge:
 
         At the `last` step that is the result, which there is none of before it is saved.
         """
-        is_end, is_wanted = step == last, step == last or self.plan.judge.images == "previews"
-        is_early = is_end and file is None
-        if self.images is None or not is_wanted or is_early or any(row.step == step for row in self.image_rows[1:]):
+        is_end = step == last
+        is_wanted = file is not None if is_end else self.plan.judge.images == "previews"
+        is_done = any((row.step, row.strength) == (step, 1.0) for row in self.image_rows)
+        if self.images is None or is_done or not is_wanted:
             return
         rows = yield from self.images.score(step, file.name if file else "", is_end)
         for row in rows:
