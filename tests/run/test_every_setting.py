@@ -203,6 +203,7 @@ WIRES = [
     Wire("judge.held_out", 1, "training", JUDGED),
     Wire("judge.images", "end", "scores", JUDGED | PREVIEWS | {"train.steps": 3}, given="there is time for images"),
     Wire("judge.stop", "auto", "files", JUDGED),
+    Wire("log.tensorboard", True, "left"),
     Wire("method.algorithm", "loha", "weights"),
     Wire("method.algorithm", "lokr", "weights"),
     Wire("method.algorithm", "oft", "weights"),
@@ -260,7 +261,12 @@ START: Values = {
     "save.name": "run",
     "sample.every": -1,
 }
-LEFT = ("runs/run/run*", "runs/run/resume", "runs/earlier/resume/step-*")  # what is looked for after a run
+LEFT = (
+    "runs/run/run*",
+    "runs/run/resume",
+    "runs/run/tensorboard",
+    "runs/earlier/resume/step-*",
+)  # what is looked for after a run
 PATHS = ("model", "vae", "continue_from", "data.images", "data.metadata", "data.masks", "data.class_images.images",
          "save.out")  # fmt: skip
 

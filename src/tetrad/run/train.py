@@ -37,6 +37,7 @@ from tetrad.run.resume.identity import describe_identity
 from tetrad.run.resume.resumption import Resumption, check_identity, record_identity, take_point
 from tetrad.run.resume.start import write_start
 from tetrad.run.session import note_early_stop, record_events, train_and_save
+from tetrad.run.tensorboard import write_board
 from tetrad.run.tidy import tidy_runs
 from tetrad.run.timestep_image import timestep_notes
 from tetrad.run.training_run import attach
@@ -80,7 +81,8 @@ def train(recipe: Recipe, stop: Stop = never_stop, resumption: Resumption | None
         yield from folder.record(note)
     with watch_folder(folder, stop, recipe.save.wait_for_space) as watch:
         events = run(recipe, dataset, cache, device, folder, watch, resumption)
-        yield from record_events(folder, events, watch, is_new=resumption is None)
+        recorded = record_events(folder, events, watch, is_new=resumption is None)
+        yield from write_board(recorded, folder, watch.disk) if recipe.log.tensorboard else recorded
 
 
 def run(

@@ -20,7 +20,14 @@ from tetrad.run.folder import RunFolder
 
 IDENTITY_FILE = "resume/identity.json"
 _LIBRARIES = ("torch", "diffusers", "transformers")
-_HARMLESS_SETTINGS = ("save.", "sample.", "train.device", "train.dtype")  # they do not change what is learned
+_HARMLESS_SETTINGS = (
+    "save.",
+    "sample.",
+    "log.",
+    "judge.images",
+    "train.device",
+    "train.dtype",
+)  # they do not change what is learned
 
 
 @dataclass(frozen=True)
