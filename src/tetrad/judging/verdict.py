@@ -177,6 +177,23 @@ def _is_over_trained(run: _Run) -> _Finding | None:
     return "over-trained", reason, Message(_("train.steps = {steps}"), steps=best.step)
 
 
+def _ignores_prompts(run: _Run) -> _Finding | None:
+    """Images with the trigger word no longer show what else is asked for, as the base model's do."""
+    for name in ("sanity", "obedience"):
+        now, before = run.last.scores.get(name), run.base.scores.get(name) if run.base else None
+        if now is None or before is None:
+            continue
+        error = math.hypot(now.error or 0.0, before.error or 0.0)
+        if before.value - now.value > max(_limit("ignored"), _limit("errors") * error):
+            template = _(
+                "images with the trigger word no longer show what else they are asked for: {score} {value:.0%}, the"
+                " base model's {before:.0%}"
+            )
+            reason = Message(template, score=_title(name), value=now.value, before=before.value)
+            return "over-trained", reason, Message(_("train for fewer steps, or use a lower strength"))
+    return None
+
+
 def _is_under_trained(run: _Run) -> _Finding | None:
     name = "held_out_loss" if run.compares("held_out_loss") else "training_loss"
     rows = run.with_score(name) if run.compares(name) else []
@@ -238,6 +255,7 @@ _CHECKS: Sequence[Callable[[_Run], _Finding | None]] = (
     _copies,
     _leaks,
     _is_over_trained,
+    _ignores_prompts,
     _is_under_trained,
     _is_good,
     _is_unlike,

@@ -14,11 +14,11 @@ measures its first steps. `continuation` finds the file that a run continues fro
 images for prior preservation, `preflight` says what a person should know before the first step, `effects` which
 settings have no effect, `timestep_image` shows the time steps that are drawn, and `previews` generates images during
 the run. `judge` measures checkpoints, as `resolve_judge` has planned it, and `image_scoring` generates images to score
-them by, within `time_budget`; `tensorboard` writes what the logs have got into TensorBoard's files. `step_files` are the files that a run saves
-before its end, and `checkpoints` lists all that it saved. `disk` estimates the space that a run needs, `full_disk`
-waits where there is none, and `tidy` removes what killed runs left behind. `base_model` finds the model that a file was
-trained on. `events` are what a run yields, `words` says in sentences what they mean, `folder` is where it writes, and
-`metadata` is what it stores in the trained file.
+them by, within `time_budget`; `tensorboard` writes what the logs have got into TensorBoard's files. `step_files` are
+the files that a run saves before its end, and `checkpoints` lists all that it saved. `disk` estimates the space that a
+run needs, `full_disk` waits where there is none, and `tidy` removes what killed runs left behind. `base_model` finds
+the model that a file was trained on. `events` are what a run yields, `words` says in sentences what they mean, `folder`
+is where it writes, and `metadata` is what it stores in the trained file.
 """
 
 from tetrad.lazy import export
