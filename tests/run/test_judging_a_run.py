@@ -70,7 +70,7 @@ def test_every_file_is_measured_and_nothing_else_changes(
 def test_images_are_scored_at_previews_and_at_the_end_beside_the_base_model(
     method: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TimeBudget, "count_affordable", lambda self, is_end: 18)
+    monkeypatch.setattr(TimeBudget, "count_affordable", lambda self, is_end: 9 if is_end else 18)
     settings = {"method__kind": method, "sample__every": 2, "sample__steps": 1, "sample__before_training": False}
     scored = run(place, tmp_path / "scored", monkeypatch, judge__images="previews", judge__held_out=0, **settings)
     plain = run(place, tmp_path / "plain", monkeypatch, **settings)
@@ -104,7 +104,7 @@ def test_images_take_at_most_a_quarter_of_the_time_of_the_steps_and_half_of_it_b
     for _step in range(100):
         budget.add_step(1.0)
     assert budget.count_affordable(is_end=True) == int(25 / (1.5 * 5)) and budget.count_affordable(is_end=False) == 1
-    budget.images, budget.image_seconds = 10, 5.0
+    budget.images, budget.image_seconds, budget.base = 10, 5.0, Counts(4, 4, 1)
     assert (budget.count_affordable(is_end=False), budget.count_affordable(is_end=True)) == (15, 40)
     other = TimeBudget(predictions=34, samples=4)
     other.restore(budget.as_values())

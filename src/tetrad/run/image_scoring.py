@@ -11,7 +11,7 @@ from tetrad.errors import TetradError
 from tetrad.images.diagnosis import BadImage
 from tetrad.images.load import load_image
 from tetrad.images.tensors import to_tensor
-from tetrad.judging import CheckpointScores, Counts, ImageJudge
+from tetrad.judging import CheckpointScores, ImageJudge
 from tetrad.judging.base_images import BaseImages
 from tetrad.judging.prompts import make_prompts
 from tetrad.judging.requests import make_request
@@ -52,7 +52,6 @@ class ImageScoring:
         samples = train.batch_size * train.gradient_accumulation
         self.budget = TimeBudget(self.request.steps * (1 if self.request.cfg_scale == 1 else 2), samples)
         self.has_failed = self._has_explained = False
-        self._base = Counts(0, 0)  # what is there of the base model's images
         if not plan.preserves_others:  # preservation has kept it already
             adapter.keep_original()
 
@@ -84,7 +83,7 @@ class ImageScoring:
 
     def _score(self, step: int, file: str, is_end: bool) -> Generator[Event, None, Rows]:
         affordable = self.budget.count_affordable(is_end)
-        counts = choose_counts(affordable, self._base, bool(self._judge.prompts.sanity), is_end)
+        counts = choose_counts(affordable, self.budget.base, bool(self._judge.prompts.sanity), is_end)
         if counts is None:
             yield from self._explain(step, is_end)
             return []
@@ -92,7 +91,7 @@ class ImageScoring:
         yield Phase(Message(_("generating images to judge")), total)
         with self.budget.spend():
             base = self._judge.generate_base(counts)
-        self._base = counts
+        self.budget.base = counts
         yield Progress(counts.total)
         with self.budget.spend(), self.use_result():
             images = self._judge.generate(self.model, counts)

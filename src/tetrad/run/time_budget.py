@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from tetrad.judging import Counts
@@ -31,6 +31,7 @@ class TimeBudget:
     step_seconds: float = 0.0
     images: int = 0
     image_seconds: float = 0.0
+    base: Counts = Counts(0, 0)  # the base model's images that are there already
 
     @contextmanager
     def spend(self) -> Iterator[None]:
@@ -61,26 +62,23 @@ class TimeBudget:
         return max(1e-6, _CAUTION * steps * self.step_seconds / max(1, self.steps))
 
     def as_values(self) -> list[float]:
-        return [self.steps, self.step_seconds, self.images, self.image_seconds]
+        return [self.steps, self.step_seconds, self.images, self.image_seconds, *astuple(self.base)]
 
     def restore(self, values: Any) -> None:
         """The times as they were in a resume point."""
-        self.steps, self.step_seconds, self.images, self.image_seconds = values
+        self.steps, self.step_seconds, self.images, self.image_seconds, *base = values
+        self.base = Counts(*base)
 
 
-def choose_counts(affordable: int, base_images: Counts, has_sanity: bool, is_end: bool) -> Counts | None:
+def choose_counts(affordable: int, base: Counts, has_sanity: bool, is_end: bool) -> Counts | None:
     """The most images of each kind that can be afforded, none where they are too few to say anything.
 
-    Each is generated twice, with the training and by the base model, unless it is among `base_images`, which are there.
+    Each is generated twice, with the training and by the base model, unless it is among `base`, which are there.
     """
 
     def cost(counts: Counts) -> int:
-        missing = (
-            max(0, counts.with_word - base_images.with_word),
-            max(0, counts.without_word - base_images.without_word),
-            max(0, counts.sanity - base_images.sanity),
-        )
-        return counts.total + sum(missing)
+        pairs = zip(astuple(counts), astuple(base), strict=True)
+        return counts.total + sum(max(0, wanted - there) for wanted, there in pairs)
 
     for number in range(_MOST, _LEAST - 1, -1):
         counts = Counts(number, number, number // _SANITY if has_sanity else 0)

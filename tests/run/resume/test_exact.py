@@ -88,7 +88,7 @@ def point_after_every_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("TETRAD_CACHE", str(place / "cache"))
     monkeypatch.chdir(place)
     monkeypatch.setattr(SaveInterval, "is_due", lambda self, steps_done, steps_left: steps_left > 0)
-    monkeypatch.setattr(TimeBudget, "count_affordable", lambda self, is_end: 24)  # whatever the time
+    monkeypatch.setattr(TimeBudget, "count_affordable", lambda self, is_end: 9 if is_end else 18)  # whatever the time
 
 
 def crash_at(recipe: Recipe, step: int) -> Path:
