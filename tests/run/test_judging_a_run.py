@@ -103,11 +103,15 @@ def test_images_take_at_most_a_quarter_of_the_time_of_the_steps_and_half_of_it_b
     assert budget.count_affordable(is_end=True) == 0
     for _step in range(100):
         budget.add_step(1.0)
-    assert budget.count_affordable(is_end=True) == int(25 / (1.5 * 5)) and budget.count_affordable(is_end=False) == 1
+    assert budget.count_affordable(is_end=True) == int(25 / (1.3 * 34 / 12)) == 6
+    assert budget.count_affordable(is_end=False) == 3
+    budget.prediction_seconds = 0.01  # as previews took
+    assert budget.count_affordable(is_end=True) == int(25 / (1.3 * 0.34))
     budget.images, budget.image_seconds, budget.base = 10, 5.0, Counts(4, 4, 1)
     assert (budget.count_affordable(is_end=False), budget.count_affordable(is_end=True)) == (15, 40)
     other = TimeBudget(predictions=34, samples=4)
     other.restore(budget.as_values())
+    budget.prediction_seconds = 0.0  # once images were generated, previews say nothing new
     assert other == budget and budget.share == 0.05
     budget.image_seconds = 30.0
     assert budget.count_affordable(is_end=True) == 0

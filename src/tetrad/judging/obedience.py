@@ -90,16 +90,13 @@ def recognize(image: NDArray[np.uint8], prompt: AttributePrompt) -> bool | None:
         name = background[1].lower()
         return detect_background(image) == name if name in BACKGROUNDS else None
     new = [each for each in re.findall(r"[\w-]+", prompt.asked.lower()) if not contains_word(prompt.unasked, each)]
-    if colours := [each for each in new if each in BACKGROUNDS]:
-        return detect_colour(image) == colours[0]
     words = {get_subject_words(subject): subject for subject in TRAINED_SUBJECTS}
-    subject = next((subject for text, subject in words.items() if contains_word(" ".join(new), text)), None)
-    if subject is None:
-        return None
-    styles = (*STYLE_WORDS, SAMPLE_STYLE_SET)
-    pairs = [SubjectStylePair(each, style) for style in styles for each in TRAINED_SUBJECTS]
-    nearest = pairs[int(compute_distances(image, pairs, detect_background(image)).argmin())]
-    return nearest.subject == subject
+    if subject := next((words[text] for text in words if contains_word(" ".join(new), text)), None):
+        styles = (*STYLE_WORDS, SAMPLE_STYLE_SET)
+        pairs = [SubjectStylePair(each, style) for style in styles for each in TRAINED_SUBJECTS]
+        return pairs[int(compute_distances(image, pairs, detect_background(image)).argmin())].subject == subject
+    colour = next((each for each in new if each in BACKGROUNDS), None)
+    return detect_colour(image) == colour if colour else None
 
 
 def as_array(image: Tensor) -> NDArray[np.uint8]:

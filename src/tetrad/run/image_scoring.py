@@ -23,7 +23,7 @@ from tetrad.models.base import Model, get_model_device
 from tetrad.paths import expand_path
 from tetrad.run.events import Event, Note, Phase, Progress, Scored
 from tetrad.run.plan import Plan
-from tetrad.run.time_budget import MAX_SHARE, TimeBudget, choose_counts
+from tetrad.run.time_budget import MAX_SHARE, TimeBudget, choose_counts, count_predictions
 from tetrad.run.watch import Stop, StoppedWhileGenerating, stop_between_steps
 
 UseResult = Callable[[], AbstractContextManager[None]]
@@ -50,7 +50,7 @@ class ImageScoring:
         self.request = make_request(plan.as_values())
         train = plan.train
         samples = train.batch_size * train.gradient_accumulation
-        self.budget = TimeBudget(self.request.steps * (1 if self.request.cfg_scale == 1 else 2), samples)
+        self.budget = TimeBudget(count_predictions(self.request.steps, self.request.cfg_scale), samples)
         self.has_failed = self._has_explained = False
         if not plan.preserves_others:  # preservation has kept it already
             adapter.keep_original()

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from tetrad.run.folder import RunFolder
 from tetrad.run.full_disk import DiskGuard
 from tetrad.run.image_scoring import ImageScoring, UseResult
 from tetrad.run.plan import Plan
+from tetrad.run.time_budget import count_predictions
 from tetrad.run.watch import Stop
 from tetrad.training.step import Condition
 
@@ -124,6 +125,13 @@ class RunJudge:
         for row in rows:
             self.image_rows.append(row)
             yield from self._write(row)
+
+    def time_previews(self) -> AbstractContextManager[None]:
+        """A context in which previews are generated: how long they take says how many images may be generated."""
+        sample = self.plan.sample
+        images = len(sample.prompts) + len(sample.overfit_prompts)
+        predictions = images * count_predictions(sample.steps, sample.cfg_scale)
+        return self.images.budget.time_previews(predictions) if self.images and predictions else nullcontext()
 
     def time_steps(self, steps: Iterator[_Step]) -> Iterator[_Step]:
         """The steps; how long they take decides how many images may be generated."""

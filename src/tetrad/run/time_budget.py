@@ -13,8 +13,8 @@ _PREVIEWS_SHARE = MAX_SHARE / 2  # before the end, so that as much is left for i
 _MOST, _LEAST = 12, 4  # images with the trigger word, and as many without it
 _MOST_AT_END = 64  # without it
 _SANITY = 3  # one image of a sanity prompt for so many others
-_PREDICTIONS_PER_SAMPLE = 1.7  # a training sample takes as long as so many predictions, measured on a CPU
-_CAUTION = 1.5  # while no image was generated yet
+_PREDICTIONS_PER_SAMPLE = 3  # a training sample takes about as long as so many predictions for images
+_CAUTION = 1.3  # while no image was generated yet: looking at it takes time too
 
 
 @dataclass
@@ -22,7 +22,7 @@ class TimeBudget:
     """The time that steps and images took until now; a resume point keeps it.
 
     `predictions` are those of one image, and `samples` those of one step: what an image is expected to take before the
-    first one was generated.
+    first one was generated, if no preview was either.
     """
 
     predictions: int
@@ -32,6 +32,7 @@ class TimeBudget:
     images: int = 0
     image_seconds: float = 0.0
     base: Counts = Counts(0, 0)  # the base model's images that are there already
+    prediction_seconds: float = 0.0  # by the last previews
 
     @contextmanager
     def spend(self) -> Iterator[None]:
@@ -41,6 +42,13 @@ class TimeBudget:
             yield
         finally:
             self.image_seconds += time.monotonic() - start
+
+    @contextmanager
+    def time_previews(self, predictions: int) -> Iterator[None]:
+        """A context in which so many predictions are made for previews."""
+        start = time.monotonic()
+        yield
+        self.prediction_seconds = (time.monotonic() - start) / predictions
 
     def add_step(self, seconds: float) -> None:
         self.steps, self.step_seconds = self.steps + 1, self.step_seconds + seconds
@@ -58,8 +66,8 @@ class TimeBudget:
     def _image_seconds(self) -> float:
         if self.images:
             return self.image_seconds / self.images
-        steps = self.predictions / (_PREDICTIONS_PER_SAMPLE * self.samples)
-        return max(1e-6, _CAUTION * steps * self.step_seconds / max(1, self.steps))
+        by_steps = self.step_seconds / max(1, self.steps) / (_PREDICTIONS_PER_SAMPLE * self.samples)
+        return max(1e-6, _CAUTION * self.predictions * (self.prediction_seconds or by_steps))
 
     def as_values(self) -> list[float]:
         return [self.steps, self.step_seconds, self.images, self.image_seconds, *astuple(self.base)]
@@ -68,6 +76,11 @@ class TimeBudget:
         """The times as they were in a resume point."""
         self.steps, self.step_seconds, self.images, self.image_seconds, *base = values
         self.base = Counts(*base)
+
+
+def count_predictions(steps: int, cfg_scale: float) -> int:
+    """Of one image: guidance needs a second one at each step."""
+    return steps * (1 if cfg_scale == 1 else 2)
 
 
 def choose_counts(affordable: int, base: Counts, has_sanity: bool, is_end: bool) -> Counts | None:

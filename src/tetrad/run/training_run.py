@@ -201,7 +201,7 @@ class TrainingRun:
         """Generate previews; where there is not enough memory for them, the run goes on without (W6003)."""
         note = None
         try:
-            with self.use_average():
+            with self.use_average(), self.judge.time_previews():
                 yield from self.previews.generate(self.model, step)
         except Exception as error:
             if not devices.is_memory_error(error):
