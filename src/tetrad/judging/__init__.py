@@ -14,6 +14,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
+        "base_images": ["BaseImages"],
         "eyes.local_models": ["open_eye"],
         "image_judge": ["Counts", "ImageJudge"],
         "runs.job": ["Job"],
@@ -21,6 +22,8 @@ __all__, __getattr__ = export(
         "runs.report": ["write_report"],
         "runs.sheet": ["make_sheet"],
         "measure": ["Probe"],
+        "prompts": ["make_prompts"],
+        "requests": ["make_request"],
         "scores": [
             "SCORES",
             "SCORES_FILE",
