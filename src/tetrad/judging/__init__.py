@@ -16,7 +16,7 @@ __all__, __getattr__ = export(
     {
         "base_images": ["BaseImages"],
         "eyes.local_models": ["open_eye"],
-        "image_judge": ["Counts", "ImageJudge"],
+        "image_judge": ["Counts", "ImageJudge", "choose_references"],
         "runs.job": ["Job"],
         "runs.judge": ["Judgment", "Sampling", "count_images", "judge_job"],
         "runs.report": ["write_report"],

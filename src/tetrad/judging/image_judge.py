@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 from PIL import Image
@@ -25,6 +26,7 @@ _BATCH_SIZE = 8
 _MAX_REFERENCES = 48  # training images that are looked at; evenly spread over a larger data set
 _LIKENESS_BLOCK, _LIKENESS_TIME = -1, 300  # up3: docs/judging.md has what other maps reached
 _COPY_BLOCK, _COPY_TIME = -2, 150  # up2
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,6 @@ class ImageJudge:
     on_image: Callable[[], None] = lambda: None
     on_step: StepCallback = ignore_step
     _features: dict[tuple[str, str], Tensor] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        step = -(-len(self.references) // _MAX_REFERENCES) or 1
-        self.references = self.references[::step]
 
     @cached_property
     def copies(self) -> CopyReferences | None:
@@ -207,6 +205,11 @@ class ImageJudge:
         for image in generate_images(model, requests, _BATCH_SIZE, self.decode, self.on_step):
             self.on_image()
             yield to_image(image)
+
+
+def choose_references(images: Sequence[T]) -> Sequence[T]:
+    """Those of the training images that are looked at."""
+    return images[:: -(-len(images) // _MAX_REFERENCES) or 1]
 
 
 def _take_in_turn(prompts: Sequence[AttributePrompt], count: int) -> list[AttributePrompt]:

@@ -11,7 +11,7 @@ from tetrad.errors import TetradError
 from tetrad.images.diagnosis import BadImage
 from tetrad.images.load import load_image
 from tetrad.images.tensors import to_tensor
-from tetrad.judging import CheckpointScores, ImageJudge
+from tetrad.judging import CheckpointScores, ImageJudge, choose_references
 from tetrad.judging.base_images import BaseImages
 from tetrad.judging.prompts import make_prompts
 from tetrad.judging.requests import make_request
@@ -91,7 +91,7 @@ class ImageScoring:
         yield Phase(Message(_("generating images to judge")), total)
         with self.budget.spend():
             base = self._judge.generate_base(counts)
-        self.budget.base = counts
+        self.budget.note_base(counts)
         yield Progress(counts.total)
         with self.budget.spend(), self.use_result():
             images = self._judge.generate(self.model, counts)
@@ -124,7 +124,7 @@ class ImageScoring:
         details = [plan.model.vae, str(self.model.dtype), f"{start} {start.stat().st_mtime_ns}" if start else ""]
         return ImageJudge(
             self.model,
-            [to_tensor(load_image(photo.path).convert("RGB")) for photo in self.photos],
+            [to_tensor(load_image(photo.path).convert("RGB")) for photo in choose_references(self.photos)],
             make_prompts(
                 [photo.caption for photo in self.photos],
                 plan.data.trigger_word,

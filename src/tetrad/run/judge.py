@@ -111,13 +111,9 @@ class RunJudge:
         if self.plan.judge.images != "off":
             self.images = ImageScoring(self.plan, self.model, adapter, photos, use_result, stop)
 
-    def score_images(self, step: int, file: Path | None, last: int) -> Iterator[Event]:
-        """Generate images with the model as it is now, and score them, unless that was done; `file` holds its weights.
-
-        At the `last` step that is the result, which there is none of before it is saved.
-        """
-        is_end = step == last
-        is_wanted = file is not None if is_end else self.plan.judge.images == "previews"
+    def score_images(self, step: int, file: Path | None, is_end: bool = False) -> Iterator[Event]:
+        """Generate images with the model as it is now, and score them, unless that is done; `file` holds its weights."""
+        is_wanted = is_end or self.plan.judge.images == "previews"
         is_done = any((row.step, row.strength) == (step, 1.0) for row in self.image_rows)
         if self.images is None or is_done or not is_wanted:
             return

@@ -53,10 +53,9 @@ class TimeBudget:
     def add_step(self, seconds: float) -> None:
         self.steps, self.step_seconds = self.steps + 1, self.step_seconds + seconds
 
-    @property
-    def share(self) -> float:
-        """The time of images, as a share of that of the steps."""
-        return self.image_seconds / self.step_seconds if self.step_seconds else 0.0
+    def note_base(self, counts: Counts) -> None:
+        """So many of the base model's images are there now, and those that were there before."""
+        self.base = Counts(*map(max, astuple(self.base), astuple(counts)))
 
     def count_affordable(self, is_end: bool) -> int:
         """How many images may be generated now."""

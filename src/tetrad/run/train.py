@@ -127,7 +127,7 @@ def run(
     record_identity(folder, identity, resumption is not None, training.first)
     yield from watch.disk.write(folder.path, _PLAN_BYTES, lambda: folder.write("plan.toml", plan.as_toml()))
     yield from preflight.run_notes(plan, model, training.schedules, folder.name)
-    yield from preflight.held_out_notes(plan.judge, dataset)
+    yield from preflight.judge_notes(plan, dataset)
     yield from timestep_notes(plan, model, folder)
     yield from effect_notes(recipe, plan, training.groups, training.schedules, model, photos, samples)
     yield from check_truncated_captions(plan, model, dataset.subjects)

@@ -165,8 +165,8 @@ class TrainingRun:
             yield from self.save_and_judge(self.first)
         elif self.judge.is_missing(self.first):
             yield from self.measure(self.first)
-        if self.previews.is_due(self.first, self.last):
-            yield from self.judge.score_images(self.first, self.find_saved(self.first), self.last)
+        if self.previews.is_due(self.first, self.last) and self.first < self.last:
+            yield from self.judge.score_images(self.first, self.find_saved(self.first))
 
     def steps(self) -> Iterator[Event]:
         if self.judge.end is not None:
@@ -195,7 +195,8 @@ class TrainingRun:
             yield from self.measure(step)
         if self.previews.is_due(step, self.last):
             yield from self.sample(step)
-            yield from self.judge.score_images(step, self.find_saved(step), self.last)
+            if step < self.last:  # at the end when the result is saved
+                yield from self.judge.score_images(step, self.find_saved(step))
 
     def sample(self, step: int) -> Iterator[Event]:
         """Generate previews; where there is not enough memory for them, the run goes on without (W6003)."""
@@ -256,7 +257,7 @@ class TrainingRun:
             if self.plan.save.replace:
                 yield from write_over_start(self.plan.model.continue_from, written, step)
             yield from self.measure(step, written.name)
-            yield from self.judge.score_images(step, written, self.last)
+            yield from self.judge.score_images(step, written, is_end=True)
             yield from self.judge.conclude()
         return written
 

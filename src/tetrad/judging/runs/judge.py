@@ -13,7 +13,7 @@ from tetrad.images.load import load_image
 from tetrad.images.tensors import to_tensor
 from tetrad.judging.base_images import BaseImages
 from tetrad.judging.eyes import Eye
-from tetrad.judging.image_judge import Counts, ImageJudge, ImageSet
+from tetrad.judging.image_judge import Counts, ImageJudge, ImageSet, choose_references
 from tetrad.judging.prompts import make_prompts
 from tetrad.judging.runs.job import Candidate, Job, TrainedFile
 from tetrad.judging.scores import CheckpointScores, Score, append_scores, merge_rows, read_scores
@@ -126,7 +126,7 @@ def _open_judge(
     details = (str(pipeline.vae_choice.path), str(pipeline.model.dtype))
     return ImageJudge(
         pipeline.model,
-        [to_tensor(load_image(path).convert("RGB")) for path in job.images],
+        [to_tensor(load_image(path).convert("RGB")) for path in choose_references(job.images)],
         make_prompts(job.captions, job.word, job.class_word, sampling.without_word_at_end, job.sanity_prompts),
         job.word,
         sampling.request,
