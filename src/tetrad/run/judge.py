@@ -112,7 +112,7 @@ class RunJudge:
             self.images = ImageScoring(self.plan, self.model, adapter, photos, use_result, stop)
 
     def score_images(self, step: int, file: Path | None, is_end: bool = False) -> Iterator[Event]:
-        """Generate images with the model as it is now, and score them, unless that is done; `file` holds its weights."""
+        """Generate images with the model as it is now and score them, unless that is done; `file` holds its weights."""
         is_wanted = is_end or self.plan.judge.images == "previews"
         is_done = any((row.step, row.strength) == (step, 1.0) for row in self.image_rows)
         if self.images is None or is_done or not is_wanted:
