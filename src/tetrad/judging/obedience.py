@@ -94,7 +94,8 @@ def recognize(image: NDArray[np.uint8], prompt: AttributePrompt) -> bool | None:
     if subject := next((words[text] for text in words if contains_word(" ".join(new), text)), None):
         styles = (*STYLE_WORDS, SAMPLE_STYLE_SET)
         pairs = [SubjectStylePair(each, style) for style in styles for each in TRAINED_SUBJECTS]
-        return pairs[int(compute_distances(image, pairs, detect_background(image)).argmin())].subject == subject
+        nearest = pairs[int(compute_distances(image, pairs, detect_background(image)).argmin())]
+        return bool(nearest.subject == subject)
     colour = next((each for each in new if each in BACKGROUNDS), None)
     return detect_colour(image) == colour if colour else None
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
-from tetrad.judging import Counts
+from tetrad.judging.image_judge import Counts
 
 MAX_SHARE = 0.25  # of the time of the steps until now
 _PREVIEWS_SHARE = MAX_SHARE / 2  # before the end, so that as much is left for it
