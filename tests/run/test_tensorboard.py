@@ -86,7 +86,8 @@ def test_losses_and_scores_are_in_the_event_files_also_of_a_resumed_run(
     assert found[0].file_version == "brain.Event:2"
     assert [(each.step, each.session_log.status) for each in found if each.HasField("session_log")] == [(3, 1)]
     scalars = {(value.tag, each.step): value.simple_value for each in found for value in each.summary.value}
-    logs = [json.loads(line) for name in ("metrics", "scores") for line in (folder / f"{name}.jsonl").open()]
+    lines = [line for name in ("metrics", "scores") for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+    logs = [json.loads(line) for line in lines]
     for record in logs:
         own = {"scores/" + name: score["value"] for name, score in record.get("scores", {}).items()}
         if "loss" in record:
