@@ -90,7 +90,8 @@ def choose_counts(affordable: int, base: Counts, has_sanity: bool, is_end: bool)
 
     def cost(counts: Counts) -> int:
         pairs = zip(astuple(counts), astuple(base), strict=True)
-        return counts.total + sum(max(0, wanted - there) for wanted, there in pairs)
+        missing: int = sum(max(0, wanted - there) for wanted, there in pairs)
+        return counts.total + missing
 
     for number in range(_MOST, _LEAST - 1, -1):
         counts = Counts(number, number, number // _SANITY if has_sanity else 0)
