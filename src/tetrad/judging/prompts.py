@@ -65,8 +65,8 @@ def _make_sanity_prompts(
     known = {each.lower() for caption in captions for each in _WORD.findall(caption)} | set(class_word.lower().split())
     for prompt in prompts:
         text = _WEIGHT.sub(" ", prompt)
-        if word:
-            text = replace_word(re.sub(rf"\b{re.escape(word)} style\b", word, text, flags=re.I), word, class_word)
+        for own in (f"{word} {class_word}", f"{word} style", word) if word else ():
+            text = replace_word(text, own, class_word)
         asked = _tidy(text)
         unasked = _tidy(_WORD.sub(lambda found: found[0] if found[0].lower() in known else "", text))
         if asked != unasked:
