@@ -17,7 +17,7 @@ from PIL import Image
 
 from tetrad.errors import TetradError
 from tetrad.formats.weight_files import read_weight_file
-from tetrad.judging import read_scores
+from tetrad.judging import Counts, read_scores
 from tetrad.methods import METHODS
 from tetrad.run.events import Finished, Note, Sampled, Saved, Trained
 from tetrad.run.train import train
@@ -389,7 +389,7 @@ def leave_run(out: Path, patch: pytest.MonkeyPatch) -> None:
 
 def give_time(out: Path, patch: pytest.MonkeyPatch) -> None:
     """Images may be generated, however short the run is."""
-    patch.setattr("tetrad.run.time_budget.TimeBudget.count_affordable", lambda self, is_end: 16)
+    patch.setattr("tetrad.run.image_scoring.choose_counts", lambda *_given, **_others: Counts(4, 4))
 
 
 SITUATIONS: Mapping[str, Callable[[Path, pytest.MonkeyPatch], None]] = {

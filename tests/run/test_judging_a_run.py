@@ -70,7 +70,7 @@ def test_every_file_is_measured_and_nothing_else_changes(
 def test_images_are_scored_at_previews_and_at_the_end_beside_the_base_model(
     method: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TimeBudget, "count_affordable", lambda self, is_end: 9 if is_end else 18)
+    monkeypatch.setattr(TimeBudget, "count_affordable", lambda self, is_end: 9 if is_end else 18 + 3)
     settings = {"method__kind": method, "sample__every": 2, "sample__steps": 1, "sample__before_training": False}
     scored = run(place, tmp_path / "scored", monkeypatch, judge__images="previews", judge__held_out=0, **settings)
     plain = run(place, tmp_path / "plain", monkeypatch, **settings)
@@ -103,10 +103,10 @@ def test_images_take_at_most_a_quarter_of_the_time_of_the_steps_and_half_of_it_b
     assert budget.count_affordable(is_end=True) == 0
     for _step in range(100):
         budget.add_step(1.0)
-    assert budget.count_affordable(is_end=True) == int(25 / (1.3 * 34 / 12)) == 6
-    assert budget.count_affordable(is_end=False) == 3
+    assert budget.count_affordable(is_end=True) == int(25 / (1.5 * 34 / 12)) == 5
+    assert budget.count_affordable(is_end=False) == 2 and budget.count_as_images(35) == 3
     budget.prediction_seconds = 0.01  # as previews took
-    assert budget.count_affordable(is_end=True) == int(25 / (1.3 * 0.34))
+    assert budget.count_affordable(is_end=True) == int(25 / (1.5 * 0.34))
     budget.images, budget.image_seconds, budget.base = 10, 5.0, Counts(4, 4, 1)
     assert (budget.count_affordable(is_end=False), budget.count_affordable(is_end=True)) == (15, 40)
     other = TimeBudget(predictions=34, samples=4)

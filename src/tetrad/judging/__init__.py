@@ -15,6 +15,7 @@ __all__, __getattr__ = export(
     __name__,
     {
         "base_images": ["BaseImages"],
+        "copying": ["LOOKS"],
         "eyes.local_models": ["open_eye"],
         "image_judge": ["Counts", "ImageJudge", "choose_references"],
         "runs.job": ["Job"],

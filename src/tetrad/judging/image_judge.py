@@ -81,6 +81,7 @@ class ImageJudge:
     eye: Eye | None = None
     decode: Callable[[Tensor], Tensor] | None = None  # in place of the model's VAE
     recognizes: bool = False  # whether the model's images show what `recognition` knows: the built-in model
+    finds_copies: bool = True  # which takes long with many training images
     untouched: Callable[[], AbstractContextManager[None]] = nullcontext
     on_image: Callable[[], None] = lambda: None
     on_step: StepCallback = ignore_step
@@ -119,7 +120,7 @@ class ImageJudge:
 
         The scores of the base model itself are those of its own images.
         """
-        base, copies = self.generate_base(images.counts), self.copies
+        base, copies = self.generate_base(images.counts), self.copies if self.finds_copies else None
         with self.untouched():
             return self._score(images, base, copies)
 

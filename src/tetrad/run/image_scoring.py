@@ -11,8 +11,9 @@ from tetrad.errors import TetradError
 from tetrad.images.diagnosis import BadImage
 from tetrad.images.load import load_image
 from tetrad.images.tensors import to_tensor
-from tetrad.judging import CheckpointScores, ImageJudge, choose_references
+from tetrad.judging import CheckpointScores, Counts, ImageJudge, choose_references
 from tetrad.judging.base_images import BaseImages
+from tetrad.judging.copying import LOOKS
 from tetrad.judging.prompts import make_prompts
 from tetrad.judging.requests import make_request
 from tetrad.judging.scores import encode_scores
@@ -82,8 +83,7 @@ class ImageScoring:
         return []
 
     def _score(self, step: int, file: str, is_end: bool) -> Generator[Event, None, Rows]:
-        affordable = self.budget.count_affordable(is_end)
-        counts = choose_counts(affordable, self.budget.base, bool(self._judge.prompts.sanity), is_end)
+        counts = self._choose_counts(is_end)
         if counts is None:
             yield from self._explain(step, is_end)
             return []
@@ -103,6 +103,17 @@ class ImageScoring:
             ]
         yield Scored(step, counts.total, encode_scores(rows[1].scores), encode_scores(rows[0].scores))
         return rows
+
+    def _choose_counts(self, is_end: bool) -> Counts | None:
+        """How many images are generated now; at the end copies are looked for, if that can be afforded too."""
+        references, judge = len(self._judge.references), self._judge
+        affordable = self.budget.count_affordable(is_end)
+        if not self.budget.images:  # the training images are looked at once
+            affordable -= self.budget.count_as_images(references)
+        choose = partial(choose_counts, base=self.budget.base, has_sanity=bool(judge.prompts.sanity), is_end=is_end)
+        with_copies = choose(affordable - self.budget.count_as_images(LOOKS * references)) if is_end else None
+        judge.finds_copies = with_copies is not None
+        return with_copies or choose(affordable)
 
     def _explain(self, step: int, is_end: bool) -> Generator[Event, None, None]:
         """Say that the images of a step are left out; before the end only once."""

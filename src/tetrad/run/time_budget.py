@@ -14,7 +14,8 @@ _MOST, _LEAST = 12, 4  # images with the trigger word, and as many without it
 _MOST_AT_END = 64  # without it
 _SANITY = 3  # one image of a sanity prompt for so many others
 _PREDICTIONS_PER_SAMPLE = 3  # a training sample takes about as long as so many predictions for images
-_CAUTION = 1.3  # while no image was generated yet: looking at it takes time too
+_PREDICTIONS_PER_LOOK = 2
+_CAUTION = 1.5  # while no image was generated yet: looking at it takes time too
 
 
 @dataclass
@@ -61,6 +62,10 @@ class TimeBudget:
         """How many images may be generated now."""
         left = (MAX_SHARE if is_end else _PREVIEWS_SHARE) * self.step_seconds - self.image_seconds
         return max(0, int(left / self._image_seconds())) if self.steps else 0
+
+    def count_as_images(self, looks: int) -> int:
+        """How many images take as long as looking at so many others: encoding each, and one prediction for it."""
+        return -(-_PREDICTIONS_PER_LOOK * looks // self.predictions)
 
     def _image_seconds(self) -> float:
         if self.images:
