@@ -1,12 +1,13 @@
 # `make install` installs Tetrad into .venv, `make web` opens its page, `make demo` shows it at work, `make test` tests it,
-# `make coverage` shows which lines the tests run, `make mutants` tests the tests, `make kills` kills a thousand runs,
-# `make bad-inputs` tries 110 bad inputs, `make fuzz` tries random ones for minutes.
+# `make test-wide` tests what one family or format has shown with the others, `make coverage` shows which lines the tests run,
+# `make mutants` tests the tests, `make kills` kills a thousand runs, `make bad-inputs` tries 110 bad inputs, `make fuzz`
+# tries random ones for minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export HF_HUB_OFFLINE = 1
 
-.PHONY: install web demo test coverage check bench mutants kills bad-inputs fuzz clean
+.PHONY: install web demo test test-wide coverage check bench mutants kills bad-inputs fuzz clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +24,10 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loa
 test: $(VENV)/.installed-test
 	scripts/browser
 	$(PYTEST)
+
+# Not part of `make test`: what it shows for one family, method or format, for the others too.
+test-wide: $(VENV)/.installed-test
+	$(PYTEST) -m "wide and not slow"
 
 # Not part of `make test`: Python 3.11 runs almost twice as long when coverage traces it.
 coverage: $(VENV)/.installed-test

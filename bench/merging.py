@@ -2,7 +2,7 @@
 
 `python -m bench.merging --gib 2 --folder /tmp` writes three files of random numbers, and measures in turn: a copy, a
 merge whose files' hashes are known, and one that has to compute them. Speeds are bytes read and written per second; all
-files are dropped from the page cache before. Reports medians.
+files are dropped from the page cache immediately before. Reports medians.
 """
 
 import argparse
@@ -29,8 +29,11 @@ EMBEDDINGS = ("cond_stage_model.transformer.text_model.embeddings.token_embeddin
 GIB = 2**30
 MERGE = """
 import sys, time
+from pathlib import Path
+from bench.merging import drop_from_cache
 from tetrad.merging.checkpoint_merge import merge_checkpoints
-a, b, c, out = sys.argv[1:]
+a, b, c, out = map(Path, sys.argv[1:])
+drop_from_cache(a, b, c)
 start = time.perf_counter()
 merge_checkpoints([a, b], out, base=c, method="add-difference", weight=0.7)
 print(time.perf_counter() - start)
@@ -124,7 +127,6 @@ def copy(source: Path, target: Path) -> float:
 def run_merge(files: list[Path], out: Path, cache: Path) -> tuple[float, int]:
     """Seconds that a merge takes in a process of its own, without its start, and the peak of that process in bytes."""
     out.unlink(missing_ok=True)
-    drop_from_cache(*files)
     environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
     process = subprocess.Popen([sys.executable, "-c", MERGE, *files, out], stdout=subprocess.PIPE, env=environment)
     assert process.stdout

@@ -1,8 +1,8 @@
-"""Measure what looking at photos adds to decoding and encoding them: `python -m bench.scan --photos 300`.
+"""Measure what looking at photos adds to decoding and encoding them: `python -m bench.scan --suffix .heic`.
 
-The photos are made: 4032 × 3024 pixels (12 megapixels), random squares and noise, JPEG of quality 90. The scan and the
-encoding of a run are compared with decoding, resizing and encoding alone, one photo after the other, with the built-in
-VAE.
+The photos are made: 4032 × 3024 pixels (12 megapixels), random squares and noise. The scan and the encoding of a run
+are compared with decoding whole, resizing and encoding alone, one photo after the other, with the built-in VAE. They
+take turns, so that other programs slow down all of them.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from PIL import Image
@@ -21,6 +22,7 @@ from tetrad.data.dataset import inspect_photos
 from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.encoding import EncodingJob, encode_photos
 from tetrad.data.latent_cache import LatentCache
+from tetrad.images.decoders import list_formats
 from tetrad.images.load import fit_to_size, load_image
 from tetrad.images.tensors import to_tensor
 
@@ -41,47 +43,61 @@ def make_photos(folder: Path, count: int) -> None:
         Image.fromarray(levels.clip(0, 255).astype(np.uint8)).save(folder / f"{number:04}.jpg", quality=90)
 
 
-def measure(name: str, count: int, work: Callable[[], object]) -> tuple[float, float]:
-    """Print and return the wall and CPU seconds of some work."""
-    wall, cpu = time.perf_counter(), time.process_time()
+def read_cpu_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
     work()
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    print(f"{name:36} {wall:7.1f} s  {cpu:7.1f} CPU s  {1000 * cpu / count:6.0f} CPU ms each", flush=True)
-    return wall, cpu
+    return time.process_time() - start
+
+
+def convert_photos(folder: Path, suffix: str) -> None:
+    """The photos in another format, of about the quality that telephones store."""
+    for path in sorted(folder.glob("*.jpg")):
+        with Image.open(path) as image:
+            image.save(path.with_suffix(suffix), quality=60)
+        path.unlink()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=int, default=300)
+    parser.add_argument("--photos", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--resolution", type=int, default=512)
+    parser.add_argument("--suffix", choices=(".jpg", ".heic", ".webp", ".png"), default=".jpg")
     options = parser.parse_args()
+    list_formats()
     vae = library.load_model(str(MODEL_PATH)).vae
     with tempfile.TemporaryDirectory() as place:
-        folder, cache = Path(place) / "photos", LatentCache(Path(place) / "cache")
+        folder = Path(place) / "photos"
         folder.mkdir()
         make_photos(folder, options.photos)
+        if options.suffix != ".jpg":
+            convert_photos(folder, options.suffix)
         listing = list_dataset(folder)
 
-        def encode_alone() -> None:
-            for entry in listing.entries:
-                vae.encode(to_tensor(fit_to_size(load_image(entry.path), size))[None])
-
-        def scan() -> list[EncodingJob]:
+        def scan(cache: LatentCache) -> list[EncodingJob]:
             photos = [photo for photo, _problems in inspect_photos(listing, cache) if photo]
             return [EncodingJob(photo, bucket_of(photo, options.resolution)) for photo in photos]
 
-        size = scan()[0].size
-        cache = LatentCache(Path(place) / "new")
-        alone = measure("decode and encode alone", options.photos, encode_alone)
-        scanned = measure("scan, cold", options.photos, scan)
-        jobs = scan()
-        encoded = measure(
-            "decode and encode in a run", options.photos, lambda: list(encode_photos(jobs, vae.encode, "vae", cache))
-        )
-        measure("scan, warm", options.photos, scan)
-        for index, unit in enumerate(("wall", "CPU")):
-            ratio = (scanned[index] + encoded[index]) / alone[index]
-            print(f"scan and encoding ÷ decoding and encoding alone, {unit}: {ratio:.2f}")
+        def encode_alone() -> None:
+            for job in jobs:
+                vae.encode(to_tensor(fit_to_size(load_image(job.photo.path), job.size))[None])
+
+        jobs = scan(LatentCache(None))
+        rounds = []
+        for number in range(options.rounds):
+            cache = LatentCache(Path(place) / f"cache-{number}")
+            works: tuple[Callable[[], object], ...] = (
+                encode_alone,
+                lambda cache=cache: scan(cache),
+                lambda cache=cache: list(encode_photos(jobs, vae.encode, "vae", cache)),
+                lambda cache=cache: scan(cache),
+            )
+            rounds.append([read_cpu_seconds(work) for work in works])
+    names = ("decode whole and encode, alone", "scan, cold", "decode and encode in a run", "scan, warm")
+    for name, values in zip(names, zip(*rounds, strict=True), strict=True):
+        print(f"{name:32} {1000 * median(values) / options.photos:6.0f} CPU ms each")
+    ratio = median((cold + encoded) / alone for alone, cold, encoded, _warm in rounds)
+    print(f"scan and encoding ÷ decoding whole and encoding alone, CPU: {ratio:.2f}")
 
 
 if __name__ == "__main__":

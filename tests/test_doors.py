@@ -87,12 +87,12 @@ PROGRAMS = {
     "os.execv": set(),
     "os.startfile": set(),
     # nvidia-smi; the program that a person names to caption images, as a list of arguments.
-    "subprocess.run": {"web/device.py", "data/captions/command.py"},
+    "subprocess.run": {"web/device.py"},
     "subprocess.call": set(),
     "subprocess.check_output": set(),
     "subprocess.getoutput": set(),
     # Tetrad itself, with a list of arguments.
-    "subprocess.Popen": {"doctor/full_check.py", "web/jobs/supervisor.py"},
+    "subprocess.Popen": {"doctor/full_check.py", "web/jobs/supervisor.py", "data/captions/command.py"},
     "asyncio.create_subprocess_exec": {"web/resident.py"},
     "asyncio.create_subprocess_shell": set(),
     # A module by a name in this program; by one that a person gives only for train.optimizer.

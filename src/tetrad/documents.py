@@ -137,9 +137,10 @@ def writable(text: str) -> str:
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _parse_integer(digits: str) -> int:
+def _parse_integer(digits: str) -> int | float:
+    """A whole number; of "-0", as most readers of JSON do, one that is none."""
     try:
-        return int(digits)
+        return -0.0 if digits == "-0" else int(digits)
     except ValueError as error:  # Python's own limit for the digits of a whole number
         raise ValueError(_TOO_LONG_NUMBER) from error
 

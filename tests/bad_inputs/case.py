@@ -27,6 +27,7 @@ class Case:
     caption: str = ""  # that the first image must get
     colour: tuple[int, int, int] | None = None  # that the centre of the first image must have, within one level
     canary: str = ""  # a file that a program in the input would make
+    has_plugins: bool = True  # False: it is tried as where no plugin for images is installed
 
     @property
     def is_dataset(self) -> bool:

@@ -29,9 +29,15 @@ def test_the_list_has_all_numbers_in_order() -> None:
 
 @pytest.mark.parametrize("case", QUICK_CASES, ids=lambda case: f"{case.number} {case.title}")
 def test_a_bad_input_ends_as_expected(
-    case: Case, place: trials.Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    case: Case,
+    place: trials.Place,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     """In this process: images by a scan alone, without a run."""
+    if not case.has_plugins:
+        request.getfixturevalue("without_plugins")
     monkeypatch.setenv("TETRAD_CACHE", str(place.path / "cache"))
     monkeypatch.chdir(place.path)
     number = trials.CASES.index(case)

@@ -20,6 +20,7 @@ from bad_inputs import file_cases, image_cases, name_cases
 from bad_inputs.case import Case, Outcome, make_outcome, read_codes, read_refusal
 
 from tetrad import cli
+from tetrad.images import decoders
 
 ROOT = Path(__file__).parents[2]
 CASES: list[Case] = [
@@ -100,7 +101,7 @@ def try_commands(case: Case, commands: Sequence[Sequence[str]], place: Path) -> 
     seconds, peak, codes = 0.0, 0, set[str]()
     outcome: Outcome | str = ""
     for arguments in commands:
-        exit_code, spent, used = run_in_fork(arguments, place)
+        exit_code, spent, used = run_in_fork(arguments, place, case.has_plugins)
         seconds, peak = max(seconds, spent), max(peak, used)
         try:
             out, err = ((place / name).read_text("utf-8", "replace") for name in ("out.txt", "err.txt"))
@@ -118,11 +119,14 @@ def try_commands(case: Case, commands: Sequence[Sequence[str]], place: Path) -> 
     return Trial(case, outcome, seconds, peak)
 
 
-def run_in_fork(arguments: Sequence[str], place: Path) -> tuple[int | None, float, int]:
+def run_in_fork(arguments: Sequence[str], place: Path, has_plugins: bool = True) -> tuple[int | None, float, int]:
     """The exit code of a command (None: it was stopped after the limit), its CPU seconds and its largest memory."""
     start = time.monotonic()
     child = os.fork()
     if not child:
+        if not has_plugins:
+            decoders._PLUGINS = ()
+            decoders.list_formats.cache_clear()
         _run_command(arguments, place / "out.txt", place / "err.txt")
     exit_code: int | None = None
     while not (found := os.wait4(child, os.WNOHANG))[0]:

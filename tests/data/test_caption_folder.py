@@ -92,6 +92,12 @@ def test_captions_of_a_metadata_file_go_to_files_and_class_images_are_left_alone
     assert not (tmp_path / "10_zkr dog" / "a.txt").exists()
 
 
+def test_a_metadata_file_that_cannot_be_read_is_named(folder: Path) -> None:
+    assert CaptionFolder(folder).problems == ()
+    (folder / "metadata.jsonl").write_text("{")
+    assert [(each.path.name, each.code) for each in CaptionFolder(folder).problems] == [("metadata.jsonl", "E4153")]
+
+
 def test_a_caption_file_that_cannot_be_used_stays_and_an_empty_caption_is_said(folder: Path) -> None:
     (folder / "a.txt").write_bytes(b"\xff\xff\x00\x01red")
     (folder / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "red dog"}')
@@ -156,6 +162,9 @@ def test_a_program_captions_the_images_that_have_no_caption(folder: Path, tmp_pa
     script.write_text("import sys; 'b.png' in sys.argv[1] and sys.exit('no b'); print('here')")
     edit = captions.make(Command(program), overwrite=True)
     assert len(edit.changes) == 3 and "b.png" in str(edit.notes[0]) and "no b" in str(edit.notes[0])
+    script.write_text("while True: print('a' * 10_000)")
+    with pytest.raises(TetradError, match="what the program printed is no caption"):
+        captions.make(Command(program), overwrite=True, limit=1)
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,16 @@ DAMAGED: dict[str, tuple[bytes, str, str]] = {
         "E5002",
         "damaged",
     ),
+    "an offset of minus zero": (
+        with_header(b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [-0, 4]}}', b"1234"),
+        "E5002",
+        "damaged",
+    ),
+    "half a character": (
+        with_header(b'{"\\ud800": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}', b"1234"),
+        "E5002",
+        "half a character",
+    ),
     "a negative offset": (with_header(json.dumps({"a": entry(-4, 0)}).encode()), "E5002", "damaged"),
     "two tensors with the same offsets": (
         with_header(json.dumps({"a": entry(0, 4), "b": entry(0, 4)}).encode(), b"1234"),

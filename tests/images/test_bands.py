@@ -5,6 +5,7 @@ import sys
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageCms
 
@@ -61,6 +62,20 @@ def test_bands_give_the_same_pixels_in_every_mode(mode: str, monkeypatch: pytest
     reduced = bands.reduce_on_white(upright, 20)
     monkeypatch.setattr(bands, "_BAND_PIXELS", 10**9)
     assert reduced.tobytes() == bands.reduce_on_white(upright, 20).tobytes()
+
+
+@pytest.mark.parametrize("orientation", (1, 6))
+def test_a_large_jpeg_is_decoded_at_twice_the_size_that_it_is_used_at_or_more(orientation: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize((1600, 1200))
+    image.getexif()[0x0112] = orientation
+    image.save(tmp_path / "a.jpg", quality=95, exif=image.getexif())
+    size = (320, 256) if orientation == 1 else (256, 320)
+    whole, small = bands.decode_image(tmp_path / "a.jpg"), bands.decode_image(tmp_path / "a.jpg", size)
+    assert small.image.size == (800, 600) and whole.image.size == (1600, 1200)
+    assert bands.decode_image(tmp_path / "a.jpg", (500, 400)).image.size == (1600, 1200)
+    ones, others = (np.asarray(bands.fit_on_white(each, size), dtype=float) for each in (whole, small))
+    assert np.sqrt(((ones - others) ** 2).mean()) < 1  # of 255
 
 
 def measure(path: Path) -> int:

@@ -43,6 +43,14 @@ def png_with_endless_text() -> bytes:
     return content.getvalue()
 
 
+def jpeg_of_many_scans() -> bytes:
+    """Its last scan again and again; each goes through the whole image."""
+    content = io.BytesIO()
+    noise().save(content, "JPEG", progressive=True)
+    start = content.getvalue().rindex(b"\xff\xda")
+    return content.getvalue()[:-2] + content.getvalue()[start:-2] * 50 + b"\xff\xd9"
+
+
 def damaged_tiff() -> bytes:
     return b"II*\0\xff\xff\xff\x7f" + b"\0" * 40
 
@@ -51,6 +59,7 @@ HOSTILE = {
     "a PostScript program": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\nshowpage\n", "E4109"),
     "a huge PNG in 66 bytes": (png_header(60_000, 60_000) + b"\0\0\0\0IDAT" + b"\0" * 25, "E4112"),
     "a PNG above the limit": (png_header(10_001, 10_001) + b"\0\0\0\0IDAT" + b"\0" * 25, "E4112"),
+    "a JPEG in many scans": (jpeg_of_many_scans(), "E4106"),
     "a damaged AVIF": (damaged_avif(), "E41"),
     "a PNG that ends in its header": (png_header(64, 64), "E4102"),
     "a PNG with endless text": (png_with_endless_text(), "E4106"),

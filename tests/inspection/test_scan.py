@@ -260,6 +260,7 @@ def test_the_html_sheet_loads_nothing_runs_nothing_and_escapes_names_and_caption
     assert "<b>bold" not in page and "bad<i>" not in page and "<img src=x" not in page and "\x1b" not in page
     assert "&lt;b&gt;bold &amp; &#x27;q&#x27;.png" in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and not re.findall(r"url\(|@import|<script|https?://", page)
+    assert str(tmp_path) not in page, "a sheet to share says where the images are"
     assert "default-src 'none'" in page and "prefers-color-scheme: dark" in page
     assert page.count("data:image/webp;base64,") == 6, "one thumbnail for each image that can be read"
     assert page.count("<figure") == 7 and 'class="is-skipped"' in page

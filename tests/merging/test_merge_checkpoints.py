@@ -75,6 +75,29 @@ def test_a_weight_of_0_gives_a_file_with_the_same_tensors_bit_for_bit(models: li
     assert all(result[name].numpy().tobytes() == expected[name].numpy().tobytes() for name in expected)
 
 
+@pytest.mark.parametrize(
+    ("method", "weights", "letter"),
+    [
+        ("weighted-sum", [None, 0], "B"),
+        ("sum", [0.5, 0, 0.5], "B"),
+        ("sum", [0, 1], "A"),
+        ("add-difference", [None, 0, 0.5], "B"),
+        ("dare", [None, 0, 0.5], "B"),
+    ],
+)
+def test_nan_in_a_model_of_weight_0_does_not_reach_the_result_and_is_said(
+    models: list[Path], method: str, weights: list[float | None], letter: str
+) -> None:
+    damaged = models["AB".index(letter)]
+    change(damaged, out__2__bias=torch.full((4,), torch.nan)).replace(damaged)
+    base = models[2] if method in ("add-difference", "dare") else None
+    tensors, merged = merge([*models, models[2]][: len(weights)], method=method, weights=weights, base=base)
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert f"{damaged.name} has the weight 0, so nothing of it is merged" in notes_of(merged)
+    note = f"1 tensor of {damaged.name} contains NaN or Inf ({UNET}.out.2.bias); the result does not, because {letter}"
+    assert note in notes_of(merged)
+
+
 def test_add_difference_with_one_model_twice_is_a(models: list[Path]) -> None:
     result, _merged = merge(models[:2], method="add-difference", base=models[1])
     assert all(torch.equal(tensor, result[name]) for name, tensor in load_file(models[0]).items())
@@ -269,6 +292,11 @@ def test_a_weighted_sum_takes_two_models_and_no_model_is_overwritten(models: lis
     (link := models[0].with_name("link.safetensors")).symlink_to("nowhere.safetensors")
     with pytest.raises(TetradError, match=r"E5210 .* already exists"):
         merge_checkpoints(models[:2], link)
+    with pytest.raises(TetradError, match=r"E5210 .* is a folder; add the name of the new file"):
+        merge_checkpoints(models[:2], models[0].parent)
+    (empty := models[0].with_name("empty.safetensors")).touch()
+    with pytest.raises(TetradError, match=r"E5002 .*empty.safetensors is empty \(0 bytes\)"):
+        merge_checkpoints([models[0], empty], models[0].with_name("out.safetensors"))
 
 
 def test_a_merged_model_loads_with_another_vae_inside(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator
+from datetime import date
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -47,6 +48,7 @@ def test_an_empty_recipe_has_the_defaults() -> None:
         ({"method": {"kind": ["lora"]}}, "E3103", "it is ['lora']"),
         ({"train": {"learning_rate": "fast"}}, "E3131", "'fast' in train.learning_rate is not a learning rate"),
         ({"train": {"steps": "many"}}, "E3102", "train.steps is 'many'"),
+        ({"train": {"steps": date(2020, 1, 1)}}, "E3102", "train.steps is 2020-01-01"),
         ({"train": 3}, "E3102", "train is 3"),
         ({"method": {"rank": 0}}, "E3103", "it is 0"),
         ({"method": {"rank": 9999}}, "E3103", "it is 9999"),

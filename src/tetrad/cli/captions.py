@@ -37,8 +37,11 @@ def list_captions(
             | ({"problem": each.problem.code} if each.problem else {})
             for each in captions.images
         ]
-        print_json({"captions": rows, "tags": [{"tag": tag, "count": count} for tag, count in tags]})
+        problems = [{"file": captions.name_of(each.path), "problem": each.code} for each in captions.problems]
+        counted = [{"tag": tag, "count": count} for tag, count in tags]
+        print_json({"captions": rows, "tags": counted, "problems": problems})
         return
+    print_problems(captions)
     for image in captions.images:
         name = captions.name_of(image.path)
         if image.problem:
@@ -177,6 +180,7 @@ def choose_captioner(
 
 def finish(captions: "CaptionFolder", edit: "CaptionEdit", dry_run: bool) -> None:
     """Write the edit, or show its first changes in a dry run, and say what was done and what was not."""
+    print_problems(captions)
     for note in edit.notes:
         print_note(note)
     if dry_run:
@@ -196,6 +200,11 @@ def finish(captions: "CaptionFolder", edit: "CaptionEdit", dry_run: bool) -> Non
             "{count} caption of {total} images is changed", "{count} captions of {total} images are changed", count
         )
     print_note(template, total=total)
+
+
+def print_problems(captions: "CaptionFolder") -> None:
+    for problem in captions.problems:
+        print_note(_("{file}: {reason}"), file=captions.name_of(problem.path), reason=problem.reason)
 
 
 def describe_changes(captions: "CaptionFolder", changes: "tuple[CaptionChange, ...]") -> Iterator[Message]:

@@ -12,10 +12,11 @@ from torch import Tensor
 from tetrad.builtin import resolve_model_path
 from tetrad.comparison.blocks import block_order, make_block_finder
 from tetrad.comparison.lora_changes import LoraFile, read_lora
-from tetrad.comparison.named_tensors import NamedTensor, NamedTensors, open_named_tensors
+from tetrad.comparison.named_tensors import NamedTensors, open_named_tensors
 from tetrad.comparison.result import BlockDifference, Difference
 from tetrad.errors import TetradError
 from tetrad.formats import weight_files
+from tetrad.formats.deferred_tensors import compute_tensor
 from tetrad.library.checkpoints import load_model
 from tetrad.library.identification import title_of
 from tetrad.locales import Message, _, ngettext
@@ -63,8 +64,8 @@ def _compare_metadata(first: Mapping[str, str], second: Mapping[str, str]) -> di
 
 def _compare_tensors(
     difference: Difference,
-    first: Mapping[str, NamedTensor],
-    second: Mapping[str, NamedTensor],
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
 ) -> None:
     """Compare the tensors that both have, each read once."""
     difference.only_in = _list_missing(first, second)
@@ -75,7 +76,7 @@ def _compare_tensors(
         if old.dtype != new.dtype:
             dtypes = str(old.dtype).removeprefix("torch."), str(new.dtype).removeprefix("torch.")
             difference.dtypes[dtypes] = difference.dtypes.get(dtypes, 0) + 1
-        tensors = old.read(), new.read()
+        tensors = compute_tensor(old), compute_tensor(new)
         if not _have_same_shape(tensors[0], tensors[1]):
             difference.shapes[name] = tuple(tensors[0].shape), tuple(tensors[1].shape)
         elif measured := _measure(tensors[0], tensors[1].reshape(tensors[0].shape)):

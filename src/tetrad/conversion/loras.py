@@ -11,7 +11,7 @@ from tetrad.builtin import resolve_model_path
 from tetrad.conversion.job import Converter, Job
 from tetrad.conversion.plain import is_plain, make_plain
 from tetrad.conversion.precision import store_tensors
-from tetrad.errors import TetradError
+from tetrad.errors import TetradError, naming_file
 from tetrad.formats import a1111, bundles, kohya, peft, weight_files
 from tetrad.formats.tensor_streams import open_tensors
 from tetrad.formats.weight_files import WeightFile
@@ -24,6 +24,7 @@ from tetrad.locales import Message, _
 from tetrad.merging.lora_files import LoraChoice, OpenLora, read_loras
 from tetrad.merging.lora_metadata import describe_network, describe_origin
 from tetrad.methods.lora.combine import Tensors, depends_on_base
+from tetrad.methods.textual_inversion.embedding import check_family
 from tetrad.models.base import Model
 from tetrad.weights import Weights
 
@@ -44,7 +45,7 @@ def convert_lora(job: Job) -> None:
     (lora,), model = read_loras([LoraChoice(job.source)], base)
     file = WeightFile(dict(lora.embeddings), dict(lora.metadata))
     words = bundles.list_words(file.tensors)
-    embeddings = _choose_embeddings(job, file, words)
+    embeddings = _choose_embeddings(job, file, words, model)
     split_paths = [job.out.with_name(f"{word}.safetensors") for word in words] if job.options.split else []
     for path in split_paths:
         check_output_path(path)
@@ -118,15 +119,20 @@ def _match_alphas(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return matched
 
 
-def _choose_embeddings(job: Job, file: WeightFile, words: list[str]) -> dict[str, Tensor]:
-    """The embeddings that the result is to have inside, under their names in it.  E5355 where it cannot have them."""
+def _choose_embeddings(job: Job, file: WeightFile, words: list[str], model: Model) -> dict[str, Tensor]:
+    """The embeddings that the result is to have inside, under their names in it.
+
+    E5355 where it cannot have them, E5105 for one that was made for another family.
+    """
     if job.options.split and not words:
         template = _("{path} has no embeddings inside, so there is nothing to split; leave out --split")
         raise TetradError("E5355", template, path=job.source)
     tensors = {} if job.options.split else bundles.list_embeddings(file)
     taken = set(words)
     for path in job.options.bundle:
-        weights, _unmatched = a1111.decode_embedding(weight_files.read_weight_file(path))
+        with naming_file(path):
+            weights, _unmatched = a1111.decode_embedding(weight_files.read_weight_file(path))
+            check_family(weights, model)
         word = weights.metadata["word"]
         if word in taken or "." in word:
             template = _(

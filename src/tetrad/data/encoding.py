@@ -80,7 +80,7 @@ def encode_photos(
 
 def _load_photo(job: EncodingJob, identity: str, cache: LatentCache) -> _LoadedPhoto:
     """Read a photo's latents and mask from the cache, or decode it to make them."""
-    decoded = _DecodedPhoto(job.photo)
+    decoded = _DecodedPhoto(job)
     views = (False, True) if job.flip else (False,)
     keys = tuple(_compute_cache_key(job.photo.file_hash, job.size, flipped, identity) for flipped in views)
     cached = tuple(map(cache.get_latents, keys))
@@ -97,14 +97,14 @@ def _load_photo(job: EncodingJob, identity: str, cache: LatentCache) -> _LoadedP
 class _DecodedPhoto:
     """A photo's pixels, decoded when they are first needed.  E4161 if its file changed."""
 
-    def __init__(self, photo: Photo) -> None:
-        self.photo = photo
+    def __init__(self, job: EncodingJob) -> None:
+        self.photo, self.size = job.photo, job.size
 
     @cached_property
     def upright(self) -> UprightImage:
         path = self.photo.path
         try:
-            image = decode_image(path)
+            image = decode_image(path, self.size)
             with path.open("rb") as file:
                 is_unchanged = hashlib.file_digest(file, "sha256").hexdigest() == self.photo.file_hash
         except (BadImage, OSError) as error:

@@ -37,7 +37,7 @@ __all__, __getattr__ = export(
         "suffixes": ["PICKLE_SUFFIXES", "WEIGHT_FILE_SUFFIXES"],
         "survey": ["TensorSurvey", "count_elements"],
         "tensor_streams": ["TensorFile", "TensorLayout", "open_tensors"],
-        "tensor_writer": ["Compute", "check_free_space", "write_tensors"],
+        "tensor_writer": ["STREAMS", "WORKERS", "Compute", "check_free_space", "write_tensors"],
         "tensors": ["as_bytes", "unshare_tensors", "widen_float8"],
         "vae": ["find_vae_keys"],
         "file_hashes": ["compute_file_hash"],

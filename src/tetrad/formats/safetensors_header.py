@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from tetrad.documents import parse_json
+from tetrad.documents import parse_json, writable
 from tetrad.locales import Message, _
 
 MAX_HEADER_BYTES = 16_000_000  # real ones have up to some megabytes, with the tags of many images
@@ -96,4 +96,6 @@ def _reject_duplicate_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) != len(pairs):
         raise ValueError(Message(_("a name appears twice in it")))
+    if any(text != writable(text) for pair in pairs for text in pair if isinstance(text, str)):
+        raise ValueError(Message(_("a name or a text in it has half a character")))
     return entries

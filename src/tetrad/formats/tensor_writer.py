@@ -19,7 +19,8 @@ from tetrad.locales import _
 from tetrad.sizes import format_size
 
 _DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_WORKERS = 2  # one reads or writes while the other computes
+WORKERS = 2  # one reads or writes while the other computes
+STREAMS = 4  # where tensors come in parts, so that several need little memory, and the disk is what takes longest
 _FLUSH_BYTES = 64 * 2**20  # that are written before the disk is told to store them, while the work goes on
 Metadata = Mapping[str, str]
 Compute = Callable[[str], Tensor | Iterable[Tensor]]
@@ -32,13 +33,14 @@ def write_tensors(
     metadata: Metadata,
     on_written: Callable[[], None] = lambda: None,
     finish_metadata: Callable[[], Metadata] | None = None,
+    workers: int = WORKERS,
 ) -> None:
     """Write a safetensors file of which only a few tensors are in memory at a time, completely or not at all.
 
-    `compute` gives the tensor of a name in the layout that was said, or its elements in parts, one after the other; two
-    threads call it, once for each name, in about the order of `layouts`. `on_written` is called after each tensor.
-    `finish_metadata` gives what is stored instead of `metadata` when all tensors are written, in no more bytes. E4204
-    where the disk has too little space, before anything is computed; E4202 where the file cannot be written.
+    `compute` gives the tensor of a name in the layout that was said, or its elements in parts, one after the other;
+    `workers` threads call it, once for each name, in about the order of `layouts`. `on_written` is called after each
+    tensor. `finish_metadata` gives what is stored instead of `metadata` when all tensors are written, in no more bytes.
+    E4204 where the disk has too little space, before anything is computed; E4202 where the file cannot be written.
     """
     # Larger elements first, as safetensors itself orders them, so that every tensor is aligned.
     layouts = dict(sorted(layouts.items(), key=lambda item: -item[1].dtype.itemsize))
@@ -47,7 +49,7 @@ def write_tensors(
     with convert_write_errors(path), stage_replacement(path) as temporary_path, temporary_path.open("wb") as file:
         file.write(header)
         file.flush()
-        _write_all(temporary_path, file, len(header), layouts, compute, on_written)
+        _write_all(temporary_path, file, len(header), layouts, compute, on_written, workers)
         if finish_metadata:
             file.seek(0)
             file.write(_build_header(layouts, finish_metadata(), len(header)))
@@ -60,6 +62,7 @@ def _write_all(
     layouts: Mapping[str, TensorLayout],
     compute: Compute,
     on_written: Callable[[], None],
+    workers: int,
 ) -> None:
     """Write the tensors of a file from a position on, in several threads; stops all of them where one fails."""
     is_stopped = Event()
@@ -81,7 +84,7 @@ def _write_all(
         assert count == layout.nbytes, f"{name} is not as it was said to be"
 
     unflushed = 0
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         try:
             futures = []
             for name, layout in layouts.items():

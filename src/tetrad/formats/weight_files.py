@@ -195,6 +195,8 @@ def check_safetensors(path: Path, first_bytes: bytes) -> dict[str, Any]:
     header_length = int.from_bytes(first_bytes[:8], "little")
     if first_bytes.startswith(pickles.STARTS) and not _looks_like_safetensors(first_bytes):
         raise pickles.wrong_extension_error(path)
+    if not file_size:
+        raise TetradError("E5002", _("{path} is empty (0 bytes); download it again"), path=path)
     if file_size < 8 or not _looks_like_safetensors(first_bytes) or header_length > safetensors_header.MAX_HEADER_BYTES:
         raise TetradError(
             "E5002",

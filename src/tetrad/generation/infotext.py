@@ -128,6 +128,7 @@ def to_request(infotext: Infotext, overrides: Mapping[str, Any] | None = None) -
     E3205 where the infotext lacks a setting, E3201 for an unknown sampler.
     """
     settings = dict(overrides or {})
+    name = ""
     try:
         for name, read_value in _SETTING_READERS.items():
             if name not in settings:
@@ -139,9 +140,9 @@ def to_request(infotext: Infotext, overrides: Mapping[str, Any] | None = None) -
             name=error.args[0],
         ) from error
     except ValueError as error:
-        raise TetradError(
-            "E3205", _("the image's text has a setting that cannot be read: {reason}"), reason=error
-        ) from error
+        template = _("the image's text has no number where the {setting} belongs; give it with {flag}")
+        flag = name.replace("_", "-")
+        raise TetradError("E3205", template, setting=flag.replace("-", " "), flag=f"--{flag}") from error
     return Request(**settings)
 
 

@@ -1,8 +1,10 @@
 """The image formats that Tetrad reads: those of Pillow, and those of plugins that are separate packages."""
 
+import logging
 from functools import cache
 from importlib import import_module
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of damaged files is said by our own errors
 # Pillow may use only these decoders, whatever the file name says.
 _PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 # Module, what registers it in Pillow ("": its import does), and the format that it adds.

@@ -13,6 +13,7 @@ _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # markers that b
 _RESTARTS = range(0xD0, 0xD8)
 _SCAN, _END, _RESTART_INTERVAL = 0xDA, 0xD9, 0xDD
 _ALONE = frozenset({0x01, 0xD8, *_RESTARTS})  # markers of no segment
+MAX_SCANS = 50  # programs write up to 10, or 18 for CMYK
 _COEFFICIENTS = 64  # of a block of 8 × 8 pixels
 # What the decoder is offered after the end of the data: random numbers, so that they are decoded to something visible.
 _FILLER = bytes(np.random.default_rng(0).integers(0, 0xFF, 1 << 16, dtype=np.uint8))
@@ -68,6 +69,14 @@ def is_short(content: bytes) -> bool:
     """
     end = content.rfind(b"\xff\xd9")
     return end > 0 and _decode_small(content[:end]) != _decode_small(content[:end] + _FILLER)
+
+
+def has_too_many_scans(content: bytes) -> bool:
+    """Whether decoding it takes far longer than its size lets expect: each scan goes through the whole image."""
+    if content.count(b"\xff\xda") <= MAX_SCANS:  # in what follows the image, and in its thumbnails, there may be more
+        return False
+    scans = (segment for segment in _read_segments(content) if segment.marker == _SCAN)
+    return len(list(islice(scans, MAX_SCANS + 1))) > MAX_SCANS
 
 
 def find_scans(content: bytes) -> list[slice]:

@@ -11,6 +11,7 @@ from tetrad.images.completeness import load_pixels
 from tetrad.images.concurrency import SILENCED_WARNINGS
 from tetrad.images.decoders import list_formats
 from tetrad.images.diagnosis import BadImage, check_is_file, diagnose_file
+from tetrad.images.jpeg_data import MAX_SCANS, has_too_many_scans
 from tetrad.locales import _
 
 _MIN_SIDE_PIXELS = 16
@@ -47,6 +48,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         try:
             with Image.open(path, formats=list_formats()) as image:
                 _check_pixel_count(image)
+                _check_scans(image, path)
                 yield image
         except BadImage:
             raise
@@ -93,6 +95,13 @@ def _check_pixel_count(image: Image.Image) -> None:
             width=width,
             height=height,
         )
+
+
+def _check_scans(image: Image.Image, path: Path) -> None:
+    """Check how often the pixels of a JPEG are gone through, so that a small file does not take minutes."""
+    if image.format in ("JPEG", "MPO") and has_too_many_scans(path.read_bytes()):
+        template = _("its data is in more than {limit} scans, which no usual program writes; save it again")
+        raise BadImage("E4106", template, limit=MAX_SCANS)
 
 
 def check_for_use(image: Image.Image) -> None:

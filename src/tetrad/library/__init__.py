@@ -48,6 +48,7 @@ _NAMES, __getattr__ = export(
             "DTYPES",
             "find_network_files",
             "find_not_finite",
+            "is_finite",
             "list_configurations",
             "read_configuration",
             "require_finite",

@@ -1,8 +1,8 @@
 """Combine files that were trained: from weight files to a new one, tensor by tensor.
 
-`checkpoint_merge` merges checkpoints: `choices` has the methods and what a person chooses, `arithmetic` their formulas,
-`blocks` the weights by block of the U-Net, `parents` opens and compares the models, `history` writes their metadata.
-`storing` refuses what the precision of a result cannot hold.
+`checkpoint_merge` merges checkpoints; `merged_tensors` says what becomes of each tensor, `choices` has the methods and
+what a person chooses, `arithmetic` their formulas, `blocks` the weights by block of the U-Net, `parents` opens and
+compares the models, `history` writes their metadata. `storing` refuses what the precision of a result cannot hold.
 
 `lora_merge` merges LoRAs into one, `lora_into_checkpoint` into a checkpoint, `lora_resize` makes one smaller, and
 `lora_extraction` makes one from two checkpoints. `lora_files` reads LoRAs and their strengths, `ranks` chooses how

@@ -12,7 +12,7 @@ from typing import Any
 from tetrad.documents import parse_json
 from tetrad.formats import file_hashes, weight_files
 from tetrad.formats.tensor_streams import TensorLayout
-from tetrad.formats.tensor_writer import Compute, write_tensors
+from tetrad.formats.tensor_writer import WORKERS, Compute, write_tensors
 from tetrad.library.hashes import get_file_hash
 from tetrad.merging.choices import METHODS, CheckpointMerge
 from tetrad.merging.parents import EMA, Parent, part_of
@@ -31,6 +31,7 @@ def write_with_history(
     describe: Callable[[GetHash], dict[str, str]],
     parents: Sequence[Path],
     on_start: Progress,
+    workers: int = WORKERS,
 ) -> None:
     """Write a file whose metadata, which `describe` gives, name the sha256 of its parents.
 
@@ -41,7 +42,7 @@ def write_with_history(
     # Different ones, because they are keys, and as long as hashes.
     placeholders = {path: f"{number:064x}" for number, path in enumerate(parents)}
     finish = partial(describe, lambda path: hashes[path].result())
-    write_tensors(out, layouts, compute, describe(placeholders.__getitem__), on_start(len(layouts)), finish)
+    write_tensors(out, layouts, compute, describe(placeholders.__getitem__), on_start(len(layouts)), finish, workers)
 
 
 def _compute_hash(path: Path) -> Future[str]:

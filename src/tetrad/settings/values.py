@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import date, time
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
@@ -169,5 +170,7 @@ def setting_error(code: str, template: str, **values: Any) -> PydanticCustomErro
 
 
 def quote(value: object) -> str:
-    """A value as errors show it: 'text', 5, true."""
+    """A value as errors show it: 'text', 5, true, 2020-01-01."""
+    if isinstance(value, date | time):  # TOML has both; a datetime is a date
+        return value.isoformat()
     return str(value).lower() if isinstance(value, bool) else repr(value)

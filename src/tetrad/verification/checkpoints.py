@@ -16,6 +16,7 @@ from tetrad.verification.loras import list_examples, make_verdict
 from tetrad.verification.result import READERS, Verdict
 
 _OLD_CLIP = re.compile(r"cond_stage_model\.transformer\.(embeddings|encoder|final_layer_norm)\.")
+_FIRST_LAYER = f"{ldm.UNET_PREFIX}.input_blocks.0.0.weight"  # (320, channels, 3, 3)
 _EMA_PREFIX = "model_ema."
 _FOLDER_FILES = ("model_index.json", "scheduler/scheduler_config.json", "tokenizer")
 
@@ -23,12 +24,13 @@ _FOLDER_FILES = ("model_index.json", "scheduler/scheduler_config.json", "tokeniz
 def judge_checkpoint(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Verdict]:
     """A verdict for each program on a single file with tensors of these names and shapes, for a model of its family."""
     unused = tuple(name for name in shapes if ldm.is_left_over(name))
-    channels = shapes.get(f"{ldm.UNET_PREFIX}.input_blocks.0.0.weight", (0, model.channels))[1]
+    first_width, channels, *_kernel = shapes.get(_FIRST_LAYER, (0, model.channels))
+    usual = shapes if channels == model.channels else {**shapes, _FIRST_LAYER: (first_width, model.channels, 3, 3)}
+    if problem := _find_layout_problem(model, usual):
+        yield from (Verdict(reader, "no", problem, unused) for reader in READERS)
+        return
     if channels != model.channels:
         yield from _judge_other_purpose(channels, unused, len(shapes))
-        return
-    if problem := _find_layout_problem(model, shapes):
-        yield from (Verdict(reader, "no", problem, unused) for reader in READERS)
         return
     has_vae = bool(vae.find_vae_keys(shapes)[0])
     old_clip = next((name for name in shapes if _OLD_CLIP.match(name)), "")

@@ -1,7 +1,11 @@
 """Caption images with a program of the person's choice, which prints the caption of one image."""
 
+import os
 import shlex
 import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from tetrad.errors import TetradError
@@ -10,7 +14,9 @@ from tetrad.locales import Message, _
 PLACEHOLDER = "{image}"
 _TIMEOUT_SECONDS = 600  # for one image; a program that loads a model each time takes minutes
 _MAX_LETTERS = 20_000  # of a caption; one has a sentence or two
+_MAX_BYTES = 4 * _MAX_LETTERS
 _SHOWN_ERROR_LETTERS = 200
+_NO_CAPTION = _("what the program printed is no caption")
 
 
 class NoCaption(Exception):
@@ -41,13 +47,12 @@ class Command:
         """What the program prints for an image.  Raises NoCaption; E4192 where the program cannot be started."""
         filled = [argument.replace(PLACEHOLDER, str(image.absolute())) for argument in self.arguments]
         try:
-            ended = subprocess.run([*filled], stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            template = _("the program ran for more than {seconds} seconds and was ended")
-            raise NoCaption(Message(template, seconds=_TIMEOUT_SECONDS)) from error
+            ended = _run(filled)
         except OSError as error:
             template = _("the program {program} cannot be started ({reason}); check its name and its path")
             raise TetradError("E4192", template, program=filled[0], reason=error.strerror) from error
+        if len(ended.stdout) > _MAX_BYTES:
+            raise NoCaption(Message(_NO_CAPTION))
         if ended.returncode:
             text = ended.stderr.decode("utf-8", "replace").strip()[-_SHOWN_ERROR_LETTERS:]
             raise NoCaption(Message(_("the program ended with {code}: {text}"), code=ended.returncode, text=text))
@@ -55,5 +60,37 @@ class Command:
         if not caption:
             raise NoCaption(Message(_("the program printed nothing")))
         if len(caption) > _MAX_LETTERS or "\0" in caption:
-            raise NoCaption(Message(_("what the program printed is no caption")))
+            raise NoCaption(Message(_NO_CAPTION))
         return caption
+
+
+def _run(arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    """The end of a program.  It is killed where it prints more than a caption; NoCaption where it takes too long."""
+    is_late = threading.Event()
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen([*arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as program,
+    ):
+
+        def end() -> None:
+            is_late.set()
+            program.kill()
+
+        timer = threading.Timer(_TIMEOUT_SECONDS, end)
+        timer.start()
+        try:
+            assert program.stdout is not None
+            printed = program.stdout.read(_MAX_BYTES + 1)
+            if len(printed) > _MAX_BYTES:
+                program.kill()
+            program.wait()
+        except BaseException:
+            program.kill()
+            raise
+        finally:
+            timer.cancel()
+        if is_late.is_set():
+            template = _("the program ran for more than {seconds} seconds and was ended")
+            raise NoCaption(Message(template, seconds=_TIMEOUT_SECONDS))
+        errors.seek(max(0, errors.seek(0, os.SEEK_END) - _MAX_BYTES))
+        return subprocess.CompletedProcess(arguments, program.returncode, printed, errors.read())

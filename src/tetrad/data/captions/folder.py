@@ -14,8 +14,8 @@ from tetrad.data.captions.command import NoCaption
 from tetrad.data.captions.journal import CaptionJournal, Change, find_caption_file, find_changed_since
 from tetrad.data.captions.metadata_files import METADATA_FILE_NAMES
 from tetrad.data.captions.translation import translate_caption
-from tetrad.data.discover.image_files import list_names
-from tetrad.data.discover.layouts import list_folder
+from tetrad.data.discover.image_files import FileProblem, list_names
+from tetrad.data.discover.layouts import Listing, list_folder
 from tetrad.data.discover.subsets import Subset
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _, ngettext
@@ -68,11 +68,19 @@ class CaptionFolder:
         self.journal = CaptionJournal(self.root / _JOURNAL, self.root)
 
     @cached_property
+    def _listing(self) -> Listing:
+        return list_folder(self.root, Subset())
+
+    @property
+    def problems(self) -> tuple[FileProblem, ...]:
+        """What is wrong with files of captions for the whole folder, such as metadata.jsonl."""
+        return tuple(each for each in self._listing.problems if each.path.name in METADATA_FILE_NAMES)
+
+    @cached_property
     def images(self) -> tuple[CaptionedImage, ...]:
-        listing = list_folder(self.root, Subset())
         encoding_of = cache(detect_folder_encoding)
         found = []
-        for entry in listing.entries:
+        for entry in self._listing.entries:
             if not entry.subset.is_class_images:
                 raw = read_caption(entry.path, folder_encoding=encoding_of(entry.path.parent))
                 own = raw if raw.text else entry.raw_caption

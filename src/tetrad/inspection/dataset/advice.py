@@ -10,6 +10,7 @@ from tetrad.inspection.dataset.report import Advice, DatasetReport
 from tetrad.locales import Message, Plural, _, ngettext
 
 _FEW_IMAGES = 5
+_SHOWN_GROUPS, _SHOWN_NAMES = 2, 4  # of images that show nearly the same
 _LEVELS = ("bad", "warn", "tip")  # the worst first
 # A language as it is called in a sentence.
 LANGUAGES = {
@@ -61,7 +62,13 @@ def _advise_on_files(report: DatasetReport) -> Iterator[Advice]:
             "{count} groups of images show nearly the same: {files}; keep the best one of each",
             len(report.similar),
         )
-        yield _advice("warn", "W4156", template, names, shown=", ".join(" = ".join(g) for g in report.similar[:2]))
+        yield _advice("warn", "W4156", template, names, shown=_list_groups(report.similar))
+
+
+def _list_groups(groups: Sequence[Sequence[str]]) -> str:
+    """`a.png = b.png, c.png = d.png, …`: the first of them, and the first names of each."""
+    shown = [" = ".join([*group[:_SHOWN_NAMES], *(["…"] if len(group) > _SHOWN_NAMES else [])]) for group in groups]
+    return ", ".join([*shown[:_SHOWN_GROUPS], *(["…"] if len(groups) > _SHOWN_GROUPS else [])])
 
 
 def _advise_on_images(report: DatasetReport) -> Iterator[Advice]:

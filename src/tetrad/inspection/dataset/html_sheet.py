@@ -7,7 +7,6 @@ from typing import Any
 from tetrad.data.parallel import map_ahead
 from tetrad.inspection.dataset.advice import LANGUAGES
 from tetrad.inspection.dataset.report import DatasetReport, ScannedImage
-from tetrad.inspection.dataset.text import describe_layout_line
 from tetrad.inspection.html_page import embed_thumbnail, escape_text, make_page
 from tetrad.locales import Message, _, presentable, translate
 
@@ -48,7 +47,7 @@ def _header(report: DatasetReport, title: str) -> str:
         if images or name in ("used", "left out")
     )
     return (
-        f'<header><h1>{escape_text(title)}</h1><p class="quiet">{escape_text(describe_layout_line(report))}</p>'
+        f'<header><h1>{escape_text(title)}</h1><p class="quiet">{escape_text(report.layout)}</p>'
         f'<dl class="numbers">{items}</dl></header>'
     )
 

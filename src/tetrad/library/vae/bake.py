@@ -200,6 +200,9 @@ def check_output_path(output_path: Path, suffix: str = ".safetensors") -> None:
     A folder has no suffix. E2003 where its name is too long; it may be made of the names of two other files.
     """
     check_path_length(output_path)
+    if suffix and output_path.is_dir():
+        template = _("{path} is a folder; add the name of the new file, for example {example}")
+        raise TetradError("E5210", template, path=output_path, example=output_path / f"new{suffix}")
     if suffix and output_path.suffix != suffix:
         template = _("{path} must end in {suffix}, because no other format is written")
         raise TetradError("E5210", template, path=output_path, suffix=suffix)

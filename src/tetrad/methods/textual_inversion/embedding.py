@@ -28,7 +28,7 @@ def spread_vectors(vectors: Tensor, count: int) -> Tensor:
 def check_family(weights: Weights, model: Model) -> None:
     """E5105 where an embedding was made for another family than the model's."""
     embedding_widths = {name: rows.shape[-1] for name, rows in weights.tensors.items()}
-    model_widths = {text.name: embed_text(text, "").shape[-1] for text in model.text_encoders}
+    model_widths = {text.name: next(text.token_embedding.parameters()).shape[-1] for text in model.text_encoders}
     if embedding_widths != model_widths:
         found, expected = (
             " + ".join(str(width) for _name, width in sorted(widths.items()))

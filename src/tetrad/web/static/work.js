@@ -108,6 +108,8 @@ async function askPreview() {
     if (mine !== round) return undefined;
     const isFirst = page.found === null || JSON.stringify(page.found.blocks) !== JSON.stringify(found.blocks) || JSON.stringify(page.found.folders) !== JSON.stringify(found.folders);
     page.found = found;
+    const name = document.getElementById("name");
+    if (name) name.placeholder = found.name ?? "";
     if (isFirst) show(false);
     return showPreview(found, null, "");
   } catch (error) {
@@ -144,7 +146,7 @@ function fileRow(file, place) {
   return h("li", { class: "parent" }, isCheckpointMerge() && h("span", { class: "letter" }, letter(place)), thumb(file),
     h("div", { class: "grow" }, h("span", { class: "name" }, file.name), h("br"), h("span", { class: "small quiet" }, role(place) || about(file))),
     weightOf(file, place),
-    h("div", { class: "row" }, isOrdered && place > 0 ? button("↑", _("Move {name} up", { name: file.name }), `up-${file.id}`, () => move(place)) : null,
+    h("div", { class: isOrdered ? "row moves" : "row" }, isOrdered && place > 0 ? button("↑", _("Move {name} up", { name: file.name }), `up-${file.id}`, () => move(place)) : null,
       page.files.length > least ? button("✕", _("Leave {name} out", { name: file.name }), `out-${file.id}`, () => leaveOut(place)) : null));
 }
 
