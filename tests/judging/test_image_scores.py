@@ -135,7 +135,7 @@ def test_what_is_asked_for_is_recognized_in_drawings(asked: str, unasked: str, s
 
 def test_the_colour_of_a_drawing_is_recognized_and_what_is_not_known_is_not_scored() -> None:
     image = torch.ones(3, 32, 32)
-    image[:, 8:24, 8:24] = torch.tensor(BACKGROUNDS["green"]).view(3, 1, 1) / 255
+    image[:, 8:24, 8:24] = (torch.tensor(BACKGROUNDS["green"]).view(3, 1, 1) + 255) / 2 / 255  # a light green
     green, red, beach = (
         AttributePrompt("", f"a {each}, on a white background", "on a white background")
         for each in ("green robot", "red robot", "beach")

@@ -20,6 +20,7 @@ BASE = CheckpointScores(0, strength=0.0, scores={"likeness": Score(0.0), "kept":
         ("leaks", {"likeness": 0.4, "kept": 0.3}),
         ("over-trained", {"likeness": 0.4, "sanity": 0.2}),
         ("good", {"likeness": 0.4, "sanity": 0.7}),
+        ("under-trained", {"likeness": 0.06, "sanity": 0.2}),
         ("collapsed", {"likeness": 0.4, "spread": 0.1}),
         ("copies", {"likeness": 0.4, "copying": 1.0}),
     ],

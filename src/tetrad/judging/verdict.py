@@ -76,7 +76,7 @@ def judge_run(rows: Iterable[CheckpointScores]) -> Verdict:
     verdicts = (check(run) for check in _CHECKS)
     word, reason, change = next((found for found in verdicts if found), ("unknown", None, None))
     reasons = (reason,) if reason else ()
-    return Verdict(word, find_best(run.rows), reasons, change, tuple(_list_unknown(run)))
+    return Verdict(word, find_best(run.rows), reasons, change, tuple(_list_unknown(run, word)))
 
 
 def find_best(rows: Sequence[CheckpointScores]) -> CheckpointScores | None:
@@ -178,7 +178,13 @@ def _is_over_trained(run: _Run) -> _Finding | None:
 
 
 def _ignores_prompts(run: _Run) -> _Finding | None:
-    """Images with the trigger word no longer show what else is asked for, as the base model's do."""
+    """Images with the trigger word show what was trained, but no longer what else is asked for, as the base model's do.
+
+    Images that show neither are of a training that has not learned.
+    """
+    likeness = run.last.scores.get("likeness")
+    if likeness is None or likeness.value <= _limit("errors") * (likeness.error or 0.0):
+        return None
     for name in ("sanity", "obedience"):
         now, before = run.last.scores.get(name), run.base.scores.get(name) if run.base else None
         if now is None or before is None:
@@ -262,8 +268,8 @@ _CHECKS: Sequence[Callable[[_Run], _Finding | None]] = (
 )
 
 
-def _list_unknown(run: _Run) -> Iterable[Message]:
-    if not run.compares("held_out_loss"):
+def _list_unknown(run: _Run, word: Word) -> Iterable[Message]:
+    if word != "over-trained" and not run.compares("held_out_loss"):
         yield Message(_("whether it is over-trained: no image is held out (judge.held_out)"))
     if len(run.rows) < _MIN_MEASUREMENTS:
         yield Message(_("whether it is still learning: it was measured too seldom"))

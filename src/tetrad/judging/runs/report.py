@@ -79,7 +79,8 @@ def _head(title: str, plan: Mapping[str, Any], rows: Sequence[CheckpointScores])
 
 
 def _verdict(rows: Sequence[CheckpointScores]) -> str:
-    heading = f"<h2>{escape_text(Message(_('Verdict')))}</h2>"
+    title = Message(_("Verdict"))
+    heading = f"<h2>{escape_text(title)}</h2>"
     if not rows:
         command = Message(_("The run has no scores. They are made by: {command}"), command="tetrad judge RUN")
         return f'<section class="card">{heading}<p class="quiet">{escape_text(command)}</p></section>'
