@@ -92,7 +92,9 @@ PROGRAMS = {
     "subprocess.check_output": set(),
     "subprocess.getoutput": set(),
     # Tetrad itself, with a list of arguments.
-    "subprocess.Popen": {"doctor/full_check.py", "web/jobs/supervisor.py", "data/captions/command.py"},
+    "subprocess.Popen": {
+        *("contest/trainings.py", "data/captions/command.py", "doctor/full_check.py", "web/jobs/supervisor.py"),
+    },
     "asyncio.create_subprocess_exec": {"web/resident.py"},
     "asyncio.create_subprocess_shell": set(),
     # A module by a name in this program; by one that a person gives only for train.optimizer.

@@ -32,7 +32,7 @@ LAYERS = [
     {"conversion"},
     {"run", "verification"},
     {"judging.runs"},
-    {"installation"},
+    {"contest", "installation"},
     {"api", "demo", "doctor"},
     {"web"},
     {"cli"},

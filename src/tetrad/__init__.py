@@ -12,12 +12,12 @@ checkpoint to use. `models` holds the model families and `diffusion` the mathema
 models and networks, `formats` converts their tensor names, `weights` is the value that they exchange, `inspection`
 describes a file or a folder of images, `comparison` says how two files differ, `verification` which programs load a
 file, and `installation` copies it into a web UI; `merging` combines files into new ones, `conversion` writes them in
-other formats, and `interchange` reads the configurations of other trainers; `doctor` checks the computer. `images`
-reads and writes image files, `builtin` is a small model with its training images, `locales` translates messages,
-`errors` defines the errors that a person can correct, and `given_paths` those for files that do not exist; `paths`
-expands `~` in a path, `weighted_files` parses files with a number, `sizes` shows sizes of files and memory, `documents`
-parses JSON, TOML and YAML, `event_file` says to other programs what a command does, and `lazy` lets the front of a
-package import its modules late.
+other formats, and `interchange` reads the configurations of other trainers; `contest` trains the same images with each
+method and says which one to use; `doctor` checks the computer. `images` reads and writes image files, `builtin` is a
+small model with its training images, `locales` translates messages, `errors` defines the errors that a person can
+correct, and `given_paths` those for files that do not exist; `paths` expands `~` in a path, `weighted_files` parses
+files with a number, `sizes` shows sizes of files and memory, `documents` parses JSON, TOML and YAML, `event_file` says
+to other programs what a command does, and `lazy` lets the front of a package import its modules late.
 """
 
 from importlib import import_module
@@ -33,6 +33,7 @@ FROM_PYTHON = {
     "merge_loras": "tetrad.merging.lora_merge",
     "merge_loras_into": "tetrad.merging.lora_into_checkpoint",
     "resize_lora": "tetrad.merging.lora_resize",
+    "compare": "tetrad.contest.compare",
     "scan": "tetrad.inspection.dataset.scan",
     "CaptionFolder": "tetrad.data.captions.folder",
     "convert": "tetrad.conversion.convert",

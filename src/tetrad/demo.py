@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from tetrad.builtin import DEMO_LEARNING_RATE, DEMO_STEPS, resolve_images_path
+from tetrad.builtin import DEMO_STEPS, LEARNING_RATES, resolve_images_path
 from tetrad.builtin.vocabulary import TRIGGER_WORD
 from tetrad.evaluation.builtin import EvaluationScores, count_evaluation_steps, evaluate_training
 from tetrad.evaluation.builtin_tasks import TASKS, Task
@@ -88,13 +88,21 @@ _STYLE_DESCRIPTION = Message(
 _ROBOT_LORA = Lora(text_encoder=False)
 _FACE_EMBEDDING = TextualInversion(initial_text="cool face", vectors=8)
 _STYLE_HYPERNETWORK = Hypernetwork(activation="swish")
+
+
+def _make_task(
+    name: str, description: Message, method: MethodSettings, steps: int, prompts: tuple[str, ...]
+) -> _DemoTask:
+    return _DemoTask(TASKS[name], description, method, steps, LEARNING_RATES[method.kind], prompts)
+
+
 DEMO_TASKS: dict[str, _DemoTask] = {
     demo_task.method.kind: demo_task
     for demo_task in (
-        _DemoTask(TASKS["subject"], _ROBOT_DESCRIPTION, _ROBOT_LORA, DEMO_STEPS, DEMO_LEARNING_RATE, _SUBJECT_PROMPTS),
-        _DemoTask(TASKS["subject"], _ROBOT_DESCRIPTION, DreamBooth(), 180, 7e-5, _SUBJECT_PROMPTS),
-        _DemoTask(TASKS["person"], _COWBOY_DESCRIPTION, _FACE_EMBEDDING, 300, "0.1:200, 0.02", _PERSON_PROMPTS),
-        _DemoTask(TASKS["style"], _STYLE_DESCRIPTION, _STYLE_HYPERNETWORK, 400, "2.5e-4:300, 1e-4", _STYLE_PROMPTS),
+        _make_task("subject", _ROBOT_DESCRIPTION, _ROBOT_LORA, DEMO_STEPS, _SUBJECT_PROMPTS),
+        _make_task("subject", _ROBOT_DESCRIPTION, DreamBooth(), DEMO_STEPS, _SUBJECT_PROMPTS),
+        _make_task("person", _COWBOY_DESCRIPTION, _FACE_EMBEDDING, 300, _PERSON_PROMPTS),
+        _make_task("style", _STYLE_DESCRIPTION, _STYLE_HYPERNETWORK, 400, _STYLE_PROMPTS),
     )
 }
 

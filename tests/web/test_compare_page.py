@@ -9,9 +9,10 @@ from fastapi import FastAPI
 from made_runs import add_event, bring_to_life, make_run
 from starlette.testclient import TestClient
 
+from tetrad.contest.figures import measure_memory, measure_time
 from tetrad.documents import read_stored_values
+from tetrad.judging.scores import CheckpointScores, Score, append_scores
 from tetrad.methods import METHODS
-from tetrad.web.comparison import measure_memory, measure_time
 from tetrad.web.drafts import Draft
 from tetrad.web.places import Places
 from tetrad.web.preparation import Preparation
@@ -80,8 +81,23 @@ def test_runs_are_compared_by_what_was_measured(client: TestClient, places: Plac
     figures = {each["label"]: each["value"] for each in found["columns"][0]["figures"]}
     assert figures["File size"] == "2.0 kB" and figures["Memory, at most"] == "2.8 GiB" and figures["Steps"] == "100"
     assert figures["Views per image"] == "10" and figures["Speed"] == "1.0 s/step"
+    assert found["answer"] == {} and "Likeness" not in figures  # nothing was judged
     assert found["seeds"] == [7, 8, 9] and PROMPT in [each["text"] for each in found["prompts"]]
     assert "Train with all four" in client.get("/compare?runs=one").text  # one run alone is not compared
+
+
+def test_runs_that_were_judged_show_their_scores_and_the_answer(client: TestClient, places: Places) -> None:
+    for name, kind, likeness in (("one", "lora", 0.9), ("two", "dreambooth", 0.3)):
+        run = make_trained(places, name, kind)
+        append_scores(run, CheckpointScores(100, f"{name}.safetensors", 1.0, {"likeness": Score(likeness, 0.05)}))
+    found = client.get("/api/compare?runs=one&runs=two").json()
+    assert [each["figures"][-1] for each in found["columns"]] == [
+        {"label": "Likeness", "value": "90 % ± 5"},
+        {"label": "Likeness", "value": "30 % ± 5"},
+    ]
+    assert found["answer"]["method"] == "lora" and "clearly the highest" in found["answer"]["sentence"]
+    make_trained(places, "three", "hypernetwork")
+    assert client.get("/api/compare?runs=one&runs=two&runs=three").json()["answer"] == {}
 
 
 def test_all_columns_have_the_seed_and_the_sampler_of_the_first(

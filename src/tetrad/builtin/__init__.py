@@ -8,6 +8,7 @@ which drawing an image is nearest to.
 """
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 
 from tetrad.errors import TetradError
@@ -43,6 +44,7 @@ __all__ = [
     "DEMO_LEARNING_RATE",
     "DEMO_STEPS",
     "IMAGE_SIDE",
+    "LEARNING_RATES",
     "MODEL_CARD_PATH",
     "MODEL_PATH",
     "resolve_images_path",
@@ -59,6 +61,13 @@ BUILTIN_NAME = "builtin"
 IMAGE_SIDE = 128  # pixels of what the built-in model generates, and of its sample images
 # How LoRA learns the robot in the demo, in the terminal and on the page.
 DEMO_STEPS, DEMO_LEARNING_RATE = 180, 5e-4
+# How fast each method learns on the built-in model, which is so small that the usual rates change little.
+LEARNING_RATES: Mapping[str, float | str] = {
+    "textual-inversion": "0.1:200, 0.02",
+    "hypernetwork": "2.5e-4:300, 1e-4",
+    "lora": DEMO_LEARNING_RATE,
+    "dreambooth": 7e-5,
+}
 
 
 def resolve_model_path(name: str) -> Path:

@@ -4,14 +4,15 @@ Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_s
 `export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `captions`, `generate`, `grid`,
 `recommend` (and `tetrad probe`), `plan`, `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`,
 `merge` (its commands: `merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`,
-`resize`, `doctor`, `judge`, `report`, `web`. Shared: `options` has the options of several commands, `lora_options` the
-options and the report of those that make a LoRA, `flags` makes options from the settings, `recipe_command` finds the
-command that a recipe is for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run,
-`terminal` prints its events, notes and warnings, `training_speed` its loss and speed, `pipeline_notes` those about
-generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `output`
-checks and chooses the path of an image, `weighted_files` parses files with a number, `streams` ends a command whose
-output cannot be written, `help` translates the help texts and groups the commands, `click_strings` has the words and
-errors of typer, `empty_values` refuses empty names of files. Torch is imported only inside the commands that need it.
+`resize`, `doctor`, `judge`, `report`, `compare`, `web`. Shared: `options` has the options of several commands,
+`lora_options` the options and the report of those that make a LoRA, `flags` makes options from the settings,
+`recipe_command` finds the command that a recipe is for, `source` reads the configuration of `tetrad train --from`,
+`runs` follows a training run, `terminal` prints its events, notes and warnings, `training_speed` its loss and speed,
+`pipeline_notes` those about generated images, `next_steps` says what to do with a trained file, `commands` formats
+commands to paste, `column_table` prints a table with a column for each method, `output` checks and chooses the path of
+an image, `weighted_files` parses files with a number, `streams` ends a command whose output cannot be written, `help`
+translates the help texts and groups the commands, `click_strings` has the words and errors of typer, `empty_values`
+refuses empty names of files. Torch is imported only inside the commands that need it.
 """
 
 import io
@@ -25,6 +26,7 @@ import typer.main
 
 from tetrad.cli import (
     captions,
+    compare,
     convert,
     demo,
     diff,
@@ -91,6 +93,7 @@ app.add_typer(captions.app, name="captions")
 app.command("doctor", help=doctor.HELP)(doctor.doctor)
 app.command("judge", help=judge.HELP)(judge.judge)
 app.command("report", help=report.HELP)(report.report)
+app.command("compare", help=compare.HELP)(compare.compare)
 app.command("generate", help=generate.HELP)(with_folder_flags(generate.generate))
 app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)
 app.command("probe", help=recommend.PROBE_HELP)(recommend.probe)

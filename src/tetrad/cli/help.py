@@ -13,7 +13,7 @@ from tetrad.locales import Message, _, pad, translate, width_of, wrap
 SECTIONS = {
     _("Start"): ("web", "demo", "doctor"),
     _("Before training"): ("scan", "captions", "probe", "recommend", "plan"),
-    _("Train"): ("train", "resume", "runs", "judge", "report"),
+    _("Train"): ("train", "resume", "runs", "judge", "report", "compare"),
     _("Generate images"): ("generate", "grid"),
     _("Check and compare files"): ("inspect", "verify", "diff"),
     _("Merge and convert files"): ("merge", "extract", "resize", "convert", "vae"),

@@ -1,7 +1,6 @@
 """`tetrad recommend` and `tetrad probe`: which method to train with, and whether training is needed at all."""
 
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tetrad.cli import options
+from tetrad.cli.column_table import print_column_table
 from tetrad.cli.commands import with_program
 from tetrad.cli.output import choose_output_path
 from tetrad.cli.pipeline_notes import print_device, print_doubt, print_prompt_warnings
@@ -17,7 +17,7 @@ from tetrad.cli.runs import AsJson
 from tetrad.cli.terminal import announce_loading, print_json, print_note, print_text, print_warning
 from tetrad.errors import TetradError
 from tetrad.given_paths import BUILTIN_MODEL, check_images_exist, check_model_exists, explain_builtin_model
-from tetrad.locales import Message, _, in_english, ngettext, translate, width_of, wrap
+from tetrad.locales import Message, _, in_english, ngettext, translate
 from tetrad.methods.advice import parse_goal
 from tetrad.paths import expand_path
 from tetrad.settings.device import check_device_name
@@ -193,8 +193,6 @@ def print_situation(model: Any, device_spec: Any, limit: int) -> None:
 
 def print_estimates(estimates: "list[MethodEstimate]") -> None:
     """Print a table with a column for each method."""
-    from rich.console import Console
-    from rich.table import Table
 
     def describe_memory(each: "MethodEstimate") -> str:
         memory = format_memory(each.memory_bytes)
@@ -214,15 +212,8 @@ def print_estimates(estimates: "list[MethodEstimate]") -> None:
         _("good for"): lambda each: translate(each.good_at),
         _("limits"): lambda each: translate(each.bad_at),
     }
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    labels_width = max(width_of(translate(name)) for name in rows)
-    column_width = max(10, (console.width - labels_width - 4) // len(estimates) - 3)  # 3: blanks and a line
-    table = Table("", show_lines=True)
-    for estimate in estimates:
-        table.add_column(estimate.method, overflow="fold")
-    for name, format_cell in rows.items():
-        table.add_row(translate(name), *("\n".join(wrap(format_cell(each), column_width)) for each in estimates))
-    console.print(table, markup=False, highlight=False)
+    cells = {translate(name): list(map(format_cell, estimates)) for name, format_cell in rows.items()}
+    print_column_table([each.method for each in estimates], cells)
 
 
 def format_rough_duration(seconds: float) -> str:

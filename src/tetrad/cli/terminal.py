@@ -72,12 +72,17 @@ def print_progress(template: str, **values: Any) -> None:
         print(f"\r\x1b[K{Message(template, **values)}", end="", file=sys.stderr, flush=True)
 
 
+def choose_display() -> "ProgressBar | PlainLines":
+    """What shows events on stderr, to be called with each of them."""
+    return ProgressBar() if sys.stderr.isatty() else PlainLines()
+
+
 @contextmanager
 def show_progress(title: Message, total: int) -> Iterator[Callable[[], None]]:
     """Show the progress of work that is no run: the function it gives is to be called after each of `total` units."""
     from tetrad.run.events import Phase, Progress
 
-    display = ProgressBar() if sys.stderr.isatty() else PlainLines()
+    display = choose_display()
     record, numbers = ProgressRecord(title, total), itertools.count(1)
     display(Phase(title, total))
 
@@ -99,7 +104,7 @@ def show_events(events: "Iterable[Event]", as_json: bool, shows_next_steps: bool
     """
     from tetrad.run.events import Finished
 
-    display = JsonLines() if as_json else ProgressBar() if sys.stderr.isatty() else PlainLines()
+    display = JsonLines() if as_json else choose_display()
     finished = None
     try:
         for event in events if as_json else drop_saved_result(events):

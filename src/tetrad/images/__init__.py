@@ -19,7 +19,14 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "contact_sheet": ["BACKGROUND_COLOUR", "CELL_WIDTH", "TEXT_COLOUR", "draw_text_lines", "wrap_text"],
+        "contact_sheet": [
+            "BACKGROUND_COLOUR",
+            "CELL_WIDTH",
+            "LABEL_COLOUR",
+            "TEXT_COLOUR",
+            "draw_text_lines",
+            "wrap_text",
+        ],
         "concurrency": ["PIXEL_BUDGET"],
         "decoders": ["list_formats"],
         "examine": ["FIXES", "ImageInfo", "examine_image", "make_preview"],

@@ -52,11 +52,11 @@ __all__, __getattr__ = export(
         "preflight": ["device_note"],
         "previews": ["make_overfit_prompts"],
         "rehearsal": ["Rehearsal", "rehearse"],
-        "resume.start": ["read_working_folder"],
+        "resume.start": ["START_FILE", "read_working_folder"],
         "saving": ["is_saving"],
         "status": ["RunStatus", "find_run", "list_runs", "read_log", "read_status", "remove_run"],
         "vae_decoder": ["train_decoder"],
-        "watch": ["StoppedBeforeStart"],
+        "watch": ["Stop", "StoppedBeforeStart", "StoppedWhileGenerating", "never_stop", "stop_between_steps"],
         "words": ["SCAN_HINT", "Happening", "describe_record", "describe_scores", "read_number"],
     },
 )

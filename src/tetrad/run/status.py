@@ -1,7 +1,10 @@
 """The state of a run: derived from the files in its folder and never stored, so that it cannot be out of date."""
 
+import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -56,7 +59,7 @@ def read_status(path: Path, plan: Mapping[str, Any] | None = None) -> RunStatus:
         state = "finished"
     plan = read_stored_values(path / "plan.toml") if plan is None else plan
     train, method = _section(plan, "train"), _section(plan, "method")
-    files = [file for file in path.rglob("*") if file.is_file()]
+    changed, size = _measure_folder(path)
     return RunStatus(
         path=path,
         state=state,
@@ -65,10 +68,22 @@ def read_status(path: Path, plan: Mapping[str, Any] | None = None) -> RunStatus:
         resume_step=max((int(point.name[5:]) for point in (path / "resume").glob("step-" + 8 * "[0-9]")), default=0),
         method=str(method.get("kind", "") or _method_of(path)),
         started=(path / _RECIPE).stat().st_mtime,
-        changed=max((file.stat().st_mtime for file in files), default=0.0),
-        size=sum(file.stat().st_size for file in files),
+        changed=changed,
+        size=size,
         error=str(error.get("text", "")),
     )
+
+
+def _measure_folder(path: Path) -> tuple[float, int]:
+    """When a file in it was changed last, and the bytes of all; a file that the run removes meanwhile is left out."""
+    changed, size = 0.0, 0
+    for folder, _folders, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):
+                state = (Path(folder) / name).stat()
+                if stat.S_ISREG(state.st_mode):
+                    changed, size = max(changed, state.st_mtime), size + state.st_size
+    return changed, size
 
 
 def keeps_points(path: Path) -> bool:

@@ -1,30 +1,29 @@
 """Methods side by side: the recipes that train the same images with each of them, and what their runs have measured."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tetrad.builtin import BUILTIN_NAME, resolve_images_path
 from tetrad.builtin.vocabulary import TRIGGER_WORD
+from tetrad.contest.answer import RULE, find_answer
+from tetrad.contest.figures import COMPARED, MEASURED, Result, name_figure
+from tetrad.contest.figures import describe_figures as describe
+from tetrad.contest.wish import SAMPLE_GOALS
 from tetrad.errors import TetradError
-from tetrad.locales import Message, _
+from tetrad.locales import Message, _, translate
 from tetrad.methods import METHODS
-from tetrad.run.status import read_log
-from tetrad.run.words import read_number
 from tetrad.settings import Recipe
-from tetrad.sizes import format_memory, format_size
+from tetrad.sizes import format_memory
 from tetrad.web.drafts import Draft
-from tetrad.web.figures import format_duration, format_speed
-from tetrad.web.picks import measure
+from tetrad.web.figures import format_speed
 from tetrad.web.preparation import Preparation, parse_options
 from tetrad.web.run_view import describe_method
-from tetrad.web.runs import Snapshot, read_tail
+from tetrad.web.runs import Snapshot
 from tetrad.web.settings_form import keep_known
 
 MIN_RUNS, MAX_RUNS = 2, 4
-# The built-in images with what they show, as `drafts` names it.
-SAMPLE_SETS = {"builtin:subject": "object", "builtin:person": "person", "builtin:style": "style"}
 
 
 @dataclass(frozen=True)
@@ -37,9 +36,9 @@ class Planned:
 
 def plan_samples(images: str, runs: Path) -> Planned:
     """A balanced training of the built-in model with each method, which fits everywhere.  E4001 for other images."""
-    if images not in SAMPLE_SETS:
+    if images not in SAMPLE_GOALS:
         raise TetradError("E4001", _("there are no built-in images called {name}"), name=images)
-    draft = Draft("", images=images, goal=SAMPLE_SETS[images], trigger_word=TRIGGER_WORD, model=BUILTIN_NAME)
+    draft = Draft("", images=images, goal=SAMPLE_GOALS[images], trigger_word=TRIGGER_WORD, model=BUILTIN_NAME)
     count = len(list(resolve_images_path(images).glob("*.png")))
     return Planned(tuple(_name(replace(draft, method=each).make_recipe(count, runs)) for each in METHODS), ())
 
@@ -81,42 +80,22 @@ def is_comparable(run: Snapshot) -> bool:
     return run.status.method in METHODS
 
 
-def describe_figures(run: Snapshot, file: Path | None) -> list[dict[str, str]]:
-    """What was measured of a run and its newest file, in a fixed order; "–" for what is not known yet."""
-    seconds, memory, pace = measure_time(run.status.path), measure_memory(run.status.path), run.pace.seconds_per_step
-    status, per_epoch = run.status, run.plan_value("train.steps_per_epoch", 0.0)
-    repeats = run.plan_value("train.repeats", 0) / max(1, run.plan_value("train.images", 0))
-    steps = Message(_("{step:,} of {steps:,}"), step=status.step, steps=status.steps)
-    values = {
-        Message(_("File size")): format_size(measure(file)) if file else "",
-        Message(_("Training time")): format_duration(seconds) if seconds else "",
-        Message(_("Memory, at most")): format_memory(memory) if memory else "",
-        Message(_("Steps")): f"{status.steps:,}" if 0 < status.steps <= status.step else str(steps),
-        Message(_("Views per image")): f"{status.step / per_epoch * repeats:.0f}" if per_epoch > 0 and repeats else "",
-        Message(_("Speed")): format_speed(pace) if pace else "",
-    }
-    return [{"label": str(label), "value": value or "–"} for label, value in values.items()]
+def describe_figures(run: Snapshot, result: Result) -> list[dict[str, str]]:
+    """What was measured of a run and its newest file, in a fixed order; "–" for what is not known yet.
+
+    Scores, which only a judged file has, come last and are left out where there are none.
+    """
+    values, pace = describe(result), run.pace.seconds_per_step
+    shown = {name_figure(name): values.get(name, "–") for name in MEASURED}
+    shown[str(Message(_("Speed")))] = format_speed(pace) if pace else "–"
+    shown |= {name_figure(name): values[name] for name in COMPARED if name in values}
+    return [{"label": label, "value": value} for label, value in shown.items()]
 
 
-def measure_time(run: Path) -> float:
-    """The seconds that the processes of a run have worked, previews and loading included; 0 where it is not known."""
-    return sum(end - start for start, end in _list_spans(run / "events.jsonl"))
-
-
-def _list_spans(events: Path) -> Iterator[tuple[float, float]]:
-    """The first and the last sign of each process that worked on a run."""
-    start = last = 0.0
-    for record in read_log(events) if events.is_file() else ():
-        time = read_number(record, "time")
-        if record.get("event") == "started":
-            yield start, last
-            start = time
-        start = start or time
-        last = max(start, time)
-    yield start, last
-
-
-def measure_memory(run: Path) -> int:
-    """The most bytes that the process which finished a run has held; 0 where it was not measured."""
-    finished = [record for record in read_tail(run / "events.jsonl") if record.get("event") == "finished"]
-    return int(read_number(finished[-1], "peak_memory")) if finished else 0
+def describe_answer(results: Sequence[Result]) -> dict[str, str]:
+    """Which of the methods to use and by which rule, where all of them were judged; else empty."""
+    answer = find_answer(results) if all("likeness" in each.scores for each in results) else None
+    if answer is None:
+        return {}
+    sentence = Message(_("Which method? {answer}"), answer=answer.reason)
+    return {"method": answer.pick.method if answer.pick else "", "sentence": str(sentence), "rule": translate(RULE)}

@@ -1,23 +1,10 @@
-"""Figures as people read them: durations and times, in the reader's language."""
+"""Times and speeds as people read them, in the reader's language."""
 
 from datetime import datetime, timedelta
 
-from tetrad.locales import Message, _, ngettext
+from tetrad.locales import Message, _
 
 _WEEKDAYS = (_("Monday"), _("Tuesday"), _("Wednesday"), _("Thursday"), _("Friday"), _("Saturday"), _("Sunday"))
-
-
-def format_duration(seconds: float) -> str:
-    """`14 s`, `5 min`, `2 h 5 min`: as precise as it is needed to wait for something."""
-    total = max(0, round(seconds))
-    if total < 60:
-        return str(Message(_("{seconds} s"), seconds=total))
-    minutes = round(total / 60)
-    if minutes < 60:
-        return str(Message(_("{minutes} min"), minutes=minutes))
-    if minutes < 48 * 60:
-        return str(Message(_("{hours} h {minutes} min"), hours=minutes // 60, minutes=minutes % 60))
-    return str(Message(ngettext("{count} day", "{count} days", round(minutes / 1440))))
 
 
 def format_clock(time: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from tetrad.contest.figures import measure_size
 from tetrad.data.captions.captions import replace_word
 from tetrad.documents import parse_json, read_text_file
 from tetrad.formats.atomic_write import replace_file
@@ -112,7 +113,7 @@ class Pick:
                 "name": presentable(each.name),
                 "step": each.step,
                 "epoch": round(each.step / per_epoch, 1) if per_epoch > 0 else None,
-                "size": format_size(measure(each.path)),
+                "size": format_size(measure_size(each.path)),
                 "loss": smooth_loss(series, each.step),
             }
             for each in self.checkpoints
@@ -182,9 +183,3 @@ def smooth_loss(series: Mapping[str, Any], step: int) -> str:
             kept = _SMOOTHING ** (last - first + 1)
             weighted, weight = kept * weighted + (1 - kept) * mean, kept * weight + 1 - kept
     return f"{weighted / weight:#.3g}" if weight else ""
-
-
-def measure(path: Path) -> int:
-    """The bytes of a file, or of all files in a folder."""
-    paths = path.rglob("*") if path.is_dir() else (path,)
-    return sum(each.stat().st_size for each in paths if each.is_file())

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tetrad.contest.figures import format_duration
 from tetrad.locales import Message, _, presentable, translate_record
 from tetrad.methods import METHODS
-from tetrad.web.figures import format_duration
 from tetrad.web.runs import Snapshot
 
 _FAILURES = {  # by the first digit of the code

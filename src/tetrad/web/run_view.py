@@ -4,12 +4,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tetrad.contest.figures import TITLES, format_duration
 from tetrad.locales import Message, _, ngettext, presentable, translate_record
 from tetrad.methods import METHODS
 from tetrad.run.status import RunStatus
 from tetrad.sizes import format_size
 from tetrad.web.device import memory_of_run
-from tetrad.web.figures import format_clock, format_day, format_duration, format_speed
+from tetrad.web.figures import format_clock, format_day, format_speed
 from tetrad.web.run_notes import can_resume, describe_note
 from tetrad.web.runs import Snapshot
 
@@ -25,10 +26,7 @@ STATES = {
     "failed": (_("failed"), "bad"),
 }
 _METHODS = {
-    "lora": _("LoRA"),
-    "dreambooth": _("DreamBooth"),
-    "textual-inversion": _("Textual Inversion"),
-    "hypernetwork": _("Hypernetwork"),
+    **TITLES,
     "vae-decoder": _("VAE decoder"),
 }
 _PHASES = (

@@ -83,22 +83,18 @@ def judge_job(
 ) -> Judgment:
     """Generate and look; the scores are added to the run's scores.jsonl, where the job is that of a run."""
     pipeline = Pipeline(job.model, device=device, vae=job.vae)
-    judging = _open_judge(job, pipeline, sampling, eye, on_image)
+    judging = open_judge(job, pipeline, sampling, eye, on_image)
     base = judging.generate_base(replace(sampling.counts, without_word=sampling.without_word_at_end))
     base_scores = judging.score(base)
     used = (1.0,) if job.artifact.is_full_model else tuple(sorted(set(strengths)))
-
-    def generate(file: TrainedFile, strength: float, counts: Counts) -> ImageSet:
-        with _use(pipeline, file, strength) as model:
-            return judging.generate(model, counts, file.own_word)
-
     cells = []
     for candidate in job.candidates:
         for strength in used:
-            images = generate(candidate.file, strength, sampling.counts)
+            images = generate_with(judging, pipeline, candidate.file, strength, sampling.counts)
             cells.append(Cell(candidate, strength, images, judging.score(images)))
     pick, why = choose(job, cells)
-    final = generate(pick.candidate.file, pick.strength, Counts(0, sampling.without_word_at_end))
+    final_counts = Counts(0, sampling.without_word_at_end)
+    final = generate_with(judging, pipeline, pick.candidate.file, pick.strength, final_counts)
     scored = replace(pick, scores={**pick.scores, **judging.score(final)})
     cells = [scored if each is pick else each for each in cells]
     rows = [CheckpointScores(0, strength=0.0, scores=base_scores), *map(_as_row, cells)]
@@ -120,9 +116,10 @@ def judge_job(
     )
 
 
-def _open_judge(
+def open_judge(
     job: Job, pipeline: Pipeline, sampling: Sampling, eye: Eye | None, on_image: Callable[[], None]
 ) -> ImageJudge:
+    """The base model of a job with its training images and prompts, to judge any file that was trained on it."""
     details = (str(pipeline.vae_choice.path), str(pipeline.model.dtype))
     return ImageJudge(
         pipeline.model,
@@ -136,6 +133,14 @@ def _open_judge(
         recognizes=pipeline.path == MODEL_PATH,
         on_image=on_image,
     )
+
+
+def generate_with(
+    judging: ImageJudge, pipeline: Pipeline, file: TrainedFile, strength: float, counts: Counts
+) -> ImageSet:
+    """The images of a trained file at a strength."""
+    with _use(pipeline, file, strength) as model:
+        return judging.generate(model, counts, file.own_word)
 
 
 @contextmanager

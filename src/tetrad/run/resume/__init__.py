@@ -24,6 +24,6 @@ __all__, __getattr__ = export(
         ],
         "resume": ["resume"],
         "resumption": ["Resumption", "check_identity", "record_identity", "restoring", "take_point"],
-        "start": ["read_working_folder", "write_start"],
+        "start": ["START_FILE", "read_working_folder", "write_start"],
     },
 )

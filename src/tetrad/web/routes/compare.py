@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
+from tetrad.contest.figures import Result, read_result
 from tetrad.documents import read_stored_values
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _, ngettext, presentable
@@ -19,6 +20,7 @@ from tetrad.web.comparison import (
     MAX_RUNS,
     MIN_RUNS,
     Planned,
+    describe_answer,
     describe_figures,
     is_comparable,
     key_of,
@@ -86,13 +88,16 @@ def name_draft(draft: Draft) -> str:
 def compare_runs(request: Request, runs: Names = [], jobs: Numbers = []) -> dict[str, Any]:  # noqa: B006
     """Runs, and jobs until they have one, as columns with their measured figures, and the prompts to compare them by.
 
-    What is gone is left out. `like` is the run that gives the seeds, the sampler and the base model.
+    What is gone is left out. `like` is the run that gives the seeds, the sampler and the base model. `answer` says
+    which method to use, where the runs were judged by their images and differ in nothing else.
     """
     found = [job for number in jobs if (job := _find_job(request, number))]
     waiting = [job for job in found if job.run is None]
     names = [*runs, *(job.run.name for job in found if job.run)]
     picks = dict(list(_open_picks(request, dict.fromkeys(names)))[:MAX_RUNS])
-    columns = [describe_run_column(request, name, pick) for name, pick in picks.items()]
+    results = {name: read_result(pick.run) for name, pick in picks.items()}
+    columns = [describe_run_column(request, name, pick, results[name]) for name, pick in picks.items()]
+    note = describe_difference(request, list(picks))
     columns += [describe_job_column(request, job) for job in waiting][: MAX_RUNS - len(columns)]
     first = next(iter(picks.values()), None)
     return {
@@ -100,7 +105,8 @@ def compare_runs(request: Request, runs: Names = [], jobs: Numbers = []) -> dict
         "like": next(iter(picks), ""),
         "prompts": first.describe_prompts() if first else [],
         "seeds": [first.seed + number for number in range(_SEEDS)] if first else [],
-        "note": describe_difference(request, list(picks)),
+        "note": note,
+        "answer": {} if note else describe_answer(list(results.values())),
     }
 
 
@@ -131,18 +137,19 @@ def add_jobs(request: Request, planned: Planned, name: str) -> list[int]:
     return numbers
 
 
-def describe_run_column(request: Request, name: str, pick: Pick) -> dict[str, Any]:
+def describe_run_column(request: Request, name: str, pick: Pick, result: Result) -> dict[str, Any]:
     """A run: its newest file, which the images are generated with, and what was measured."""
     run = request.app.state.runs.read(name)
     newest = pick.checkpoints[-1] if pick.checkpoints else None
     return {
         **describe_row(run),
+        "kind": run.status.method,
         "method": describe_method(run.status.method),
         "address": f"/runs/{run.name}",
         "file": newest.path.name if newest else "",
         "step": newest.step if newest else 0,
         "steps": run.status.steps,
-        "figures": describe_figures(run, newest.path if newest else None),
+        "figures": describe_figures(run, result),
     }
 
 
@@ -153,7 +160,16 @@ def describe_job_column(request: Request, job: Job) -> dict[str, Any]:
     kind = str(method.get("kind", "")) if isinstance(method, dict) else ""
     return {
         **{name: about[name] for name in ("state", "word", "tone", "sentence")},
-        **{"name": "", "file": "", "step": 0, "steps": 0, "figures": [], "percent": 0, "can_resume": False},
+        **{
+            "kind": kind,
+            "name": "",
+            "file": "",
+            "step": 0,
+            "steps": 0,
+            "figures": [],
+            "percent": 0,
+            "can_resume": False,
+        },
         "shown_name": about["title"],
         "method": describe_method(kind) if kind else about["title"],
         "address": f"/jobs/{job.id}",

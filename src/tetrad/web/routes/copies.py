@@ -9,13 +9,14 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from tetrad.contest.figures import measure_size
 from tetrad.installation import Copy, Destination, add_receipts, check_name, choose_free_name
 from tetrad.locales import Message, _, presentable
 from tetrad.settings.toml import build_recipe
 from tetrad.sizes import format_size
 from tetrad.web.drawing.choices import make_id
 from tetrad.web.figures import format_day
-from tetrad.web.picks import Choice, Pick, measure
+from tetrad.web.picks import Choice, Pick
 from tetrad.web.routes.pick import open_pick
 from tetrad.web.web_uis import Destinations
 
@@ -62,7 +63,7 @@ def plan_copy(request: Request, name: str, wish: CopyWish) -> dict[str, Any]:
         "target": str(presentable(copy.target)),
         "name": copy.target.stem if copy.source.is_file() else copy.target.name,
         "wanted": wanted,
-        "size": format_size(measure(copy.source)),
+        "size": format_size(measure_size(copy.source)),
         "with": [str(each) for each in _list_extras(copy)],
         "notes": [*_describe_taken(taken, copy.target), *map(str, _list_reader_notes(pick, destination))],
         "prompt": pick.write_prompt(copy.target.stem, wish.strength, wish.prompt),

@@ -7,12 +7,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from tetrad.contest.figures import format_duration
 from tetrad.locales import Message, _, presentable, translate_record
 from tetrad.methods import METHODS
 from tetrad.methods.artifact import Artifact
 from tetrad.settings.toml import dump_recipe
 from tetrad.sizes import format_memory, format_size
-from tetrad.web import figures, starts
+from tetrad.web import starts
 from tetrad.web.drafts import Draft
 from tetrad.web.drawing.choices import OWN_VAE
 from tetrad.web.page_words import adapt_note
@@ -76,7 +77,7 @@ def describe_method(draft: Draft, found: dict[str, Any], free: int) -> dict[str,
         "good_at": show(found["good_at"]),
         "bad_at": show(found["bad_at"]),
         "file": format_size(found["file_bytes"]),
-        "time": figures.format_duration(found["seconds"]),
+        "time": format_duration(found["seconds"]),
         "prompt": name_in_prompt(artifact, draft.trigger_word),
         "memory": format_memory(needed),
         "free": format_memory(free),
@@ -119,7 +120,7 @@ async def read_plan(request: Request, name: str) -> dict[str, Any]:
         **plan,
         "draft": asdict(draft),
         "length": show(plan["length"]),
-        "time": figures.format_duration(plan["seconds"]),
+        "time": format_duration(plan["seconds"]),
         "memory": format_memory(plan["memory_bytes"]),
         "free_memory": format_memory(plan["free_memory_bytes"]),
         "fits": plan["memory_bytes"] <= plan["free_memory_bytes"],

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from tetrad.builtin import BUILTIN_NAME
+from tetrad.contest.figures import measure_size
 from tetrad.errors import TetradError
 from tetrad.locales import _, presentable
 from tetrad.sizes import format_size
@@ -18,7 +19,6 @@ from tetrad.web.drawing.choices import AUTOMATIC, make_id
 from tetrad.web.file_images import Column, describe_columns, list_columns, make_cell
 from tetrad.web.file_jobs import images_of, read_order, read_said, translate_all
 from tetrad.web.jobs import Job
-from tetrad.web.picks import measure
 from tetrad.web.places import inside
 from tetrad.web.routes.files import describe_verification
 from tetrad.web.routes.history import IMAGE_HEADERS, send_png
@@ -171,5 +171,5 @@ def describe_result(path: Path) -> dict[str, str]:
         "id": make_id(str(path)),
         "name": str(presentable(path.name)),
         "path": str(presentable(path)),
-        "size": format_size(measure(path)),
+        "size": format_size(measure_size(path)),
     }

@@ -23,11 +23,19 @@ function show() {
   const { columns, seeds } = data;
   get("summary").textContent = [ngettext("{count} run", "{count} runs", columns.length), seeds.length && _("seeds {first} to {last}", { first: seeds[0], last: seeds.at(-1) })].filter(Boolean).join(" · ");
   get("note").replaceChildren(...(data.note ? [h("div", { class: "note warn" }, h("div", {}, data.note))] : []));
+  showAnswer();
   showPrompts();
   const all = [...(data.like ? [null] : []), ...columns];
   get("columns").style.setProperty("--n", all.length);
   get("columns").replaceChildren(...all.map((column) => (column ? runColumn(column) : baseColumn())));
   for (const button of elements.values()) observer.observe(button.element);
+}
+
+// Which method to use, where the runs were judged; the rule of it when it is asked for.
+function showAnswer() {
+  const { sentence, rule } = data.answer;
+  get("answer").replaceChildren(...(sentence ? [h("div", { class: "card pad-s stack tight" }, h("p", {}, h("b", {}, sentence)),
+    h("details", { class: "small quiet" }, h("summary", {}, _("How this is decided")), h("p", {}, rule)))] : []));
 }
 
 const baseColumn = () => h("section", { class: "card pad-s compared", "aria-labelledby": "h-base" },
@@ -37,8 +45,9 @@ const baseColumn = () => h("section", { class: "card pad-s compared", "aria-labe
 function runColumn(column) {
   const id = `h-${column.address}`;
   const resume = column.can_resume && h("button", { type: "button", class: "button small", "data-writes": true, onclick: (event) => press(event.currentTarget, () => resumeRun(column.name)) }, _("Resume"));
-  return h("section", { class: "card pad-s compared", "aria-labelledby": id },
-    h("div", { class: "stack tight" }, h("h2", { id }, column.method),
+  const isPick = Boolean(data.answer.method) && column.kind === data.answer.method;
+  return h("section", { class: `card pad-s compared${isPick ? " picked" : ""}`, "aria-labelledby": id },
+    h("div", { class: "stack tight" }, h("div", { class: "row between" }, h("h2", { id }, column.method), isPick && badge(_("use this"), "ok")),
       h("div", { class: "row between small" }, h("a", { href: column.address }, column.shown_name), badge(column.word, column.tone, column.state === "running")),
       column.state === "finished" ? null : h("p", { class: "small quiet" }, column.sentence), resume),
     column.file ? images(column) : h("p", { class: "small quiet nothing" }, column.is_alive || column.state === "queued" ? _("Images come with its first file.") : _("It has no file, so there are no images.")),
