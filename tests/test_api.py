@@ -71,4 +71,5 @@ def test_importing_tetrad_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     merges = {"merge_checkpoints", "merge_loras", "merge_loras_into", "merge_embeddings", "merge_hypernetworks"}
     files = {"extract_lora", "resize_lora", "convert", "verify", "diff", "install", "uninstall"}
-    assert set(tetrad.FROM_PYTHON) == {"load", "generate", "train", "resume", "scan", "CaptionFolder"} | merges | files
+    entrances = {"load", "generate", "train", "resume", "scan", "compare", "CaptionFolder"}
+    assert set(tetrad.FROM_PYTHON) == entrances | merges | files

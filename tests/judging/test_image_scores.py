@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from tetrad.builtin import BACKGROUNDS, SubjectStylePair
+from tetrad.builtin.drawings import Placement, compose_image, load_atlas
 from tetrad.judging.copying import CopyReferences, compute_auroc, make_variants
 from tetrad.judging.eyes import measure_distances, measure_patch_distances
 from tetrad.judging.image_scores import (
@@ -14,6 +16,8 @@ from tetrad.judging.image_scores import (
     measure_own_likeness,
     measure_spread,
 )
+from tetrad.judging.obedience import recognize, score_by_recognition
+from tetrad.judging.prompts import AttributePrompt
 
 
 class Pixels:
@@ -111,3 +115,31 @@ def test_patch_distances_ignore_where_things_are_and_place_distances_do_not() ->
     assert measure_patch_distances(thing, elsewhere).item() == pytest.approx(0, abs=1e-4)
     assert measure_distances(thing, elsewhere).item() > 0.4
     assert measure_patch_distances(thing, other).item() > 0.2
+
+
+@pytest.mark.parametrize(
+    ("asked", "unasked", "shown"),
+    [
+        ("an owl, on a blue background", "on a blue background", True),
+        ("a snail, on a blue background", "on a blue background", False),
+        ("on a blue background", "", True),
+        ("on a red background", "on a background", False),
+        ("on a turquoise background", "", None),
+        ("a photo on a beach", "a photo", None),
+    ],
+)
+def test_what_is_asked_for_is_recognized_in_drawings(asked: str, unasked: str, shown: bool | None) -> None:
+    owl = compose_image(load_atlas()[SubjectStylePair("owl", "fluent-emoji")], BACKGROUNDS["blue"], Placement())
+    assert recognize(owl, AttributePrompt("", asked, unasked)) is shown
+
+
+def test_the_colour_of_a_drawing_is_recognized_and_what_is_not_known_is_not_scored() -> None:
+    image = torch.ones(3, 32, 32)
+    image[:, 8:24, 8:24] = (torch.tensor(BACKGROUNDS["green"]).view(3, 1, 1) + 255) / 2 / 255  # a light green
+    green, red, beach = (
+        AttributePrompt("", f"a {each}, on a white background", "on a white background")
+        for each in ("green robot", "red robot", "beach")
+    )
+    share = score_by_recognition([image, image], [green, red])
+    assert share and share.value == 0.5
+    assert score_by_recognition([image, image], [green, beach]) is None

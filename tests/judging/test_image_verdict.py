@@ -9,7 +9,7 @@ def _row(strength: float = 1.0, **scores: float) -> CheckpointScores:
     return CheckpointScores(10, "zkr.safetensors", strength, {name: Score(each, 0.05) for name, each in scores.items()})
 
 
-BASE = CheckpointScores(0, strength=0.0, scores={"likeness": Score(0.0), "kept": Score(1.0)})
+BASE = CheckpointScores(0, strength=0.0, scores={"likeness": Score(0.0), "kept": Score(1.0), "sanity": Score(0.9, 0.1)})
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,9 @@ BASE = CheckpointScores(0, strength=0.0, scores={"likeness": Score(0.0), "kept":
         ("good", {"likeness": 0.4, "kept": 0.95}),
         ("under-trained", {"likeness": 0.06, "kept": 0.95}),
         ("leaks", {"likeness": 0.4, "kept": 0.3}),
+        ("over-trained", {"likeness": 0.4, "sanity": 0.2}),
+        ("good", {"likeness": 0.4, "sanity": 0.7}),
+        ("under-trained", {"likeness": 0.06, "sanity": 0.2}),
         ("collapsed", {"likeness": 0.4, "spread": 0.1}),
         ("copies", {"likeness": 0.4, "copying": 1.0}),
     ],

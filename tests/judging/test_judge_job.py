@@ -10,11 +10,10 @@ from tetrad.data.captions.captions import replace_word
 from tetrad.errors import TetradError
 from tetrad.generation.request import Request
 from tetrad.judging import read_scores
-from tetrad.judging.image_judge import Sampling
-from tetrad.judging.runs import judge_job, make_files_job, make_run_job, make_sheet, write_report
+from tetrad.judging.runs import Sampling, judge_job, make_files_job, make_run_job, make_sheet, write_report
 from tetrad.run.train import train
 
-_SAMPLING = Sampling(Request("", steps=2, cfg_scale=2.0), with_word=3, without_word=3, without_word_at_end=5)
+_SAMPLING = Sampling(Request("", steps=2, cfg_scale=2.0), with_word=3, without_word=3, without_word_at_end=5, sanity=1)
 
 
 @pytest.fixture(scope="module")
@@ -36,15 +35,15 @@ def test_every_file_is_scored_at_every_strength_beside_the_base(
     assert [(cell.candidate.step, cell.strength) for cell in judgment.cells] == [(2, 0.5), (2, 1.0), (4, 0.5), (4, 1.0)]
     rows = {(row.file, row.strength): row.scores for row in read_scores(run)[0]}
     assert rows["", 0.0]["likeness"].value == pytest.approx(0, abs=1e-5) and rows["", 0.0]["kept"].value == 1
-    names = {"likeness", "spread", "kept", "pull", "leak", "obedience"}
+    names = {"likeness", "spread", "kept", "pull", "leak", "obedience", "sanity"}
     assert all(names <= set(rows[cell.candidate.name, cell.strength]) for cell in judgment.cells)
     half, whole = (rows["zkr.safetensors", strength]["leak"].value for strength in (0.5, 1.0))
     assert 0 < half < whole
-    assert len(generated) == (3 + 5) + 4 * (3 + 3) + 5  # the base's, the cells', the chosen one's at the end
+    assert len(generated) == (3 + 5 + 1) + 4 * (3 + 3 + 1) + 5  # the base's, the cells', the chosen one's at the end
 
     generated.clear()
     judge_job(make_run_job(run, ["zkr.safetensors"]), _SAMPLING, (1.0,), on_image=lambda: generated.append(1))
-    assert len(generated) == (3 + 3) + 5  # the base's images were kept
+    assert len(generated) == (3 + 3 + 1) + 5  # the base's images were kept
 
     sheet, page = make_sheet(judgment), write_report(run).read_text("utf-8")
     assert sheet.width > 2 * 256 and sheet.height > 3 * 256

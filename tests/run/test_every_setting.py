@@ -18,7 +18,7 @@ from PIL import Image
 
 from tetrad.errors import TetradError
 from tetrad.formats.weight_files import read_weight_file
-from tetrad.judging import read_scores
+from tetrad.judging import Counts, read_scores
 from tetrad.methods import METHODS
 from tetrad.run.events import Finished, Note, Sampled, Saved, Trained
 from tetrad.run.train import train
@@ -204,7 +204,9 @@ WIRES = [
     Wire("sample.sampler", "Euler", "previews", PREVIEWS | {"sample.steps": 3}),
     Wire("judge.scores", "on", "scores"),
     Wire("judge.held_out", 1, "training", JUDGED),
+    Wire("judge.images", "end", "scores", JUDGED | PREVIEWS | {"train.steps": 3}, given="there is time for images"),
     Wire("judge.stop", "auto", "files", JUDGED),
+    Wire("log.tensorboard", True, "left"),
     Wire("method.algorithm", "loha", "weights"),
     Wire("method.algorithm", "lokr", "weights"),
     Wire("method.algorithm", "oft", "weights"),
@@ -262,7 +264,12 @@ START: Values = {
     "save.name": "run",
     "sample.every": -1,
 }
-LEFT = ("runs/run/run*", "runs/run/resume", "runs/earlier/resume/step-*")  # what is looked for after a run
+LEFT = (
+    "runs/run/run*",
+    "runs/run/resume",
+    "runs/run/tensorboard",
+    "runs/earlier/resume/step-*",
+)  # what is looked for after a run
 PATHS = ("model", "vae", "continue_from", "data.images", "data.metadata", "data.masks", "data.class_images.images",
          "save.out")  # fmt: skip
 
@@ -383,10 +390,16 @@ def leave_run(out: Path, patch: pytest.MonkeyPatch) -> None:
     (out / "runs/earlier/recipe.toml").touch()
 
 
+def give_time(out: Path, patch: pytest.MonkeyPatch) -> None:
+    """Images may be generated, however short the run is."""
+    patch.setattr("tetrad.run.image_scoring.choose_counts", lambda *_given, **_others: Counts(4, 4))
+
+
 SITUATIONS: Mapping[str, Callable[[Path, pytest.MonkeyPatch], None]] = {
     "": lambda out, patch: None,
     "the disk is full for a moment": fill_disk,
     "there is an unfinished run": leave_run,
+    "there is time for images": give_time,
 }
 
 

@@ -12,11 +12,13 @@ import torch
 from short_runs import QUICK, make_recipe, save_model_and_images
 
 from tetrad.formats.weight_files import read_weight_file
-from tetrad.judging import CheckpointScores, read_scores
+from tetrad.judging import CheckpointScores, Counts, read_scores
 from tetrad.locales import Message
-from tetrad.run.events import Finished, Judged, Note, Trained
+from tetrad.run.events import Finished, Judged, Note, Scored, Trained
 from tetrad.run.resolve_judge import choose_held_out
+from tetrad.run.time_budget import TimeBudget, choose_counts
 from tetrad.run.train import train
+from tetrad.run.words import describe_scores
 
 RUN: dict[str, Any] = QUICK | {
     "train.steps": 4,
@@ -62,6 +64,69 @@ def test_every_file_is_measured_and_nothing_else_changes(
     assert (rows[-1].scores["drift"].value > 0) == (method != "textual-inversion")
     assert rows[-1].scores["training_loss"].value != rows[0].scores["training_loss"].value
     assert any(isinstance(each, Judged) for each in judged) and not any(isinstance(each, Judged) for each in plain)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_images_are_scored_at_previews_and_at_the_end_beside_the_base_model(
+    method: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TimeBudget, "count_affordable", lambda self, is_end: 9 if is_end else 18 + 3)
+    settings = {"method__kind": method, "sample__every": 2, "sample__steps": 1, "sample__before_training": False}
+    scored = run(place, tmp_path / "scored", monkeypatch, judge__images="previews", judge__held_out=0, **settings)
+    plain = run(place, tmp_path / "plain", monkeypatch, **settings)
+    tensors, others = (read_weight_file(events[-1].path).tensors for events in (scored, plain))
+    assert all(torch.equal(tensors[name], others[name]) for name in others)  # images change nothing that is trained
+    folder = scored[-1].folder
+    rows = [row for row in read_scores(folder)[0] if "kept" in row.scores]
+    files = [path.name for path in sorted(folder.glob("zkr*"))]
+    assert [(row.step, row.file, row.strength) for row in rows] == [(0, "", 0), (2, files[0], 1), (4, files[1], 1)]
+    assert rows[0].scores["leak"].value == 0 and all(
+        {"likeness", "obedience", "sanity"} <= set(row.scores) for row in rows
+    )
+    leaks = [row.scores["leak"].value for row in rows[1:]]
+    assert all(leak == 0 for leak in leaks) if method == "textual-inversion" else all(leak > 0 for leak in leaks)
+    events = [each for each in scored if isinstance(each, Scored)]
+    assert [(each.step, each.images) for each in events] == [(2, 9), (4, 9)]
+    assert "base model" in describe_scores(events[0].step, events[0].images, events[0].scores, events[0].base)
+
+
+def test_a_short_run_says_that_its_images_are_not_scored(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = run(place, tmp_path, monkeypatch, judge__images="end", judge__held_out=0)
+    notes = [each for each in events if isinstance(each, Note) and "is not scored by images" in str(each.message)]
+    assert len(notes) == 1 and not any(isinstance(each, Scored) for each in events)
+
+
+def test_images_take_at_most_a_quarter_of_the_time_of_the_steps_and_half_of_it_before_the_end() -> None:
+    budget = TimeBudget(predictions=34, samples=4)
+    assert budget.count_affordable(is_end=True) == 0
+    for _step in range(100):
+        budget.add_step(1.0)
+    assert budget.count_affordable(is_end=True) == int(25 / (1.5 * 34 / 12)) == 5
+    assert budget.count_affordable(is_end=False) == 2 and budget.count_as_images(35) == 3
+    budget.prediction_seconds = 0.01  # as previews took
+    assert budget.count_affordable(is_end=True) == int(25 / (1.5 * 0.34))
+    budget.images, budget.image_seconds, budget.base = 10, 5.0, Counts(4, 4, 1)
+    assert (budget.count_affordable(is_end=False), budget.count_affordable(is_end=True)) == (15, 40)
+    other = TimeBudget(predictions=34, samples=4)
+    other.restore(budget.as_values())
+    budget.prediction_seconds = 0.0  # once images were generated, previews say nothing new
+    assert other == budget
+    budget.note_base(Counts(2, 6, 1))
+    assert budget.base == Counts(4, 6, 1)
+    budget.image_seconds = 30.0
+    assert budget.count_affordable(is_end=True) == 0
+
+
+def test_as_many_images_are_generated_as_there_is_time_for() -> None:
+    none, four = Counts(0, 0), Counts(4, 4, 1)
+    assert choose_counts(17, none, has_sanity=True, is_end=False) is None
+    assert choose_counts(18, none, has_sanity=True, is_end=False) == four
+    assert choose_counts(9, four, has_sanity=True, is_end=False) == four  # the base model's are there
+    assert choose_counts(1000, none, has_sanity=True, is_end=False) == Counts(12, 12, 4)
+    assert choose_counts(1000, none, has_sanity=False, is_end=True) == Counts(12, 64)
+    assert choose_counts(60, none, has_sanity=False, is_end=True) == Counts(12, 18)
 
 
 def test_a_held_out_image_is_not_trained_on(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

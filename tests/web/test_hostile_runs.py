@@ -14,7 +14,7 @@ from tetrad.web.places import Places
 
 FILES = ("events.jsonl", "metrics.jsonl", "plan.toml", "error.json", "heartbeat")
 NUMBERS = ("NaN", "Infinity", "1e400", "-1e300", "null", "[]", "{}", '"x"', "true", "99999999999999999")
-EVENTS = ("started", "note", "phase", "saved", "pointsaved", "sampled", "controlled", "finished")
+EVENTS = ("started", "note", "phase", "saved", "pointsaved", "sampled", "controlled", "scored", "judged", "finished")
 
 
 def write_endless_lines(run: Path) -> None:

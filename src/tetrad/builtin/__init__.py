@@ -20,7 +20,7 @@ _NAMES, __getattr__ = export(
     __name__,
     {
         "known_words": ["explain_unknown_words", "list_known_words"],
-        "recognition": ["compute_distances", "detect_background"],
+        "recognition": ["compute_distances", "detect_background", "detect_colour"],
         "vocabulary": [
             "BACKGROUNDS",
             "HELD_OUT_DRAWING_SET",

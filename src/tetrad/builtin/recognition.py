@@ -15,6 +15,7 @@ _EDGE_GRID_CELLS = 8
 _BORDER_WIDTH = 3
 _CROP_SIDE = 48
 _MIN_DIFFERENCE = 20.0
+_MIN_CHROMA = 40.0  # below it a colour is rather gray, whatever its hue
 _PLACEMENTS = tuple(Placement(flip=flip) for flip in (False, True))
 
 
@@ -89,6 +90,28 @@ def detect_background(image: NDArray[np.uint8]) -> str:
     """The named colour nearest to the border."""
     colour = _measure_border_colour(image)
     return min(BACKGROUNDS, key=lambda name: float(np.sum((colour - BACKGROUNDS[name]) ** 2)))
+
+
+def detect_colour(image: NDArray[np.uint8]) -> str:
+    """The named colour that most of the drawing has: of what differs from the border's colour."""
+    difference = np.abs(image.astype(np.float32) - _measure_border_colour(image)).mean(-1)
+    pixels = image[difference > _MIN_DIFFERENCE].astype(np.float32)
+    if not len(pixels):
+        return detect_background(image)
+    names = list(BACKGROUNDS)
+    colours = _compute_colour_features(np.array([BACKGROUNDS[name] for name in names], np.float32))
+    nearest = np.square(_compute_colour_features(pixels)[:, None] - colours[None]).sum(-1).argmin(1)
+    return names[int(np.bincount(nearest, minlength=len(names)).argmax())]
+
+
+def _compute_colour_features(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Colours (N, 3) -> (N, 4): hue, which counts most, and lightness; a light blue is nearer to blue than to gray."""
+    lightness = colours.mean(1, keepdims=True)
+    chroma = colours - lightness
+    strength = np.linalg.norm(chroma, axis=1, keepdims=True)
+    hue = chroma / np.maximum(strength, _MIN_CHROMA)
+    features: NDArray[np.float32] = np.concatenate([hue, lightness * np.float32(0.004)], axis=1)
+    return features
 
 
 def _measure_border_colour(image: NDArray[np.uint8]) -> NDArray[np.float32]:

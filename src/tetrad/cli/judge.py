@@ -63,13 +63,12 @@ def judge(
     announce_loading()
     from tetrad.images import png
     from tetrad.judging.eyes import open_eye
-    from tetrad.judging.image_judge import Sampling
-    from tetrad.judging.runs import count_images, judge_job, make_sheet, write_report
+    from tetrad.judging.runs import Sampling, count_images, judge_job, make_sheet, write_report
 
     job = make_job(paths, images or "", model or "", trigger_word, class_word)
     sheet_path = choose_sheet_path(out, job)
     opened_eye = open_eye(expand_path(eye)) if eye else None
-    sampling = Sampling(job.request, count, count)
+    sampling = Sampling(job.request, count, count, sanity=count // 3)
     total = count_images(job, used, sampling)
     with show_progress(Message(_("generating images to judge")), total) as advance:
         judgment = judge_job(job, sampling, used, opened_eye, device, advance)

@@ -147,13 +147,16 @@ def describe_end(finished: "Finished") -> Message:
 
 def drop_saved_result(events: "Iterable[Event]") -> "Iterator[Event]":
     """The events without that of saving the result, whose path is printed after them."""
-    from tetrad.run.events import Finished, Judged, Note, Saved
+    from tetrad.run.events import Finished, Judged, Note, Phase, Progress, Saved, Scored
 
     held: list[Event] = []  # what was saved since the last step, and notes about it
     try:
         for event in events:
             if isinstance(event, Saved) or (held and isinstance(event, Note | Judged)):
                 held.append(event)
+                continue
+            if isinstance(event, Phase | Progress | Scored):  # the result may be scored before the run ends
+                yield event
                 continue
             result = event.path if isinstance(event, Finished) else None
             yield from (each for each in held if not (isinstance(each, Saved) and each.path == result))
@@ -247,8 +250,9 @@ class ProgressBar:
 
 
 def format_event(event: "Event") -> str:
-    """A phase, a note, a saved file or a verdict as text; empty for any other event."""
-    from tetrad.run.events import Judged, Note, Phase, Saved
+    """A phase, a note, a saved file, scores or a verdict as text; empty for any other event."""
+    from tetrad.run.events import Judged, Note, Phase, Saved, Scored
+    from tetrad.run.words import describe_scores
 
     if isinstance(event, Note):
         return f"{event.code} {event.message}".strip()
@@ -256,6 +260,8 @@ def format_event(event: "Event") -> str:
         return str(event.name)
     if isinstance(event, Saved):
         return str(Message(_("saved and checked: {path}"), path=event.path))
+    if isinstance(event, Scored):
+        return describe_scores(event.step, event.images, event.scores, event.base)
     if isinstance(event, Judged):
         return "\n".join(map(str, describe_verdict(event)))
     return ""

@@ -13,9 +13,9 @@ from tetrad.documents import parse_json, read_text_file
 from tetrad.formats.atomic_write import replace_file
 from tetrad.generation.pipeline import Pipeline
 from tetrad.images import png
-from tetrad.judging.image_judge import ImageJudge, ImageSet, Sampling
+from tetrad.judging.image_judge import Counts, ImageJudge, ImageSet
 from tetrad.judging.runs.job import Job, make_run_job
-from tetrad.judging.runs.judge import open_judge
+from tetrad.judging.runs.judge import Sampling, generate_with, open_judge
 from tetrad.judging.scores import CheckpointScores, Score, append_scores
 from tetrad.locales import Message, _
 from tetrad.run.events import Event, Phase, Progress
@@ -64,10 +64,11 @@ def judge_runs(
 
         pipeline = Pipeline(first.model, device=device, vae=first.vae)
         judge = open_judge(first, pipeline, Sampling(first.request, count, count, count), None, advance)
-        state.save_base(judge)
+        counts = Counts(count, count)
+        state.save_base(judge, judge.generate_base(counts))
         for method in missing:
             job = jobs[method]
-            images = judge.generate(job.candidates[-1].file, 1.0)
+            images = generate_with(judge, pipeline, job.candidates[-1].file, 1.0, counts)
             scores = judge.score(images)
             assert job.run
             append_scores(job.run, CheckpointScores(job.candidates[-1].step, job.candidates[-1].name, 1.0, scores))
@@ -93,11 +94,11 @@ class _State:
     def has_base(self) -> bool:
         return "prompts" in self.values and self._has_images(BASE)
 
-    def save_base(self, judge: ImageJudge) -> None:
+    def save_base(self, judge: ImageJudge, base: ImageSet) -> None:
         """Keep the base model's images and scores, and the prompts of the sheet."""
         word = [each.prompt for each in judge.prompts.with_word[:WITH_WORD]]
-        self._save_images(BASE, judge.base)
-        scores = CheckpointScores(0, strength=0.0, scores=judge.score_base()).as_record()
+        self._save_images(BASE, base)
+        scores = CheckpointScores(0, strength=0.0, scores=judge.score(base)).as_record()
         prompts = [*word, *judge.prompts.without_word[:WITHOUT_WORD]]
         self._write({"identity": self.identity, "prompts": prompts, "base": scores, "files": {}} | self.values)
 

@@ -4,9 +4,9 @@
 to be generated. `verdict` says in words what they mean, and `stopping` whether the run learns nothing more, with the
 limits that `thresholds` holds. `strength` proposes the strength to use a file at.
 
-`image_judge` generates images with a file and scores them, beside those of `base_images`: `prompts` says what is
-generated, `eyes` looks at it, and `image_scores`, `copying` and `obedience` make figures of what they see. `runs`
-judges all files of a run, or other files, and writes the sheet and the report.
+`image_judge` generates images and scores them, beside those of `base_images`: `prompts` and `requests` say what is
+generated and how, `eyes` looks at it, and `image_scores`, `copying` and `obedience` make figures of what they see.
+`runs` judges all files of a run, or other files, and writes the sheet and the report.
 """
 
 from tetrad.lazy import export
@@ -14,13 +14,17 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
+        "base_images": ["BaseImages"],
+        "copying": ["LOOKS"],
         "eyes.local_models": ["open_eye"],
-        "image_judge": ["ImageJudge", "ImageSet", "Sampling"],
+        "image_judge": ["Counts", "ImageJudge", "ImageSet", "choose_references"],
         "runs.job": ["Job", "make_run_job"],
-        "runs.judge": ["Judgment", "count_images", "judge_job", "open_judge"],
+        "runs.judge": ["Judgment", "Sampling", "count_images", "generate_with", "judge_job", "open_judge"],
         "runs.report": ["write_report"],
         "runs.sheet": ["make_sheet"],
         "measure": ["Probe"],
+        "prompts": ["make_prompts"],
+        "requests": ["make_request"],
         "scores": [
             "SCORES",
             "SCORES_FILE",
@@ -28,8 +32,11 @@ __all__, __getattr__ = export(
             "Score",
             "ScoreInfo",
             "append_scores",
+            "decode_scores",
             "encode_row",
+            "encode_scores",
             "format_score",
+            "merge_rows",
             "read_scores",
         ],
         "stopping": ["explain_end"],

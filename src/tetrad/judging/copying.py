@@ -12,6 +12,7 @@ from tetrad.judging.scores import Score
 
 _CROP = 0.9  # of the side
 _PROBE_CROP = 0.93  # of the copies that the limit is set with; a size that no reference has
+LOOKS = 15  # at each training image: its variants, and a copy that the limit is set with
 _MIN_SEPARATION = 0.9  # AUROC below which copies can't be told from other images of the same thing
 
 

@@ -1,19 +1,17 @@
-"""Judges a trained file by what the model generates with it, beside what the untouched model generates."""
+"""Judges a training by what the model generates after it, beside what the untouched model generates."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from typing import TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from tetrad import library
 from tetrad.data.captions.captions import replace_word
-from tetrad.generation.generate import generate_images
-from tetrad.generation.pipeline import Pipeline
+from tetrad.generation.generate import StepCallback, generate_images, ignore_step
 from tetrad.generation.request import Request
 from tetrad.images.tensors import to_image, to_tensor
 from tetrad.judging import image_scores, obedience
@@ -28,26 +26,20 @@ _BATCH_SIZE = 8
 _MAX_REFERENCES = 48  # training images that are looked at; evenly spread over a larger data set
 _LIKENESS_BLOCK, _LIKENESS_TIME = -1, 300  # up3: docs/judging.md has what other maps reached
 _COPY_BLOCK, _COPY_TIME = -2, 150  # up2
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class TrainedFile:
-    """A file that was trained: its type, "lora", and whether it is a whole model."""
+class Counts:
+    """How many images are generated: with the trigger word, without it, and of the sanity prompts."""
 
-    path: Path
-    type: str
-    is_full_model: bool = False
-    own_word: str = ""  # the word that stands for it in prompts in place of the trigger word: an embedding's name
+    with_word: int
+    without_word: int
+    sanity: int = 0
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """How images are generated, and how many."""
-
-    request: Request  # everything but the prompt; its seed is that of the first image
-    with_word: int = 12
-    without_word: int = 12
-    without_word_at_end: int = 64  # for the checkpoint that is chosen
+    @property
+    def total(self) -> int:
+        return self.with_word + self.without_word + self.sanity
 
 
 @dataclass(frozen=True)
@@ -56,6 +48,11 @@ class ImageSet:
 
     with_word: tuple[Image.Image, ...]
     without_word: tuple[Image.Image, ...]
+    sanity: tuple[Image.Image, ...] = ()
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(len(self.with_word), len(self.without_word), len(self.sanity))
 
     @cached_property
     def word_tensors(self) -> list[Tensor]:
@@ -70,104 +67,112 @@ class ImageSet:
 class ImageJudge:
     """The base model, the training images, and the prompts; what the eyes see of them is kept.
 
-    `eye` is one from a folder, beside the model's own maps. `on_image` is called for each image that is generated.
+    `request` is how images are generated: everything but the prompt, and the seed of the first image. `eye` is one
+    from a folder, beside the model's own maps. `on_image` is called for each image that is generated, and `untouched`
+    gives a context in which `model` is the base model, where it is another one outside.
     """
 
-    pipeline: Pipeline
+    model: Model
     references: Sequence[Tensor]  # training images (3, H, W) in [0, 1]
     prompts: JudgePrompts
     word: str
-    sampling: Sampling
+    request: Request
     cache: BaseImages
     eye: Eye | None = None
+    decode: Callable[[Tensor], Tensor] | None = None  # in place of the model's VAE
+    recognizes: bool = False  # whether the model's images show what `recognition` knows: the built-in model
+    finds_copies: bool = True  # which takes long with many training images
+    untouched: Callable[[], AbstractContextManager[None]] = nullcontext
     on_image: Callable[[], None] = lambda: None
+    on_step: StepCallback = ignore_step
     _features: dict[tuple[str, str], Tensor] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        step = -(-len(self.references) // _MAX_REFERENCES) or 1
-        self.references = self.references[::step]
-
-    @property
-    def model(self) -> Model:
-        return self.pipeline.model
-
-    @cached_property
-    def base(self) -> ImageSet:
-        """What the untouched model generates."""
-        word_requests, other_requests = self._list_requests(self.sampling.without_word_at_end)
-        return ImageSet(tuple(self._generate_base(word_requests)), tuple(self._generate_base(other_requests)))
 
     @cached_property
     def copies(self) -> CopyReferences | None:
-        return CopyReferences.take(self._copy_eye, self.references, self.model.resolution)
+        with self.untouched():
+            return CopyReferences.take(self._copy_eye, self.references, self.model.resolution)
 
-    @cached_property
-    def own_likeness(self) -> float | None:
+    def measure_own_likeness(self, base: ImageSet) -> float | None:
         """The likeness of the training images to each other."""
         eye = self._map_eye
-        seen, base = self._see(eye, "references"), self._see(eye, "base, with word")
-        return image_scores.measure_own_likeness(seen, base, eye.measure)
+        with self.untouched():
+            references = self._see(eye, "references", self.references)
+            untouched = self._see(eye, "base, with word", base.word_tensors)
+        return image_scores.measure_own_likeness(references, untouched, eye.measure)
 
-    def generate(self, file: TrainedFile, strength: float, only_without: int = 0) -> ImageSet:
-        """The images of a trained file at a strength; with `only_without` so many without the trigger word alone."""
-        word_requests, other_requests = self._list_requests(only_without)
-        if only_without:
-            word_requests = []
-        if file.own_word and self.word:
-            word_requests = [
-                replace(each, prompt=replace_word(each.prompt, self.word, file.own_word)) for each in word_requests
-            ]
-        with _use(self.pipeline, file, strength) as model:
-            return ImageSet(*(tuple(self._generate(model, each)) for each in (word_requests, other_requests)))
+    def generate_base(self, counts: Counts) -> ImageSet:
+        """What the untouched model generates; from the cache where it was generated before."""
+        with self.untouched():
+            return ImageSet(*(tuple(self._generate_base(part)) for part in self._list_requests(counts)))
+
+    def generate(self, model: Model, counts: Counts, own_word: str = "") -> ImageSet:
+        """The images of a model as it is now; `own_word` stands in prompts in place of the trigger word."""
+        parts = self._list_requests(counts)
+        if own_word and self.word:
+            parts = tuple(
+                [replace(each, prompt=replace_word(each.prompt, self.word, own_word)) for each in part]
+                for part in parts
+            )
+        return ImageSet(*(tuple(self._generate(model, part)) for part in parts))
 
     def score(self, images: ImageSet) -> dict[str, Score]:
-        """Every score that the images give; those that cannot be had are left out."""
-        scores = dict(self._score_by(self._map_eye, "", images))
+        """Every score that the images give, beside the base's; those that cannot be had are left out.
+
+        The scores of the base model itself are those of its own images.
+        """
+        base, copies = self.generate_base(images.counts), self.copies if self.finds_copies else None
+        with self.untouched():
+            return self._score(images, base, copies)
+
+    def _score(self, images: ImageSet, base: ImageSet, copies: CopyReferences | None) -> dict[str, Score]:
+        scores = dict(self._score_by(self._map_eye, "", images, base))
         if self.eye:
-            scores |= self._score_by(self.eye, "_eye", images)
+            scores |= self._score_by(self.eye, "_eye", images, base)
         if images.without_word:
-            base = torch.stack(self.base.other_tensors[: len(images.without_word)])
-            scores["leak"] = image_scores.measure_leak(torch.stack(images.other_tensors), base)
-        asked = self._list_asked()
+            scores["leak"] = image_scores.measure_leak(
+                torch.stack(images.other_tensors), torch.stack(base.other_tensors)
+            )
+        asked = _take_in_turn(self.prompts.with_word, len(images.with_word))
         if images.with_word:
             scores["obedience"] = obedience.score_by_likelihood(self.model, images.word_tensors, asked)
             if isinstance(self.eye, TextEye):
                 scores["obedience_eye"] = obedience.score_by_eye(self.eye, images.word_tensors, asked)
-        if images.with_word and self.copies and self.copies.can_tell:
-            scores["copying"] = self.copies.score(self._copy_eye.look(images.word_tensors))
+        if images.sanity:
+            scores["sanity"] = self._score_sanity(images)
+        if images.with_word and copies and copies.can_tell:
+            scores["copying"] = copies.score(self._copy_eye.look(images.word_tensors))
         return scores
 
-    def score_base(self) -> dict[str, Score]:
-        """The scores of the untouched model: what there is without a training."""
-        return self.score(self.base)
+    def _score_sanity(self, images: ImageSet) -> Score:
+        """Measured where the asked attribute can be recognized, or else by the base model's likelihood."""
+        asked = _take_in_turn(self.prompts.sanity, len(images.sanity))
+        tensors = [to_tensor(image) for image in images.sanity]
+        recognized = obedience.score_by_recognition(tensors, asked) if self.recognizes else None
+        return recognized or obedience.score_by_likelihood(self.model, tensors, asked)
 
-    def _score_by(self, eye: Eye, suffix: str, images: ImageSet) -> Iterator[tuple[str, Score]]:
+    def _score_by(self, eye: Eye, suffix: str, images: ImageSet, base: ImageSet) -> Iterator[tuple[str, Score]]:
         """The scores that any eye gives, under their names with a suffix."""
-        references = self._see(eye, "references")
+        references = self._see(eye, "references", self.references)
         if images.with_word:
-            seen = eye.look(images.word_tensors)
-            base = self._see(eye, "base, with word")
-            yield f"likeness{suffix}", image_scores.measure_likeness(seen, base, references, eye.measure)
+            seen, untouched = eye.look(images.word_tensors), self._see(eye, "base, with word", base.word_tensors)
+            yield f"likeness{suffix}", image_scores.measure_likeness(seen, untouched, references, eye.measure)
             if not suffix and (spread := image_scores.measure_spread(seen, references, eye.measure)):
                 yield "spread", spread
         if images.without_word:
-            seen, base = (
-                eye.look(images.other_tensors),
-                self._see(eye, "base, without word")[: len(images.without_word)],
-            )
-            yield f"kept{suffix}", image_scores.measure_kept(seen, base, eye.measure)
-            yield f"pull{suffix}", image_scores.measure_likeness(seen, base, references, eye.measure)
+            seen, untouched = eye.look(images.other_tensors), self._see(eye, "base, without word", base.other_tensors)
+            yield f"kept{suffix}", image_scores.measure_kept(seen, untouched, eye.measure)
+            yield f"pull{suffix}", image_scores.measure_likeness(seen, untouched, references, eye.measure)
 
-    def _see(self, eye: Eye, what: str) -> Tensor:
-        """What an eye sees of the training images or of the base model's images; looked at once."""
-        if (eye.name, what) not in self._features:
-            sources: dict[str, Callable[[], Sequence[Tensor]]] = {
-                "references": lambda: self.references,
-                "base, with word": lambda: self.base.word_tensors,
-                "base, without word": lambda: self.base.other_tensors,
-            }
-            self._features[eye.name, what] = eye.look(sources[what]())
-        return self._features[eye.name, what]
+    def _see(self, eye: Eye, what: str, images: Sequence[Tensor]) -> Tensor:
+        """What an eye sees of images that are the same each time, as far as there are some; each is looked at once."""
+        known = self._features.get((eye.name, what))
+        missing = images[0 if known is None else len(known) :]
+        if missing:
+            seen = eye.look(missing)
+            known = seen if known is None else torch.cat([known, seen])
+            self._features[eye.name, what] = known
+        assert known is not None
+        return known[: len(images)]
 
     @cached_property
     def _map_eye(self) -> Eye:
@@ -177,18 +182,18 @@ class ImageJudge:
     def _copy_eye(self) -> Eye:
         return UnetMapEye(self.model, _COPY_BLOCK, _COPY_TIME)
 
-    def _list_requests(self, without_word: int = 0) -> tuple[list[Request], list[Request]]:
-        """The requests with the trigger word and without; every one has a seed of its own."""
-        others = self.prompts.without_word[: without_word or self.sampling.without_word]
-        first = self.sampling.request
-        return tuple(  # type: ignore[return-value]
-            [replace(first, prompt=prompt, seed=first.seed + number) for number, prompt in enumerate(prompts)]
-            for prompts in ([each.prompt for each in self._list_asked()], others)
+    def _list_requests(self, counts: Counts) -> tuple[list[Request], ...]:
+        """The requests with the trigger word, without it, and of sanity prompts; every one has a seed of its own."""
+        prompts = (
+            [each.prompt for each in _take_in_turn(self.prompts.with_word, counts.with_word)],
+            self.prompts.without_word[: counts.without_word],
+            [each.prompt for each in _take_in_turn(self.prompts.sanity, counts.sanity)],
         )
-
-    def _list_asked(self) -> list[AttributePrompt]:
-        """The prompts with the trigger word, each as often as its turn comes."""
-        return [self.prompts.with_word[n % len(self.prompts.with_word)] for n in range(self.sampling.with_word)]
+        first = self.request
+        return tuple(
+            [replace(first, prompt=prompt, seed=first.seed + number) for number, prompt in enumerate(part)]
+            for part in prompts
+        )
 
     def _generate_base(self, requests: Sequence[Request]) -> Iterator[Image.Image]:
         """The base model's images, from the cache where it has them."""
@@ -198,19 +203,16 @@ class ImageJudge:
         yield from (self.cache.load(request) for request in requests)
 
     def _generate(self, model: Model, requests: Sequence[Request]) -> Iterator[Image.Image]:
-        for image in generate_images(model, requests, _BATCH_SIZE, self.pipeline.decode):
+        for image in generate_images(model, requests, _BATCH_SIZE, self.decode, self.on_step):
             self.on_image()
             yield to_image(image)
 
 
-@contextmanager
-def _use(pipeline: Pipeline, file: TrainedFile, strength: float) -> Iterator[Model]:
-    """The base model with a file attached, or the file's own model."""
-    if file.is_full_model:
-        yield Pipeline(file.path, pipeline.folders, str(next(pipeline.model.vae.network.parameters()).device)).model
-        return
-    adapter = library.attach_weights(file.path, pipeline.model, strength, file.type)
-    try:
-        yield pipeline.model
-    finally:
-        adapter.detach()
+def choose_references(images: Sequence[T]) -> Sequence[T]:
+    """Those of the training images that are looked at."""
+    return images[:: -(-len(images) // _MAX_REFERENCES) or 1]
+
+
+def _take_in_turn(prompts: Sequence[AttributePrompt], count: int) -> list[AttributePrompt]:
+    """So many prompts, each as often as its turn comes; none where there are none."""
+    return [prompts[number % len(prompts)] for number in range(count)] if prompts else []

@@ -1,11 +1,11 @@
 """The prompts that judge a training: with the trigger word and something new, and without the trigger word."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tetrad.builtin.vocabulary import BACKGROUNDS, PEOPLE, TRAINED_SUBJECTS, add_article, get_subject_words
-from tetrad.data.captions.captions import contains_word
+from tetrad.data.captions.captions import contains_word, replace_word
 from tetrad.generation.prompt_parser import escape_brackets
 
 # Things that any model knows, the built-in one too.
@@ -15,6 +15,8 @@ _PLACES = (
     *("in a desert", "in front of a mountain"),
 )
 _BACKGROUND = re.compile(r",?\s*\bon an? (\w+) background\b", re.I)
+_WORD = re.compile(r"[\w'-]+")
+_WEIGHT = re.compile(r":\s*[\d.]+|[()\[\]{}\\]")  # what only the prompt's syntax means
 _STEP = 7  # between the things that are asked for, so that they are of different kinds
 
 
@@ -37,18 +39,44 @@ class JudgePrompts:
 
     with_word: tuple[AttributePrompt, ...]
     without_word: tuple[str, ...]  # each names something else than the training images show
+    sanity: tuple[AttributePrompt, ...] = ()  # each asks for something that is in no training image
 
 
-def make_prompts(captions: Sequence[str], word: str, class_word: str, kept_count: int = 64) -> JudgePrompts:
+def make_prompts(
+    captions: Sequence[str], word: str, class_word: str, kept_count: int = 64, sanity_prompts: Sequence[str] = ()
+) -> JudgePrompts:
     """Prompts that are worded as the captions are; their attributes are in no caption.
 
     `word` is "" where nothing was trained on a trigger word: the prompts then begin as the first caption does.
+    `sanity_prompts` are those that check for overfitting, as they are written.
     """
     captions = [escape_brackets(caption) for caption in captions]
     return JudgePrompts(
         tuple(_make_attribute_prompts(captions, word, class_word)),
         tuple(_make_other_prompts(captions, class_word, kept_count)),
+        tuple(_make_sanity_prompts(sanity_prompts, captions, word, class_word)),
     )
+
+
+def _make_sanity_prompts(
+    prompts: Sequence[str], captions: Sequence[str], word: str, class_word: str
+) -> Iterator[AttributePrompt]:
+    """The prompts whose attribute is known: their words that are in no caption.  Others cannot be scored."""
+    known = {each.lower() for caption in captions for each in _WORD.findall(caption)} | set(class_word.lower().split())
+    for prompt in prompts:
+        text = _WEIGHT.sub(" ", prompt)
+        for own in (f"{word} {class_word}", f"{word} style", word) if word else ():
+            text = replace_word(text, own, class_word)
+        asked = _tidy(text)
+        unasked = _tidy(_WORD.sub(lambda found: found[0] if found[0].lower() in known else "", text))
+        if asked != unasked:
+            yield AttributePrompt(prompt, asked, unasked)
+
+
+def _tidy(text: str) -> str:
+    """The text without the spaces, commas and articles that removed words leave."""
+    parts = (" ".join(segment.split()) for segment in text.split(","))
+    return ", ".join(part for part in parts if part.lower() not in ("", "a", "an", "the"))
 
 
 def _make_attribute_prompts(captions: Sequence[str], word: str, class_word: str) -> list[AttributePrompt]:

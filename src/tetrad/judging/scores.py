@@ -43,6 +43,11 @@ SCORES: Mapping[str, ScoreInfo] = {
     ),
     "likeness": ScoreInfo(_("likeness"), _("how much generated images look like the training images"), "higher"),
     "obedience": ScoreInfo(_("obedience"), _("how well generated images follow the rest of the prompt"), "higher"),
+    "sanity": ScoreInfo(
+        _("sanity"),
+        _("share of images of the overfitting-check prompts that show what they ask for in addition"),
+        "higher",
+    ),
     "kept": ScoreInfo(
         _("kept"),
         _("share of prompts without the trigger word whose image is still nearest to the base model's own"),
@@ -101,7 +106,7 @@ class CheckpointScores:
 
     def as_record(self) -> dict[str, Any]:
         """Plain values, as they stand in the file."""
-        scores = {name: {"value": score.value, "error": score.error} for name, score in self.scores.items()}
+        scores = encode_scores(self.scores)
         return {"step": self.step, "file": self.file, "strength": self.strength, "scores": scores}
 
     @classmethod
@@ -113,7 +118,7 @@ class CheckpointScores:
         step, file, strength = record.get("step"), record.get("file"), record.get("strength")
         if not (type(step) is int and step >= 0 and isinstance(file, str) and _is_number(strength)):
             raise ValueError
-        return cls(step, file, float(strength), {name: _read_score(scores[name]) for name in SCORES if name in scores})
+        return cls(step, file, float(strength), decode_scores(scores))
 
 
 def read_scores(folder: Path) -> tuple[list[CheckpointScores], list[Message]]:
@@ -169,10 +174,22 @@ def append_scores(folder: Path, row: CheckpointScores) -> None:
 
 
 def encode_row(row: CheckpointScores) -> bytes:
-    """The row as a line of the file; NaN and Inf, which JSON does not have, are left out."""
-    finite = {name: score for name, score in row.scores.items() if math.isfinite(score.value)}
-    record = replace(row, scores=finite).as_record()
-    return (writable(json.dumps(record, ensure_ascii=False, allow_nan=False)) + "\n").encode()
+    """The row as a line of the file."""
+    return (writable(json.dumps(row.as_record(), ensure_ascii=False, allow_nan=False)) + "\n").encode()
+
+
+def encode_scores(scores: Mapping[str, Score]) -> dict[str, dict[str, float | None]]:
+    """Scores as plain values; NaN and Inf, which JSON does not have, are left out."""
+    return {
+        name: {"value": score.value, "error": score.error}
+        for name, score in scores.items()
+        if math.isfinite(score.value)
+    }
+
+
+def decode_scores(scores: Mapping[str, Any]) -> dict[str, Score]:
+    """The scores of plain values; those of unknown names are left out.  ValueError where a value is no score."""
+    return {name: _read_score(scores[name]) for name in SCORES if name in scores}
 
 
 def _read_score(value: Any) -> Score:

@@ -24,9 +24,9 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "rise": Threshold(0.15, _PROVISIONAL),
     # Share of the loss' fall that the last quarter of the run has brought: under-trained.
     "still falling": Threshold(0.2, _PROVISIONAL),
-    # Relative rise of the training loss: collapsed.
     # Share of its whole fall by which a loss must fall within the last measurements, or it has stopped.
     "flat": Threshold(0.03, _PROVISIONAL),
+    # Relative rise of the training loss: collapsed.
     "diverged": Threshold(0.05, _PROVISIONAL),
     "drift": Threshold(
         0.25,
@@ -35,6 +35,8 @@ THRESHOLDS: Mapping[str, Threshold] = {
     ),
     "spread": Threshold(0.3, _PROVISIONAL),
     "copying": Threshold(0.3, "bench.eyes: 69 to 98 % of planted copies count as copies, and 0 of 48 right new images"),
+    # Fall of obedience or sanity below the base model's: over-trained.
+    "ignored": Threshold(0.3, _PROVISIONAL),
     # Fall of the share of images without the trigger word that stay nearest to the base model's own.
     "kept": Threshold(0.25, _PROVISIONAL),
 }

@@ -76,7 +76,7 @@ def judge_run(rows: Iterable[CheckpointScores]) -> Verdict:
     verdicts = (check(run) for check in _CHECKS)
     word, reason, change = next((found for found in verdicts if found), ("unknown", None, None))
     reasons = (reason,) if reason else ()
-    return Verdict(word, find_best(run.rows), reasons, change, tuple(_list_unknown(run)))
+    return Verdict(word, find_best(run.rows), reasons, change, tuple(_list_unknown(run, word)))
 
 
 def find_best(rows: Sequence[CheckpointScores]) -> CheckpointScores | None:
@@ -177,6 +177,29 @@ def _is_over_trained(run: _Run) -> _Finding | None:
     return "over-trained", reason, Message(_("train.steps = {steps}"), steps=best.step)
 
 
+def _ignores_prompts(run: _Run) -> _Finding | None:
+    """Images with the trigger word show what was trained, but no longer what else is asked for, as the base model's do.
+
+    Images that show neither are of a training that has not learned.
+    """
+    likeness = run.last.scores.get("likeness")
+    if likeness is None or likeness.value <= _limit("errors") * (likeness.error or 0.0):
+        return None
+    for name in ("sanity", "obedience"):
+        now, before = run.last.scores.get(name), run.base.scores.get(name) if run.base else None
+        if now is None or before is None:
+            continue
+        error = math.hypot(now.error or 0.0, before.error or 0.0)
+        if before.value - now.value > max(_limit("ignored"), _limit("errors") * error):
+            template = _(
+                "images with the trigger word no longer show what else they are asked for: {score} {value:.0%}, the"
+                " base model's {before:.0%}"
+            )
+            reason = Message(template, score=_title(name), value=now.value, before=before.value)
+            return "over-trained", reason, Message(_("train for fewer steps, or use a lower strength"))
+    return None
+
+
 def _is_under_trained(run: _Run) -> _Finding | None:
     name = "held_out_loss" if run.compares("held_out_loss") else "training_loss"
     rows = run.with_score(name) if run.compares(name) else []
@@ -238,14 +261,15 @@ _CHECKS: Sequence[Callable[[_Run], _Finding | None]] = (
     _copies,
     _leaks,
     _is_over_trained,
+    _ignores_prompts,
     _is_under_trained,
     _is_good,
     _is_unlike,
 )
 
 
-def _list_unknown(run: _Run) -> Iterable[Message]:
-    if not run.compares("held_out_loss"):
+def _list_unknown(run: _Run, word: Word) -> Iterable[Message]:
+    if word != "over-trained" and not run.compares("held_out_loss"):
         yield Message(_("whether it is over-trained: no image is held out (judge.held_out)"))
     if len(run.rows) < _MIN_MEASUREMENTS:
         yield Message(_("whether it is still learning: it was measured too seldom"))

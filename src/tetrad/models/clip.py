@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -187,6 +188,16 @@ class TextEncoder:
 
     def remove_tokens(self, word: str) -> None:
         del self.added_tokens[clean_text(word).lower()]
+
+    @contextmanager
+    def without_tokens(self, word: str) -> Iterator[None]:
+        """A context in which a trigger word that was added is read as the tokens of its own letters."""
+        known = self.added_tokens
+        self.added_tokens = {key: ids for key, ids in known.items() if key != clean_text(word).lower()}
+        try:
+            yield
+        finally:
+            self.added_tokens = known
 
     def tokenize(self, texts: Sequence[Text], encoding: TextEncoding) -> list[list[list[_WeightedToken]]]:
         """The chunks of each prompt: all of them, or as many as are encoded."""

@@ -13,11 +13,12 @@ measures its first steps. `continuation` finds the file that a run continues fro
 `dataset` loads and encodes the images, `caption_notes` warns about their captions, `class_images` generates the class
 images for prior preservation, `preflight` says what a person should know before the first step, `effects` which
 settings have no effect, `timestep_image` shows the time steps that are drawn, and `previews` generates images during
-the run. `judge` measures checkpoints, as `resolve_judge` has planned it. `step_files` are the files that a run saves
-before its end, and `checkpoints` lists all that it saved. `disk` estimates the space that a run needs, `full_disk`
-waits where there is none, and `tidy` removes what killed runs left behind.
-`base_model` finds the model that a file was trained on, and `open_model` opens it as a run trains it. `processes` lets
-several processes share each update. `events` are what a run yields, `words` says in sentences what they mean, `folder`
+the run. `judge` measures checkpoints, as `resolve_judge` has planned it, and `image_scoring` generates images to score
+them by, within `time_budget`; `tensorboard` writes what the logs have got into TensorBoard's files. `step_files` are
+the files that a run saves before its end, and `checkpoints` lists all that it saved. `disk` estimates the space that a
+run needs, `full_disk` waits where there is none, and `tidy` removes what killed runs left behind. `base_model` finds
+the model that a file was trained on, and `open_model` opens it as a run trains it. `processes` lets several processes
+share each update. `events` are what a run yields, `words` says in sentences what they mean, `folder`
 is where it writes, and `metadata` is what it stores in the trained file.
 """
 
@@ -33,12 +34,24 @@ __all__, __getattr__ = export(
         "control": ["Command", "send_command"],
         "dataset": ["Dataset", "find_images", "select_training_vae"],
         "disk": ["find_existing_folder"],
-        "events": ["Event", "Finished", "Judged", "Note", "Phase", "Progress", "Saved", "Trained", "as_record"],
+        "events": [
+            "Event",
+            "Finished",
+            "Judged",
+            "Note",
+            "Phase",
+            "Progress",
+            "Saved",
+            "Scored",
+            "Trained",
+            "as_record",
+        ],
         "folder": ["file_name"],
         "heartbeat": ["Beat", "Heartbeat", "lock_folder", "read_beat", "read_start_time"],
         "plan": ["Plan"],
         "planned_run": ["FreshSources", "PlannedRun", "plan_run", "read_dataset"],
         "preflight": ["device_note"],
+        "previews": ["make_overfit_prompts"],
         "processes.world": ["read_world"],
         "rehearsal": ["Rehearsal", "rehearse"],
         "resume.start": ["START_FILE", "read_working_folder"],
@@ -46,6 +59,6 @@ __all__, __getattr__ = export(
         "status": ["RunStatus", "find_run", "list_runs", "read_log", "read_status", "remove_run"],
         "vae_decoder": ["train_decoder"],
         "watch": ["Stop", "StoppedBeforeStart", "StoppedWhileGenerating", "never_stop", "stop_between_steps"],
-        "words": ["SCAN_HINT", "Happening", "describe_record", "read_number"],
+        "words": ["SCAN_HINT", "Happening", "describe_record", "describe_scores", "read_number"],
     },
 )

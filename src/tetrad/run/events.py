@@ -104,6 +104,18 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """Images were generated after a step and scored: each score by its name, as scores.jsonl has it, beside that of the
+    base model's images at the same prompts and seeds.
+    """
+
+    step: int
+    images: int  # of the run itself
+    scores: Mapping[str, Mapping[str, float | None]]
+    base: Mapping[str, Mapping[str, float | None]]
+
+
+@dataclass(frozen=True)
 class Judged:
     """The verdict on the run: its name for programs and for people, the file to use ("" for none), the figures behind
     it, the one setting to change, and what cannot be told.
@@ -117,7 +129,9 @@ class Judged:
     unknown: tuple[Message, ...] = ()
 
 
-Event = Started | Phase | Progress | Note | Trained | Sampled | Saved | PointSaved | Controlled | Judged | Finished
+Event = (
+    Started | Phase | Progress | Note | Trained | Sampled | Saved | PointSaved | Controlled | Scored | Judged | Finished
+)
 
 
 def make_note(sentence: str | Message, code: str = "") -> Note:

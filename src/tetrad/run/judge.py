@@ -1,27 +1,35 @@
 """Measures the checkpoints of a run while it trains, keeps their scores, and says when the run may end."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from tetrad.data.batches import TrainingSample
-from tetrad.judging import SCORES_FILE, CheckpointScores, Score, judge_run, read_scores
+from tetrad.data.dataset import Photo
+from tetrad.judging import SCORES_FILE, CheckpointScores, Score, Verdict, judge_run, merge_rows, read_scores
 from tetrad.judging.measure import Probe
 from tetrad.judging.scores import encode_row
 from tetrad.judging.stopping import explain_end
 from tetrad.locales import Message, _
+from tetrad.methods.base import Adapter
 from tetrad.models import device as devices
 from tetrad.models.base import Model, get_model_device
 from tetrad.run.events import Event, Judged, Note
 from tetrad.run.folder import RunFolder
 from tetrad.run.full_disk import DiskGuard
+from tetrad.run.image_scoring import ImageScoring, UseResult
 from tetrad.run.plan import Plan
+from tetrad.run.time_budget import count_predictions
+from tetrad.run.watch import Stop
 from tetrad.training.step import Condition
 
-_ROWS = "judge.rows"  # in the values of a resume point
+_ROWS, _IMAGE_ROWS, _SECONDS = "judge.rows", "judge.image_rows", "judge.seconds"  # in the values of a resume point
+_Step = TypeVar("_Step")
 
 
 class RunJudge:
@@ -30,7 +38,9 @@ class RunJudge:
     def __init__(self, plan: Plan, model: Model, folder: RunFolder, disk: DiskGuard) -> None:
         self.plan, self.model, self.folder, self.disk = plan, model, folder, disk
         self.probe: Probe | None = None
+        self.images: ImageScoring | None = None  # None: no images are generated to score the run by
         self.rows: list[CheckpointScores] = []
+        self.image_rows: list[CheckpointScores] = []
         self._condition: Condition = model.condition
         self._before: Mapping[str, Tensor] = {}
         self._has_failed = False
@@ -96,6 +106,41 @@ class RunJudge:
         if self.end == step < self.plan.train.steps and (reason := explain_end(self.rows)):
             yield Note(reason)
 
+    def prepare_images(self, adapter: Adapter, photos: Sequence[Photo], use_result: UseResult, stop: Stop) -> None:
+        """Before the first update, if images are to be generated to score the run by."""
+        if self.plan.judge.images != "off":
+            self.images = ImageScoring(self.plan, self.model, adapter, photos, use_result, stop)
+
+    def score_images(self, step: int, file: Path | None, is_end: bool = False) -> Iterator[Event]:
+        """Generate images with the model as it is now and score them, unless that is done; `file` holds its weights."""
+        is_wanted = is_end or self.plan.judge.images == "previews"
+        is_done = any((row.step, row.strength) == (step, 1.0) for row in self.image_rows)
+        if self.images is None or is_done or not is_wanted:
+            return
+        rows = yield from self.images.score(step, file.name if file else "", is_end)
+        for row in rows:
+            self.image_rows.append(row)
+            yield from self._write(row)
+
+    def time_previews(self) -> AbstractContextManager[None]:
+        """A context in which previews are generated: how long they take says how many images may be generated."""
+        sample = self.plan.sample
+        images = len(sample.prompts) + len(sample.overfit_prompts)
+        predictions = images * count_predictions(sample.steps, sample.cfg_scale)
+        return self.images.budget.time_previews(predictions) if self.images and predictions else nullcontext()
+
+    def time_steps(self, steps: Iterator[_Step]) -> Iterator[_Step]:
+        """The steps; how long they take decides how many images may be generated."""
+        while True:
+            start = time.monotonic()
+            try:
+                step = next(steps)
+            except StopIteration:
+                return
+            if self.images is not None:
+                self.images.budget.add_step(time.monotonic() - start)
+            yield step
+
     @property
     def end(self) -> int | None:
         """The step that the run ends with because it learns nothing more; None where it goes on."""
@@ -103,13 +148,13 @@ class RunJudge:
 
     def find_best(self) -> str:
         """The name of the file to use until now; "" for none."""
-        best = judge_run(self.rows).best
+        best = self._judge_run().best
         return best.file if best else ""
 
     def conclude(self) -> Iterator[Event]:
         """The verdict on the whole run, if it was measured."""
         if len(self.rows) > 1:
-            verdict = judge_run(self.rows)
+            verdict = self._judge_run()
             yield Judged(
                 verdict.word,
                 verdict.title,
@@ -121,12 +166,20 @@ class RunJudge:
 
     def as_values(self) -> dict[str, Any]:
         """The scores as values for JSON; a resume point keeps them."""
-        return {_ROWS: [row.as_record() for row in self.rows]}
+        rows = {_ROWS: self.rows} | ({_IMAGE_ROWS: self.image_rows} if self.images else {})
+        values: dict[str, Any] = {name: [row.as_record() for row in found] for name, found in rows.items()}
+        return values | ({_SECONDS: self.images.budget.as_values()} if self.images else {})
 
     def restore(self, values: Mapping[str, Any]) -> None:
         """Set the scores as they were in a resume point."""
         if rows := values.get(_ROWS):
             self.rows = [CheckpointScores.from_record(record) for record in rows]
+        self.image_rows = [CheckpointScores.from_record(record) for record in values.get(_IMAGE_ROWS, ())]
+        if self.images is not None and _SECONDS in values:
+            self.images.budget.restore(values[_SECONDS])
+
+    def _judge_run(self) -> Verdict:
+        return judge_run(merge_rows([*self.rows, *self.image_rows]))
 
     def _measure(self) -> dict[str, Score]:
         assert self.probe is not None

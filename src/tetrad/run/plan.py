@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 
@@ -137,6 +137,7 @@ class JudgePlan:
     every: int  # steps between measurements; files are measured too whenever they are saved
     held_out_images: tuple[str, ...]  # sha256 of the images that are not trained on
     stops: bool  # whether the run may end before its last step
+    images: Literal["off", "end", "previews"] = "off"  # when images are generated to score the run by
 
     @property
     def is_enabled(self) -> bool:

@@ -114,7 +114,14 @@ def memory_notes(plan: Plan, forecast: MemoryForecast | None, requested_checkpoi
         yield Note(Message(template, flags=flags, least=format_memory(least), **values), _MEMORY_SHORT)
 
 
-def held_out_notes(judge: JudgePlan, dataset: Dataset) -> Iterator[Note]:
+def judge_notes(plan: Plan, dataset: Dataset) -> Iterator[Note]:
+    """How the run is judged, as far as that is not what a person expects."""
+    yield from _held_out_notes(plan.judge, dataset)
+    if plan.judge.images == "previews" and not plan.sample.every:
+        yield Note(Message(_("no previews are generated, so the run is scored by images only at its end")))
+
+
+def _held_out_notes(judge: JudgePlan, dataset: Dataset) -> Iterator[Note]:
     """Which images are not trained on, or what cannot be told because there is none."""
     if not judge.is_enabled:
         return

@@ -76,9 +76,18 @@ def default_prompts(sample: Sample, dataset: Dataset, shows_person: bool = False
     subject = " ".join(filter(None, [word, class_word]))
     own = next((caption for caption in captions if contains_word(caption, word)), captions[0])
     prompts = dict.fromkeys([own, _change_background(own, subject, captions), _replace_subject(own, word, class_word)])
-    shows_person = shows_person or is_person(class_word) or are_of_person(dataset.captions)
-    overfit = sample.overfit_prompts or ((_make_overfit_prompt(own, word, captions, shows_person),) if word else ())
+    overfit = sample.overfit_prompts or make_overfit_prompts(dataset.captions, word, class_word, shows_person)
     return PreviewPrompts(tuple(prompts), overfit)
+
+
+def make_overfit_prompts(
+    captions: Sequence[str], word: str, class_word: str, shows_person: bool = False
+) -> tuple[str, ...]:
+    """The prompts that check for overfitting; none without a trigger word."""
+    shows_person = shows_person or is_person(class_word) or are_of_person(captions)
+    captions = [escape_brackets(caption) for caption in captions]
+    own = next((caption for caption in captions if contains_word(caption, word)), captions[0])
+    return (_make_overfit_prompt(own, word, captions, shows_person),) if word else ()
 
 
 def _change_background(caption: str, subject: str, captions: Sequence[str]) -> str:

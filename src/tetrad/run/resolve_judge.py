@@ -21,7 +21,7 @@ OFF = JudgePlan(0, 0, (), False)
 def resolve_judge(recipe: Recipe, photos: Sequence[Photo], steps: int, step_samples: int) -> JudgePlan:
     """The plan for a run of so many steps from now on, each of so many samples; `photos` are without class images."""
     judge = recipe.judge
-    if judge.scores == "off" or (judge.scores == "auto" and not judge.stops):
+    if judge.scores == "off" or (judge.scores == "auto" and not judge.stops and not judge.uses_images):
         return OFF
     saves = _count_saves(recipe, len(photos), steps, step_samples)
     wanted = 0 if judge.stops and saves else _MEASUREMENTS_TO_STOP if judge.stops else _MEASUREMENTS
@@ -30,7 +30,7 @@ def resolve_judge(recipe: Recipe, photos: Sequence[Photo], steps: int, step_samp
     affordable = int(MAX_TIME_SHARE * _PREDICTIONS_PER_SAMPLE * steps * step_samples / measurements)
     predictions = min(max(affordable, _MIN_PREDICTIONS), _MAX_PREDICTIONS)
     held_out = choose_held_out(photos, _count_held_out(recipe, len(photos)), recipe.train.seed)
-    return JudgePlan(predictions, every, held_out, judge.stops)
+    return JudgePlan(predictions, every, held_out, judge.stops, judge.images)
 
 
 def _count_saves(recipe: Recipe, images: int, steps: int, step_samples: int) -> int:

@@ -41,6 +41,7 @@ from tetrad.run.resume.identity import describe_identity
 from tetrad.run.resume.resumption import Resumption, check_identity, record_identity, take_point
 from tetrad.run.resume.start import write_start
 from tetrad.run.session import note_early_stop, record_events, train_and_save
+from tetrad.run.tensorboard import write_board
 from tetrad.run.tidy import tidy_runs
 from tetrad.run.timestep_image import timestep_notes
 from tetrad.run.training_run import attach
@@ -94,7 +95,8 @@ def _train_in_folder(
     folder = folder_of(dataset.trigger_word)
     with watch_folder(folder, stop, recipe.save.wait_for_space) as watch:
         events = run(recipe, dataset, cache, device, folder, watch, team, resumption)
-        yield from record_events(folder, events, watch, is_new=resumption is None)
+        recorded = record_events(folder, events, watch, is_new=resumption is None)
+        yield from write_board(recorded, folder, watch.disk) if recipe.log.tensorboard else recorded
 
 
 def _open_folder(
@@ -159,7 +161,7 @@ def run(
     record_identity(folder, identity, resumption is not None, training.first)
     yield from watch.disk.write(folder.path, _PLAN_BYTES, lambda: folder.write("plan.toml", plan.as_toml()))
     yield from preflight.run_notes(plan, model, training.schedules, folder.name)
-    yield from preflight.held_out_notes(plan.judge, dataset)
+    yield from preflight.judge_notes(plan, dataset)
     yield from timestep_notes(plan, model, folder)
     yield from effect_notes(recipe, plan, training.groups, training.schedules, model, photos, samples)
     yield from check_truncated_captions(plan, model, dataset.subjects)

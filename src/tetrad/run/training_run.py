@@ -89,6 +89,7 @@ def attach(
         _take_probe(model, updates, samples, train.seed),
         judge,
     )
+    judge.prepare_images(adapter, photos, training.use_average, watch)
     judge.start(updates.condition())
     if point:
         training.restore(point)
@@ -110,15 +111,8 @@ def _take_probe(model: Model, updates: Updates, samples: Sequence[TrainingSample
 def group_schedule(train: TrainPlan, group: ParamGroup, is_text_encoder: bool) -> Schedule:
     """The schedule of a group: its part's learning rate, times the group's own factor."""
     decay = Decay(
-        train.scheduler,
-        train.steps,
-        train.warmup_steps,
-        train.scheduler_cycles,
-        train.scheduler_power,
-        train.warmup_from_zero,
-        train.scheduler_min_ratio,
-        train.scheduler_timescale,
-        train.decay_steps,
+        *(train.scheduler, train.steps, train.warmup_steps, train.scheduler_cycles, train.scheduler_power),
+        *(train.warmup_from_zero, train.scheduler_min_ratio, train.scheduler_timescale, train.decay_steps),
     )
     schedule = make_schedule(train.learning_rate(group.part).multiply(group.lr_scale), decay)
     return schedule.stop_after(train.text_encoder_steps) if is_text_encoder else schedule
@@ -174,11 +168,13 @@ class TrainingRun:
             yield from self.save_and_judge(self.first)
         elif self.judge.is_missing(self.first):
             yield from self.measure(self.first)
+        if self.previews.is_due(self.first, self.last) and self.first < self.last:
+            yield from self.judge.score_images(self.first, self.find_saved(self.first))
 
     def steps(self) -> Iterator[Event]:
         if self.judge.end is not None:
             return
-        for each in self.updates.run_from(self.first):
+        for each in self.judge.time_steps(self.updates.run_from(self.first)):
             yield self.as_event(each) if isinstance(each, Step) else each
             if self.judge.end is not None:
                 return
@@ -202,12 +198,14 @@ class TrainingRun:
             yield from self.measure(step)
         if self.previews.is_due(step, self.last):
             yield from self.sample(step)
+            if step < self.last:  # at the end when the result is saved
+                yield from self.judge.score_images(step, self.find_saved(step))
 
     def sample(self, step: int) -> Iterator[Event]:
         """Generate previews; where there is not enough memory for them, the run goes on without (W6003)."""
         note = None
         try:
-            with self.use_average():
+            with self.use_average(), self.judge.time_previews():
                 yield from self.previews.generate(self.model, step)
         except Exception as error:
             if not devices.is_memory_error(error):
@@ -262,6 +260,7 @@ class TrainingRun:
             if self.plan.save.replace:
                 yield from write_over_start(self.plan.model.continue_from, written, step)
             yield from self.measure(step, written.name)
+            yield from self.judge.score_images(step, written, is_end=True)
             yield from self.judge.conclude()
         return written
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
+from tetrad.judging import SCORES, decode_scores, format_score
 from tetrad.locales import Message, _, ngettext, presentable, translate_record
 
 Tone = Literal["", "ok", "warn", "bad"]
@@ -16,6 +18,7 @@ _COMMANDS = {
     "sample": _("told to generate previews of step {step}"),
 }
 SCAN_HINT = _("tetrad scan {images} shows this image by image")
+_BESIDE_BASE = ("obedience", "sanity", "spread", "copying")  # scores that the base model has too
 _MAX_NUMBER = 1e11  # of steps, and of seconds since 1970
 # The kind of a note by the beginning of its code; the longest one that fits counts.
 _KINDS: dict[str, tuple[str, Tone]] = {
@@ -99,6 +102,36 @@ def _describe_verdict(record: Mapping[str, Any]) -> Happening:
     return _happening(record, Message(_("verdict")), "ok" if record.get("word") == "good" else "", str(text))
 
 
+def describe_scores(step: int, images: int, scores: Mapping[str, Any], base: Mapping[str, Any]) -> str:
+    """The scores of the images of a step, beside those of the base model where that is not always 0 or 1.
+
+    ValueError where they are no scores.
+    """
+    found, untouched = decode_scores(scores), decode_scores(base)
+    figures = [] if found else [Message(_("no score could be had"))]
+    for name, score in found.items():
+        values = {"score": Message(SCORES[name].title), "value": format_score(name, score)}
+        if name in _BESIDE_BASE and name in untouched:
+            template = _("{score} {value} (base model: {base})")
+            figures.append(Message(template, **values, base=format_score(name, untouched[name])))
+        else:
+            figures.append(Message(_("{score} {value}"), **values))
+    listed = reduce(lambda first, second: Message(_("{first}, {second}"), first=first, second=second), figures)
+    template = ngettext("step {step}, {count} image: {figures}", "step {step}, {count} images: {figures}", images)
+    return str(Message(template, step=step, figures=listed))
+
+
+def _describe_scores(record: Mapping[str, Any]) -> Happening | None:
+    scores, base = record.get("scores"), record.get("base")
+    if not (isinstance(scores, Mapping) and isinstance(base, Mapping)):
+        return None
+    try:
+        text = describe_scores(_number(record, "step"), _number(record, "images"), scores, base)
+    except ValueError:  # changed by hand
+        return None
+    return _happening(record, Message(_("scores")), "", text)
+
+
 def _describe_end(record: Mapping[str, Any]) -> Happening:
     steps = _number(record, "steps")
     if record.get("has_effect") is False:
@@ -123,6 +156,7 @@ _DESCRIPTIONS = {
     "pointsaved": _describe_point,
     "sampled": _describe_sampled,
     "controlled": _describe_command,
+    "scored": _describe_scores,
     "judged": _describe_verdict,
     "finished": _describe_end,
 }

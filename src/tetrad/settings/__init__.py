@@ -1,11 +1,11 @@
 """The settings of a run, without torch: one source for recipes, flags, docs and the JSON schema.
 
 `field` declares one setting. Each section of a recipe has a module: `data` (with captions, `class_images` and
-`preserve`), `train`, `loss`, `sample`, `judge`, `save`, and `method`, the union of the methods' own settings. `recipe`
-joins the sections, and `vae_decoder` is the recipe of a VAE decoder. `learning_rate`, `optimizers`, `samplers` and
-`device` are types of settings, `train_checks` finds settings that contradict each other, and `values` has the rules for
-their values. `toml` reads and writes recipes, `effects` finds settings without effect, `docs` writes the page of all
-settings and `schema` the JSON schema. `other_names` finds the setting that a name of another trainer stands for.
+`preserve`), `train`, `loss`, `sample`, `judge`, `log`, `save`, and `method`, the union of the methods' own settings.
+`recipe` joins the sections, and `vae_decoder` is the recipe of a VAE decoder. `learning_rate`, `optimizers`, `samplers`
+and `device` are types of settings, `train_checks` finds settings that contradict each other, and `values` has the rules
+for their values. `toml` reads and writes recipes, `effects` finds settings without effect, `docs` writes the page of
+all settings and `schema` the JSON schema. `other_names` finds the setting that a name of another trainer stands for.
 """
 
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # so that type checkers know what the sections are
     from tetrad.settings.data import CaptionSettings as CaptionSettings
     from tetrad.settings.data import Data as Data
     from tetrad.settings.judge import Judge as Judge
+    from tetrad.settings.log import Log as Log
     from tetrad.settings.loss import Loss as Loss
     from tetrad.settings.preserve import PreserveSettings as PreserveSettings
     from tetrad.settings.recipe import Recipe as Recipe
@@ -51,6 +52,7 @@ __all__, __getattr__ = export(
             "settings_of",
         ],
         "judge": ["Judge"],
+        "log": ["Log"],
         "learning_rate": ["MAX_FACTOR", "MAX_LEARNING_RATE", "LearningRate", "parse_learning_rate"],
         "loss": ["Loss"],
         "other_names": ["MeantSetting", "find_meant_setting"],

@@ -48,7 +48,7 @@ FACTS = {
     "continues": _("the run does not continue from a file (--continue-from)"),
     "uses VAE folder": _("the VAE that is trained is not from this folder"),
     "makes previews": _("no previews are generated (sample.every)"),
-    "is judged": _("the run is not judged (judge.scores, --stop auto)"),
+    "is judged": _("the run is not judged (judge.scores, judge.images, --stop auto)"),
 }
 
 Facts = Mapping[str, bool | Collection[str]]

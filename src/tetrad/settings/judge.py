@@ -16,7 +16,7 @@ class Judge:
         "auto",
         _(
             "Measure every saved file without generating images: losses of fixed images, and drift; auto: only with"
-            " --stop auto"
+            " --stop auto or judge.images"
         ),
         group="judging",
     )
@@ -41,6 +41,21 @@ class Judge:
         flag="--stop",
         needs=Needs("judge.scores", ("auto", "on")),
     )
+
+    images: Literal["off", "end", "previews"] = option(
+        "off",
+        _(
+            "Generate images to score the run by, beside the base model's: at its end, or also whenever previews are"
+            " generated; all of them take at most a quarter of the time of the steps"
+        ),
+        group="judging",
+        needs=Needs("judge.scores", ("auto", "on")),
+    )
+
+    @property
+    def uses_images(self) -> bool:
+        """Whether images are generated to score the run by."""
+        return self.images != "off" and self.scores != "off"
 
     @property
     def stops(self) -> bool:

@@ -8,6 +8,7 @@ from tetrad.locales import Message, _
 from tetrad.settings.data import Data
 from tetrad.settings.field import option, settings_class
 from tetrad.settings.judge import Judge
+from tetrad.settings.log import Log
 from tetrad.settings.loss import Loss
 from tetrad.settings.method import AnyMethod, default_method
 from tetrad.settings.sample import Sample
@@ -81,6 +82,7 @@ class Recipe:
     save: Save = field(default_factory=Save)
     sample: Sample = field(default_factory=Sample)
     judge: Judge = field(default_factory=Judge)
+    log: Log = field(default_factory=Log)
 
     def __post_init__(self) -> None:
         known = self.method.artifact.formats

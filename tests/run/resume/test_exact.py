@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from killing import build_place, contents, finish, make_recipe
 
+from tetrad.judging import Counts
 from tetrad.run.events import Trained
 from tetrad.run.resume.interval import SaveInterval
 from tetrad.run.resume.resume import resume
@@ -60,6 +61,9 @@ CASES: dict[str, dict[str, Any]] = {
         "train.ema": 0.9,
         "judge.scores": "on",
         "judge.held_out": 1,
+        "judge.images": "previews",
+        "sample.every": 3,
+        "sample.steps": 1,
     },
     "locon with a text encoder and a schedule": {
         "method.kind": "lora",
@@ -84,6 +88,8 @@ def point_after_every_step(place: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("TETRAD_CACHE", str(place / "cache"))
     monkeypatch.chdir(place)
     monkeypatch.setattr(SaveInterval, "is_due", lambda self, steps_done, steps_left: steps_left > 0)
+    # However long they take.
+    monkeypatch.setattr("tetrad.run.image_scoring.choose_counts", lambda *_given, **_others: Counts(4, 4, 1))
 
 
 def crash_at(recipe: Recipe, step: int) -> Path:

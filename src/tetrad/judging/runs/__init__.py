@@ -11,7 +11,16 @@ __all__, __getattr__ = export(
     __name__,
     {
         "job": ["Candidate", "Job", "make_files_job", "make_run_job"],
-        "judge": ["STRENGTHS", "Cell", "Judgment", "count_images", "judge_job", "open_judge"],
+        "judge": [
+            "STRENGTHS",
+            "Cell",
+            "Judgment",
+            "Sampling",
+            "count_images",
+            "generate_with",
+            "judge_job",
+            "open_judge",
+        ],
         "report": ["write_report"],
         "sheet": ["make_sheet"],
     },

@@ -1,28 +1,34 @@
 """What there is to judge: files, their base model, the training images, and how the images are generated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tetrad import library
-from tetrad.builtin import BUILTIN_NAME, MODEL_PATH, resolve_images_path, resolve_model_path
+from tetrad.builtin import BUILTIN_NAME, resolve_images_path, resolve_model_path
 from tetrad.data.cache_folder import CacheFolder, get_cache_folder
 from tetrad.data.dataset import Photo, collect_photos, exclude_class_images, inspect_photos
 from tetrad.errors import TetradError
 from tetrad.generation.request import Request
-from tetrad.judging.image_judge import TrainedFile
+from tetrad.judging.requests import default_sampling, make_request
 from tetrad.locales import _
 from tetrad.methods.artifact import Artifact
 from tetrad.paths import expand_path
 from tetrad.run import Checkpoint, artifact_of, find_images, list_checkpoints, read_plan, read_working_folder
 from tetrad.run.base_model import find_base_model
 from tetrad.run.continuation import read_trigger_word
+from tetrad.run.previews import make_overfit_prompts
 from tetrad.settings import Data, build_recipe, read_values
 
-# What a model generates well with; the samplers of previews are the run's own.
-_BUILTIN_SAMPLING = Request("", seed=1, steps=15, cfg_scale=4.0, sampler="Euler a")
-_SAMPLING = Request("", seed=1, steps=20, cfg_scale=7.0, sampler="DPM++ 2M")
+
+@dataclass(frozen=True)
+class TrainedFile:
+    """A file that was trained: its type, "lora", and whether it is a whole model."""
+
+    path: Path
+    type: str
+    is_full_model: bool = False
+    own_word: str = ""  # the word that stands for it in prompts in place of the trigger word: an embedding's name
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ class Job:
     request: Request
     vae: str = "Automatic"
     run: Path | None = None
+    sanity_prompts: tuple[str, ...] = ()  # those that check for overfitting
 
 
 def make_run_job(run: Path, only: Sequence[str] = (), model: str = "", images: str = "") -> Job:
@@ -81,9 +88,10 @@ def make_run_job(run: Path, only: Sequence[str] = (), model: str = "", images: s
         tuple(photo.caption for photo in photos),
         word,
         class_word,
-        _make_request(plan),
+        make_request(plan),
         str(plan["model"].get("vae") or "Automatic"),
         run,
+        tuple(map(str, plan.get("sample", {}).get("overfit_prompts", ()))),
     )
 
 
@@ -113,7 +121,8 @@ def make_files_job(paths: Sequence[Path], images: str, model: str = "", word: st
         tuple(photo.caption for photo in photos),
         word,
         class_word,
-        _default_sampling(base),
+        default_sampling(base),
+        sanity_prompts=make_overfit_prompts([photo.caption for photo in photos], word, class_word),
     )
 
 
@@ -125,28 +134,9 @@ def read_photos(data: Data, artifact: Artifact) -> list[Photo]:
 
 
 def describe_file(checkpoint: Checkpoint, artifact: Artifact) -> TrainedFile:
-    """A saved file as `ImageJudge` takes it; an embedding stands in prompts by its file's name."""
+    """What is known of a saved file; an embedding stands in prompts by its file's name."""
     own_word = checkpoint.name if artifact.requires_trigger_word else ""
     return TrainedFile(checkpoint.path, artifact.type, artifact.is_full_model, own_word)
-
-
-def _make_request(plan: Mapping[str, Any]) -> Request:
-    """How the run's previews are generated, and with its seed; fewer steps where they have very many."""
-    sample, text = plan.get("sample", {}), plan.get("text", {})
-    default = _default_sampling(str(plan["model"]["path"]))
-    return Request(
-        "",
-        negative_prompt=str(sample.get("negative_prompt", "")),
-        seed=int(plan["train"].get("seed", 0)) + 1,
-        steps=min(int(sample.get("steps", default.steps)), default.steps),
-        cfg_scale=float(sample.get("cfg_scale", default.cfg_scale)),
-        sampler=str(sample.get("sampler", default.sampler)),
-        clip_skip=int(text.get("clip_skip", 0)),
-    )
-
-
-def _default_sampling(model: str) -> Request:
-    return _BUILTIN_SAMPLING if resolve_model_path(model) == MODEL_PATH else _SAMPLING
 
 
 def _find_from(run: Path, name: str) -> str:

@@ -1,23 +1,43 @@
 """Scores every file at every strength, and chooses one of each."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from tetrad import library
+from tetrad.builtin import MODEL_PATH
 from tetrad.data.cache_folder import get_cache_folder
 from tetrad.generation.pipeline import Pipeline
+from tetrad.generation.request import Request
 from tetrad.images.load import load_image
 from tetrad.images.tensors import to_tensor
 from tetrad.judging.base_images import BaseImages
 from tetrad.judging.eyes import Eye
-from tetrad.judging.image_judge import ImageJudge, ImageSet, Sampling
+from tetrad.judging.image_judge import Counts, ImageJudge, ImageSet, choose_references
 from tetrad.judging.prompts import make_prompts
-from tetrad.judging.runs.job import Candidate, Job
+from tetrad.judging.runs.job import Candidate, Job, TrainedFile
 from tetrad.judging.scores import CheckpointScores, Score, append_scores, merge_rows, read_scores
 from tetrad.judging.strength import propose_strength
 from tetrad.judging.verdict import Verdict, find_best, judge_run
 from tetrad.locales import Message, _
+from tetrad.models.base import Model
 
 STRENGTHS = (0.4, 0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are generated, and how many for each cell."""
+
+    request: Request  # everything but the prompt; its seed is that of the first image
+    with_word: int = 12
+    without_word: int = 12
+    without_word_at_end: int = 64  # for the checkpoint that is chosen
+    sanity: int = 4
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(self.with_word, self.without_word, self.sanity)
 
 
 @dataclass(frozen=True)
@@ -49,8 +69,8 @@ class Judgment:
 def count_images(job: Job, strengths: Sequence[float], sampling: Sampling) -> int:
     """How many images are generated at most."""
     cells = len(job.candidates) * (1 if job.artifact.is_full_model else len(strengths))
-    each = sampling.with_word + sampling.without_word
-    return cells * each + sampling.with_word + 2 * sampling.without_word_at_end
+    base = replace(sampling.counts, without_word=sampling.without_word_at_end)
+    return cells * sampling.counts.total + base.total + sampling.without_word_at_end
 
 
 def judge_job(
@@ -64,15 +84,17 @@ def judge_job(
     """Generate and look; the scores are added to the run's scores.jsonl, where the job is that of a run."""
     pipeline = Pipeline(job.model, device=device, vae=job.vae)
     judging = open_judge(job, pipeline, sampling, eye, on_image)
-    base_scores = judging.score_base()
+    base = judging.generate_base(replace(sampling.counts, without_word=sampling.without_word_at_end))
+    base_scores = judging.score(base)
     used = (1.0,) if job.artifact.is_full_model else tuple(sorted(set(strengths)))
     cells = []
     for candidate in job.candidates:
         for strength in used:
-            images = judging.generate(candidate.file, strength)
+            images = generate_with(judging, pipeline, candidate.file, strength, sampling.counts)
             cells.append(Cell(candidate, strength, images, judging.score(images)))
     pick, why = choose(job, cells)
-    final = judging.generate(pick.candidate.file, pick.strength, only_without=sampling.without_word_at_end)
+    final_counts = Counts(0, sampling.without_word_at_end)
+    final = generate_with(judging, pipeline, pick.candidate.file, pick.strength, final_counts)
     scored = replace(pick, scores={**pick.scores, **judging.score(final)})
     cells = [scored if each is pick else each for each in cells]
     rows = [CheckpointScores(0, strength=0.0, scores=base_scores), *map(_as_row, cells)]
@@ -82,13 +104,13 @@ def judge_job(
     all_rows = merge_rows([*_read_rows(job), *rows])
     return Judgment(
         job,
-        judging.base,
+        base,
         base_scores,
         tuple(cells),
         judge_run(all_rows),
         scored,
         why,
-        judging.own_likeness,
+        judging.measure_own_likeness(base),
         tuple(_list_unknown(judging)),
         tuple(all_rows),
     )
@@ -100,15 +122,38 @@ def open_judge(
     """The base model of a job with its training images and prompts, to judge any file that was trained on it."""
     details = (str(pipeline.vae_choice.path), str(pipeline.model.dtype))
     return ImageJudge(
-        pipeline,
-        [to_tensor(load_image(path).convert("RGB")) for path in job.images],
-        make_prompts(job.captions, job.word, job.class_word, sampling.without_word_at_end),
+        pipeline.model,
+        [to_tensor(load_image(path).convert("RGB")) for path in choose_references(job.images)],
+        make_prompts(job.captions, job.word, job.class_word, sampling.without_word_at_end, job.sanity_prompts),
         job.word,
-        sampling,
+        sampling.request,
         BaseImages.of_files(get_cache_folder(), pipeline.path, *details),
         eye,
-        on_image,
+        pipeline.decode,
+        recognizes=pipeline.path == MODEL_PATH,
+        on_image=on_image,
     )
+
+
+def generate_with(
+    judging: ImageJudge, pipeline: Pipeline, file: TrainedFile, strength: float, counts: Counts
+) -> ImageSet:
+    """The images of a trained file at a strength."""
+    with _use(pipeline, file, strength) as model:
+        return judging.generate(model, counts, file.own_word)
+
+
+@contextmanager
+def _use(pipeline: Pipeline, file: TrainedFile, strength: float) -> Iterator[Model]:
+    """The base model with a file attached, or the file's own model."""
+    if file.is_full_model:
+        yield Pipeline(file.path, pipeline.folders, str(next(pipeline.model.vae.network.parameters()).device)).model
+        return
+    adapter = library.attach_weights(file.path, pipeline.model, strength, file.type)
+    try:
+        yield pipeline.model
+    finally:
+        adapter.detach()
 
 
 def _as_row(cell: Cell) -> CheckpointScores:

@@ -79,7 +79,8 @@ def _head(title: str, plan: Mapping[str, Any], rows: Sequence[CheckpointScores])
 
 
 def _verdict(rows: Sequence[CheckpointScores]) -> str:
-    heading = f"<h2>{escape_text(Message(_('Verdict')))}</h2>"
+    title = Message(_("Verdict"))
+    heading = f"<h2>{escape_text(title)}</h2>"
     if not rows:
         command = Message(_("The run has no scores. They are made by: {command}"), command="tetrad judge RUN")
         return f'<section class="card">{heading}<p class="quiet">{escape_text(command)}</p></section>'
@@ -95,7 +96,8 @@ def _verdict(rows: Sequence[CheckpointScores]) -> str:
         values = {"file": verdict.best.file, "strength": proposal.strength, "why": proposal.reason}
         use = f'<p class="use">{escape_text(Message(template, **values))}</p>'
     elif verdict.best:
-        use = f'<p class="use">{escape_text(Message(_("use {file}"), file=verdict.best.file))}</p>'
+        template = _("use {file}")
+        use = f'<p class="use">{escape_text(Message(template, file=verdict.best.file))}</p>'
     items = "".join(f"<li>{escape_text(line)}</li>" for line in lines)
     badge = f'<p><span class="verdict {tone}">{escape_text(verdict.title)}</span></p>'
     return f'<section class="card">{heading}{badge}{use}<ul class="lines">{items}</ul></section>'
@@ -165,7 +167,8 @@ def _samples(run: Path, plan: Mapping[str, Any]) -> str:
         steps = [steps[round(n * (len(steps) - 1) / (_MAX_STEPS - 1))] for n in range(_MAX_STEPS)]
     if not steps or not prompts:
         return ""
-    head = "".join(f"<th>{escape_text(Message(_('step {step}'), step=int(step)))}</th>" for step in steps)
+    titles = [Message(_("step {step}"), step=int(step)) for step in steps]
+    head = "".join(f"<th>{escape_text(title)}</th>" for title in titles)
     rows = []
     for number, prompt in enumerate(prompts):
         cells = "".join(f"<td>{_picture(run / 'samples' / f'step{step}-{number:02d}.png')}</td>" for step in steps)

@@ -12,7 +12,7 @@ from tetrad.judging.scores import SCORES, Score, format_score
 from tetrad.locales import Message, _
 
 _CELL_WIDTH = 256  # pixels
-_FIGURES = ("likeness", "obedience", "kept", "copying")
+_FIGURES = ("likeness", "obedience", "sanity", "kept", "copying")
 _LINE_HEIGHT, _TEXT_SIZE = 19, 14
 _FRAME, _FRAME_WIDTH = "#2f4fc8", 5
 

@@ -1,6 +1,7 @@
 """Textual Inversion: train the embedding vectors of a trigger word, and nothing else.  [Gal et al. 2022, eq. 2]"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Generator, Tensor, nn
@@ -103,6 +104,14 @@ class _EmbeddingAdapter(Patches):
         super().detach()
         while self.text_encoders:
             self.text_encoders.pop().remove_tokens(self.trigger_word)
+
+    @contextmanager
+    def without_training(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(super().without_training())
+            for text in self.text_encoders:
+                stack.enter_context(text.without_tokens(self.trigger_word))
+            yield
 
     def groups(self) -> list[ParamGroup]:
         return [ParamGroup("embedding", list(self.vectors.values()))]

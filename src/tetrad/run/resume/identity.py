@@ -23,6 +23,8 @@ _LIBRARIES = ("torch", "diffusers", "transformers")
 _HARMLESS_SETTINGS = (
     "save.",
     "sample.",
+    "log.",
+    "judge.images",
     "train.device",
     "train.dtype",
     "train.processes",
