@@ -58,7 +58,7 @@ def wish_for(place: Path, budget: str = "12") -> Wish:
 
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch, place: Path) -> list[Event]:
-    monkeypatch.setattr(trainings, "start_process", _Process)
+    monkeypatch.setattr(trainings, "start_own_process", _Process)
     monkeypatch.setattr(trainings, "_LOOK_SECONDS", 0.02)
     monkeypatch.setenv("TETRAD_CACHE", str(place / "cache"))
     _Process.started.clear()

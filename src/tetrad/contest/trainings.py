@@ -3,8 +3,6 @@
 A run that has ended is kept, one that was interrupted goes on, and one that another process trains is waited for.
 """
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +16,7 @@ from tetrad.documents import read_stored_values
 from tetrad.locales import Message, _
 from tetrad.run.control import send_command
 from tetrad.run.events import Event, Note, Phase, Progress
+from tetrad.run.own_process import start_own_process
 from tetrad.run.resume.start import START_FILE
 from tetrad.run.status import RunStatus, read_status
 from tetrad.run.watch import Stop
@@ -33,18 +32,6 @@ class Process(Protocol):
     def poll(self) -> int | None: ...
 
     def terminate(self) -> None: ...
-
-
-def start_process(arguments: list[str], log: IO[bytes]) -> Process:
-    """Start Tetrad with these arguments where no signal of this terminal reaches it: it is stopped by its folder."""
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "tetrad", *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # of Windows
-    )
 
 
 @dataclass(frozen=True)
@@ -85,9 +72,9 @@ class Trainings:
         with tempfile.TemporaryFile() as log:
             process = None
             if status is None:
-                process = start_process(["train", "--recipe", str(self.recipes[method])], log)
+                process = start_own_process(["train", "--recipe", str(self.recipes[method])], log)
             elif status.state not in ("running", "paused"):
-                process = start_process(["resume", str(status.path)], log)
+                process = start_own_process(["resume", str(status.path)], log)
             self._follow(method, process, title)
             code = process.poll() if process else 0
             if code not in _GOOD_CODES:

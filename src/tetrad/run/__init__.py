@@ -18,8 +18,8 @@ them by, within `time_budget`; `tensorboard` writes what the logs have got into 
 the files that a run saves before its end, and `checkpoints` lists all that it saved. `disk` estimates the space that a
 run needs, `full_disk` waits where there is none, and `tidy` removes what killed runs left behind. `base_model` finds
 the model that a file was trained on, and `open_model` opens it as a run trains it. `processes` lets several processes
-share each update. `events` are what a run yields, `words` says in sentences what they mean, `folder`
-is where it writes, and `metadata` is what it stores in the trained file.
+share each update, and `own_process` starts one that trains beside this one. `events` are what a run yields, `words`
+says in sentences what they mean, `folder` is where it writes, and `metadata` is what it stores in the trained file.
 """
 
 from tetrad.lazy import export
@@ -48,6 +48,7 @@ __all__, __getattr__ = export(
         ],
         "folder": ["file_name"],
         "heartbeat": ["Beat", "Heartbeat", "lock_folder", "read_beat", "read_start_time"],
+        "own_process": ["start_own_process"],
         "plan": ["Plan"],
         "planned_run": ["FreshSources", "PlannedRun", "plan_run", "read_dataset"],
         "preflight": ["device_note"],

@@ -1,8 +1,6 @@
 """Train one run of a sweep in a process of its own, or go on with it; the run's folder says what is there already."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,6 +9,7 @@ from pathlib import Path
 
 from tetrad.judging.scores import read_scores
 from tetrad.run.control import send_command
+from tetrad.run.own_process import start_own_process
 from tetrad.run.status import read_status
 
 _LOOK_SECONDS = 0.5
@@ -64,27 +63,14 @@ class Attempt:
         if self.is_done():
             return 0
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        process = start(self.list_arguments(), self.log, {**os.environ, **(environment or {})})
+        with self.log.open("ab") as log:
+            process = start_own_process(self.list_arguments(), log, {**os.environ, **(environment or {})})
         is_told = False
         while (code := process.poll()) is None:
             if not is_told and (is_stopped() or (self.until and self.has_scores())):
                 is_told = send_stop(self.run)
             time.sleep(_LOOK_SECONDS)
         return code
-
-
-def start(arguments: list[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    """Tetrad with these arguments; Ctrl-C does not reach it, since it is told to stop by its folder."""
-    with log.open("ab") as file:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "tetrad", *arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # of Windows
-        )
 
 
 def send_stop(run: Path) -> bool:
