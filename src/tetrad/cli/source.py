@@ -11,6 +11,7 @@ from tetrad.cli.terminal import print_note, print_warning
 from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.paths import expand_path
+from tetrad.settings.toml import flatten
 
 if TYPE_CHECKING:
     from tetrad.interchange.job import Job
@@ -72,16 +73,5 @@ def check_files(job: "Job", values: Mapping[str, Any]) -> None:
 
     if not values.get("model"):
         raise TetradError("E3165", _("{file} names no model; give one with --model"), file=job.path)
-    if error := missing_files_error(job, _flatten(values)):
+    if error := missing_files_error(job, flatten(values)):
         raise error
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values by setting, such as `data.images`."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

@@ -68,6 +68,7 @@ __all__, __getattr__ = export(
             "build_recipe",
             "build_settings",
             "dump_recipe",
+            "flatten",
             "put",
             "read_values",
             "replace_in",

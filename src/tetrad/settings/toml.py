@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -39,6 +39,18 @@ def read_values(path: Path) -> dict[str, Any]:
         raise TetradError(
             "E3002", _("the recipe {path} is not valid TOML: {reason}"), path=path, reason=error
         ) from error
+
+
+def flatten(values: Mapping[str, Any], tables: Set[str] = frozenset(), prefix: str = "") -> dict[str, Any]:
+    """Plain values by their whole keys, such as `data.images`; `tables` are settings whose value is itself a table."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        key = prefix + name
+        if isinstance(value, Mapping) and key not in tables:
+            found |= flatten(value, tables, f"{key}.")
+        else:
+            found[key] = value
+    return found
 
 
 def assign(values: dict[str, Any], assignment: str) -> None:

@@ -1,6 +1,5 @@
 """What stands between a draft and its run: its images, what is still open in it, and its recipe."""
 
-from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.settings import Recipe, build_recipe
 from tetrad.settings.field import settings_of
-from tetrad.settings.toml import assign
+from tetrad.settings.toml import assign, flatten
 from tetrad.web.data_sets import DataSet, DataSets
 from tetrad.web.drafts import Draft, Drafts
 from tetrad.web.image_list import ImageList, ImageRow
@@ -124,7 +123,7 @@ def parse_options(options: list[str]) -> dict[str, Any]:
     for option in options:
         values: dict[str, Any] = {}
         assign(values, option)
-        found |= _flatten(values)
+        found |= flatten(values)
     return found
 
 
@@ -140,7 +139,7 @@ def read_recipe(name: str, text: str | bytes) -> dict[str, Any]:
         raise TetradError("E3002", template, path=name, reason=error) from error
     recipe = build_recipe(values)
     settings = [*settings_of(Recipe), *settings_of(type(recipe.method), "method.")]
-    given = _flatten(values, {setting.key for setting in settings})
+    given = flatten(values, {setting.key for setting in settings})
     own = {name: str(given.pop(key)) for key, name in _OF_DRAFT.items() if given.get(key)}
     method = str(given.pop("method.kind", recipe.method.kind))
     # A goal would set these; the recipe's own values count, also where they are the defaults.
@@ -149,15 +148,3 @@ def read_recipe(name: str, text: str | bytes) -> dict[str, Any]:
     given.pop("save.out", None)
     chosen = {"method": method, "saves": 1, "settings": {**defaults, **keep_known(method, given)[0]}}
     return {**own, **chosen, "step": "plan" if own.get("images") else "photos"}
-
-
-def _flatten(values: Mapping[str, Any], tables: Set[str] = frozenset(), prefix: str = "") -> dict[str, Any]:
-    """Values by their whole keys; `tables` are the settings whose value is itself a table."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        key = prefix + name
-        if isinstance(value, Mapping) and key not in tables:
-            found |= _flatten(value, tables, f"{key}.")
-        else:
-            found[key] = value
-    return found
