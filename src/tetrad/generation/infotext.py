@@ -140,7 +140,7 @@ def to_request(infotext: Infotext, overrides: Mapping[str, Any] | None = None) -
             name=error.args[0],
         ) from error
     except ValueError as error:
-        template = _("the image's text has no number where the {setting} belongs; give it with {flag}")
+        template = _("in the image's text, the value of {setting} is not a number; give it with {flag}")
         flag = name.replace("_", "-")
         raise TetradError("E3205", template, setting=flag.replace("-", " "), flag=f"--{flag}") from error
     return Request(**settings)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from tetrad.documents import read_text_file
 from tetrad.errors import TetradError, naming_file
 from tetrad.formats import diffusers, file_hashes, ldm, weight_files
 from tetrad.given_paths import check_model_exists
+from tetrad.library.hashes import get_file_hash
 from tetrad.library.identification import PARTS, identify, title_of
 from tetrad.library.vae.load import get_norm_groups, make_reloader
 from tetrad.locales import _
@@ -178,10 +178,9 @@ def cast_weights(weights: Weights, precision: str) -> Weights:
     return Weights(weights.kind, {name: cast(t) for name, t in weights.tensors.items()}, weights.metadata)
 
 
-@cache
 def get_model_hashes(name: str) -> tuple[str, str]:
     """The sha256 and the legacy short hash (AutoV1) of a model's file; empty for a folder."""
     path = resolve_model_path(name)
     if not path.is_file():
         return "", ""
-    return file_hashes.compute_file_hash(path), file_hashes.compute_file_legacy_hash(path)
+    return get_file_hash(path), file_hashes.compute_file_legacy_hash(path)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -111,12 +111,16 @@ class RunJudge:
         if self.plan.judge.images != "off":
             self.images = ImageScoring(self.plan, self.model, adapter, photos, use_result, stop)
 
-    def score_images(self, step: int, file: Path | None, is_end: bool = False) -> Iterator[Event]:
-        """Generate images with the model as it is now and score them, unless that is done; `file` holds its weights."""
+    def score_images(self, step: int, find_file: Callable[[], Path | None], is_end: bool = False) -> Iterator[Event]:
+        """Generate images with the model as it is now and score them, unless that is done.
+
+        `find_file` finds the file that holds its weights.
+        """
         is_wanted = is_end or self.plan.judge.images == "previews"
         is_done = any((row.step, row.strength) == (step, 1.0) for row in self.image_rows)
         if self.images is None or is_done or not is_wanted:
             return
+        file = find_file()
         rows = yield from self.images.score(step, file.name if file else "", is_end)
         for row in rows:
             self.image_rows.append(row)

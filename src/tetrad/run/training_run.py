@@ -169,7 +169,7 @@ class TrainingRun:
         elif self.judge.is_missing(self.first):
             yield from self.measure(self.first)
         if self.previews.is_due(self.first, self.last) and self.first < self.last:
-            yield from self.judge.score_images(self.first, self.find_saved(self.first))
+            yield from self.judge.score_images(self.first, lambda: self.find_saved(self.first))
 
     def steps(self) -> Iterator[Event]:
         if self.judge.end is not None:
@@ -199,7 +199,7 @@ class TrainingRun:
         if self.previews.is_due(step, self.last):
             yield from self.sample(step)
             if step < self.last:  # at the end when the result is saved
-                yield from self.judge.score_images(step, self.find_saved(step))
+                yield from self.judge.score_images(step, lambda: self.find_saved(step))
 
     def sample(self, step: int) -> Iterator[Event]:
         """Generate previews; where there is not enough memory for them, the run goes on without (W6003)."""
@@ -260,7 +260,7 @@ class TrainingRun:
             if self.plan.save.replace:
                 yield from write_over_start(self.plan.model.continue_from, written, step)
             yield from self.measure(step, written.name)
-            yield from self.judge.score_images(step, written, is_end=True)
+            yield from self.judge.score_images(step, lambda: written, is_end=True)
             yield from self.judge.conclude()
         return written
 

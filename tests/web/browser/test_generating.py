@@ -64,6 +64,7 @@ def test_the_best_save_is_found_with_the_keyboard_and_copied(open_page: OpenPage
     expect(page.locator("#viewer h2")).to_have_text("Step 10 at 0.7")
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Export").click()
+    expect(page.get_by_label("Name in prompts")).to_have_value("picked")
     page.get_by_label("Name in prompts").fill("best")
     expect(page.get_by_role("dialog")).to_contain_text(re.compile(r"exports/best\.safetensors"))
     page.get_by_role("button", name="Export 2.0 kB").click()
