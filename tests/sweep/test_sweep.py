@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import commands
 import pytest
@@ -81,12 +81,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The arguments of the commands that are started, each as a fork."""
     found: list[list[str]] = []
 
-    def start(arguments: list[str], log: Path, environment: Mapping[str, str]) -> Child:
+    def start(arguments: list[str], log: IO[bytes], mark: Path, environment: Mapping[str, str]) -> Child:
         found.append(arguments)
-        log.touch()
-        return Child(commands._call, "tetrad.cli:main", arguments, str(Path.cwd()), dict(environment), [log, log])
+        outputs = [Path(log.name)] * 2
+        return Child(commands._call, "tetrad.cli:main", arguments, str(Path.cwd()), dict(environment), outputs)
 
-    monkeypatch.setattr(attempt, "start", start)
+    monkeypatch.setattr(attempt, "start_own_process", start)
     monkeypatch.setattr(attempt, "_LOOK_SECONDS", 0.05)
     return found
 
