@@ -18,7 +18,7 @@ from tetrad.sweep import attempt
 from tetrad.sweep.attempt import Attempt
 from tetrad.sweep.grid import make_grid, parse_over
 from tetrad.sweep.local import Local
-from tetrad.sweep.results import read_results, write_sheet
+from tetrad.sweep.results import compare_with_start, read_results, write_sheet
 from tetrad.sweep.sweep import Sweep
 
 
@@ -191,3 +191,18 @@ def test_ray_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(TetradError, match="needs the package ray") as raised:
         choose_place("ray", 1, "")
     assert raised.value.code == "E3193"
+
+
+def test_a_loss_of_nan_is_no_change_and_wins_nothing() -> None:
+    rows = [CheckpointScores(step, scores={"training_loss": Score(loss)}) for step, loss in ((0, 1.0), (4, float("nan")))]
+    assert compare_with_start(rows, rows[1]) == ("training_loss", None)
+
+
+def test_two_processes_do_not_train_one_sweep(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    first, second = (Sweep.open(values(), ["train.seed=0"], folder).train(Scores(), never) for _number in range(2))
+    next(first)
+    with pytest.raises(TetradError, match="another process trains the sweep") as raised:
+        next(second)
+    assert raised.value.code == "E4203"
+    list(first)
