@@ -42,7 +42,7 @@ def test_the_slurm_script_waits_for_the_run_to_save_and_goes_on_with_it_afterwar
     for name, text in {
         "scontrol": "echo first",
         "scancel": "touch stopped",
-        "srun": "kill -TERM $PPID; until [ -e stopped ]; do sleep 0.01; done; sleep 0.1; echo \"$@\" > done; exit 75",
+        "srun": 'kill -TERM $PPID; until [ -e stopped ]; do sleep 0.01; done; sleep 0.1; echo "$@" > done; exit 75',
     }.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n", "utf-8")
         (tmp_path / name).chmod(0o755)

@@ -194,7 +194,8 @@ def test_ray_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_loss_of_nan_is_no_change_and_wins_nothing() -> None:
-    rows = [CheckpointScores(step, scores={"training_loss": Score(loss)}) for step, loss in ((0, 1.0), (4, float("nan")))]
+    losses = {0: 1.0, 4: float("nan")}
+    rows = [CheckpointScores(step, scores={"training_loss": Score(loss)}) for step, loss in losses.items()]
     assert compare_with_start(rows, rows[1]) == ("training_loss", None)
 
 

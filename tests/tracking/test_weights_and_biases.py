@@ -55,7 +55,8 @@ def write_run(folder: Path) -> Path:
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps) + '{"step": 3, "lo')
     Image.new("RGB", (8, 8)).save(folder / "samples" / "step00000002-sheet.png")
-    sampled = {"event": "sampled", "step": 2, "time": 0.5, "path": "elsewhere/samples/step00000002-sheet.png", "prompt": ""}
+    sampled = {"time": 0.5, "event": "sampled", "step": 2, "prompt": ""}
+    sampled |= {"path": "elsewhere/samples/step00000002-sheet.png"}
     (folder / "events.jsonl").write_text(json.dumps(sampled) + "\n" + json.dumps({**sampled, "prompt": "a zkr"}) + "\n")
     append_scores(folder, CheckpointScores(2, "file", scores={"drift": Score(0.25)}))
     return folder

@@ -18,8 +18,9 @@ them by, within `time_budget`; `tensorboard` writes what the logs have got into 
 the files that a run saves before its end, and `checkpoints` lists all that it saved. `disk` estimates the space that a
 run needs, `full_disk` waits where there is none, and `tidy` removes what killed runs left behind. `base_model` finds
 the model that a file was trained on, and `open_model` opens it as a run trains it. `processes` lets several processes
-share each update, and `own_process` starts and stops one that trains beside this one. `events` are what a run yields, `words`
-says in sentences what they mean, `folder` is where it writes, and `metadata` is what it stores in the trained file.
+share each update, and `own_process` starts and stops one that trains beside this one. `events` are what a run yields,
+`words` says in sentences what they mean, `folder` is where it writes, and `metadata` is what it stores in the trained
+file.
 """
 
 from tetrad.lazy import export

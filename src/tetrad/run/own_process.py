@@ -20,8 +20,9 @@ def start_own_process(
 ) -> "subprocess.Popen[bytes]":
     """Start Tetrad with these arguments where no signal of this terminal reaches it: it is stopped by its folder.
 
-    What it prints goes to `log`; without an `environment` it has the one of this process. `mark` becomes a file by which
-    `is_own_process_alive` knows it, since a run has no folder, or no sign of life in it, until its images are read.
+    What it prints goes to `log`; without an `environment` it has the one of this process. `mark` becomes a file by
+    which `is_own_process_alive` knows it, since a run has no folder, or no sign of life in it, until its images are
+    read.
     """
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "tetrad", *arguments],

@@ -67,9 +67,7 @@ class Attempt:
             return 0
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            process = start_own_process(
-                self.list_arguments(), log, self.mark, {**os.environ, **(environment or {})}
-            )
+            process = start_own_process(self.list_arguments(), log, self.mark, {**os.environ, **(environment or {})})
         self._wait(lambda: process.poll() is None, is_stopped)
         return process.wait()
 
