@@ -73,17 +73,16 @@ def test_optimizer_states_are_counted(name: str) -> None:
     assert count_optimizer_bytes([p.shape for p in parameters], name) == pytest.approx(bytes_found, rel=0.01)
 
 
-def test_a_copy_of_the_model_before_training_is_what_the_adapter_keeps() -> None:
+@pytest.mark.parametrize("kind", ["lora", "textual-inversion", "dreambooth"])
+def test_a_copy_of_the_model_before_training_is_what_the_adapter_keeps(kind: str) -> None:
     """Only DreamBooth trains the model itself; others turn their network off."""
-    model = tiny.build_model(is_shallow=True)
-    for kind in METHODS:
-        method = METHODS[kind]().with_defaults("zkr", 8)
-        step = measure_step_cost(model, method, 64, 64)
-        adapter = tiny.attach(method, model, generator(0, 0, "method"))
-        adapter.keep_original()
-        kept = sum(tensor.nbytes for tensor in getattr(adapter, "frozen_copy", {}).values())
-        assert Copies(original=True).count_bytes(step, torch.float32) == kept and (kept > 0) == (kind == "dreambooth")
-        assert Copies().count_bytes(step, torch.float32) == 0
+    model, method = tiny.build_model(is_shallow=True), METHODS[kind]().with_defaults("zkr", 8)
+    step = measure_step_cost(model, method, 64, 64)
+    adapter = tiny.attach(method, model, generator(0, 0, "method"))
+    adapter.keep_original()
+    kept = sum(tensor.nbytes for tensor in getattr(adapter, "frozen_copy", {}).values())
+    assert Copies(original=True).count_bytes(step, torch.float32) == kept and (kept > 0) == (kind == "dreambooth")
+    assert Copies().count_bytes(step, torch.float32) == 0
 
 
 def test_the_peak_counts_the_larger_of_gradients_and_activations() -> None:
