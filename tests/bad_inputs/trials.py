@@ -32,10 +32,11 @@ CASES: list[Case] = [
 ]
 INTRODUCTION = """# 110 bad inputs
 
-What Tetrad does with files as they are in people's folders, and with hostile ones: it uses them and says what it
-changes (fix), leaves the file out and goes on (skip), or does not start (refuse). A folder is never refused for the
-share of bad files in it. Each input is made anew and given to the real program: to `tetrad scan` and a training run,
-or to `inspect`, `train` or `generate`. [errors.md](errors.md) explains the codes. `make bad-inputs` writes this page.
+This page shows what Tetrad does with bad files, both the usual ones in people's folders and hostile ones. It uses a
+file and says what it changes (fix), leaves the file out and continues (skip), or does not start (refuse). It never
+refuses a folder because of the share of bad files in it. Each input is made anew and given to the real program: to
+`tetrad scan` and a training run, or to `inspect`, `train` or `generate`. [errors.md](errors.md) explains the codes.
+`make bad-inputs` writes this page.
 """
 MAX_SECONDS, MAX_BYTES = 10, 2**30  # of the processor, so that other programs do not count
 MAX_WAITED_SECONDS = 90

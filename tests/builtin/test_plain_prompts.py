@@ -27,6 +27,7 @@ def test_twelve_prompts_ask_for_trained_subjects_in_words_that_are_no_caption_of
     }
 
 
+@pytest.mark.wide
 def test_the_drawings_themselves_are_recognized_and_each_other_image_is_not() -> None:
     from plain_prompts import compose_ideal, is_recognized, load_prompts
 

@@ -55,6 +55,7 @@ def train_all(work: Path, drawings: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.wide
 def test_every_stage_runs_goes_on_after_a_stop_and_packs_a_model(drawings: Path, tmp_path: Path) -> None:
     work, out = tmp_path / "work", tmp_path / "out"
     out.mkdir()

@@ -13,7 +13,7 @@ import other_readers
 import pytest
 import tiny
 import torch
-from reader_cases import LAYERS, MODEL, compute_outputs, list_cases, read_own, train
+from reader_cases import COMBINED, LAYERS, MODEL, compute_outputs, list_cases, read_own, train
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -27,9 +27,10 @@ from tetrad.weights import Weights
 
 CASES = list_cases()
 PAIRS = [
-    pytest.param(case, save_format, id=f"{case} as {save_format}")
+    pytest.param(case, save_format, id=f"{case} as {save_format}", marks=pytest.mark.wide if number and is_wire else ())
     for case, settings in CASES.items()
-    for save_format in library.formats_of(settings.artifact.type)
+    for is_wire in [case not in COMBINED and not case.endswith("by default")]
+    for number, save_format in enumerate(library.formats_of(settings.artifact.type))
 ]
 CLOSE = {"atol": 1e-5, "rtol": 1e-4}  # float32, summed in another order
 Read = Callable[[Path], Mapping[str, Tensor]]

@@ -43,7 +43,9 @@ def compare(
         str,
         typer.Option(
             metavar="STEPS|TIME",
-            help=_("What each training gets: steps like 400, so that all see equally many images; or time like 10min"),
+            help=_(
+                "Length of each training: steps like 400, so that all see the same number of images; or time like 10min"
+            ),
             show_default=_("the steps of the recommended method"),
         ),
     ] = "",
@@ -77,7 +79,7 @@ def compare(
     finally:
         display.close()
     if found is None:
-        terminal.print_note(_("stopped; everything is kept, and the same command goes on"))
+        terminal.print_note(_("stopped; everything is kept, and the same command continues"))
         sys.exit(INTERRUPTED_BUT_SAVED)
     if as_json:
         terminal.print_json(found.as_record())

@@ -172,7 +172,7 @@ def format_table(judgment: "Judgment") -> Iterator[str]:
     rows: list[list[str]] = [[str(title) for title in titles]]
     for file, strength, scores in named:
         figures = [format_score(name, scores[name]) if name in scores else "–" for name in columns]
-        rows.append([file or str(Message(_("the untouched model"))), strength, *figures])
+        rows.append([file or str(Message(_("base model"))), strength, *figures])
     widths = [max(width_of(row[column]) for row in rows) for column in range(len(titles))]
     for row in rows:
         yield "  ".join(pad(cell, width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -63,7 +63,7 @@ def sweep(
         if sheet:
             print_note(_("previews of all runs: {path}"), path=opened.folder / SHEET)
     if any(row.state not in ("finished", "stopped early") for row in rows):
-        print_note(_("not all runs have ended; the same command goes on with them"))
+        print_note(_("not all runs have ended; the same command continues them"))
         sys.exit(INTERRUPTED_BUT_SAVED)
 
 
@@ -105,7 +105,7 @@ def follow(opened: Sweep, place: Place, as_json: bool) -> list[Row]:
 
 def show(rows: list[Row]) -> None:
     """The table, the best run first."""
-    titles = [_("run"), _("state"), _("step"), _("loss against the start"), _("drift"), _("verdict")]
+    titles = [_("run"), _("state"), _("step"), _("change of the loss"), _("drift"), _("verdict")]
     print_table([describe(row) for row in rows], [Message(title) for title in titles])
     if rows and rows[0].change is not None:
         print_text(Message(_("best: {name}, {file}"), name=rows[0].name, file=rows[0].file or "-"))

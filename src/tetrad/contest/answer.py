@@ -15,10 +15,11 @@ from tetrad.locales import Message, _
 from tetrad.sizes import format_size
 
 RULE = _(
-    "Of the methods whose images are clearly nearer to the training images than the base model's, and neither copies"
-    " nor the same image again and again: those whose likeness is not clearly below the highest; of these, those whose"
-    " obedience is not clearly below the highest; of these, the smallest file. Where all copy or repeat one image, the"
-    " rule decides among them and says so. Clearly means more than two standard errors of the difference."
+    "The rule keeps the methods whose images are clearly nearer to the training images than the base model's, and are"
+    " neither copies nor the same image again and again. Of these, it keeps those whose likeness is not clearly below"
+    " the highest; of these, those whose obedience is not clearly below the highest; and of these, it recommends the"
+    " one with the smallest file. If all copy or repeat one image, they all count, and the answer says so. Clearly"
+    " means by more than two standard errors of the difference."
 )
 _ERRORS = THRESHOLDS["errors"].value
 _CLOSE = 0.1  # share by which times and memory must differ to count: they vary by so much with the load of a computer

@@ -60,7 +60,9 @@ def compare_methods(
         if stop():
             return None
         if len(runs) < MIN_METHODS:
-            template = _("fewer than two methods have been trained, so there is nothing to compare; see above why")
+            template = _(
+                "fewer than two methods have been trained, so there is nothing to compare; the lines above say why"
+            )
             raise TetradError("E5504", template)
         try:
             judged = judge_runs(out, runs, count, wish.device, stop, on_event)

@@ -75,7 +75,7 @@ class Trainings:
             self._follow(method, process, title)
             code = process.poll() if process else 0
             if code not in _GOOD_CODES:
-                template = _("{method} has failed, and the others go on: {reason}")
+                template = _("{method} has failed, and the others continue: {reason}")
                 note = Message(template, method=title_of(method), reason=self._explain(method, log, code))
                 self.on_event(Note(note, "W5503"))
 

@@ -134,21 +134,20 @@ class ImageJudge:
             )
         asked = _take_in_turn(self.prompts.with_word, len(images.with_word))
         if images.with_word:
-            scores["obedience"] = obedience.score_by_likelihood(self.model, images.word_tensors, asked)
+            scores["obedience"] = self._score_obedience(images.word_tensors, asked)
             if isinstance(self.eye, TextEye):
                 scores["obedience_eye"] = obedience.score_by_eye(self.eye, images.word_tensors, asked)
         if images.sanity:
-            scores["sanity"] = self._score_sanity(images)
+            tensors = [to_tensor(image) for image in images.sanity]
+            scores["sanity"] = self._score_obedience(tensors, _take_in_turn(self.prompts.sanity, len(tensors)))
         if images.with_word and copies and copies.can_tell:
             scores["copying"] = copies.score(self._copy_eye.look(images.word_tensors))
         return scores
 
-    def _score_sanity(self, images: ImageSet) -> Score:
+    def _score_obedience(self, images: Sequence[Tensor], asked: Sequence[AttributePrompt]) -> Score:
         """Measured where the asked attribute can be recognized, or else by the base model's likelihood."""
-        asked = _take_in_turn(self.prompts.sanity, len(images.sanity))
-        tensors = [to_tensor(image) for image in images.sanity]
-        recognized = obedience.score_by_recognition(tensors, asked) if self.recognizes else None
-        return recognized or obedience.score_by_likelihood(self.model, tensors, asked)
+        recognized = obedience.score_by_recognition(images, asked) if self.recognizes else None
+        return recognized or obedience.score_by_likelihood(self.model, images, asked)
 
     def _score_by(self, eye: Eye, suffix: str, images: ImageSet, base: ImageSet) -> Iterator[tuple[str, Score]]:
         """The scores that any eye gives, under their names with a suffix."""

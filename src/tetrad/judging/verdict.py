@@ -18,7 +18,7 @@ VERDICTS: Mapping[Word, str] = {  # what each is called, for `Message`
     "copies": _("copies"),
     "collapsed": _("collapsed"),
     "changed nothing": _("changed nothing"),
-    "unknown": _("cannot be told"),
+    "unknown": _("unclear"),
 }
 
 _MIN_MEASUREMENTS = 3  # after the start, to tell whether a loss has stopped falling
@@ -32,7 +32,7 @@ class Verdict:
     best: CheckpointScores | None
     reasons: tuple[Message, ...]  # the figures behind the word
     change: Message | None = None  # the one setting to change; None where none is
-    unknown: tuple[Message, ...] = ()  # what cannot be told, and why
+    unknown: tuple[Message, ...] = ()  # what is not known, and why
 
     @property
     def title(self) -> Message:

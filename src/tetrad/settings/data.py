@@ -245,20 +245,23 @@ class Data:
     )
     alpha_mask: bool = option(
         False,
-        _("Exclude transparent areas of images from the loss, or what is black in a mask NAME-masklabel.png beside it"),
+        _(
+            "Exclude transparent areas of images from the loss, or the black areas of a mask NAME-masklabel.png beside"
+            " the image"
+        ),
         group="data",
         kohya="alpha_mask",
         needs=(LEFT_OPEN, Needs("has transparency")),
     )
     masks: str = option(
         "",
-        _("Folder of masks with the names of the images: only what is white in them is trained"),
+        _("Folder of masks with the names of the images: only their white areas are trained"),
         group="data",
         kohya="conditioning_data_dir, masked_loss",
     )
     unmasked_weight: float = option(
         0.0,
-        _("Weight in the loss of what a mask excludes; 0: it is not trained"),
+        _("Loss weight of the area that a mask excludes; 0: it is not trained"),
         group="data",
         needs=Needs("has transparency"),
         ge=0,

@@ -10,6 +10,9 @@ class Log:
 
     tensorboard: bool = option(
         False,
-        _("Also write losses, learning rates and scores as TensorBoard's event files, into tensorboard in the run"),
+        _(
+            "Also write losses, learning rates and scores as TensorBoard's event files, into the folder tensorboard of"
+            " the run"
+        ),
         group="saving",
     )

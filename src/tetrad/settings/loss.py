@@ -135,7 +135,7 @@ class Loss:
     normalize_masks: bool = option(
         True,
         _(
-            "With masks the loss is the mean over what is trained; false: over the whole image, as in kohya's"
+            "With masks, the loss is the mean over the trained area; false: over the whole image, as in kohya's"
             " sd-scripts, so that small masks train less"
         ),
         group="loss",

@@ -12,7 +12,7 @@ class PreserveSettings:
 
     samples: int = option(
         0,
-        _("Samples of each batch that preserve the model's other images; 0: off"),
+        _("Additional samples in each batch that keep other images unchanged; 0: off"),
         group="class images",
         needs=Needs(
             "method.artifact.requires_trigger_word",
@@ -25,7 +25,10 @@ class PreserveSettings:
     )
     weight: float = option(
         3.0,
-        _("Loss weight of the preserved samples: of their mean beside the mean of the images"),
+        _(
+            "Loss weight of the preserved samples: the loss is the mean over the images plus this times the mean over"
+            " these samples"
+        ),
         group="class images",
         needs=NEEDS_PRESERVATION,
         gt=0,
@@ -33,7 +36,7 @@ class PreserveSettings:
     )
     learning_rate_factor: float = option(
         3.0,
-        _("Learning rates are multiplied by this while samples are preserved, because they hold training back"),
+        _("Factor of the learning rates while samples are preserved, because preservation slows the training down"),
         group="class images",
         needs=NEEDS_PRESERVATION,
         gt=0,

@@ -86,7 +86,7 @@ class Save:
     )
     every_epochs: int = option(
         0,
-        _("Save every N epochs too; 0: off"),
+        _("Also save every N epochs; 0: off"),
         group="saving",
         kohya="save_every_n_epochs",
         needs=Needs("saves before the end"),
@@ -95,7 +95,7 @@ class Save:
     )
     every_minutes: float = option(
         0.0,
-        _("Save when the last saved file is N minutes old too; 0: off"),
+        _("Also save when the last saved file is N minutes old; 0: off"),
         group="saving",
         ge=0,
         le=100_000,

@@ -242,8 +242,8 @@ class Train:
     processes: int = option(
         1,
         _(
-            "Processes that share each update, one for each GPU; an update sees as many images as in one process, and"
-            " the steps stay"
+            "Processes that share each update, one for each GPU; an update sees as many images as with one process,"
+            " and the number of steps is the same"
         ),
         group="memory",
         flag="--processes",
@@ -252,7 +252,7 @@ class Train:
     )
     allow_slower: bool = option(
         False,
-        _("Start several processes even where one process would be faster"),
+        _("Start several processes even if one process would be faster"),
         group="memory",
         flag="--allow-slower",
         needs=Needs("train.has_several_processes", because=_("the run has one process")),

@@ -62,7 +62,9 @@ def make_grid(base: Mapping[str, Any], over: Sequence[str], fixed: Mapping[str, 
     """
     axes = dict(map(parse_over, over))
     if (count := prod(map(len, axes.values()))) > MAX_RUNS:
-        raise TetradError("E3192", _("the sweep has {count} runs; {most} are the most"), count=count, most=MAX_RUNS)
+        raise TetradError(
+            "E3192", _("the sweep has {count} runs; at most {most} are possible"), count=count, most=MAX_RUNS
+        )
     cells: dict[str, Cell] = {}
     for chosen in itertools.product(*axes.values()):
         values = dict(zip(axes, chosen, strict=True))

@@ -131,8 +131,8 @@ def naming_lost_process() -> Iterator[None]:
         yield
     except RuntimeError as error:
         template = (
-            _("a process of this run does not answer any more; tetrad resume goes on from the last saved step")
+            _("a process of this run does not answer any more; tetrad resume continues from the last saved step")
             if "timed out" in str(error).lower()
-            else _("a process of this run has ended; tetrad resume goes on from the last saved step")
+            else _("a process of this run has ended; tetrad resume continues from the last saved step")
         )
         raise TetradError("E8004", template) from error

@@ -105,7 +105,16 @@ def leave(events: Iterator[Any], step: int) -> None:
     events.close()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("case", CASES)
+WIDE = {
+    "dreambooth",
+    "lora with an average",
+    "lora with prodigy",
+    "lora with a schedule-free optimizer and block rates",
+    "locon with a text encoder and a schedule",
+}
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, marks=pytest.mark.wide if case in WIDE else ()) for case in CASES])
 def test_a_resumed_run_ends_with_the_same_bytes(case: str, place: Path, tmp_path: Path) -> None:
     whole = finish(train(make_recipe(tmp_path / "whole", **CASES[case])))
     folder = crash_at(make_recipe(tmp_path / "broken", **CASES[case]), 3)

@@ -33,7 +33,7 @@ def open_eye(folder: Path, device: torch.device | None = None) -> Eye:
     kind = str(configuration.get("model_type", ""))
     if kind not in _BUILDERS:
         template = _(
-            "{folder} is no model that --eye can use: give the folder of a CLIP or DINOv2 model ({configuration} and"
+            "{folder} is not a model that --eye can use: give the folder of a CLIP or DINOv2 model ({configuration} and"
             " {weights}), or of CCIP ({ccip})"
         )
         names = {"configuration": _CONFIGURATION, "weights": _WEIGHT_FILES[0], "ccip": _CCIP_FILE}
@@ -167,4 +167,4 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Load the weights; buffers of positions, which older files have, are left out."""
     own = {name.removeprefix("dinov2."): tensor for name, tensor in tensors.items() if "position_ids" not in name}
-    load_state_dict(network, own, Message(_("the eye in {folder}"), folder=folder))
+    load_state_dict(network, own, Message(_("the model in {folder}"), folder=folder))

@@ -181,17 +181,18 @@ def choose(job: Job, cells: Sequence[Cell]) -> tuple[Cell, Message]:
 def _list_unknown(judging: ImageJudge) -> Iterator[Message]:
     """Which scores there are none of, and why."""
     if len(judging.references) < 2:
-        yield Message(_("copying and spread cannot be told from a single training image"))
+        yield Message(_("copying and spread cannot be measured with a single training image"))
     elif judging.copies and not judging.copies.can_tell:
         template = _(
-            "copying cannot be told: the training images are so alike that a cropped copy looks like a new image of the"
-            " same thing (told apart in {share:.0%} of tries)"
+            "copying cannot be detected: the training images are so alike that a cropped copy looks like a new image"
+            " of the same thing (told apart in {share:.0%} of tries)"
         )
         yield Message(template, share=judging.copies.separation)
     if judging.eye is None:
         yield Message(
             _(
-                "likeness is by the model's own maps, which compare colours, edges and small parts, and do not know"
-                " what is shown; --eye with a CLIP, DINOv2 or CCIP folder adds an eye that does"
+                "likeness uses the model's own feature maps, which compare colours, edges and small parts, and do not"
+                " know what an image shows; --eye with the folder of a CLIP, DINOv2 or CCIP model adds a model that"
+                " does"
             )
         )

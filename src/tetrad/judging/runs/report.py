@@ -82,7 +82,7 @@ def _verdict(rows: Sequence[CheckpointScores]) -> str:
     title = Message(_("Verdict"))
     heading = f"<h2>{escape_text(title)}</h2>"
     if not rows:
-        command = Message(_("The run has no scores. They are made by: {command}"), command="tetrad judge RUN")
+        command = Message(_("The run has no scores. Make them with: {command}"), command="tetrad judge RUN")
         return f'<section class="card">{heading}<p class="quiet">{escape_text(command)}</p></section>'
     verdict = judge_run(rows)
     tone = {"good": "", "unknown": "none"}.get(verdict.word, "doubt")
@@ -137,7 +137,7 @@ def _scores(rows: Sequence[CheckpointScores]) -> str:
     lines = []
     for row in rows:
         is_pick = best is not None and (row.file, row.strength) == (best.file, strength)
-        name = row.file or translate(_("the untouched model") if row.strength == 0 else _("not saved"))
+        name = row.file or translate(_("base model") if row.strength == 0 else _("not saved"))
         cells = [str(row.step), name, f"{row.strength:g}" if row.strength else "–"]
         cells += [format_score(name, row.scores[name]) if name in row.scores else "–" for name in columns]
         tags = "".join(f"<td>{escape_text(cell)}</td>" for cell in cells)

@@ -36,7 +36,7 @@ def make_sheet(judgment: Judgment) -> Image.Image:
         file=judgment.pick.candidate.name,
         strength=judgment.pick.strength,
     )
-    columns = [label_text(Message(_("training images"))), label_text(Message(_("the untouched model")))]
+    columns = [label_text(Message(_("training images"))), label_text(Message(_("base model")))]
     top = contact_sheet.make_contact_sheet([above], [_explain_cells()], columns, label_text(title), _CELL_WIDTH)
     return contact_sheet.stack_sheets([top, _make_grid(judgment)])
 

@@ -89,7 +89,7 @@ class Lora:
     )
     rank: int = option(
         16,
-        _("Rank (network dim); of OFT the size of its blocks"),
+        _("Rank (network dim); for OFT, the size of its blocks"),
         group="method",
         kohya="network_dim",
         flag="--rank",
@@ -179,7 +179,7 @@ class Lora:
     )
     factor: int = option(
         -1,
-        _("LoKr: size of its first factor; small ones make larger files; -1: as square as possible"),
+        _("LoKr: size of its first factor; a small factor makes a larger file; -1: as square as possible"),
         group="method",
         kohya="factor",
         needs=(NEEDS_LOKR, NEEDS_NEW),
@@ -237,7 +237,7 @@ class Lora:
     )
     rank_dropout: float = option(
         0.0,
-        _("Dropout of whole ranks; of LoHa and LoKr of whole outputs"),
+        _("Dropout of whole ranks; for LoHa and LoKr, of whole outputs"),
         group="method",
         kohya="rank_dropout",
         needs=NEEDS_ADDED_CHANGE,

@@ -14,9 +14,9 @@ def check_share(train: TrainPlan, allow_slower: bool) -> None:
     if train.processes > images and not allow_slower:
         template: str = ngettext(
             "{processes} processes cannot share an update of {count} image; raise train.batch_size or"
-            " train.gradient_accumulation, use fewer processes, or insist with --allow-slower",
+            " train.gradient_accumulation, use fewer processes, or train anyway with --allow-slower",
             "{processes} processes cannot share an update of {count} images; raise train.batch_size or"
-            " train.gradient_accumulation, use fewer processes, or insist with --allow-slower",
+            " train.gradient_accumulation, use fewer processes, or train anyway with --allow-slower",
             images,
         )
         raise TetradError("E3191", template, processes=train.processes, count=images)

@@ -30,7 +30,7 @@ def check_speed(team: Team, updates: Updates, done: int) -> Iterator[Note]:
     if together >= alone:
         template = _(
             "{count} processes need {together:.2f} s for the gradients of an update, and one process needs"
-            " {alone:.2f} s; leave out --processes, raise train.batch_size, or insist with --allow-slower"
+            " {alone:.2f} s; leave out --processes, raise train.batch_size, or train anyway with --allow-slower"
         )
         raise TetradError("E3191", template, **values)
     template = _(

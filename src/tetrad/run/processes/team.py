@@ -152,7 +152,7 @@ def check_device(device: DeviceSpec, count: int, allow_slower: bool) -> None:
     if kind == "cpu" and count > cores and not allow_slower:
         template = _(
             "{count} processes on {cores} CPU cores would be slower than one; use --processes {cores} or fewer, or"
-            " insist with --allow-slower"
+            " train anyway with --allow-slower"
         )
         raise TetradError("E3191", template, count=count, cores=cores)
 

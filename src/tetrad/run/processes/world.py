@@ -32,8 +32,8 @@ def read_world(environment: Mapping[str, str] = os.environ) -> World:
     rank, count, local_rank = *values[:2], environment.get("LOCAL_RANK", "0")
     if not all(text.isdecimal() for text in (rank, count, local_rank)) or int(rank) >= int(count):
         template = _(
-            "RANK={rank}, WORLD_SIZE={count} and LOCAL_RANK={local_rank} in the environment are no process of a run;"
-            " start it with torchrun, or unset them"
+            "RANK={rank}, WORLD_SIZE={count} and LOCAL_RANK={local_rank} in the environment do not name a process of a"
+            " run; start it with torchrun, or unset them"
         )
         raise TetradError("E8003", template, rank=rank, count=count, local_rank=local_rank)
     return World(int(rank), int(count), int(local_rank))
