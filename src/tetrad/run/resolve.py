@@ -22,17 +22,7 @@ from tetrad.run.class_images import resolve_class_images
 from tetrad.run.continuation import check_replaceable, name_of, read_trained_steps
 from tetrad.run.dataset import Dataset
 from tetrad.run.folder import file_name
-from tetrad.run.plan import (
-    DataPlan,
-    JudgePlan,
-    ModelPlan,
-    Plan,
-    SamplePlan,
-    SavePlan,
-    TrainPlan,
-    count_preserved,
-    preserves_others,
-)
+from tetrad.run.plan import DataPlan, JudgePlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan, count_preserved
 from tetrad.run.previews import default_prompts
 from tetrad.run.processes.share import check_share
 from tetrad.run.resolve_judge import resolve_judge
@@ -150,11 +140,11 @@ def _resolve_train(
     train, photos = recipe.train, facts.dataset.subjects
     batch_size, steps_per_epoch, steps = _resolve_length(recipe, method, facts, resolution)
     preserve = recipe.data.preserve
-    is_preserving = preserves_others(preserve, method)
-    rate_factor = preserve.learning_rate_factor if is_preserving else 1.0
+    preserved = count_preserved(preserve, method, batch_size)
+    rate_factor = preserve.learning_rate_factor if preserved else 1.0
     optimizer = get_facts(train.optimizer)
-    samples = batch_size + count_preserved(preserve, method, batch_size)
-    keeps_original = is_preserving or judge.uses_images
+    keeps_original = preserved > 0 or judge.uses_images
+    samples = batch_size + preserved
     forecast = forecast_memory(facts.model, method, train, resolution, samples, facts.device, keeps_original)
     checkpointing = train.gradient_checkpointing
     if checkpointing is None:
