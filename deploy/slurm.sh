@@ -16,6 +16,8 @@ recipe=${1:?give a recipe}
 run=${2:-}  # the folder of a run to go on with, instead of a new one
 if [[ -n $run ]]; then
     task=(resume "$run")
+elif ((${SLURM_RESTART_COUNT:-0} > 0)) && compgen -G 'runs/*/resume/start.json' >/dev/null; then
+    task=(resume)  # put back into the queue: with the newest unfinished run
 else
     task=(train --recipe "$recipe")
 fi
@@ -27,4 +29,6 @@ srun .venv/bin/python -m torch.distributed.run \
     --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node "$SLURM_GPUS_ON_NODE" \
     --rdzv-id "$SLURM_JOB_ID" --rdzv-backend c10d --rdzv-endpoint "$head_node:29500" \
     -m tetrad "${task[@]}" &
-wait
+step=$!
+wait "$step" || true  # ends early where the signal comes, and the job would end with it
+wait "$step"

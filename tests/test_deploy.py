@@ -1,7 +1,9 @@
 """The templates in deploy/ call Tetrad with commands and options that it has."""
 
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,28 @@ def test_a_template_uses_commands_and_options_that_exist(words: list[str]) -> No
         command = command.commands["lora"]  # type: ignore[attr-defined]
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("--")} <= known
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script of Linux clusters")
+def test_the_slurm_script_waits_for_the_run_to_save_and_goes_on_with_it_afterwards(tmp_path: Path) -> None:
+    """A trapped signal ends bash's `wait`, and with the script its whole job would end."""
+    for name, text in {
+        "scontrol": "echo first",
+        "scancel": "touch stopped",
+        "srun": 'kill -TERM $PPID; until [ -e stopped ]; do sleep 0.01; done; sleep 0.1; echo "$@" > done; exit 75',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n", "utf-8")
+        (tmp_path / name).chmod(0o755)
+    variables = {f"SLURM_{name}": "1" for name in ("JOB_NODELIST", "JOB_NUM_NODES", "GPUS_ON_NODE", "JOB_ID")}
+    environment = os.environ | variables | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["bash", str(FOLDER / "slurm.sh"), "recipe.toml"]
+    assert subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode == 75
+    assert (tmp_path / "done").read_text("utf-8").endswith("-m tetrad train --recipe recipe.toml\n")
+
+    (tmp_path / "runs" / "zkr" / "resume").mkdir(parents=True)
+    (tmp_path / "runs" / "zkr" / "resume" / "start.json").touch()
+    subprocess.run(command, cwd=tmp_path, env=environment | {"SLURM_RESTART_COUNT": "1"}, check=False)
+    assert (tmp_path / "done").read_text("utf-8").endswith("-m tetrad resume\n")
 
 
 def test_the_page_is_published_on_this_computer_only() -> None:

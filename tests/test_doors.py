@@ -93,8 +93,8 @@ PROGRAMS = {
     "subprocess.getoutput": set(),
     # Tetrad itself, with a list of arguments.
     "subprocess.Popen": {
-        *("contest/trainings.py", "data/captions/command.py", "doctor/full_check.py", "run/processes/team.py"),
-        *("sweep/attempt.py", "web/jobs/supervisor.py"),
+        *("data/captions/command.py", "doctor/full_check.py", "run/own_process.py", "run/processes/team.py"),
+        "web/jobs/supervisor.py",
     },
     "asyncio.create_subprocess_exec": {"web/resident.py"},
     "asyncio.create_subprocess_shell": set(),

@@ -20,10 +20,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run_plan(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
-    settings = "--model tiny.safetensors --trigger-word zkr --steps 40 --batch-size 2 --set data.resolution=64 --json"
+def print_plan(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    settings = "--model tiny.safetensors --trigger-word zkr --steps 40 --batch-size 2 --set data.resolution=64"
     plan.app(["lora", "images", *settings.split(), *options], standalone_mode=False)
-    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return capsys.readouterr().out
+
+
+def run_plan(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(print_plan(capsys, *options, "--json"))
     return record
 
 
@@ -45,4 +49,7 @@ def test_it_stays_an_estimate_where_asked_and_where_class_images_are_missing(
     estimated = run_plan(capsys, "--estimate")
     missing = run_plan(capsys, "--class-word", "dog", "--num-class-images", "3")
     assert not estimated["measured"] and not missing["measured"] and estimated["seconds"] > 0
+    preserving = run_plan(capsys, "--estimate", "--set", "data.preserve.samples=2")
+    assert preserving["memory_bytes"] > estimated["memory_bytes"] and preserving["seconds"] > estimated["seconds"]
+    assert "in one process, estimated" in print_plan(capsys, "--estimate", "--processes", "2")
     assert not (folder / "runs").exists()

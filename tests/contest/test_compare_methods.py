@@ -29,7 +29,7 @@ class _Process:
     victim: Path | None = None
     started: ClassVar[list[list[str]]] = []
 
-    def __init__(self, arguments: list[str], log: IO[bytes]) -> None:
+    def __init__(self, arguments: list[str], log: IO[bytes], mark: Path) -> None:
         self.command = Command(*arguments)
         self.started.append(arguments)
         self.code: int | None = None

@@ -48,6 +48,12 @@ def test_copies_and_a_single_image_again_and_again_do_not_win() -> None:
         assert answer and answer.pick is good and "copy training images" in str(answer.reason)
 
 
+def test_that_all_copy_is_said() -> None:
+    for others in ([make_result("dreambooth", 0.9, spread=0.1)], [make_result("dreambooth", 0.01)]):
+        answer = find_answer([make_result("lora", 0.5, copying=0.6), *others])
+        assert answer and answer.pick and "with care: it copies training images" in str(answer.reason)
+
+
 def test_what_each_is_best_for_is_only_what_it_alone_has() -> None:
     results = [make_result("lora", 0.8, leak=0.6, size=20), make_result("hypernetwork", 0.78, leak=0.1, size=20)]
     answer = find_answer(results)

@@ -13,7 +13,14 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from tetrad.diffusion.randomness import generator
-from tetrad.estimate.memory import GIB, MemoryEstimate, choose_memory_options, count_optimizer_bytes, estimate_memory
+from tetrad.estimate.memory import (
+    GIB,
+    Copies,
+    MemoryEstimate,
+    choose_memory_options,
+    count_optimizer_bytes,
+    estimate_memory,
+)
 from tetrad.estimate.speed import DeviceSpeed, estimate_step_seconds, measure_device_speed
 from tetrad.estimate.step_cost import StepCost, measure_step_cost
 from tetrad.methods import METHODS
@@ -64,6 +71,18 @@ def test_optimizer_states_are_counted(name: str) -> None:
     ]
     bytes_found = sum(tensor.nbytes for tensor in states if tensor.shape != (256,))  # eight bits' table is shared
     assert count_optimizer_bytes([p.shape for p in parameters], name) == pytest.approx(bytes_found, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["lora", "textual-inversion", "dreambooth"])
+def test_a_copy_of_the_model_before_training_is_what_the_adapter_keeps(kind: str) -> None:
+    """Only DreamBooth trains the model itself; others turn their network off."""
+    model, method = tiny.build_model(is_shallow=True), METHODS[kind]().with_defaults("zkr", 8)
+    step = measure_step_cost(model, method, 64, 64)
+    adapter = tiny.attach(method, model, generator(0, 0, "method"))
+    adapter.keep_original()
+    kept = sum(tensor.nbytes for tensor in getattr(adapter, "frozen_copy", {}).values())
+    assert Copies(original=True).count_bytes(step, torch.float32) == kept and (kept > 0) == (kind == "dreambooth")
+    assert Copies().count_bytes(step, torch.float32) == 0
 
 
 def test_the_peak_counts_the_larger_of_gradients_and_activations() -> None:

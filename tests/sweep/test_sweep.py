@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import commands
 import pytest
@@ -18,7 +18,7 @@ from tetrad.sweep import attempt
 from tetrad.sweep.attempt import Attempt
 from tetrad.sweep.grid import make_grid, parse_over
 from tetrad.sweep.local import Local
-from tetrad.sweep.results import read_results, write_sheet
+from tetrad.sweep.results import compare_with_start, read_results, write_sheet
 from tetrad.sweep.sweep import Sweep
 
 
@@ -81,12 +81,12 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The arguments of the commands that are started, each as a fork."""
     found: list[list[str]] = []
 
-    def start(arguments: list[str], log: Path, environment: Mapping[str, str]) -> Child:
+    def start(arguments: list[str], log: IO[bytes], mark: Path, environment: Mapping[str, str]) -> Child:
         found.append(arguments)
-        log.touch()
-        return Child(commands._call, "tetrad.cli:main", arguments, str(Path.cwd()), dict(environment), [log, log])
+        outputs = [Path(log.name)] * 2
+        return Child(commands._call, "tetrad.cli:main", arguments, str(Path.cwd()), dict(environment), outputs)
 
-    monkeypatch.setattr(attempt, "start", start)
+    monkeypatch.setattr(attempt, "start_own_process", start)
     monkeypatch.setattr(attempt, "_LOOK_SECONDS", 0.05)
     return found
 
@@ -191,3 +191,19 @@ def test_ray_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(TetradError, match="needs the package ray") as raised:
         choose_place("ray", 1, "")
     assert raised.value.code == "E3193"
+
+
+def test_a_loss_of_nan_is_no_change_and_wins_nothing() -> None:
+    losses = {0: 1.0, 4: float("nan")}
+    rows = [CheckpointScores(step, scores={"training_loss": Score(loss)}) for step, loss in losses.items()]
+    assert compare_with_start(rows, rows[1]) == ("training_loss", None)
+
+
+def test_two_processes_do_not_train_one_sweep(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    first, second = (Sweep.open(values(), ["train.seed=0"], folder).train(Scores(), never) for _number in range(2))
+    next(first)
+    with pytest.raises(TetradError, match="another process trains the sweep") as raised:
+        next(second)
+    assert raised.value.code == "E4203"
+    list(first)

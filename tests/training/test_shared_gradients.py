@@ -168,6 +168,18 @@ def test_an_error_of_another_process_is_raised_here_and_training_can_go_on(
     tell(processes, {"done": True})
 
 
+def test_an_error_of_process_0_is_raised_as_it_is_and_training_can_go_on(processes: Processes) -> None:
+    tell(processes, {"name": "lora"})
+    model, parameters = build("lora")
+    leader = Leader(processes, parameters)
+    with pytest.raises(ValueError, match="of process 0"):
+        leader.compute(model, raising(ValueError("of process 0")), OBJECTIVE, portions(), Keep(), 0)
+    for parameter in parameters:
+        parameter.grad = None
+    assert leader.compute(model, model.condition, OBJECTIVE, portions(), Keep(), 0) > 0
+    tell(processes, {"done": True})
+
+
 @pytest.mark.parametrize("count,sizes", [(1, [5]), (2, [2, 3]), (4, [1, 1, 1, 2]), (7, [0, 1, 1, 0, 1, 1, 1])])
 def test_shares_have_all_samples_in_order(count: int, sizes: Sequence[int]) -> None:
     shares = divide(portions(), count)

@@ -109,7 +109,11 @@ def print_plan(planned: "PlannedRun", rehearsal: "Rehearsal | None") -> None:
 def describe_time(planned: "PlannedRun", rehearsal: "Rehearsal | None") -> Message:
     """The time of the run, with how it was found."""
     if rehearsal is None:
-        template = _("about {duration} for the steps, estimated to about a third")
+        template = (
+            _("about {duration} for the steps, estimated to about a third")
+            if planned.plan.train.processes == 1
+            else _("about {duration} for the steps in one process, estimated to about a third")
+        )
         return Message(template, duration=format_duration(planned.seconds))
     duration = format_duration(rehearsal.estimate_seconds(planned))
     values = {"duration": duration, "step": f"{rehearsal.step_seconds:.3g}", "previews": planned.count_previews()}

@@ -18,7 +18,8 @@ RULE = _(
     "The rule keeps the methods whose images are clearly nearer to the training images than the base model's, and are"
     " neither copies nor the same image again and again. Of these, it keeps those whose likeness is not clearly below"
     " the highest; of these, those whose obedience is not clearly below the highest; and of these, it recommends the"
-    " one with the smallest file. Clearly means by more than two standard errors of the difference."
+    " one with the smallest file. If all copy or repeat one image, they all count, and the answer says so. Clearly"
+    " means by more than two standard errors of the difference."
 )
 _ERRORS = THRESHOLDS["errors"].value
 _CLOSE = 0.1  # share by which times and memory must differ to count: they vary by so much with the load of a computer
@@ -81,6 +82,12 @@ def _explain(
 ) -> Message:
     """Why this one: by the first step of the rule that left nothing else."""
     values = {"method": pick.title, "likeness": _show(pick, "likeness"), "size": format_size(pick.size)}
+    if _is_faulty(pick):  # then all that have learned are
+        template = _(
+            "{method}, with care: it copies training images, or generates the same image again and again, and so does"
+            " every method whose images are clearly nearer to the training images. Train less, or on more images."
+        )
+        return Message(template, **values)
     if len(learned) == 1:
         template = _("{method}: only its images are clearly nearer to the training images (likeness {likeness}).")
         return Message(template, **values)

@@ -8,8 +8,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from tetrad.builtin import BUILTIN_NAME
 from tetrad.contest.answer import find_answer
 from tetrad.contest.comparison import RECORD, Comparison
@@ -28,6 +26,7 @@ from tetrad.judging.runs.job import make_run_job
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 from tetrad.run.events import Event, Note
+from tetrad.run.heartbeat import hold_lock
 from tetrad.run.watch import Stop, StoppedWhileGenerating, never_stop
 from tetrad.settings import dump_recipe
 from tetrad.settings.field import as_toml
@@ -114,16 +113,9 @@ def compare(
 @contextmanager
 def _lock(out: Path) -> Iterator[None]:
     """Hold the folder of a comparison.  E4203 where another process has it."""
-    lock = FileLock(out / ".comparing")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        template = _("another process compares methods in {folder}; wait until it has ended, or choose another --out")
-        raise TetradError("E4203", template, folder=out) from error
-    try:
+    template = _("another process compares methods in {folder}; wait until it has ended, or choose another --out")
+    with hold_lock(out / ".comparing", lambda: TetradError("E4203", template, folder=out)):
         yield
-    finally:
-        lock.release()
 
 
 class _Plan:

@@ -6,7 +6,6 @@ A run that has ended is kept, one that was interrupted goes on, and one that ano
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -14,9 +13,8 @@ from typing import IO, Any, Protocol
 from tetrad.contest.figures import title_of
 from tetrad.documents import read_stored_values
 from tetrad.locales import Message, _
-from tetrad.run.control import send_command
 from tetrad.run.events import Event, Note, Phase, Progress
-from tetrad.run.own_process import start_own_process
+from tetrad.run.own_process import is_own_process_alive, is_training, start_own_process, stop_own_process
 from tetrad.run.resume.start import START_FILE
 from tetrad.run.status import RunStatus, read_status
 from tetrad.run.watch import Stop
@@ -71,10 +69,9 @@ class Trainings:
         """Begin or go on with a run, and follow it to its end; a failure is a note, and the other methods go on."""
         with tempfile.TemporaryFile() as log:
             process = None
-            if status is None:
-                process = start_own_process(["train", "--recipe", str(self.recipes[method])], log)
-            elif status.state not in ("running", "paused"):
-                process = start_own_process(["resume", str(status.path)], log)
+            if not self._is_alive(method):
+                arguments = ["resume", str(status.path)] if status else ["train", "--recipe", str(self.recipes[method])]
+                process = start_own_process(arguments, log, self._mark(method))
             self._follow(method, process, title)
             code = process.poll() if process else 0
             if code not in _GOOD_CODES:
@@ -98,21 +95,23 @@ class Trainings:
                 is_told = self._end(process, status)
             time.sleep(_LOOK_SECONDS)
 
+    def _mark(self, method: str) -> Path:
+        """By which a process is known before its run shows signs of life."""
+        return self.recipes[method].with_suffix(".process")
+
     def _is_alive(self, method: str) -> bool:
+        """Whether a process trains with the method, or will, such as that of a comparison that was killed."""
         status = self.find(method)
-        return status is not None and status.state in ("running", "paused")
+        return (status is not None and is_training(status.path)) or is_own_process_alive(self._mark(method))
 
     @staticmethod
     def _end(process: Process | None, status: RunStatus | None) -> bool:
         """Tell a run to save and end; before it has a folder there is nothing to save.  False where it did not work."""
-        if status and status.state in ("running", "paused"):
-            with suppress(OSError):
-                send_command(status.path, "stop")
-                return True
-        elif process and status is None:
+        if status is not None:
+            return stop_own_process(status.path)
+        if process:
             process.terminate()
-            return True
-        return False
+        return process is not None
 
     def _explain(self, method: str, log: IO[bytes], code: int | None) -> Message | str:
         """Why a run has failed: as its folder says, or the last line that it printed."""

@@ -14,6 +14,7 @@ __all__, __getattr__ = export(
         "memory": [
             "FLOAT32_BYTES",
             "MEMORY_LADDER",
+            "Copies",
             "MemoryOptions",
             "as_memory_error",
             "count_optimizer_bytes",

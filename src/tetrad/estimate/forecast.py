@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tetrad.estimate.memory import FLOAT32_BYTES, MemoryOptions, choose_memory_options, estimate_memory
+from tetrad.estimate.memory import Copies, MemoryOptions, choose_memory_options, estimate_memory
 from tetrad.estimate.step_cost import measure_step_cost
 from tetrad.methods.settings import MethodSettings
 from tetrad.models import device as devices
@@ -27,18 +27,27 @@ class MemoryForecast:
 
 
 def forecast_memory(
-    model: Model, method: MethodSettings, train: Train, resolution: int, batch_size: int, device: DeviceSpec
+    model: Model,
+    method: MethodSettings,
+    train: Train,
+    resolution: int,
+    batch_size: int,
+    device: DeviceSpec,
+    keeps_original: bool = False,
 ) -> MemoryForecast | None:
-    """The memory that a step of a run needs; None for a small model, where an estimate is not worth its time."""
+    """The memory that a step of a run needs; None for a small model, where an estimate is not worth its time.
+
+    `keeps_original` where the run preserves other images, or is scored by images: both compare with the model before.
+    """
     if devices.count_unet_parameters(model) < devices.SINGLE_THREAD_MAX_PARAMETERS:
         return None
     step = measure_step_cost(model, method, resolution, resolution, batch_size)
     free_bytes = devices.get_free_memory(device.device)
-    ema_bytes = FLOAT32_BYTES * sum(shape.numel() for shape in step.trainable_shapes) if train.ema else 0
+    copied_bytes = Copies(train.ema > 0, keeps_original).count_bytes(step, device.dtype)
 
     def count_needed(checkpointed: bool) -> int:
         settings = {"fused_backward": train.fused_backward, "gradient_checkpointing": checkpointed}
-        return estimate_memory(step, device.device, device.dtype, train.optimizer, **settings).total + ema_bytes
+        return estimate_memory(step, device.device, device.dtype, train.optimizer, **settings).total + copied_bytes
 
-    options, least_bytes = choose_memory_options(step, device.device, device.dtype, max(1, free_bytes - ema_bytes))
-    return MemoryForecast(count_needed(False), count_needed(True), free_bytes, (options, least_bytes))
+    options, least_bytes = choose_memory_options(step, device.device, device.dtype, max(1, free_bytes - copied_bytes))
+    return MemoryForecast(count_needed(False), count_needed(True), free_bytes, (options, least_bytes + copied_bytes))

@@ -71,6 +71,18 @@ def estimate_memory(
 
 
 @dataclass(frozen=True)
+class Copies:
+    """The copies of what is trained that a run keeps beside it."""
+
+    average: bool = False  # an EMA, in float32
+    original: bool = False  # the trained parts of the model itself as they were, in its precision
+
+    def count_bytes(self, step: StepCost, dtype: torch.dtype) -> int:
+        average = FLOAT32_BYTES * sum(shape.numel() for shape in step.trainable_shapes)
+        return self.average * average + self.original * dtype.itemsize * step.model_parameters_trained
+
+
+@dataclass(frozen=True)
 class MemoryOptions:
     """Settings that reduce memory."""
 

@@ -30,12 +30,14 @@ class StepCost:
     saved_elements: int  # tensor elements kept from the forward for the backward
     saved_float32_elements: int  # those of them that are float32 in any precision: the inputs of norms
     operations: int  # multiplications and additions of forward and backward
+    model_parameters_trained: int = 0  # parameters of the model itself that are trained
 
 
 def measure_step_cost(model: Model, method: MethodSettings, width: int, height: int, batch_size: int = 1) -> StepCost:
     """Count a step of a method on images of width × height pixels; the model itself is not changed."""
-    meta_model, adapter = attach_without_memory(model, method)
-    trainable = parameters_of(adapter)
+    meta_model = copy_to_meta(model)
+    own_ids = {id(parameter) for part in meta_model.parts().values() for parameter in part.parameters()}
+    trainable = parameters_of(behavior_of(method).attach(method, meta_model, torch.Generator()))
     z = torch.zeros(
         batch_size,
         model.latent_channels,
@@ -64,6 +66,7 @@ def measure_step_cost(model: Model, method: MethodSettings, width: int, height: 
         saved_elements=saved.elements,
         saved_float32_elements=saved.float32_elements,
         operations=flop_counter.get_total_flops() + saved.operations,
+        model_parameters_trained=sum(parameter.numel() for parameter in trainable if id(parameter) in own_ids),
     )
 
 

@@ -23,7 +23,7 @@ __all__, __getattr__ = export(
         "lora_into_checkpoint": ["merge_loras_into"],
         "lora_merge": ["merge_loras"],
         "lora_resize": ["resize_lora"],
-        "lora_files": ["LoraChoice", "find_lora", "OpenLora", "read_loras"],
+        "lora_files": ["LoraChoice", "describe_unused", "find_lora", "OpenLora", "read_loras"],
         "lora_output": ["LoraReport"],
         "lora_metadata": ["describe_network", "describe_origin"],
         "parents": ["EMA", "VAE", "open_parents", "part_of"],

@@ -1,7 +1,7 @@
 """LoRA files as material: which file at which strength, for which layers, and what is in it."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tetrad.library.folders import ModelFolders
 from tetrad.library.identification import identify, title_of
 from tetrad.library.outlines import open_checkpoint
 from tetrad.library.search import find_file
-from tetrad.locales import _
+from tetrad.locales import Message, _
 from tetrad.methods.lora.combine import Tensors, Weighted
 from tetrad.methods.lora.formats import detect_family
 from tetrad.methods.lora.weights import get_matching_layer, group_by_layer, named_layers
@@ -138,6 +138,13 @@ def _find_model(files: Mapping[Path, WeightFile]) -> Model:
     if any(file.metadata.get("ss_sd_model_name") == BUILTIN_NAME for file in files.values()):
         return _open_model(MODEL_PATH)
     return next(family for family in FAMILIES.values() if family.family_title == known[first]).build_released()
+
+
+def describe_unused(choices: Iterable[LoraChoice]) -> Iterator[Message]:
+    """Which LoRAs have the strength 0, so that nothing of their change is in the result."""
+    for choice in choices:
+        if not choice.unet and not choice.text_encoder:
+            yield Message(_("{file} has the strength 0, so nothing of it is merged"), file=choice.path.name)
 
 
 def list_strengths(loras: Sequence[OpenLora]) -> dict[Path, dict[str, object]]:

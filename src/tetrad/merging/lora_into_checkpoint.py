@@ -16,7 +16,7 @@ from tetrad.library.checkpoints import list_configurations, require_finite
 from tetrad.locales import Message, _, ngettext
 from tetrad.merging.checkpoint_merge import MergedCheckpoint, check_out, copy_configurations
 from tetrad.merging.history import GetHash, Progress, keep_metadata, write_with_history
-from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, list_strengths, read_loras
+from tetrad.merging.lora_files import LoraChoice, OpenLora, describe_unused, group_layers, list_strengths, read_loras
 from tetrad.merging.lora_metadata import describe_origin
 from tetrad.merging.parents import EMA, part_of, require_file
 from tetrad.merging.storing import store_tensor
@@ -126,6 +126,7 @@ def _describe(loras: Sequence[OpenLora], changed_count: int, ema_count: int) -> 
         "{count} tensor is changed", "{count} tensors are changed; all others stay the same", changed_count
     )
     yield Message(template)
+    yield from describe_unused(lora.choice for lora in loras)
     if ema_count:
         template = ngettext(
             "the checkpoint's EMA weights ({count} tensor) are left out, because they are without the LoRAs",

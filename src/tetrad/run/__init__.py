@@ -6,7 +6,7 @@ after a step that gave NaN or ran out of memory, `recovery` is what it decides t
 half precision, and `probe` whether the model predicts something else after training. `result_files` writes a trained
 file whatever becomes of the run's folder. Both kinds run inside `session`, which records events, stops on request and
 saves what was trained, whatever happens. `resume` goes on with an interrupted run. `watch` looks after the folder of a
-running process: `heartbeat` is its sign of life and its lock, and `control` takes commands from other programs.
+running process: `heartbeat` is its sign of life and its locks, and `control` takes commands from other programs.
 `status` derives a run's state from its folder, and `saving` says whether a file is being written. `resolve` turns a
 recipe into a `plan`, in which every value is decided; `planned_run` says what a run of it would need, and `rehearsal`
 measures its first steps. `continuation` finds the file that a run continues from and writes over it if asked to.
@@ -18,8 +18,9 @@ them by, within `time_budget`; `tensorboard` writes what the logs have got into 
 the files that a run saves before its end, and `checkpoints` lists all that it saved. `disk` estimates the space that a
 run needs, `full_disk` waits where there is none, and `tidy` removes what killed runs left behind. `base_model` finds
 the model that a file was trained on, and `open_model` opens it as a run trains it. `processes` lets several processes
-share each update, and `own_process` starts one that trains beside this one. `events` are what a run yields, `words`
-says in sentences what they mean, `folder` is where it writes, and `metadata` is what it stores in the trained file.
+share each update, and `own_process` starts and stops one that trains beside this one. `events` are what a run yields,
+`words` says in sentences what they mean, `folder` is where it writes, and `metadata` is what it stores in the trained
+file.
 """
 
 from tetrad.lazy import export
@@ -47,8 +48,8 @@ __all__, __getattr__ = export(
             "as_record",
         ],
         "folder": ["file_name"],
-        "heartbeat": ["Beat", "Heartbeat", "lock_folder", "read_beat", "read_start_time"],
-        "own_process": ["start_own_process"],
+        "heartbeat": ["Beat", "Heartbeat", "hold_lock", "lock_folder", "read_beat", "read_start_time"],
+        "own_process": ["is_own_process_alive", "is_training", "start_own_process", "stop_own_process"],
         "plan": ["Plan"],
         "planned_run": ["FreshSources", "PlannedRun", "plan_run", "read_dataset"],
         "preflight": ["device_note"],

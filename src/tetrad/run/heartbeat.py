@@ -1,4 +1,4 @@
-"""A sign of life of a running process in its run's folder, and the lock that lets only one process write there."""
+"""A sign of life of a running process in its run's folder, and locks that let only one process write into a folder."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -94,28 +94,51 @@ class Heartbeat:
 
 def read_beat(folder: Path) -> Beat | None:
     """The last sign of life in a run's folder; None where there is none."""
+    return read_beat_file(folder / "heartbeat")
+
+
+def read_beat_file(path: Path) -> Beat | None:
+    """The process that a file describes; None where it is damaged, or not there."""
     try:
-        beat = Beat(**read_stored_values(folder / "heartbeat"))
-    except TypeError:  # damaged, or not there
+        beat = Beat(**read_stored_values(path))
+    except TypeError:
         return None
     return beat if beat.is_valid() else None
 
 
+def describe_process(pid: int) -> Beat | None:
+    """A process of this computer as it is now; None where it has ended already."""
+    with suppress(psutil.Error):
+        return Beat(pid, read_start_time(psutil.Process(pid)), socket.gethostname(), time=time.time())
+    return None
+
+
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold a run's folder; the system releases it when the process ends, however it ends.  E4203 where another has it.
+    """Hold a run's folder.  E4203 where another process has it."""
 
-    A disk that has no locks is used without one.
-    """
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
+    def explain() -> TetradError:
         beat = read_beat(folder)
         template = _(
             "{folder} is in use by process {pid}; wait until it has ended, or stop it with: tetrad runs stop {name}"
         )
-        raise TetradError("E4203", template, folder=folder, pid=beat.pid if beat else "?", name=folder.name) from error
+        return TetradError("E4203", template, folder=folder, pid=beat.pid if beat else "?", name=folder.name)
+
+    with hold_lock(folder / "lock", explain):
+        yield
+
+
+@contextmanager
+def hold_lock(path: Path, explain: Callable[[], TetradError]) -> Iterator[None]:
+    """Hold a lock file; the system releases it when the process ends, however it ends.  `explain` where another has it.
+
+    A disk that has no locks is used without one.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise explain() from error
     except (OSError, NotImplementedError):
         yield
         return
@@ -124,5 +147,5 @@ def lock_folder(folder: Path) -> Iterator[None]:
     finally:
         with suppress(OSError):
             if os.name != "nt":  # Windows cannot remove an open file; elsewhere it must go before another one takes it
-                (folder / "lock").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
         lock.release()

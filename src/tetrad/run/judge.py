@@ -108,7 +108,7 @@ class RunJudge:
 
     def prepare_images(self, adapter: Adapter, photos: Sequence[Photo], use_result: UseResult, stop: Stop) -> None:
         """Before the first update, if images are to be generated to score the run by."""
-        if self.plan.judge.images != "off":
+        if self.plan.judge.uses_images:
             self.images = ImageScoring(self.plan, self.model, adapter, photos, use_result, stop)
 
     def score_images(self, step: int, find_file: Callable[[], Path | None], is_end: bool = False) -> Iterator[Event]:

@@ -143,6 +143,10 @@ class JudgePlan:
     def is_enabled(self) -> bool:
         return self.predictions > 0
 
+    @property
+    def uses_images(self) -> bool:
+        return self.images != "off"
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -161,6 +165,16 @@ class Plan:
     @property
     def preserves_others(self) -> bool:
         return preserves_others(self.data.preserve, self.method)
+
+    @property
+    def batch_samples(self) -> int:
+        """The samples that one pass takes: a batch, and those that preserve other images."""
+        return self.train.batch_size + count_preserved(self.data.preserve, self.method, self.train.batch_size)
+
+    @property
+    def keeps_original(self) -> bool:
+        """Whether the run needs the model as it was before training, beside the one that it trains."""
+        return self.preserves_others or self.judge.uses_images
 
     def as_values(self) -> dict[str, Any]:
         """The whole plan as values that TOML and JSON can hold, by section."""
@@ -203,6 +217,11 @@ class Plan:
 def preserves_others(preserve: PreserveSettings, method: MethodSettings) -> bool:
     """Whether samples are preserved: not for an embedding, which changes only prompts with its trigger word."""
     return preserve.is_enabled and not method.artifact.requires_trigger_word
+
+
+def count_preserved(preserve: PreserveSettings, method: MethodSettings, batch_size: int) -> int:
+    """The samples that preserve other images in each batch."""
+    return min(preserve.samples, batch_size) if preserves_others(preserve, method) else 0
 
 
 def count_steps(count: float) -> Message:

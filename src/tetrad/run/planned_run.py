@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from tetrad import library
 from tetrad.data.cache_folder import get_cache_folder
 from tetrad.data.latent_cache import LatentCache
-from tetrad.estimate.memory import FLOAT32_BYTES, MEMORY_LADDER, MemoryOptions
+from tetrad.estimate.memory import MEMORY_LADDER, Copies, MemoryOptions
 from tetrad.estimate.speed import DeviceSpeed, estimate_step_seconds, measure_device_speed
 from tetrad.estimate.step_cost import StepCost, copy_to_meta, measure_step_cost
 from tetrad.methods.settings import MethodSettings
@@ -67,7 +67,7 @@ class Rung:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A plan and what a run of it would need; times are estimates, accurate to about a third."""
+    """A plan and what a run of it would need in one process; times are estimates, accurate to about a third."""
 
     plan: Plan
     model: Model
@@ -114,9 +114,9 @@ class PlannedRun:
         ]
 
     def _estimate_memory(self, options: MemoryOptions) -> int:
-        average = FLOAT32_BYTES * sum(shape.numel() for shape in self.step.trainable_shapes)
+        copies = Copies(self.plan.train.ema > 0, self.plan.keeps_original)
         needed = options.estimate(self.step, self.device.device, self.device.dtype)
-        return needed.total + (average if self.plan.train.ema else 0)
+        return needed.total + copies.count_bytes(self.step, self.device.dtype)
 
     def _estimate_seconds(self, gradient_checkpointing: bool) -> float:
         step = estimate_step_seconds(self.step, self.speed, gradient_checkpointing)
@@ -172,13 +172,12 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
         start = library.read_weights(expand_path(recipe.continue_from), model, recipe.method.artifact.type)
     plan, _forecast = resolve(recipe, Facts(dataset, model, start, device))
     identity = describe_generator(recipe.model, plan.data.resolution, recipe.text.clip_skip)
-    batch_size = plan.train.batch_size
     return PlannedRun(
         plan,
         model,
         device,
-        sources.count_step(model, plan.method, plan.data.resolution, batch_size),
-        sources.measure(model, device, batch_size),
+        sources.count_step(model, plan.method, plan.data.resolution, plan.batch_samples),
+        sources.measure(model, device, plan.batch_samples),
         estimate_need(plan, model, dataset.photos, identity),
         count_missing(plan.data.class_images, identity),
         [*preflight.builtin_model_notes(recipe), *dataset.notes, *process_notes(plan.train)],

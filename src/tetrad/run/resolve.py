@@ -22,7 +22,7 @@ from tetrad.run.class_images import resolve_class_images
 from tetrad.run.continuation import check_replaceable, name_of, read_trained_steps
 from tetrad.run.dataset import Dataset
 from tetrad.run.folder import file_name
-from tetrad.run.plan import DataPlan, JudgePlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan, preserves_others
+from tetrad.run.plan import DataPlan, JudgePlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan, count_preserved
 from tetrad.run.previews import default_prompts
 from tetrad.run.processes.share import check_share
 from tetrad.run.resolve_judge import resolve_judge
@@ -68,7 +68,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Plan, MemoryForecast | None]:
     judge = _resolve_judge(recipe, method, facts, resolution)
     dataset = facts.dataset.hold_out(judge.held_out_images)
     facts = replace_fields(facts, dataset=dataset)
-    train, forecast = _resolve_train(recipe, method, facts, resolution)
+    train, forecast = _resolve_train(recipe, method, facts, resolution, judge)
     plan = Plan(
         model=ModelPlan(recipe.model, model.family, model.noise.prediction, recipe.vae, recipe.continue_from),
         data=DataPlan(
@@ -134,17 +134,18 @@ def _resolve_length(recipe: Recipe, method: MethodSettings, facts: Facts, resolu
 
 
 def _resolve_train(
-    recipe: Recipe, method: MethodSettings, facts: Facts, resolution: int
+    recipe: Recipe, method: MethodSettings, facts: Facts, resolution: int, judge: JudgePlan
 ) -> tuple[TrainPlan, MemoryForecast | None]:
     """Steps, batch size, learning rates and memory settings, and the memory that a step is estimated to need."""
     train, photos = recipe.train, facts.dataset.subjects
     batch_size, steps_per_epoch, steps = _resolve_length(recipe, method, facts, resolution)
     preserve = recipe.data.preserve
-    preserved, rate_factor = 0, 1.0
-    if preserves_others(preserve, method):
-        preserved, rate_factor = min(preserve.samples, batch_size), preserve.learning_rate_factor
+    preserved = count_preserved(preserve, method, batch_size)
+    rate_factor = preserve.learning_rate_factor if preserved else 1.0
     optimizer = get_facts(train.optimizer)
-    forecast = forecast_memory(facts.model, method, train, resolution, batch_size + preserved, facts.device)
+    keeps_original = preserved > 0 or judge.uses_images
+    samples = batch_size + preserved
+    forecast = forecast_memory(facts.model, method, train, resolution, samples, facts.device, keeps_original)
     checkpointing = train.gradient_checkpointing
     if checkpointing is None:
         checkpointing = forecast is not None and forecast.is_short

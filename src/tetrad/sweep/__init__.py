@@ -9,7 +9,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "attempt": ["Attempt", "send_stop"],
+        "attempt": ["Attempt"],
         "grid": ["Cell", "make_grid"],
         "local": ["Local"],
         "on_ray": ["OnRay"],

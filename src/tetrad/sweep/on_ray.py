@@ -56,9 +56,13 @@ def connect(address: str) -> Any:
         else:
             ray.init(include_dashboard=False, object_store_memory=80 << 20, log_to_driver=False)
     except Exception as error:  # whatever Ray raises for an address that does not answer
-        template = _("the Ray cluster {address} cannot be reached ({reason}); check --address, or use --on local")
+        template = (
+            _("the Ray cluster {address} cannot be reached ({reason}); check --address, or use --on local")
+            if address
+            else _("Ray cannot be started on this machine ({reason}); use --on local")
+        )
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TetradError("E3193", template, address=address or "on this machine", reason=reason) from error
+        raise TetradError("E3193", template, address=address, reason=reason) from error
     return ray
 
 

@@ -1,6 +1,7 @@
 """The results of a sweep, from the folders of its runs: `sweep.json`, and a sheet of their last previews."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -66,10 +67,14 @@ def read_row(folder: Path, cell: Cell, stopped_early: bool = False) -> Row:
 
 
 def compare_with_start(rows: Sequence[CheckpointScores], row: CheckpointScores | None) -> tuple[str, float | None]:
-    """The name of the loss that is compared, and its relative change from the first row to this one."""
+    """The name of the loss that is compared, and its relative change from the first row to this one.
+
+    None without a loss at both ends, and where one of them is NaN or Inf, which no run is better than.
+    """
     for name in _LOSSES:
         if row and name in row.scores and name in rows[0].scores and rows[0].scores[name].value:
-            return name, row.scores[name].value / rows[0].scores[name].value - 1
+            change = row.scores[name].value / rows[0].scores[name].value - 1
+            return name, change if math.isfinite(change) else None
     return "", None
 
 

@@ -11,6 +11,7 @@ from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import write_atomically
 from tetrad.judging.scores import read_scores
 from tetrad.locales import _
+from tetrad.run.heartbeat import hold_lock
 from tetrad.settings.field import replace
 from tetrad.settings.toml import dump_recipe
 from tetrad.sweep.attempt import Attempt
@@ -68,7 +69,19 @@ class Sweep:
         write_atomically(path, text.encode())
 
     def train(self, place: Place, is_stopped: Callable[[], bool]) -> Iterator[list[Row]]:
-        """Train all runs; yields the table, the best run first, whenever one has ended."""
+        """Train all runs; yields the table, the best run first, whenever one has ended.
+
+        E4203 where another process trains the sweep.
+        """
+        template = _("another process trains the sweep in {folder}; wait until it has ended, or choose another --out")
+        with hold_lock(self.folder / ".sweeping", lambda: TetradError("E4203", template, folder=self.folder)):
+            try:
+                yield from self._train_rounds(place, is_stopped)
+            except BaseException:  # what still trains saves and ends too
+                place.stop()
+                raise
+
+    def _train_rounds(self, place: Place, is_stopped: Callable[[], bool]) -> Iterator[list[Row]]:
         yield self._report()
         alive = list(self.cells)
         for number in range(HALVINGS + 1 if self.halves else 1):

@@ -10,7 +10,7 @@ from tetrad.documents import read_stored_values
 from tetrad.errors import TetradError
 from tetrad.judging.scores import read_scores
 from tetrad.locales import _
-from tetrad.run.status import RunStatus, read_status
+from tetrad.run.status import RunStatus, read_log, read_status
 from tetrad.tracking.new_records import LogReader
 
 _LOOK_SECONDS = 2.0
@@ -28,11 +28,11 @@ def track(run: Path, project: str, offline: bool, is_stopped: Callable[[], bool]
         while True:
             has_ended = read_status(run).state not in ("running", "paused")  # asked first: what comes later is read
             for record in metrics.read():
-                tracker.log({"step": record["step"], **select_metrics(record)})
+                tracker.log({"step": record.get("step"), **select_metrics(record)})
                 steps += 1
             for record in events.read():
                 if preview := find_preview(run, record):
-                    tracker.log({"step": record["step"], "previews": _image(preview)})
+                    tracker.log({"step": record.get("step"), "previews": _image(preview)})
             if has_ended or is_stopped():
                 break
             time.sleep(_LOOK_SECONDS)
@@ -69,7 +69,9 @@ def start(run: Path, project: str, offline: bool) -> Any:
 
 def find_id(run: Path) -> str:
     """An id that is the run's own: the same whenever its folder is sent, and another one for another run."""
-    started = read_stored_values(run / "resume" / "start.json").get("started") or (run / "recipe.toml").stat().st_mtime
+    events = run / "events.jsonl"  # only what is written at the start stays as it is, also when the run has ended
+    started = next((each.get("time") for each in read_log(events)), None) if events.is_file() else None
+    started = started or (run / "recipe.toml").stat().st_mtime
     return hashlib.sha256(f"{run.name} {started}".encode()).hexdigest()[:16]
 
 

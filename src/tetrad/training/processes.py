@@ -56,11 +56,13 @@ class Processes:
         self.bytes_exchanged = 0  # by this process
         self.is_busy = False  # whether the others are in the middle of an update, so that they take no message
 
-    def send(self, rank: int, packet: Packet) -> None:
+    def send(self, rank: int, packet: Packet, patience: timedelta = FOREVER) -> None:
         content = torch.frombuffer(bytearray(packet.encode()), dtype=torch.uint8)
         with naming_lost_process():
-            dist.send(torch.tensor([len(content)]), rank)
-            dist.send(content, rank)
+            for part in (torch.tensor([len(content)]), content):
+                work = dist.isend(part, rank)
+                assert work is not None
+                work.wait(patience)
         self.bytes_exchanged += len(content)
 
     def receive(self, rank: int = 0) -> Packet:

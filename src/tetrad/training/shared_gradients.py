@@ -134,23 +134,28 @@ class Leader:
         total, error = _attempt(lambda: compute_gradients(model, condition, objective, own, updater, samples_at_once))
         patience = timedelta(seconds=_PATIENCE_SECONDS + _PATIENCE_FACTOR * (time.monotonic() - start))
         failures, has_gradient = _agree(self.processes, self.parameters, error, patience)
-        reason = self._explain(failures) if any(failures) else None
+        reason = self._explain(failures, error) if any(failures) else None
         if reason is None:
             total = _add_up(self.processes, self.parameters, has_gradient, total)
         self.processes.is_busy = False
         if reason is not None:
-            raise error or reason
+            raise reason
         if isinstance(updater, StandardUpdate):
             updater.note_loss(total)
         return total
 
-    def _explain(self, failures: Sequence[int]) -> Exception:
-        """The error of the first process that has failed; a lack of memory where that is all."""
-        reasons = [self.processes.receive(rank) for rank, failure in enumerate(failures) if failure == _FAILED]
+    def _explain(self, failures: Sequence[int], error: Exception | None) -> Exception:
+        """The error of the first process that has failed, this one's own before all; a lack of memory where that is
+        all.
+        """
+        failed = [rank for rank, failure in enumerate(failures) if rank and failure == _FAILED]
+        reasons = {rank: self.processes.receive(rank).values["reason"] for rank in failed}
+        if error is not None:
+            return error
         if not reasons:
             return MemoryError("a process of the run is out of memory")
-        values = {"number": failures.index(_FAILED), "reason": reasons[0].values["reason"]}
-        return TetradError("E8005", _("process {number} of the run has failed: {reason}"), **values)
+        number, reason = next(iter(reasons.items()))
+        return TetradError("E8005", _("process {number} of the run has failed: {reason}"), number=number, reason=reason)
 
 
 class Follower:

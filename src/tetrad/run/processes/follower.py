@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from torch import Tensor
 
 from tetrad.diffusion.objective import build_objective
@@ -51,7 +52,9 @@ def _follow(processes: Processes, world: World) -> None:
     try:
         recipe, model, start = _open(build_recipe(_receive(processes).values["recipe"]), world)
         follower, answer = _attach(processes, recipe, model, start)
-    except (TetradError, RuntimeError, OSError) as error:
+    except _Ended:
+        raise
+    except Exception as error:  # whatever it is, process 0 is to say it
         if isinstance(error, TetradError) and error.code == "E8004":
             raise
         answer = {"reason": str(error.sentence) if isinstance(error, TetradError) else repr(error)}
@@ -97,9 +100,11 @@ def _leave_stopping_to_process_0() -> None:
 
 def _end_with_parent() -> None:
     """End at once where what has started this process is gone, as after a SIGKILL, instead of with the next update."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
+    number = os.getppid()
+    with suppress(psutil.Error):
+        parent = psutil.Process(number)
+        while os.getppid() == number and parent.is_running():  # Windows keeps the number of a parent that has ended
+            time.sleep(_LOOK_SECONDS)
     os._exit(1)
 
 

@@ -84,11 +84,12 @@ class Team:
 
     def close(self) -> None:
         """Let all processes end; those that were started here are gone afterwards."""
-        can_be_told = self.processes is not None and not self.processes.is_busy
-        if can_be_told:
-            with suppress(TetradError):
-                self._tell({"end": True})
-        deadline = time.monotonic() + (_LEAVE_SECONDS if can_be_told else 0.0)
+        deadline = time.monotonic()
+        if self.processes and not self.processes.is_busy:
+            for rank in self._others():
+                with suppress(TetradError):  # one that has ended, or hangs, does not keep it from the others
+                    self.processes.send(rank, Packet({"end": True}), timedelta(seconds=_LEAVE_SECONDS))
+            deadline = time.monotonic() + _LEAVE_SECONDS
         for child in self.children:
             with suppress(subprocess.TimeoutExpired):
                 child.wait(max(0.0, deadline - time.monotonic()))
@@ -215,7 +216,8 @@ def _wait_for(children: Sequence["subprocess.Popen[bytes]"], meeting_place: Any,
     while not meeting_place.check([f"here {rank}" for rank in range(1, len(children) + 1)]):
         ended = [rank for rank, child in enumerate(children, start=1) if child.poll() is not None]
         if ended or time.monotonic() > deadline:
-            number = ended[0] if ended else len(children)
+            missing = (rank for rank in range(1, len(children) + 1) if not meeting_place.check([f"here {rank}"]))
+            number = ended[0] if ended else next(missing, len(children))
             *_lines, reason = ["no message", *_errors_of(number, store).read_text("utf-8", "replace").splitlines()]
             template = _("process {number} of the run could not be started: {reason}")
             raise TetradError("E8004", template, number=number, reason=reason)
