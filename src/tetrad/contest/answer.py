@@ -107,7 +107,8 @@ def _explain(
             " of the prompt best ({obedience})."
         )
         return Message(template, **values, obedience=_show(pick, "obedience"))
-    others = ", ".join(str(result.title) for result in left if result is not pick)
+    *first, last = [str(result.title) for result in left if result is not pick]
+    others = Message(_("{names} and {last}"), names=", ".join(first), last=last) if first else last
     template = _(
         "{method}: its likeness, {likeness}, is as high as that of {others} within the errors, and its file is the"
         " smallest of them, {size}."
