@@ -57,7 +57,7 @@ def run(
         (["train", "--help"], ["<Commands>:", "<Train a model on your images; ", "<Train a LoRA"]),
         (
             ["train", "lora", "--help"],
-            ["<Rank (network dim); of OFT", "<Total number of training steps", "<TOML file with any settings"],
+            ["<Rank (network dim); for OFT", "<Total number of training steps", "<TOML file with any settings"],
         ),
         (["train", "vae-decoder", "--help"], ["<Weight of the detail loss>", "<Any setting: "]),
         (["recommend", "--help"], ["<default: <what is free>>"]),
