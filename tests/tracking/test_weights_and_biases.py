@@ -103,11 +103,11 @@ def test_a_package_that_is_missing_or_refuses_is_named(tmp_path: Path, monkeypat
 def test_a_log_is_read_as_it_grows_and_again_where_it_was_cut(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     reader = LogReader(path)
-    assert not list(reader.read())
+    assert not list(reader.read_new())
     path.write_text('{"step": 1}\nnot JSON\n{"step"')
-    assert list(reader.read()) == [{"step": 1}]
+    assert list(reader.read_new()) == [{"step": 1}]
     with path.open("a") as file:
         file.write(": 2}\n")
-    assert list(reader.read()) == [{"step": 2}]
+    assert list(reader.read_new()) == [{"step": 2}]
     path.write_text('{"step": 1}\n')
-    assert list(reader.read()) == [{"step": 1}]
+    assert list(reader.read_new()) == [{"step": 1}]

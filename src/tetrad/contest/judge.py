@@ -73,7 +73,7 @@ def judge_runs(
             assert job.run
             append_scores(job.run, CheckpointScores(job.candidates[-1].step, job.candidates[-1].name, 1.0, scores))
             state.save(method, job, images)
-    return state.read(list(jobs), first)
+    return state.read_judged(list(jobs), first)
 
 
 class _State:
@@ -106,7 +106,7 @@ class _State:
         self._save_images(method, images)
         self._write({**self.values, "files": {**self.values.get("files", {}), method: _identify(job)}})
 
-    def read(self, methods: Sequence[str], job: Job) -> Judged:
+    def read_judged(self, methods: Sequence[str], job: Job) -> Judged:
         columns = {name: tuple(self._list_paths(name)) for name in (BASE, *methods)}
         base = CheckpointScores.from_record(self.values["base"]).scores
         return Judged(tuple(self.values["prompts"]), columns, job.images, base)

@@ -13,7 +13,7 @@ class LogReader:
     def __init__(self, path: Path) -> None:
         self.path, self.offset = path, 0
 
-    def read(self) -> Iterator[dict[str, Any]]:
+    def read_new(self) -> Iterator[dict[str, Any]]:
         """The records that are new since the last call; a log that has become shorter is read again from its start.
 
         A resumed run removes the steps that it trains again.

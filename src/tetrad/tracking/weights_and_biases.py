@@ -27,10 +27,10 @@ def track(run: Path, project: str, offline: bool, is_stopped: Callable[[], bool]
     try:
         while True:
             has_ended = read_status(run).state not in ("running", "paused")  # asked first: what comes later is read
-            for record in metrics.read():
+            for record in metrics.read_new():
                 tracker.log({"step": record.get("step"), **select_metrics(record)})
                 steps += 1
-            for record in events.read():
+            for record in events.read_new():
                 if preview := find_preview(run, record):
                     tracker.log({"step": record.get("step"), "previews": _image(preview)})
             if has_ended or is_stopped():

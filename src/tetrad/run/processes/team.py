@@ -27,7 +27,7 @@ from tetrad.run.plan import Plan
 from tetrad.run.processes.world import World, read_world
 from tetrad.settings import Recipe
 from tetrad.settings.field import replace
-from tetrad.settings.toml import as_values
+from tetrad.settings.toml import as_values, flatten
 from tetrad.training.processes import FOREVER, Packet, Processes
 from tetrad.training.shared_gradients import Leader
 
@@ -237,7 +237,8 @@ def list_trained(model: str, parameters: Sequence[Tensor]) -> dict[str, Any]:
 
 def _compare(rank: int, own: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """E8006 for the first value that differs; a process need not have all."""
-    ours, theirs = _flatten(own), _flatten({key: each for key, each in found.items() if each is not None})
+    known = {key: each for key, each in found.items() if each is not None}
+    ours, theirs = ({name: json.dumps(each) for name, each in flatten(values).items()} for values in (own, known))
     for name in sorted(ours):
         is_missing = found.get(name.partition(".")[0]) is None
         if name == "host" or is_missing or ours[name] == theirs.get(name):
@@ -248,12 +249,3 @@ def _compare(rank: int, own: Mapping[str, Any], found: Mapping[str, Any]) -> Non
         )
         values = {"name": name, "own": ours[name], "other": theirs.get(name, "-"), "number": rank}
         raise TetradError("E8006", template, host=found["host"], **values)
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Values by their whole names, each as JSON."""
-    flat: dict[str, str] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= _flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: json.dumps(value)}
-    return flat

@@ -17,6 +17,7 @@ from tetrad.documents import parse_json, read_text_file
 from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.locales import Message, _, ngettext
 from tetrad.run.folder import RunFolder
+from tetrad.settings.toml import flatten
 
 IDENTITY_FILE = "resume/identity.json"
 _LIBRARIES = ("torch", "diffusers", "transformers")
@@ -47,7 +48,7 @@ def describe_identity(
     `settings` are sections of plain values, `root` is the folder of the images, `files` are models by their role.
     """
     identity = {
-        "settings": dict(_flatten(settings)),
+        "settings": flatten(settings),
         "images": {_name_of(photo, root): [photo.file_hash, _hash_text(repr(photo.captions))] for photo in photos},
         "files": {name: [str(path), *_hash_files(path)] for name, path in files.items() if path},
         "software": {"tetrad": __version__, "python": platform.python_version()}
@@ -138,14 +139,6 @@ def _compare_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
 
 def _list_names(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _name_of(photo: Photo, root: Path) -> str:
