@@ -11,6 +11,7 @@ from torch import Tensor
 from tetrad import library
 from tetrad.errors import TetradError
 from tetrad.inspection.inspect import inspect_path
+from tetrad.methods.lora.formats import detect_family
 
 LAYER = "unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"  # 32 × 32
 
@@ -32,6 +33,22 @@ def test_the_oft_of_kohya_and_of_lycoris_rotates_a_layers_outputs(prefix: str, t
     after = layer(x)
     assert (after - before).abs().max() > 0.01
     torch.testing.assert_close(after.reshape(3, 4, 8).norm(dim=2), before.reshape(3, 4, 8).norm(dim=2))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shapes", "family"),
+    [
+        ({"ss_base_model_version": "sd_1.5"}, {}, "1"),
+        ({"ss_base_model_version": "sd_2.1"}, {}, "2"),
+        ({"ss_v2": "True"}, {}, "2"),
+        ({"ss_base_model_version": "unknown", "modelspec.architecture": "stable-diffusion-xl-v1-base/lora"}, {}, "XL"),
+        ({}, {"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.hada_w1_b": (8, 768)}, "1"),
+    ],
+)
+def test_the_family_of_any_algorithm_is_found(
+    metadata: dict[str, str], shapes: dict[str, tuple[int, ...]], family: str
+) -> None:
+    assert detect_family(metadata, shapes) == f"Stable Diffusion {family}"
 
 
 UNSUPPORTED: dict[str, tuple[dict[str, Tensor], str]] = {

@@ -42,8 +42,8 @@ def test_merging_what_was_extracted_at_full_rank_recovers_the_tuned_checkpoint(t
     loras = [LoraChoice(save_kind(tmp_path / kind, kind)) for kind in KINDS if kind not in ("norms", "full")]
     tuned = merge_loras_into(loras, base, tmp_path / "t.safetensors").path
     lora = tmp_path / "x.safetensors"
-    extracted = extract_lora(base, tuned, lora, energy=1.0, precision="fp32")
-    assert extracted.report.error() < 1e-5 and not extracted.report.left_out_shares
+    report = extract_lora(base, tuned, lora, energy=1.0, precision="fp32")
+    assert report.error() < 1e-5 and not report.left_out_shares
     merged = merge_loras_into([LoraChoice(lora)], base, tmp_path / "m.safetensors").path
     before, after, start = (weight_files.read_weight_file(path).tensors for path in (tuned, merged, base))
     for name, tensor in before.items():
@@ -60,7 +60,7 @@ def test_the_report_has_the_error_of_each_layer_and_the_share_of_what_no_lora_ho
         f"{CONVOLUTION}.weight": 0.01,
     }
     tuned = save_tuned(tmp_path / "t", amounts)
-    report = extract_lora(base, tuned, tmp_path / "x.safetensors", rank=8, precision="fp32", convolutions=False).report
+    report = extract_lora(base, tuned, tmp_path / "x.safetensors", rank=8, precision="fp32", convolutions=False)
     before, after = weight_files.read_weight_file(base).tensors, weight_files.read_weight_file(tuned).tensors
     total = sum(float((after[name] - before[name]).double().square().sum()) for name in before)
     found = changes_of(tmp_path / "x.safetensors")

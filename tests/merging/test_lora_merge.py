@@ -21,7 +21,8 @@ from lora_samples import (
 from safetensors.torch import save_file
 
 from tetrad.formats import file_hashes
-from tetrad.merging.lora_files import LoraChoice, describe_unused
+from tetrad.merging.lora_files import LoraChoice
+from tetrad.merging.lora_into_checkpoint import merge_loras_into
 from tetrad.merging.lora_merge import merge_loras
 
 
@@ -101,8 +102,10 @@ def test_a_file_that_is_merged_twice_keeps_both_strengths_in_the_history(tmp_pat
     assert '"strengths": [{"strength": 0.5}, {"strength": 0.25}]' in read_file(out).metadata["sd_merge_recipe"]
 
 
-def test_a_lora_that_has_no_part_in_the_result_is_named() -> None:
-    choices = [LoraChoice(Path("a.safetensors"), 0.0, 0.0), LoraChoice(Path("b.safetensors"), 0.0, 0.5)]
-    assert [str(note) for note in describe_unused(choices)] == [
-        "a.safetensors has the strength 0, so nothing of it is merged"
-    ]
+def test_a_lora_that_has_no_part_in_the_result_is_named(tmp_path: Path) -> None:
+    path, base = save_kind(tmp_path / "a", "LoRA"), save_base(tmp_path / "base")
+    report = merge_loras([f"{path}:0", f"{path}:te=0:unet=0.5"], tmp_path / "out.safetensors", model=base)
+    notes = [f"{path.name} has the strength 0, so nothing of it is merged"]
+    assert [*map(str, report.notes)] == notes
+    into = merge_loras_into([f"{path}:0"], base, tmp_path / "into.safetensors")
+    assert notes[0] in map(str, into.notes)

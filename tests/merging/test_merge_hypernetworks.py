@@ -42,7 +42,10 @@ def test_one_network_does_what_several_do_one_after_another(tmp_path: Path) -> N
         (save(tmp_path / "b", 2, structure=(1, 1.5, 2, 1)), 1.0),
         (save(tmp_path / "c", 3, sizes=(64,)), -0.5),
     ]
-    merged = merge_hypernetworks(files, tmp_path / "all.pt").path
+    unused = (files[0][0], 0.0)
+    result = merge_hypernetworks([*files, unused], tmp_path / "all.pt")
+    assert str(result.notes[-1]) == "a.pt has the weight 0, so nothing of it is merged"
+    merged = result.path
     a1111_unpickler.check_can_open(merged)
     for width in (32, 64):
         for side in (0, 1):

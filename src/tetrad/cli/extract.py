@@ -72,7 +72,7 @@ def extract_lora(
     out = expand_path(out or Path(f"{tuned.name if tuned.is_dir() else tuned.stem}-lora.safetensors"))
     limits = lora_options.build_limits(rank, conv_rank, energy, max_size)
     with ExitStack() as stack:
-        extracted = extract_lora(
+        report = extract_lora(
             base,
             tuned,
             out,
@@ -81,4 +81,4 @@ def extract_lora(
             on_start=lambda total: stack.enter_context(show_progress(Message(_("extracting a LoRA")), total)),
             **limits,
         )
-    lora_options.print_report(extracted.report, extracted.notes, as_json)
+    lora_options.print_report(report, as_json)

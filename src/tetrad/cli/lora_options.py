@@ -1,7 +1,6 @@
 """Options of the commands that make a LoRA from other files, and their report."""
 
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,10 +63,10 @@ def build_limits(
     return {"rank": rank, "conv_rank": conv_rank, "energy": energy, "max_bytes": parse_size(max_size)}
 
 
-def print_report(report: "LoraReport", notes: Iterable[Message], as_json: bool) -> None:
+def print_report(report: "LoraReport", as_json: bool) -> None:
     """What each part of the model has lost, and what no LoRA holds, on stderr; the path, or all as JSON, on stdout."""
     if as_json:
-        print_json(in_english({**report.as_record(), "notes": list(notes)}))
+        print_json(in_english(report.as_record()))
         return
     for part, layers in report.by_part().items():
         ranks = sorted({layer.rank for layer in layers})
@@ -90,6 +89,6 @@ def print_report(report: "LoraReport", notes: Iterable[Message], as_json: bool) 
     for kind, share in report.left_out_shares.items():
         template_of_kind = _("{kind}: not in the LoRA, with {share} of the energy of the whole change")
         print_note(template_of_kind, kind=translate(kind), share=f"{share:.2%}")
-    for note in notes:
+    for note in report.notes:
         print_note(note)
     print_text(report.path)

@@ -26,5 +26,6 @@ def merge_embedding(
     from tetrad.merging.embeddings import merge_embeddings
 
     merged = merge_embeddings(weighted_files, out, average)
-    print_note(merged.note)
+    for note in merged.notes:
+        print_note(note)
     print_text(merged.path)

@@ -23,5 +23,6 @@ def merge_hypernetwork(
     from tetrad.merging.hypernetworks import merge_hypernetworks
 
     merged = merge_hypernetworks(weighted_files, out)
-    print_note(merged.note)
+    for note in merged.notes:
+        print_note(note)
     print_text(merged.path)

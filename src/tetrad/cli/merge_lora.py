@@ -53,7 +53,7 @@ def merge_lora(
         options.check_checkpoint(into or model, models_dir)
     announce_loading()
     from tetrad import library
-    from tetrad.merging.lora_files import LoraChoice, describe_unused
+    from tetrad.merging.lora_files import LoraChoice
     from tetrad.merging.lora_into_checkpoint import merge_loras_into
     from tetrad.merging.lora_merge import merge_loras
 
@@ -77,7 +77,7 @@ def merge_lora(
         else:
             report = merge_loras(choices, out, model=checkpoint, precision=precision, on_start=on_start, **limits)
     if not into:
-        lora_options.print_report(report, [*describe_unused(choices)], as_json)
+        lora_options.print_report(report, as_json)
     elif as_json:
         print_json(in_english({"file": str(merged.path), "notes": merged.notes}))
     else:

@@ -53,4 +53,4 @@ def resize(
             on_start=lambda total: stack.enter_context(show_progress(Message(_("resizing a LoRA")), total)),
             **limits,
         )
-    lora_options.print_report(report, (), as_json)
+    lora_options.print_report(report, as_json)

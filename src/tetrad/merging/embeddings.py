@@ -13,7 +13,7 @@ from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _, ngettext
 from tetrad.merging.lora_metadata import describe_origin
 from tetrad.merging.storing import require_representable
-from tetrad.merging.weighted import GivenFile, Merged, pair_with_weights
+from tetrad.merging.weighted import GivenFile, Merged, describe_unused, pair_with_weights
 from tetrad.methods.textual_inversion.settings import MAX_VECTORS
 from tetrad.paths import expand_path
 from tetrad.weights import Weights
@@ -55,7 +55,8 @@ def merge_embeddings(files: Sequence[GivenFile], out: str | Path, average: bool 
     history = describe_origin("merge embedding", parents, {"mode": "average" if average else "concatenate"})
     write_embedding(out, Weights("embedding", merged, {"word": out.stem, **history}))
     template = ngettext("{name} has {count} vector: {files}", "{name} has {count} vectors: {files}", count)
-    return Merged(out, Message(template, name=out.stem, files=" + ".join(names)))
+    note = Message(template, name=out.stem, files=" + ".join(names))
+    return Merged(out, [note, *describe_unused(pairs)])
 
 
 def _read(path: Path) -> Weights:

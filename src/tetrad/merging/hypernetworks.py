@@ -13,7 +13,7 @@ from tetrad.locales import Message, _
 from tetrad.merging.history import RECIPE
 from tetrad.merging.lora_metadata import describe_origin
 from tetrad.merging.storing import require_representable
-from tetrad.merging.weighted import GivenFile, Merged, pair_with_weights
+from tetrad.merging.weighted import GivenFile, Merged, describe_unused, pair_with_weights
 from tetrad.methods.hypernetwork.linear import LinearNetwork, chain, is_linear
 from tetrad.methods.hypernetwork.settings import NetworkShape
 from tetrad.methods.hypernetwork.weights import read_widths
@@ -52,7 +52,8 @@ def merge_hypernetworks(files: Sequence[GivenFile], out: str | Path) -> Merged:
     content = a1111.encode_hypernetwork(Weights("hypernetwork", tensors, _SHAPE.as_metadata()), {"name": out.stem})
     weight_files.write_file(out, content | {"optional_info": history})
     template = _("{name} does what these do one after another: {files}")
-    return Merged(out, Message(template, name=out.stem, files=" + ".join(names)))
+    note = Message(template, name=out.stem, files=" + ".join(names))
+    return Merged(out, [note, *describe_unused(pairs)])
 
 
 def _read(path: Path) -> Weights:

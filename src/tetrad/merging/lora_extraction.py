@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -32,14 +32,6 @@ from tetrad.paths import expand_path
 DEFAULT_RANK = 32
 
 
-@dataclass(frozen=True)
-class Extracted:
-    """The report on the file, and what a person should know."""
-
-    report: LoraReport
-    notes: list[Message]
-
-
 @dataclass
 class _Extraction:
     """What is collected from the differences of one tensor after the other."""
@@ -57,7 +49,7 @@ def extract_lora(
     precision: str = "fp16",
     on_start: Progress = lambda total: lambda: None,
     **ranks: float | None,
-) -> Extracted:
+) -> LoraReport:
     """Write a LoRA of the difference between a tuned checkpoint and its base, with 3×3 convolutions (LoCon) or without.
 
     `ranks` are the fields of `RankChoice`: rank, conv_rank, energy, max_bytes; without them every layer has at most
@@ -78,10 +70,10 @@ def extract_lora(
         if not extraction.layers:
             template = _("{tuned} and {base} do not differ in any layer that a LoRA changes; nothing is written")
             raise TetradError("E5323", template, tuned=tuned, base=base)
-        notes = list(_list_notes(opened, opened_tuned))
+        notes = tuple(_list_notes(opened, opened_tuned))
         metadata = _build_metadata(opened, opened_tuned, model, choice)
     output = LoraOutput(output_path, model, dtype_of(precision), choice, metadata)
-    return Extracted(output.write(extraction.layers, extraction.left_out), notes)
+    return replace(output.write(extraction.layers, extraction.left_out), notes=notes)
 
 
 def _refuse_lora(path: Path) -> None:

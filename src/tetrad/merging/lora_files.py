@@ -140,11 +140,12 @@ def _find_model(files: Mapping[Path, WeightFile]) -> Model:
     return next(family for family in FAMILIES.values() if family.family_title == known[first]).build_released()
 
 
-def describe_unused(choices: Iterable[LoraChoice]) -> Iterator[Message]:
-    """Which LoRAs have the strength 0, so that nothing of their change is in the result."""
-    for choice in choices:
-        if not choice.unet and not choice.text_encoder:
-            yield Message(_("{file} has the strength 0, so nothing of it is merged"), file=choice.path.name)
+def describe_unused(loras: Iterable[OpenLora], denoiser: str) -> Iterator[Message]:
+    """Which LoRAs have the strength 0 in all of their layers, so that nothing of their change is in the result."""
+    for lora in loras:
+        parts = {path.partition(".")[0] for path in lora.layers}
+        if not any(lora.choice.strength_of(part, denoiser) for part in parts):
+            yield Message(_("{file} has the strength 0, so nothing of it is merged"), file=lora.choice.path.name)
 
 
 def list_strengths(loras: Sequence[OpenLora]) -> dict[Path, dict[str, object]]:

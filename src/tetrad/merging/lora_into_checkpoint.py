@@ -61,7 +61,7 @@ def merge_loras_into(
 
         compute = partial(_compute, file, changes, layouts)
         write_with_history(output_path, layouts, compute, describe, list(parents), on_start)
-        notes = list(_describe(opened, len(changes), len(file) - len(layouts)))
+        notes = list(_describe(opened, model.denoiser, len(changes), len(file) - len(layouts)))
     return MergedCheckpoint(output_path, [*notes, *copy_configurations(configurations)])
 
 
@@ -120,13 +120,13 @@ def _cast_layout(layout: TensorLayout, precision: str) -> TensorLayout:
     return TensorLayout(layout.shape, dtype)
 
 
-def _describe(loras: Sequence[OpenLora], changed_count: int, ema_count: int) -> Iterator[Message]:
+def _describe(loras: Sequence[OpenLora], denoiser: str, changed_count: int, ema_count: int) -> Iterator[Message]:
     """What was done that a person may not expect."""
     template = ngettext(
         "{count} tensor is changed", "{count} tensors are changed; all others stay the same", changed_count
     )
     yield Message(template)
-    yield from describe_unused(lora.choice for lora in loras)
+    yield from describe_unused(loras, denoiser)
     if ema_count:
         template = ngettext(
             "the checkpoint's EMA weights ({count} tensor) are left out, because they are without the LoRAs",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tetrad.library.outlines import open_checkpoint
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import _
 from tetrad.merging.history import Progress
-from tetrad.merging.lora_files import LoraChoice, OpenLora, group_layers, list_strengths, read_loras
+from tetrad.merging.lora_files import LoraChoice, OpenLora, describe_unused, group_layers, list_strengths, read_loras
 from tetrad.merging.lora_metadata import describe_origin, inherit_metadata
 from tetrad.merging.lora_output import LoraOutput, LoraReport
 from tetrad.merging.ranks import RankChoice, count_average_rank
@@ -51,7 +52,8 @@ def merge_loras(
     origin = describe_origin("merge lora", list_strengths(opened), choice.as_record())
     metadata = inherit_metadata([lora.metadata for lora in opened], skeleton) | origin
     output = LoraOutput(output_path, skeleton, dtype, choice, metadata, merge_embeddings(opened))
-    return output.write(combine_loras(opened, skeleton, choice, base, dtype.itemsize, on_start))
+    report = output.write(combine_loras(opened, skeleton, choice, base, dtype.itemsize, on_start))
+    return replace(report, notes=tuple(describe_unused(opened, skeleton.denoiser)))
 
 
 def combine_loras(

@@ -13,7 +13,7 @@ from tetrad.formats import kohya, weight_files
 from tetrad.formats.tensor_writer import check_free_space
 from tetrad.library.artifacts import formats_of, read_weights
 from tetrad.library.checkpoints import find_not_finite
-from tetrad.locales import _
+from tetrad.locales import Message, _
 from tetrad.merging.lora_metadata import describe_network
 from tetrad.merging.ranks import RankChoice, fit_into
 from tetrad.methods.lora.combine import CombinedLayer
@@ -47,6 +47,7 @@ class LoraReport:
     layers: tuple[LayerReport, ...]
     dtype: torch.dtype
     left_out: Mapping[str, float] = field(default_factory=dict)  # squared norms of what no LoRA holds, by kind
+    notes: tuple[Message, ...] = ()  # what a person may not expect
 
     def by_part(self) -> dict[str, list[LayerReport]]:
         """The layers of each part of the model."""
@@ -76,6 +77,7 @@ class LoraReport:
             "energy": 1 - self.error() ** 2,
             "error": self.error(),
             "left_out": self.left_out_shares,
+            "notes": list(self.notes),
             "layers": {
                 layer.path: {
                     "rank": layer.rank,

@@ -80,7 +80,7 @@ class Model(Protocol):
     layers: ClassVar[LayerPatterns]
     denoiser: ClassVar[str]  # the part that predicts: "unet"
     channels: ClassVar[int]  # latent channels of the family's models
-    kohya_prefix: ClassVar[str]  # prefix of `ss_base_model_version` in LoRA files for the family
+    metadata_names: ClassVar[tuple[str, ...]]  # how the names of its models in the metadata of LoRA files begin
     text_width: ClassVar[int]  # cross-attention width of the released models; identifies the family of a LoRA
     steps_table: ClassVar[str]  # the name of diffusers' Align Your Steps table
     scaling_factor: ClassVar[float]  # scales latents to about unit variance

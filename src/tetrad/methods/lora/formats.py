@@ -27,6 +27,7 @@ _SECOND_TEXT_ENCODER = ("lora_te2_", "text_encoder_2.", *kohya.COMFYUI_PREFIXES[
 _UNSUPPORTED = {".a1.weight": "GLoRA", ".b1.weight": "GLoRA", ".on_input": "(IA)³"}
 _TEXT_KEYS = re.compile(
     r"attn2[._](to_k|processor\.to_k_lora)[._](lora_down|lora_A|lora\.down|lora_linear_layer\.down|down)\b.*weight$"
+    r"|attn2[._]to_k\.(hada_w1_b|diff)$"
 )
 
 
@@ -109,15 +110,21 @@ def _prepare_peft(weights: Weights, model: Model) -> tuple[Weights, Message | No
 
 def detect_family(metadata: Metadata, shapes: Mapping[str, Sequence[int]]) -> str | None:
     """The title of the family that a LoRA is for: from its metadata, its text encoders or its text width."""
-    version = metadata.get("ss_base_model_version", "sd_v2" if metadata.get("ss_v2") == "True" else "")
     families = FAMILIES.values()
-    named = next((family.family_title for family in families if version.startswith(family.kohya_prefix)), None)
-    if named:
+    if named := _family_of_metadata(metadata):
         return named
     if any(name.startswith(_SECOND_TEXT_ENCODER) for name in shapes):
         return next(family.family_title for family in families if len(family.single_file.text_encoders) > 1)
     widths = (shape[1] for name, shape in shapes.items() if _TEXT_KEYS.search(name) and len(shape) > 1)
     return _family_of_text_width(next(widths, 0))
+
+
+def _family_of_metadata(metadata: Metadata) -> str | None:
+    """The title of the family that kohya's metadata or the model spec name."""
+    is_v2 = metadata.get("ss_v2") == "True"
+    names = (metadata.get("ss_base_model_version", "sd_v2" if is_v2 else ""), metadata.get("modelspec.architecture", ""))
+    families = (each for name in names for each in FAMILIES.values() if name.startswith(each.metadata_names))
+    return next((family.family_title for family in families), None)
 
 
 def _family_of_text_width(width: int) -> str | None:
