@@ -30,6 +30,8 @@ def test_a_lora_goes_into_a_checkpoint_comes_out_as_a_lora_and_gets_smaller(tmp_
 
 
 def test_a_size_is_a_number_with_or_without_a_unit() -> None:
-    assert [parse_size(text) for text in ("50MB", "1.5 GiB", "7", "")] == [50_000_000, 1_610_612_736, 7_000_000, None]
+    assert [parse_size(text) for text in ("50MB", "1.5 GiB", "7", "7B", "")] == [
+        *(50_000_000, 1_610_612_736, 7_000_000, 7, None)
+    ]
     with pytest.raises(TetradError, match="E5322"):
         parse_size("large")

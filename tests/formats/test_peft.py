@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
-from tetrad.formats import kohya, peft
+from tetrad.formats import kohya, peft, weight_files
+from tetrad.library.artifacts import find_adapter_file
 from tetrad.library.identification import identify
 from tetrad.methods import Lora
 from tetrad.methods.lora.weights import named_layers
@@ -94,6 +97,14 @@ def test_alphas_come_from_pefts_configuration(layers: list[str]) -> None:
     assert read_alphas() == [8, 3]
     config["unet.use_rslora"] = True
     assert read_alphas() == [16, 6]
+
+
+def test_the_file_that_peft_writes_beside_its_weights_has_the_alpha(tmp_path: Path) -> None:
+    save_file({f"base_model.model.{Q}.lora_A.weight": torch.rand(4, 32)}, tmp_path / peft.ADAPTER_FILES[0])
+    (tmp_path / peft.CONFIG_FILE).write_text('{"lora_alpha": 8, "r": 4}')
+    file = weight_files.read_weight_file(find_adapter_file(tmp_path))
+    weights, unmatched = peft.decode(file.tensors, [Q], file.metadata)
+    assert not unmatched and weights.tensors[f"{Q}.alpha"] == 8
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import lora_samples
 import pytest
 import tiny
 import torch
@@ -81,6 +82,9 @@ def test_embeddings_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
         with pytest.raises(TetradError, match=words) as caught:
             merge_embeddings(files, tmp_path / "out.safetensors", average)
         assert caught.value.code == "E5356"
+    lora = lora_samples.save_kind(tmp_path / "lora", "LoRA")
+    with pytest.raises(TetradError, match=r"E5106.*lora\.safetensors is a LoRA"):
+        merge_embeddings([sd1, lora], tmp_path / "out.safetensors")
     for out, code in ((sd1, "E5210"), (tmp_path / "out.ckpt", "E5210")):
         with pytest.raises(TetradError) as caught:
             merge_embeddings([sd1, sd1], out)

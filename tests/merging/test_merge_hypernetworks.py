@@ -81,9 +81,11 @@ def test_what_cannot_be_chained_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TetradError, match=r"768 and .*1024") as caught:
         merge_hypernetworks(families, tmp_path / "out.pt")
     assert caught.value.code == "E5107"
+    weight_files.write_file(tmp_path / "damaged.pt", {**content, 32: content[64]})
     content[32][0]["linear.0.weight"][0, 0] = torch.nan
     weight_files.write_file(tmp_path / "nan.pt", content)
-    for path, code in ((tmp_path / "nan.pt", "E5014"), (tmp_path / "none.pt", "E5001")):
+    bad = {"nan": "E5014", "none": "E5001", "damaged": "E5108"}
+    for path, code in ((tmp_path / f"{name}.pt", code) for name, code in bad.items()):
         with pytest.raises(TetradError) as caught:
             merge_hypernetworks([linear, path], tmp_path / "out.pt")
         assert caught.value.code == code

@@ -39,10 +39,10 @@ Model = Annotated[
 ]
 Precision = Annotated[str, typer.Option(help=_("fp16, bf16 or fp32"), show_default=_("that of the files"))]
 Json = Annotated[bool, typer.Option("--json", help=_("Print the report with every layer as one JSON object"))]
-_SIZE = re.compile(r"(\d+\.?\d*|\.\d+)\s*([kmg]?)(i?)b?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d+\.?\d*|\.\d+)\s*([kmg]?)(i?)(b?)", re.IGNORECASE)
 PART_TITLES = {"unet": _("U-Net"), "text_encoder": _("text encoder"), "text_encoder_2": _("second text encoder")}
 SMALLEST_ERROR = 5e-5  # that is shown
-_POWERS = {"k": 1, "m": 2, "g": 3, "": 2}
+_POWERS = {"b": 0, "k": 1, "m": 2, "g": 3, "": 2}
 
 
 def parse_size(text: str) -> int | None:
@@ -53,7 +53,7 @@ def parse_size(text: str) -> int | None:
     if match is None:
         raise TetradError("E5322", _("--max-size must be a size like 50MB; it is '{value}'"), value=text)
     unit = 1024.0 if match[3] else 1000.0
-    return round(float(match[1]) * unit ** _POWERS[match[2].lower()])
+    return round(float(match[1]) * unit ** _POWERS[(match[2] or match[4]).lower()])
 
 
 def build_limits(

@@ -15,6 +15,7 @@ from tetrad.formats.embedding_images import is_image
 from tetrad.formats.tensor_streams import open_tensors
 from tetrad.formats.weight_files import get_stem
 from tetrad.given_paths import missing_file_error
+from tetrad.library.artifacts import find_adapter_file
 from tetrad.library.identification import artifact_type, identify, title_of
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _
@@ -50,7 +51,8 @@ def convert(
     E3103 or E3260 for a choice that does not exist or has no effect, E5210 where the result cannot be written, E5350
     for a conversion that does not exist, and what the conversion itself raises. Nothing is half-written.
     """
-    source, out, options = resolve_model_path(str(file)), expand_path(out) if out else None, Options(**choices)
+    source = find_adapter_file(resolve_model_path(str(file)))
+    out, options = expand_path(out) if out else None, Options(**choices)
     if not source.exists():
         raise missing_file_error(source)
     check_precision(options.precision)

@@ -33,6 +33,8 @@ TENSOR_NAMES_BY_SUFFIX = {
 PROCESSOR_KEY = re.compile(r"(.*\.)processor\.(to_q|to_k|to_v|to_out)_lora\.(down|up)\.weight")
 TEXT_PROCESSOR_KEY = re.compile(r"(.*\.self_attn\.)to_(q|k|v|out)_lora\.(down|up)\.weight")
 CONFIG_METADATA_KEY = "lora_adapter_metadata"  # diffusers stores PEFT's configuration of each part here, as JSON
+ADAPTER_FILES = ("adapter_model.safetensors", "pytorch_lora_weights.safetensors")  # in a folder of PEFT or diffusers
+CONFIG_FILE = "adapter_config.json"  # PEFT's configuration, beside the first of them
 _SAFE_PATTERN = re.compile(r"[\w.\\^$-]*")  # a name with or without anchors; no expression that could run for ever
 
 
@@ -137,7 +139,7 @@ def list_layer_names(layer: str) -> list[str]:
 
 
 def _read_adapter_config(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """PEFT's configuration by "part.setting".  E5134 if it cannot be parsed."""
+    """PEFT's configuration by "part.setting", or "setting" where it is of one part.  E5134 if it cannot be parsed."""
     try:
         config = parse_json(metadata.get(CONFIG_METADATA_KEY, "{}"))
     except ValueError as error:
@@ -156,8 +158,9 @@ def _read_alpha(config: Mapping[str, Any], layer: str, rank: int) -> float:
     E5134 for an alpha that is not a positive number, or a pattern that is more than a layer name.
     """
     part, _dot, path = layer.partition(".")
-    value = config.get(f"{part}.lora_alpha", rank)
-    for pattern, pattern_alpha in (config.get(f"{part}.alpha_pattern") or {}).items():
+    own = {**config, **{key.removeprefix(f"{part}."): value for key, value in config.items()}}
+    value = own.get("lora_alpha", rank)
+    for pattern, pattern_alpha in (own.get("alpha_pattern") or {}).items():
         if not _SAFE_PATTERN.fullmatch(pattern):
             raise TetradError(
                 "E5134",
@@ -181,4 +184,4 @@ def _read_alpha(config: Mapping[str, Any], layer: str, rank: int) -> float:
             key=CONFIG_METADATA_KEY,
             value=str(value)[:60],
         )
-    return float(value) * rank**0.5 if config.get(f"{part}.use_rslora") else float(value)
+    return float(value) * rank**0.5 if own.get("use_rslora") else float(value)

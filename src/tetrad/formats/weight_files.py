@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tetrad.documents import open_regular, parse_json, read_text_file
 from tetrad.errors import TetradError
-from tetrad.formats import diffusers, embedding_images, pickles, safetensors_header
+from tetrad.formats import diffusers, embedding_images, peft, pickles, safetensors_header
 from tetrad.formats.atomic_write import convert_write_errors, make_temporary_folder, stage_replacement, write_atomically
 from tetrad.formats.suffixes import PICKLE_SUFFIXES
 from tetrad.formats.tensors import unshare_tensors, widen_float8
@@ -57,11 +57,22 @@ def read_weight_file(
         tensors, metadata = read_whole(path)
     else:
         with _open_safetensors(path, first_bytes) as file:
-            metadata = dict(file.metadata() or {})
+            metadata = _read_adapter_configuration(path) | dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys() if is_wanted(name)}
     if not keep_float8:
         tensors = {name: widen_float8(tensor) for name, tensor in tensors.items()}
     return WeightFile(tensors, metadata, get_stem(path))
+
+
+def _read_adapter_configuration(path: Path) -> dict[str, str]:
+    """PEFT's configuration, which has the alphas, as metadata; empty where no such file lies beside its weights."""
+    configuration = path.with_name(peft.CONFIG_FILE)
+    if path.name != peft.ADAPTER_FILES[0] or not configuration.is_file():
+        return {}
+    try:
+        return {peft.CONFIG_METADATA_KEY: read_text_file(configuration)}
+    except (OSError, ValueError) as error:
+        raise unreadable_error(configuration, error) from error
 
 
 def get_stem(path: Path) -> str:
@@ -165,9 +176,9 @@ def read_first_bytes(path: Path) -> bytes:
     return first_bytes
 
 
-def unreadable_error(path: Path, error: OSError) -> TetradError:
+def unreadable_error(path: Path, error: OSError | ValueError) -> TetradError:
     template = _("{path} cannot be read ({reason}); give a model file")
-    return TetradError("E5001", template, path=path, reason=error.strerror or error)
+    return TetradError("E5001", template, path=path, reason=getattr(error, "strerror", None) or error)
 
 
 def _get_reader(path: Path, first_bytes: bytes) -> Callable[[Path], pickles.FlatContent] | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tetrad.errors import TetradError, naming_file
-from tetrad.formats import bundles, weight_files
+from tetrad.formats import bundles, peft, weight_files
 from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.formats.weight_files import WeightFile
 from tetrad.library.checkpoints import check_finite, find_not_finite, read_diffusers_folder
@@ -63,6 +63,11 @@ def decode_weights(path: Path, file: WeightFile, model: Model, expected_type: st
         )
     check_finite(path, weights)
     return weights
+
+
+def find_adapter_file(path: Path) -> Path:
+    """The LoRA in a folder that PEFT or diffusers has written; any other path as it is."""
+    return next((path / name for name in peft.ADAPTER_FILES if (path / name).is_file()), path)
 
 
 def detect_format(path: Path, file_type: str, model: Model) -> str:

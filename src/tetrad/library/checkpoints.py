@@ -12,6 +12,7 @@ from tetrad.builtin import BUILTIN_NAME, resolve_model_path
 from tetrad.documents import read_text_file
 from tetrad.errors import TetradError, naming_file
 from tetrad.formats import diffusers, file_hashes, ldm, weight_files
+from tetrad.formats.tensor_streams import TensorLayout
 from tetrad.given_paths import check_model_exists
 from tetrad.library.hashes import get_file_hash
 from tetrad.library.identification import PARTS, identify, title_of
@@ -51,15 +52,25 @@ def load_model(name: str, prediction: str = "", vae: Weights | None = None) -> M
 def check_finite(path: Path, weights: Weights) -> None:
     """E5014 where a tensor is empty or contains NaN or Inf, as a failed merge or a diverged training leaves it.
 
-    It takes a second for a billion parameters. Without it, images would be black and losses NaN.
+    Also for whole numbers, which quantized files contain. It takes a second for a billion parameters. Without it,
+    images would be black and losses NaN.
     """
     for name, tensor in weights.tensors.items():
         if not tensor.is_floating_point():
+            require_floats(path, name, tensor)
             continue
         if not tensor.numel():
             template = _("{path} cannot be used: the tensor {tensor} is empty; download or create the file again")
             raise TetradError("E5014", template, path=path, tensor=name)
         require_finite(path, name, tensor)
+
+
+def require_floats(path: Path, name: str, tensor: Tensor | TensorLayout) -> None:
+    """E5014 where a weight of a file is stored as whole numbers, as in quantized files; position ids are no weights."""
+    if len(tensor.shape) > 1 and not tensor.dtype.is_floating_point and not name.endswith("position_ids"):
+        template = _("{path} cannot be used: {tensor} holds whole numbers ({dtype}); get the file in fp16, bf16 or fp32")
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        raise TetradError("E5014", template, path=path, tensor=name, dtype=dtype)
 
 
 def require_finite(path: Path, name: str, tensor: Tensor) -> None:

@@ -12,7 +12,13 @@ from tetrad.errors import naming_file
 from tetrad.formats import ldm
 from tetrad.formats.deferred_tensors import compute_tensor, defer_tensors, list_sources
 from tetrad.formats.tensor_streams import open_tensors
-from tetrad.library.checkpoints import load_model, read_configuration, read_diffusers_folder, unsupported_file_error
+from tetrad.library.checkpoints import (
+    load_model,
+    read_configuration,
+    read_diffusers_folder,
+    require_floats,
+    unsupported_file_error,
+)
 from tetrad.library.identification import identify
 from tetrad.models.base import Model
 from tetrad.models.families import FAMILIES
@@ -67,6 +73,7 @@ def open_checkpoint(
 
         if path.is_dir():
             family, weights = read_diffusers_folder(path, read)
+            _require_floats(path, weights)
             yield OpenCheckpoint(path, family, weights, list_sources(weights.tensors.values()))
             return
         file = open_files.enter_context(open_tensors(path))
@@ -76,7 +83,13 @@ def open_checkpoint(
         tensors = choose(defer_tensors(file))
         with naming_file(path):
             weights = ldm.decode(tensors, file.metadata, FAMILIES[family].single_file)
+        _require_floats(path, weights)
         yield OpenCheckpoint(path, family, weights, list_sources(tensors.values()))
+
+
+def _require_floats(path: Path, weights: Weights) -> None:
+    for name, tensor in weights.tensors.items():
+        require_floats(path, name, tensor)
 
 
 def build_outline(family: str, weights: Weights, name: str, prediction: PredictionInfo) -> Model:

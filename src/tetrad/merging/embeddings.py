@@ -9,6 +9,7 @@ from torch import Tensor
 from tetrad.errors import TetradError, naming_file
 from tetrad.formats import a1111, weight_files
 from tetrad.library.embedding_files import SUFFIXES, write_embedding
+from tetrad.library.identification import UNKNOWN, identify, title_of
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _, ngettext
 from tetrad.merging.lora_metadata import describe_origin
@@ -60,9 +61,13 @@ def merge_embeddings(files: Sequence[GivenFile], out: str | Path, average: bool 
 
 
 def _read(path: Path) -> Weights:
-    """The vectors (n, width) of an embedding by text encoder."""
+    """The vectors (n, width) of an embedding by text encoder.  E5106 for a file of another type."""
+    file = weight_files.read_weight_file(path)
+    if (found := identify(file.tensors)) not in ("embedding", UNKNOWN):
+        template = _("{path} is {found}, not an embedding; give an embedding's file")
+        raise TetradError("E5106", template, path=path, found=title_of(found))
     with naming_file(path):
-        return a1111.decode_embedding(weight_files.read_weight_file(path))[0]
+        return a1111.decode_embedding(file)[0]
 
 
 def _check_widths(names: Sequence[str], embeddings: Sequence[Weights]) -> None:

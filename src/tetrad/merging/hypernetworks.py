@@ -16,7 +16,7 @@ from tetrad.merging.storing import require_representable
 from tetrad.merging.weighted import GivenFile, Merged, describe_unused, pair_with_weights
 from tetrad.methods.hypernetwork.linear import LinearNetwork, chain, is_linear
 from tetrad.methods.hypernetwork.settings import NetworkShape
-from tetrad.methods.hypernetwork.weights import read_widths
+from tetrad.methods.hypernetwork.weights import build_free_networks, read_widths
 from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
 from tetrad.weights import Weights
@@ -37,6 +37,9 @@ def merge_hypernetworks(files: Sequence[GivenFile], out: str | Path) -> Merged:
     strengths = [strength for _path, strength in pairs]
     names = [path.name for path, _strength in pairs]
     _check_families(names, hypernetworks)
+    for (path, _strength), each in zip(pairs, hypernetworks, strict=True):
+        with naming_file(path):
+            build_free_networks(each)
     tensors: dict[str, Tensor] = {}
     for name in sorted({f"{width}.{side}" for each in hypernetworks for width in read_widths(each) for side in "kv"}):
         networks = [

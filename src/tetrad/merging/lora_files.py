@@ -12,7 +12,7 @@ from tetrad.errors import TetradError, naming_file
 from tetrad.formats import bundles, weight_files
 from tetrad.formats.weight_files import WeightFile
 from tetrad.given_paths import missing_file_error
-from tetrad.library.artifacts import decode_weights
+from tetrad.library.artifacts import decode_weights, find_adapter_file
 from tetrad.library.folders import ModelFolders
 from tetrad.library.identification import identify, title_of
 from tetrad.library.outlines import open_checkpoint
@@ -64,8 +64,11 @@ class LoraChoice:
 
 
 def find_lora(name: str, folders: ModelFolders | None = None) -> Path:
-    """A LoRA by its path, or by its name in the folders.  E5001 where there is no such file, E5101 for no such name."""
-    path = expand_path(name)
+    """A LoRA by its path, or by its name in the folders; in a folder of PEFT or diffusers, the file inside.
+
+    E5001 where there is no such file, E5101 for no such name.
+    """
+    path = find_adapter_file(expand_path(name))
     if path.exists():
         return path
     if folders is None or len(path.parts) > 1 or not any(folder.is_dir() for folder in folders["lora"]):

@@ -59,9 +59,10 @@ def merge_loras_into(
         def describe(get_hash: GetHash) -> dict[str, str]:
             return own | describe_origin("merge lora into checkpoint", parents, {}, get_hash)
 
-        compute = partial(_compute, file, changes, layouts)
+        changed: set[str] = set()
+        compute = partial(_compute, file, changes, layouts, changed)
         write_with_history(output_path, layouts, compute, describe, list(parents), on_start)
-        notes = list(_describe(opened, model.denoiser, len(changes), len(file) - len(layouts)))
+        notes = list(_describe(opened, model.denoiser, len(changed), len(file) - len(layouts)))
     return MergedCheckpoint(output_path, [*notes, *copy_configurations(configurations)])
 
 
@@ -97,19 +98,29 @@ def _sum_changes(weighted: Weighted, name: str, tensor: Tensor) -> Tensor:
 
 
 def _compute(
-    file: TensorFile, changes: Mapping[str, Mapping[str, _Change]], layouts: Mapping[str, TensorLayout], key: str
+    file: TensorFile,
+    changes: Mapping[str, Mapping[str, _Change]],
+    layouts: Mapping[str, TensorLayout],
+    changed: set[str],
+    key: str,
 ) -> Tensor:
-    """A tensor of the new file.  E5014 for NaN or Inf in the old one, E5303 for what the new one cannot hold."""
-    tensor = file.read(key)
+    """A tensor of the new file; its name is put into `changed` where it is another one, after rounding.
+
+    E5014 for NaN or Inf in the old file, E5303 for what the new one cannot hold.
+    """
+    tensor, dtype = file.read(key), layouts[key].dtype
     if not tensor.is_floating_point() or not tensor.numel():
         return tensor
     require_finite(file.path, key, tensor)
-    if key in changes:
-        parts = ldm.split_tensor(key, widen_float8(tensor).float())
-        for name, change in changes[key].items():
-            parts[name] = parts[name] + change(parts[name])
-        tensor = ldm.join_tensor(parts)
-    return store_tensor(key, tensor, layouts[key].dtype).contiguous()
+    if key not in changes:
+        return store_tensor(key, tensor, dtype).contiguous()
+    parts = ldm.split_tensor(key, widen_float8(tensor).float())
+    for name, change in changes[key].items():
+        parts[name] = parts[name] + change(parts[name])
+    stored = store_tensor(key, ldm.join_tensor(parts), dtype).contiguous()
+    if not torch.equal(stored, tensor.to(dtype)):
+        changed.add(key)
+    return stored
 
 
 def _cast_layout(layout: TensorLayout, precision: str) -> TensorLayout:
@@ -123,9 +134,11 @@ def _cast_layout(layout: TensorLayout, precision: str) -> TensorLayout:
 def _describe(loras: Sequence[OpenLora], denoiser: str, changed_count: int, ema_count: int) -> Iterator[Message]:
     """What was done that a person may not expect."""
     template = ngettext(
-        "{count} tensor is changed", "{count} tensors are changed; all others stay the same", changed_count
+        "{count} tensor is changed; all others stay the same",
+        "{count} tensors are changed; all others stay the same",
+        changed_count,
     )
-    yield Message(template)
+    yield Message(template if changed_count else _("no tensor is changed: the weights stay as they are"))
     yield from describe_unused(loras, denoiser)
     if ema_count:
         template = ngettext(

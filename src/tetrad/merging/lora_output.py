@@ -110,7 +110,7 @@ class LoraOutput:
         if self.choice.max_bytes is not None:
             layers = self._fit(layers, self.choice.max_bytes)
         kept = _drop_empty(layers)
-        if not kept:
+        if not any(map(_changes_anything, kept.values())):
             raise TetradError("E5323", _("{path} is not written, because it would change nothing"), path=self.path)
         alpha = self._alpha(kept)
         self.write_tensors({path: layer.tensors(alpha) for path, layer in kept.items()})
@@ -179,6 +179,10 @@ class LoraOutput:
 def _drop_empty(layers: Mapping[str, CombinedLayer]) -> dict[str, CombinedLayer]:
     """The layers that have anything left."""
     return {path: layer for path, layer in layers.items() if layer.rank or layer.others}
+
+
+def _changes_anything(layer: CombinedLayer) -> bool:
+    return bool(layer.factors and layer.factors.total) or any(bool(each.any()) for each in layer.others.values())
 
 
 def _report_layers(layers: Mapping[str, CombinedLayer]) -> tuple[LayerReport, ...]:

@@ -259,6 +259,8 @@ class MergedTensors:
     def _describe_vae(self) -> Message:
         if self.choices.vae == MERGE:
             return Message(_("the VAE is merged like the text encoder"))
+        if not self.vae and not any(part_of(name) == VAE for name in self.first.names):
+            return Message(_("the result has no VAE, as {file} has none"), file=self.first.path.name)
         parent = self.everyone.get(self.choices.vae)
         name = parent.path.name if parent else Path(self.choices.vae).name
         return Message(_("the VAE is that of {file}"), file=name)

@@ -14,7 +14,7 @@ from tetrad.errors import TetradError
 from tetrad.formats import ldm
 from tetrad.formats.tensor_streams import TensorFile, TensorLayout, open_tensors
 from tetrad.formats.tensors import widen_float8
-from tetrad.library.checkpoints import require_finite
+from tetrad.library.checkpoints import require_finite, require_floats
 from tetrad.library.identification import identify, title_of
 from tetrad.locales import Message, _, ngettext
 from tetrad.models.families import FAMILIES
@@ -112,6 +112,9 @@ def _open_parent(letter: str, path: Path, stack: ExitStack) -> Parent:
     if (file_type := identify(names)) not in FAMILIES:
         template = _("{path} is {found}; give a Stable Diffusion 1, 2 or XL checkpoint")
         raise TetradError("E5008", template, path=path, found=title_of(file_type))
+    for name in file:
+        if part_of(name) not in ("", EMA):
+            require_floats(path, name, file[name])
     return Parent(letter, file, names)
 
 

@@ -3,7 +3,7 @@ import { badge, h } from "./dom.js";
 import { _ } from "./text.js";
 
 export function describeVerification({ what, family, findings, verdicts }, showsType = true) {
-  const title = family && !what.includes(family) ? `${what} · ${family}` : what;
+  const title = family && !what.includes(family) ? _("{what} · family: {family}", { what, family }) : what;
   return [...(showsType ? [h("p", {}, h("b", {}, title))] : []),
     h("ul", { class: "findings" }, ...findings.map(({ label, tone, text }) => h("li", {}, badge(label, tone), h("span", {}, text)))),
     verdicts.length

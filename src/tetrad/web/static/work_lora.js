@@ -1,6 +1,7 @@
 // The choices for LoRAs: where they are merged to, and how large the result is.
 import { h } from "./dom.js";
 import { numberField, selectField } from "./work_form.js";
+import { BUILTIN } from "./work_rows.js";
 import { _ } from "./text.js";
 
 const KEYS = { rank: "rank", energy: "energy", size: "max_size" };
@@ -23,6 +24,6 @@ export function limitFields(page, exact) {
 export const modelField = (page, help) => selectField("model", _("Their base model"), [["", _("not needed")], ...page.checkpoints(true)], page.work.model ?? "", (value) => page.set({ model: value || undefined }), help);
 
 export function intoField(page) {
-  return selectField("into", _("Merge into"), [["", _("one LoRA")], ...page.checkpoints(true).map(([id, name]) => [id, _("the checkpoint {name}", { name })])], page.work.into ?? "", (value) => page.set({ into: value || undefined, rank: undefined, energy: undefined, max_size: undefined }, true),
+  return selectField("into", _("Merge into"), [["", _("one LoRA")], ...page.checkpoints(true).map(([id, name]) => [id, id === BUILTIN ? name : _("the checkpoint {name}", { name })])], page.work.into ?? "", (value) => page.set({ into: value || undefined, rank: undefined, energy: undefined, max_size: undefined }, true),
     page.work.into ? _("The result is a whole model, which needs no LoRA in the prompt. A negative weight takes a LoRA out again.") : _("The result changes the model as all of them do together in a prompt."));
 }
