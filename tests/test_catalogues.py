@@ -1,5 +1,6 @@
 """The catalogues have a translation of every message, and each keeps the values of its template."""
 
+import ast
 import re
 import string
 from functools import cache
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import write_po
+from messages import SOURCES
 
 from tetrad import locales
 from tools import messages
@@ -48,6 +50,15 @@ def test_the_templates_are_found_and_each_has_readable_values() -> None:
     assert len(templates()) > 200
     texts = [form for template in templates() for form in forms(template)]
     assert not [text for text in texts if any(not name for name, _spec, _conversion in values_in(text))]
+
+
+def test_every_marked_template_is_found_wherever_it_stands() -> None:
+    """Babel does not see into every f-string."""
+    found = {form for template in templates() for form in forms(template)}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
+                assert isinstance(node.args[0], ast.Constant) and node.args[0].value in found, f"{path}:{node.lineno}"
 
 
 def test_the_messages_use_the_terms_of_the_field() -> None:

@@ -49,9 +49,10 @@ def _head(title: str, comparison: Comparison) -> str:
     pick = f'<p class="pick-name">{escape_text(answer.pick.title)}</p>' if answer.pick else ""
     file = f'<p class="file">{escape_text(answer.pick.file)}</p>' if answer.pick else ""
     notes = "".join(f"<li>{escape_text(each)}</li>" for each in (comparison.describe_budget(), *comparison.notes))
+    use = translate(_("Use"))
     return (
         f'<header><h1>{escape_text(title)}</h1><dl class="numbers">{items}</dl></header>\n'
-        f'<section class="card answer"><h2>{escape_text(translate(_("Use")))}</h2>{pick}'
+        f'<section class="card answer"><h2>{escape_text(use)}</h2>{pick}'
         f"<p>{escape_text(answer.reason)}</p>{file}"
         f'<ul class="quiet small notes">{notes}<li>{escape_text(translate(RULE))}</li></ul></section>'
     )

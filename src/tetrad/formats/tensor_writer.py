@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any, BinaryIO
 
+import torch
 from torch import Tensor
 
 from tetrad.errors import TetradError
@@ -84,7 +86,7 @@ def _write_all(
         assert count == layout.nbytes, f"{name} is not as it was said to be"
 
     unflushed = 0
-    with ThreadPoolExecutor(workers) as pool:
+    with _one_thread_each(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             futures = []
             for name, layout in layouts.items():
@@ -101,6 +103,19 @@ def _write_all(
             is_stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Workers compute side by side, each in one thread: more would wait for each other.
+
+    What a worker sets counts for all threads that start later, so it is taken back at the end.
+    """
+    count = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
 
 
 def check_free_space(path: Path, needed: int) -> None:

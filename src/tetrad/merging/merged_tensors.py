@@ -37,7 +37,7 @@ from tetrad.merging.storing import store_tensor
 from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
 
-_RANGE = 2**18  # elements merged at a time, which fit into the cache; their memory is used again and again
+_RANGE = 2**17  # elements merged at a time, which fit into the cache; their memory is used again and again
 
 
 class MergedTensors:
@@ -258,7 +258,11 @@ class MergedTensors:
 
     def _describe_vae(self) -> Message:
         if self.choices.vae == MERGE:
-            return Message(_("the VAE is merged like the text encoder"))
+            if self.blocks:
+                return Message(
+                    _("the VAE is merged with the weight of BASE, {weight:g}"), weight=self.blocks[blocks.BASE]
+                )
+            return Message(_("the VAE is merged like the U-Net"))
         if not self.vae and not any(part_of(name) == VAE for name in self.first.names):
             return Message(_("the result has no VAE, as {file} has none"), file=self.first.path.name)
         parent = self.everyone.get(self.choices.vae)

@@ -122,7 +122,10 @@ def detect_family(metadata: Metadata, shapes: Mapping[str, Sequence[int]]) -> st
 def _family_of_metadata(metadata: Metadata) -> str | None:
     """The title of the family that kohya's metadata or the model spec name."""
     is_v2 = metadata.get("ss_v2") == "True"
-    names = (metadata.get("ss_base_model_version", "sd_v2" if is_v2 else ""), metadata.get("modelspec.architecture", ""))
+    names = (
+        metadata.get("ss_base_model_version", "sd_v2" if is_v2 else ""),
+        metadata.get("modelspec.architecture", ""),
+    )
     families = (each for name in names for each in FAMILIES.values() if name.startswith(each.metadata_names))
     return next((family.family_title for family in families), None)
 

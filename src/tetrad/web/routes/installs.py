@@ -128,6 +128,7 @@ def describe_receipt(destination: Destination, receipt: Receipt) -> dict[str, An
         _("This removes {file} and {beside} from {folder}.") if beside else _("This removes {file} from {folder}.")
     )
     question = Message(template, file=paths[0].name, beside=beside, folder=paths[0].parent)
+    rest = Message(_("The file that it was copied from stays."))
     return {
         "file": presentable(receipt.place),
         "name": presentable(paths[0].name),
@@ -135,5 +136,5 @@ def describe_receipt(destination: Destination, receipt: Receipt) -> dict[str, An
         "with": [presentable(path.name) for path in there[1:]],
         "size": size,
         "is_there": paths[0].exists(),
-        "question": f"{question} {Message(_('The file that it was copied from stays.'))}",
+        "question": f"{question} {rest}",
     }

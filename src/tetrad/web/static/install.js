@@ -66,7 +66,7 @@ async function preview() {
     const asked = JSON.stringify(body());
     const found = await ask("POST", "/api/files/installs/preview", body());
     if (asked !== JSON.stringify(body())) return; // something was changed meanwhile, and asked for anew
-    get("preview").replaceChildren(go(found), h("dl", { class: "pairs left preview" }, h("dt", {}, _("New file")), ...found.targets.map((target) => h("dd", { class: "mono" }, target)), h("dt", {}, _("Left on the disk")), h("dd", {}, found.free)),
+    get("preview").replaceChildren(go(found), h("dl", { class: "pairs left preview" }, h("dt", {}, found.targets.length === 1 ? _("New file") : _("New files")), ...found.targets.map((target) => h("dd", { class: "mono" }, target)), h("dt", {}, _("Left on the disk")), h("dd", {}, found.free)),
       found.has_cards ? h("p", { class: "help" }, _("With a preview image and a card that has the trigger word, where the file has them.")) : "",
       ...found.notes.map((text) => h("div", { class: "note warn" }, h("p", {}, text))),
       h("p", { class: "help" }, _("Each file is checked first. Nothing there is replaced.")), h("hr"), h("button", { type: "button", class: "button small", onclick: () => copyText(found.command) }, _("Copy as command")),
