@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tetrad.builtin import BUILTIN_NAME, MODEL_PATH
 from tetrad.errors import naming_file
 from tetrad.formats import ldm
 from tetrad.formats.deferred_tensors import compute_tensor, defer_tensors, list_sources
@@ -55,7 +56,8 @@ class OpenCheckpoint:
         metadata = self.metadata
         if family.resolve_prediction(metadata) is None:  # which could only be measured, and makes no difference here
             metadata = metadata | {"modelspec.prediction_type": "epsilon"}
-        return _build_on_meta(self.family, Weights(self.weights.kind, tensors, metadata), self.path.name)
+        name = BUILTIN_NAME if self.path == MODEL_PATH else self.path.name
+        return _build_on_meta(self.family, Weights(self.weights.kind, tensors, metadata), name)
 
 
 @contextmanager

@@ -87,6 +87,7 @@ const whatIsMissing = () => {
   if (isCheckpointMerge() && isForTwo(work) && files.length > 2) return _("This method takes two models. Remove one, or choose the weighted sum of several.");
   if (work.method === "add-difference" && !work.base) return _("Choose the model that B was trained on.");
   if (["merge-embedding", "merge-hypernetwork"].includes(work.task) && files.length < 2) return _("Two files or more are needed.");
+  if (work.task === "convert-hypernetwork" && !work.model) return _("Choose the model that the hypernetwork was trained on.");
   if (work.task === "resize" && work.rank === undefined && work.energy === undefined && work.max_size === undefined) return _("Choose a rank, an energy or a file size.");
   return "";
 };
@@ -191,7 +192,8 @@ function choicesCard() {
   if (task === "merge-hypernetwork") return null;
   if (task === "extract") return card("h-how", _("How large?"), limitFields(page, _("rank 32")), checkField("convolutions", _("3×3 convolutions too; they often hold most of the change"), page.work.convolutions ?? true, (value) => page.set({ convolutions: value })));
   if (task === "resize") return card("h-how", _("How large?"), limitFields(page, ""));
-  return card("h-how", _("Into what?"), h("div", { class: "work-fields" }, formatField()));
+  const model = task === "convert-hypernetwork" && modelField(page, _("The LoRA does there what the hypernetwork does."), _("The model that it was trained on"), _("Choose one"));
+  return card("h-how", _("Into what?"), h("div", { class: "work-fields" }, formatField(), model || null));
 }
 
 function formatField() {
@@ -236,7 +238,7 @@ function advancedFields() {
       selectField("bundle", _("Put an embedding inside"), [["", _("none")], ...embeddings], page.work.bundle ?? "", (value) => page.set({ bundle: value }))),
     checkField("split", _("Write embeddings that are inside as files beside the result"), page.work.split ?? false, (value) => page.set({ split: value }))];
   }
-  if (task === "convert-hypernetwork") return [h("div", { class: "work-fields" }, model(_("The model that it was trained on; the LoRA imitates it there.")), ranks(), numberField("strength", _("Strength of the hypernetwork"), page.work.strength ?? 1, { min: -10, max: 10, step: 0.05 }, (value) => page.set({ strength: value ?? undefined })))];
+  if (task === "convert-hypernetwork") return [h("div", { class: "work-fields" }, ranks(), numberField("strength", _("Strength of the hypernetwork"), page.work.strength ?? 1, { min: -10, max: 10, step: 0.05 }, (value) => page.set({ strength: value ?? undefined })))];
   return [];
 }
 
