@@ -28,7 +28,7 @@ class Wide(StableDiffusion1):
     channels = CHANNELS
     text_width = 640
     scaling_factor = 1.5305
-    metadata_names = ("wide",)
+    metadata_names: ClassVar[tuple[str, ...]] = ("wide",)
     epsilon_variant = v_variant = ReleasedVariant(512, "wide_v1", "wide-diffusion")
 
     def __init__(

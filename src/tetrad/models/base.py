@@ -80,7 +80,8 @@ class Model(Protocol):
     layers: ClassVar[LayerPatterns]
     denoiser: ClassVar[str]  # the part that predicts: "unet"
     channels: ClassVar[int]  # latent channels of the family's models
-    metadata_names: ClassVar[tuple[str, ...]]  # how the names of its models in the metadata of LoRA files begin
+    # How its models' names begin in the metadata of LoRA files: kohya's, ai-toolkit's and the model spec's.
+    metadata_names: ClassVar[tuple[str, ...]]
     text_width: ClassVar[int]  # cross-attention width of the released models; identifies the family of a LoRA
     steps_table: ClassVar[str]  # the name of diffusers' Align Your Steps table
     scaling_factor: ClassVar[float]  # scales latents to about unit variance

@@ -273,7 +273,7 @@ class StableDiffusion1(StableDiffusion):
     text_width = 768
     text_encoder_specs = (TextEncoderSpec("text_encoder", "quick_gelu"),)
     default_prediction = "epsilon"
-    metadata_names = ("sd_v1", "sd_1.", "stable-diffusion-v1")  # kohya's, ai-toolkit's, the model spec's
+    metadata_names: ClassVar[tuple[str, ...]] = ("sd_v1", "sd_1.", "stable-diffusion-v1")
     epsilon_variant = ReleasedVariant(512, "sd_v1", "stable-diffusion-v1")
     v_variant = ReleasedVariant(512, "sd_v1_v", "stable-diffusion-v1")
     default_config: ClassVar[dict[str, Any]] = StableDiffusion.default_config | {"unet.attention_head_dim": 8}
@@ -294,7 +294,7 @@ class StableDiffusion2(StableDiffusion):
     )
     released_unet: ClassVar[dict[str, Any]] = {"use_linear_projection": True}
     default_prediction = None
-    metadata_names = ("sd_v2", "sd_2.", "stable-diffusion-v2")
+    metadata_names: ClassVar[tuple[str, ...]] = ("sd_v2", "sd_2.", "stable-diffusion-v2")
     epsilon_variant = ReleasedVariant(512, "sd_v2", "stable-diffusion-v2-512")
     v_variant = ReleasedVariant(768, "sd_v2_v", "stable-diffusion-v2-768-v")
     default_config: ClassVar[dict[str, Any]] = StableDiffusion.default_config | {"unet.head_width": 64}

@@ -48,7 +48,7 @@ class StableDiffusionXL(StableDiffusion):
         "projection_class_embeddings_input_dim": 2816,
     }
     default_prediction = "epsilon"
-    metadata_names = ("sdxl", "stable-diffusion-xl")
+    metadata_names: ClassVar[tuple[str, ...]] = ("sdxl", "stable-diffusion-xl")
     epsilon_variant = v_variant = ReleasedVariant(1024, "sdxl_base_v1-0", "stable-diffusion-xl-v1-base")
     scaling_factor = 0.13025
     default_config: ClassVar[dict[str, Any]] = StableDiffusion.default_config | {"unet.head_width": 64}
