@@ -231,7 +231,11 @@ BAD = {
     "E5001": (lambda b: b.with_name("none.safetensors"), {}, "there is no file"),
     "E5008": (lambda b: write(b.with_name("x.safetensors"), {f"{VAE}.x": torch.ones(1)}), {}, "is a VAE; give a"),
     "E5014": (lambda b: change(b, out__2__bias=torch.full((4,), torch.nan)), {}, "contains NaN or Inf"),
-    "E5014 ": (lambda b: change(b, out__2__weight=torch.ones(4, 4, dtype=torch.int8)), {}, "whole numbers (int8)"),
+    "E5014 ": (
+        lambda b: change(b, time_embed__0__weight=torch.ones(8, 4, dtype=torch.int8)),
+        {},
+        "whole numbers (int8)",
+    ),
     "E5301": (
         lambda b: change(b, conditioner__embedders__0__x=torch.ones(1)),
         {},
