@@ -47,9 +47,9 @@ def run(workspace: Path) -> Path:
     arguments = [
         *train_first(workspace),
         "--steps",
-        "30",
+        "40",
         "--learning-rate",
-        "4e-3",
+        "2e-3",
         "--set",
         "save.every=20",
         "--json",
@@ -58,7 +58,7 @@ def run(workspace: Path) -> Path:
     done = commands.run(*arguments)
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [event["step"] for event in events if event["event"] == "trained"] == list(range(1, 31))
+    assert [event["step"] for event in events if event["event"] == "trained"] == list(range(1, 41))
     assert events[-1]["event"] == "finished" and events[-1]["complete"]
     return Path(events[-1]["folder"])
 
