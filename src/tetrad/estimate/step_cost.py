@@ -1,21 +1,21 @@
 """A training step on torch's meta device, which has shapes but no values: its memory and operations are counted."""
 
-import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from tetrad.methods.base import Adapter, Around, behavior_of, parameters_of
+from tetrad.methods.base import Adapter, behavior_of, parameters_of
 from tetrad.methods.settings import MethodSettings
 from tetrad.models.base import Model
+from tetrad.models.copying import copy_model
 
 _META = torch.device("meta")
 
@@ -78,37 +78,11 @@ def attach_without_memory(model: Model, method: MethodSettings) -> tuple[Model, 
 
 def copy_to_meta(model: Model) -> Model:
     """A copy of the model on the meta device, without adapters that are attached to it."""
-    networks = [*model.parts().values(), *([model.vae.networks[0]] if model.vae.networks else [])]
-    copies: dict[int, Any] = {}
-    for network in networks:
-        _copy_modules(network, copies)
-    return copy.deepcopy(model, copies)
-
-
-def _copy_modules(network: nn.Module, copies: dict[int, Any]) -> None:
-    """Put a copy of each module and each tensor into `copies`, by the original's address.
-
-    `copy.deepcopy` of a whole network takes longer than a training step of a small one.
-    """
-    for tensor in (*network.parameters(), *network.buffers()):
-        copies.setdefault(id(tensor), _tensor_to_meta(tensor))
-    for module in network.modules():
-        copied = copies[id(module)] = object.__new__(type(module))
-        copied.__dict__.update(
-            {
-                name: value.copy() if isinstance(value, dict) else value
-                for name, value in vars(module).items()
-                if not isinstance(value, Around)
-            }
-        )
-    for module in network.modules():
-        for contents in (copies[id(module)]._parameters, copies[id(module)]._buffers, copies[id(module)]._modules):
-            contents.update({name: copies[id(value)] for name, value in contents.items() if value is not None})
+    return copy_model(model, _tensor_to_meta)
 
 
 def _tensor_to_meta(tensor: Tensor) -> Tensor:
-    meta_tensor = tensor.detach().to(_META, torch.float32 if tensor.is_floating_point() else tensor.dtype)
-    return nn.Parameter(meta_tensor, requires_grad=False) if isinstance(tensor, nn.Parameter) else meta_tensor
+    return tensor.to(_META, torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
 
 class _SavedTensorCounter(TorchFunctionMode):
