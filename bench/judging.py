@@ -1,6 +1,6 @@
-"""How often the judge is right: runs that go right or wrong in a known way, judged, and compared with generated images.
+"""How often the judge is right: runs that go right or wrong in a known way, judged, and compared with their images.
 
-    python -m bench.judging --work FOLDER                    trains and evaluates what RESULTS lacks (hours), and reports
+    python -m bench.judging --work FOLDER                    trains and evaluates what RESULTS lacks, and reports
     python -m bench.judging --work FOLDER --short --images 32 --results OTHER     three runs, a first look
     python -m bench.judging --work FOLDER --stop             compares --stop auto with the whole run
     python -m bench.judging --report                         only reports on the runs in RESULTS
@@ -48,7 +48,7 @@ from tetrad.run.train import train
 FALL = 0.15  # of the share of right images, that counts
 RESULTS = Path(__file__).parent / "results" / "judging"
 _SCORES, _TRUTH = "scores.jsonl", "truth.jsonl"
-# With 10 steps in bfloat16 as many of 64 images of trained subjects were recognized (91 %) as with 15 in float32 (89 %).
+# With 10 steps in bfloat16, 91 % of 64 images of trained subjects were recognized; with 15 in float32, 89 %.
 _SAMPLING_STEPS = 10
 _VALIDATION_PREDICTIONS = 16
 
