@@ -75,7 +75,7 @@ def main() -> None:
         listing = list_dataset(folder)
 
         def scan(cache: LatentCache) -> list[EncodingJob]:
-            photos = [photo for photo, _problems in inspect_photos(listing, cache) if photo]
+            photos = [photo for photo, _problems in inspect_photos(listing, cache, lambda: options.resolution) if photo]
             return [EncodingJob(photo, bucket_of(photo, options.resolution)) for photo in photos]
 
         def encode_alone() -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image, ImageFile
 from tetrad.data.latent_cache import LatentCache
 from tetrad.errors import TetradError
 from tetrad.images import decoders
+from tetrad.images.bands import UprightImage
 from tetrad.images.examine import ImageInfo, examine_image
 from tetrad.images.tensors import to_image
 
@@ -355,9 +357,9 @@ def test_a_cached_image_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "set" / "bad.jpg").write_bytes(truncated("JPEG", 0.5))
     decoded = []
 
-    def record_name(path: Path) -> ImageInfo:
+    def record_name(path: Path, use_whole: Callable[[UprightImage], object]) -> ImageInfo:
         decoded.append(path.name)
-        return examine_image(path)
+        return examine_image(path, use_whole)
 
     monkeypatch.setattr("tetrad.data.dataset.examine_image", record_name)
     first = load_dataset(tmp_path / "set", cache=LatentCache(tmp_path / "cache"))

@@ -295,7 +295,7 @@ def test_a_scan_needs_no_torch(tmp_path: Path) -> None:
 def test_the_second_scan_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = good(tmp_path / "set")
     first = scan(folder, "zkr")
-    monkeypatch.setattr("tetrad.data.dataset.examine_image", lambda path: pytest.fail(f"{path} is decoded again"))
+    monkeypatch.setattr("tetrad.data.dataset.examine_image", lambda path, _use: pytest.fail(f"{path} is decoded again"))
     assert scan(folder, "zkr") == first
 
 

@@ -3,10 +3,11 @@
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tetrad.data.buckets import make_bucket_sizes, select_bucket
 from tetrad.data.cache_folder import CacheFolder
 from tetrad.data.captions.caption_files import detect_folder_encoding
 from tetrad.data.captions.captions import Captions
@@ -14,8 +15,9 @@ from tetrad.data.captions.encodings import ENCODING_NAMES
 from tetrad.data.discover.image_files import FileProblem, join_phrases, list_names
 from tetrad.data.discover.layouts import ImageEntry, Listing
 from tetrad.data.discover.subsets import Subset, get_caption_suffixes
-from tetrad.data.parallel import map_ahead
+from tetrad.data.parallel import call_once, map_ahead
 from tetrad.errors import TetradError
+from tetrad.images.bands import UprightImage
 from tetrad.images.diagnosis import BadImage, check_is_file, explain_unreadable
 from tetrad.images.examine import ImageInfo, examine_image
 from tetrad.images.near_duplicates import group_near_duplicates
@@ -71,18 +73,21 @@ class Photo:
 
 
 def inspect_photos(
-    listing: Listing, cache: CacheFolder | None = None
+    listing: Listing, cache: CacheFolder | None = None, find_resolution: Callable[[], int] = lambda: 0
 ) -> Iterator[tuple[Photo | None, tuple[FileProblem, ...]]]:
     """For each file of a listing: the photo, or None if it cannot be used, and the problems.
 
     Images that are not in the cache are decoded, in several threads, so the first run on a large folder takes a while.
+    Those that would take long again are kept in the cache at the size for the training resolution, for `encode_photos`.
+    `find_resolution` is called where one needs it; it gives 0 where the resolution is not known or nothing is trained.
     """
+    find_resolution = call_once(find_resolution)
     detect_encoding = functools.cache(detect_folder_encoding)
     entries = (
         (entry, detect_encoding(entry.path.parent, get_caption_suffixes(entry.subset.caption_settings.extension)))
         for entry in listing.entries
     )
-    return map_ahead(lambda pair: _inspect_entry(pair[0], pair[1], cache), entries)
+    return map_ahead(lambda pair: _inspect_entry(pair[0], pair[1], cache, find_resolution), entries)
 
 
 def collect_photos(
@@ -173,16 +178,16 @@ def report_guessed_encodings(photos: Iterable[Photo]) -> Iterator[FileProblem]:
 
 
 def _inspect_entry(
-    entry: ImageEntry, folder_encoding: str, cache: CacheFolder | None
+    entry: ImageEntry, folder_encoding: str, cache: CacheFolder | None, find_resolution: Callable[[], int]
 ) -> tuple[Photo | None, tuple[FileProblem, ...]]:
     try:
-        return _inspect_photo(entry, folder_encoding, cache)
+        return _inspect_photo(entry, folder_encoding, cache, find_resolution)
     except BadImage as error:
         return None, (FileProblem(entry.path, error.code, error.reason),)
 
 
 def _inspect_photo(
-    entry: ImageEntry, folder_encoding: str, cache: CacheFolder | None
+    entry: ImageEntry, folder_encoding: str, cache: CacheFolder | None, find_resolution: Callable[[], int]
 ) -> tuple[Photo, tuple[FileProblem, ...]]:
     """Decode one image, and report its caption file if that cannot be used.  Raises BadImage."""
     path = entry.path
@@ -194,7 +199,14 @@ def _inspect_photo(
         raise explain_unreadable(error) from error
     info = cache.get_image_info(file_hash) if cache else None
     if info is None:
-        info = examine_image(path)
+
+
+        def keep(upright: UprightImage) -> None:
+            resolution = entry.subset.resolution or find_resolution()
+            if cache and resolution:
+                cache.fitted.keep(file_hash, upright, select_bucket(*upright.size, make_bucket_sizes(resolution)))
+
+        info = examine_image(path, keep)
         if cache:
             cache.put_image_info(file_hash, info)
     captions, raw_caption = entry.subset.make_captions(path, entry.raw_caption, folder_encoding)

@@ -56,10 +56,11 @@ def scan_images(
     listing: Listing, resolution: int = 0, on_progress: Callable[[int, int], object] = lambda _done, _total: None
 ) -> DatasetReport:
     """The report on images that are listed already."""
-    cache = CacheFolder(get_cache_folder())
+    cache, resolution = CacheFolder(get_cache_folder()), resolution or listing.resolution or DEFAULT_RESOLUTION
     photos: list[Photo] = []
     problems = list(listing.problems)
-    for number, (photo, photo_problems) in enumerate(inspect_photos(listing, cache), start=1):
+    results = inspect_photos(listing, cache, lambda: resolution)
+    for number, (photo, photo_problems) in enumerate(results, start=1):
         photos += [photo] if photo else []
         problems += photo_problems
         on_progress(number, len(listing))
