@@ -11,7 +11,7 @@ from tetrad.data.buckets import make_bucket_sizes, select_bucket
 from tetrad.data.cache_folder import CacheFolder
 from tetrad.data.captions.caption_files import detect_folder_encoding
 from tetrad.data.captions.captions import Captions
-from tetrad.data.captions.encodings import ENCODING_NAMES
+from tetrad.data.captions.guessed_encodings import describe_guessed_encodings
 from tetrad.data.discover.image_files import FileProblem, join_phrases, list_names
 from tetrad.data.discover.layouts import ImageEntry, Listing
 from tetrad.data.discover.subsets import Subset, get_caption_suffixes
@@ -160,21 +160,10 @@ def group_similar(photos: Iterable[Photo]) -> list[list[Photo]]:
 
 
 def report_guessed_encodings(photos: Iterable[Photo]) -> Iterator[FileProblem]:
-    """Warn once per folder about captions that are not UTF-8, and quote one so that the guess can be checked."""
-    groups: dict[tuple[Path, str], list[Photo]] = {}
-    for photo in photos:
-        if photo.guessed_encoding:
-            groups.setdefault((photo.path.parent, photo.guessed_encoding), []).append(photo)
-    for (_folder, encoding), group in groups.items():
-        template = ngettext(
-            "its caption is not in UTF-8 and was read as {encoding}: '{caption}'; if that is wrong, save it as UTF-8",
-            "its caption and others of this folder ({count} in all) are not in UTF-8 and were read as {encoding}: "
-            "'{caption}'; if that is wrong, save them as UTF-8",
-            len(group),
-        )
-        first, name = group[0], Message(ENCODING_NAMES[encoding])
-        quote = first.captions.raw_text[:40]
-        yield FileProblem(first.path, "W4157", Message(template, encoding=name, caption=quote))
+    """Warn once per folder about captions that are not UTF-8."""
+    return describe_guessed_encodings(
+        (photo.path, photo.guessed_encoding, photo.captions.raw_text) for photo in photos if photo.guessed_encoding
+    )
 
 
 def _inspect_entry(
@@ -199,7 +188,6 @@ def _inspect_photo(
         raise explain_unreadable(error) from error
     info = cache.get_image_info(file_hash) if cache else None
     if info is None:
-
 
         def keep(upright: UprightImage) -> None:
             resolution = entry.subset.resolution or find_resolution()
