@@ -75,7 +75,7 @@ class CaptionFolder:
 
     @property
     def problems(self) -> tuple[FileProblem, ...]:
-        """What a person should know of the captions: a metadata file that cannot be used, an encoding that was guessed."""
+        """What is wrong with a metadata file, and which encoding of captions was guessed."""
         of_metadata = (each for each in self._listing.problems if each.path.name in METADATA_FILE_NAMES)
         guessed = ((each.path, each.guessed_encoding, each.caption) for each in self.images if each.guessed_encoding)
         return (*of_metadata, *describe_guessed_encodings(guessed))
