@@ -22,9 +22,10 @@ def find_model_resolution(model: str) -> int:
     """
     try:
         with library.open_checkpoint(resolve_model_path(model)) as opened:
-            return opened.build_model().resolution
+            resolution: int = opened.build_model().resolution
     except (TetradError, OSError):
         return 0
+    return resolution
 
 
 def open_model(recipe: Recipe, device: devices.DeviceSpec) -> tuple[Model, Weights | None]:
