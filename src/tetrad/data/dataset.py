@@ -46,6 +46,9 @@ _MADE_SOURCES = (
 )
 
 
+_JPEG_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe")  # of images that are decoded at a fraction instead of kept
+
+
 @dataclass(frozen=True)
 class Photo:
     """An image file that was decoded completely; sizes are after EXIF orientation."""
@@ -188,15 +191,7 @@ def _inspect_photo(
         raise explain_unreadable(error) from error
     info = cache.get_image_info(file_hash) if cache else None
     if info is None:
-
-        def keep(upright: UprightImage) -> None:
-            resolution = entry.subset.resolution or find_resolution()
-            if cache and resolution:
-                cache.fitted.keep(file_hash, upright, select_bucket(*upright.size, make_bucket_sizes(resolution)))
-
-        info = examine_image(path, keep)
-        if cache:
-            cache.put_image_info(file_hash, info)
+        info = _examine_entry(entry, file_hash, cache, find_resolution) if cache else examine_image(path)
     captions, raw_caption = entry.subset.make_captions(path, entry.raw_caption, folder_encoding)
     problems = (
         (FileProblem(raw_caption.problem.path, raw_caption.problem.code, raw_caption.problem.skip_message),)
@@ -205,6 +200,23 @@ def _inspect_photo(
     )
     photo = Photo(path, file_hash, captions, raw_caption.source, entry.subset, info, raw_caption.guessed_encoding)
     return photo, problems
+
+
+def _examine_entry(
+    entry: ImageEntry, file_hash: str, cache: CacheFolder, find_resolution: Callable[[], int]
+) -> ImageInfo:
+    """Decode an image that is not in the cache, and keep there what is seen and what is encoded.  Raises BadImage."""
+    is_kept = entry.path.suffix.lower() not in _JPEG_SUFFIXES
+    resolution = (entry.subset.resolution or find_resolution()) if is_kept else 0
+    sizes = make_bucket_sizes(resolution) if resolution else []
+
+    def keep(upright: UprightImage) -> None:
+        if sizes:
+            cache.fitted.keep(file_hash, upright, select_bucket(*upright.size, sizes))
+
+    info = examine_image(entry.path, keep)
+    cache.put_image_info(file_hash, info)
+    return info
 
 
 def exclude_class_images(photos: Iterable[Photo]) -> list[Photo]:

@@ -38,7 +38,7 @@ class FittedImages:
         pixels = size[0] * size[1]
         if self.folder is None or upright.size[0] * upright.size[1] < _WORTHWHILE * pixels:
             return
-        with suppress(OSError):
+        with suppress(OSError, MemoryError):
             if self._reserve(3 * pixels):
                 content = fit_on_white(upright, size).tobytes()
                 name = _name_of(file_hash, size)
