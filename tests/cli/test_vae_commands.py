@@ -117,6 +117,14 @@ def test_latents_of_another_family_are_refused(tmp_path: Path) -> None:
         assert caught.value.code == "E5207"
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "image"])
+def test_an_image_is_no_latent_file_and_the_error_says_how_to_make_one(tmp_path: Path, name: str) -> None:
+    Image.new("RGB", (64, 64)).save(tmp_path / name, "PNG")
+    with pytest.raises(TetradError, match="is an image, not a latent file; `tetrad vae encode IMAGE`") as caught:
+        vae.decode(tmp_path / name, out=tmp_path / "x.png")
+    assert caught.value.code == "E5207"
+
+
 def test_compare_draws_one_sheet_and_says_its_numbers(
     checkpoint: Path, other: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,8 @@ def caption_and_source(image: Path, trigger_word: str = "", class_word: str = ""
     (b"a\x1b[31m hat", "a[31m hat"),
     (b"  a\tred   hat ", "a red hat"),
     ("a\u3000hat\u00a0on".encode(), "a hat on"),
+    ("\ufeffa\u200b \u202ehat\u2069".encode(), "a hat"),
+    ("👩\u200d🎨".encode(), "👩\u200d🎨"),
     (b"<script>alert(1)</script> {{7*7}} ${x}", "<script>alert(1)</script> {{7*7}} ${x}"),
 ])  # fmt: skip
 def test_a_caption_file_is_read(tmp_path: Path, content: bytes, text: str) -> None:

@@ -93,9 +93,18 @@ def test_captions_of_a_metadata_file_go_to_files_and_class_images_are_left_alone
 
 
 def test_a_metadata_file_that_cannot_be_read_is_named(folder: Path) -> None:
-    assert CaptionFolder(folder).problems == ()
     (folder / "metadata.jsonl").write_text("{")
-    assert [(each.path.name, each.code) for each in CaptionFolder(folder).problems] == [("metadata.jsonl", "E4153")]
+    first = CaptionFolder(folder).problems[0]
+    assert (first.path.name, first.code) == ("metadata.jsonl", "E4153")
+
+
+def test_a_guessed_encoding_is_named_with_the_caption_until_it_is_utf8(folder: Path) -> None:
+    captions = CaptionFolder(folder)
+    [problem] = captions.problems
+    assert (problem.path.name, problem.code) == ("c.png", "W4157")
+    assert "GB18030" in str(problem.reason) and "'红色, 狗'" in str(problem.reason)
+    captions.write(captions.prepend("zkr"))
+    assert captions.problems == ()
 
 
 def test_a_caption_file_that_cannot_be_used_stays_and_an_empty_caption_is_said(folder: Path) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image, ImageFile
 from tetrad.data.latent_cache import LatentCache
 from tetrad.errors import TetradError
 from tetrad.images import decoders
+from tetrad.images.bands import UprightImage
 from tetrad.images.examine import ImageInfo, examine_image
 from tetrad.images.tensors import to_image
 
@@ -66,6 +68,7 @@ BAD_FILES = {
     "text.jpg": (b"just some words\n", "E4103"),
     "chinese_text.jpg": ("你好，世界".encode() * 400, "E4103"),
     "bytes.png": (bytes(range(256)), "E4103"),
+    "sound.jpg": (b"RIFF\x24\x10\0\0WAVEfmt ", "E4103"),
     "no_size.png": (header_only_png(0, 0), "E4103"),
     "page.png": (b"\n<!DOCTYPE html><html><body>404</body></html>", "E4104"),
     "pointer.png": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n", "E4105"),
@@ -229,6 +232,20 @@ def test_an_image_that_is_not_named_like_one_is_named(tmp_path: Path, name: str)
     assert (len(good), skipped.path.name, skipped.code) == (1, name, "E4113")
 
 
+def test_a_download_that_is_not_complete_is_not_to_be_renamed(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png")
+    (tmp_path / "b.jpg.crdownload").write_bytes(image_bytes("JPEG", 100, 100)[:300])
+    _good, [skipped] = load_dataset(tmp_path)
+    assert skipped.code == "E4113" and "download it again" in str(skipped.reason)
+
+
+def test_a_pipe_instead_of_a_folder_is_refused(tmp_path: Path) -> None:
+    for name in ("pipe", "pipe.zip", "pipe.toml"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(TetradError, match=r"E4001.*neither a folder nor a file"):
+            load_dataset(tmp_path / name)
+
+
 def test_captions_of_no_image_videos_and_archives_are_named(tmp_path: Path) -> None:
     write_images(tmp_path, "a.png", "b.png")
     for name in ("a.txt", "b.png.txt", "c.MOV", "d.zip"):
@@ -355,9 +372,9 @@ def test_a_cached_image_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "set" / "bad.jpg").write_bytes(truncated("JPEG", 0.5))
     decoded = []
 
-    def record_name(path: Path) -> ImageInfo:
+    def record_name(path: Path, use_whole: Callable[[UprightImage], object]) -> ImageInfo:
         decoded.append(path.name)
-        return examine_image(path)
+        return examine_image(path, use_whole)
 
     monkeypatch.setattr("tetrad.data.dataset.examine_image", record_name)
     first = load_dataset(tmp_path / "set", cache=LatentCache(tmp_path / "cache"))

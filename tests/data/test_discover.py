@@ -47,6 +47,7 @@ def lines(*rows: object) -> str:
     ("metadata.csv", 'file_name,text\na.png,一只猫\nb/c.png," a dog, "\n'),
     ("METADATA.CSV", " file_name, text \n a.png, 一只猫\nb/c.png, a dog,\n"),
     ("metadata.csv", "\ufefffile_name;text\r\na.png;一只猫\r\n.\\b\\c.png;a dog\r\n"),
+    ("metadata.jsonl", '{"file_name": "a.png", "text": "一只猫"}\r{"file_name": "b/c.png", "text": "a dog"}'),
     ("metadata.jsonl", lines({"image_path": "a.png", "prompt": "一只猫"}, {"file_name": "./b/c.png", "tags": "a dog"})),
 ])  # fmt: skip
 def test_captions_come_from_a_metadata_file(tmp_path: Path, name: str, content: str) -> None:

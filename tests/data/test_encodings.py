@@ -6,7 +6,7 @@ import pytest
 from photos import load_dataset
 from PIL import Image
 
-from tetrad.data.captions.encodings import ENCODING_NAMES, decode_text, detect_common_encoding
+from tetrad.data.captions.encodings import CUT_OFF, ENCODING_NAMES, decode_text, detect_common_encoding
 
 TEXTS = {
     "gb18030": "一只猫坐在沙发上|山|水墨|微笑|写实|女孩|一只猫|长发, 1girl|喵|橘猫|白色T恤|穿红裙的女孩，阳光明媚",
@@ -73,6 +73,26 @@ def test_zeros_around_a_text_do_not_make_it_utf16(content: bytes) -> None:
 def test_binary_data_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError):
         decode_text(content)
+
+
+@pytest.mark.parametrize("text", ["红色的猫", "a zkr 猫, 红", "рыжий кот"])
+def test_utf8_that_is_cut_off_is_no_other_encoding_and_loses_its_last_letter_only(text: str) -> None:
+    assert decode_text(text.encode()[:-1], "gb18030") == (text[:-1], CUT_OFF)
+    assert decode_text(text.encode("utf-8-sig")[:-1]) == (text[:-1], CUT_OFF)
+    assert detect_common_encoding([text.encode()[:-1]]) == ""
+
+
+def test_utf16_that_is_cut_off_loses_its_last_letter_only() -> None:
+    assert decode_text("a cat".encode("utf-16")[:-1]) == ("a ca", CUT_OFF)
+
+
+def test_a_caption_that_is_cut_off_is_named_with_its_end(tmp_path: Path) -> None:
+    Image.effect_noise((64, 64), 40).save(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_bytes("一只猫坐在沙发上".encode()[:-1])
+    [photo], [problem] = load_dataset(tmp_path)
+    assert photo.caption == "一只猫坐在沙发" and problem.code == "W4157"
+    assert "ends in the middle of a letter" in str(problem.reason) and "坐在沙发'" in str(problem.reason)
+    assert "not in UTF-8" not in str(problem.reason)
 
 
 def test_a_guessed_encoding_is_reported_once_per_folder_with_a_caption(tmp_path: Path) -> None:

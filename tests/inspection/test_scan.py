@@ -292,10 +292,16 @@ def test_a_scan_needs_no_torch(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "set")], check=True)
 
 
+@pytest.mark.parametrize("resolution", [5, 31, 4097, -1])
+def test_a_resolution_that_nothing_is_trained_at_is_refused(tmp_path: Path, resolution: int) -> None:
+    with pytest.raises(TetradError, match=rf"E3103 resolution must be from 32 to 4096.*; it is {resolution}"):
+        scan(good(tmp_path / "set"), resolution=resolution)
+
+
 def test_the_second_scan_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = good(tmp_path / "set")
     first = scan(folder, "zkr")
-    monkeypatch.setattr("tetrad.data.dataset.examine_image", lambda path: pytest.fail(f"{path} is decoded again"))
+    monkeypatch.setattr("tetrad.data.dataset.examine_image", lambda path, _use: pytest.fail(f"{path} is decoded again"))
     assert scan(folder, "zkr") == first
 
 

@@ -15,6 +15,8 @@ from tetrad.methods import Lora
 from tetrad.run import train as runs
 from tetrad.run import updates
 from tetrad.run.events import Event, Finished, Note, Phase, Sampled, Saved, Trained
+from tetrad.run.open_model import find_model_resolution
+from tetrad.run.planned_run import read_dataset
 from tetrad.run.train import train
 from tetrad.settings import ClassImageSettings, Data, Recipe, Sample, Save, Train, build_recipe
 from tetrad.settings.toml import put
@@ -44,7 +46,7 @@ def recipe(place: Path, name: str, data: dict[str, Any] | None = None, **setting
     return Recipe(
         model=str(place / "tiny.safetensors"),
         continue_from=settings.pop("continue_from", ""),
-        data=Data(images=str(place / "subject"), trigger_word="zkr", **(data or {})),
+        data=Data(**{"images": str(place / "subject"), "trigger_word": "zkr"} | (data or {})),
         method=Lora(rank=2, text_encoder=settings.pop("text_encoder", False)),
         sample=Sample(**settings.pop("sample", {"every": -1})),
         save=Save(out=str(place / "out"), name=name),
@@ -308,3 +310,27 @@ def test_a_stop_while_class_images_are_generated_trains_nothing(place: Path) -> 
         seen.append(event)
     assert not any(isinstance(event, Trained | Saved) for event in seen)
     assert isinstance(seen[-1], Note) and seen[-1].code == "W7501"
+
+
+@pytest.mark.parametrize("settings,is_planned", [({}, False), ({"resolution": 128}, True)])
+def test_a_large_image_is_decoded_once_at_the_resolution_of_the_model_or_the_settings(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, int], is_planned: bool
+) -> None:
+    monkeypatch.setenv("TETRAD_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "set").mkdir()
+    Image.effect_noise((1100, 1000), 40).convert("RGB").save(tmp_path / "set" / "a.png")
+    monkeypatch.setattr(
+        "tetrad.data.encoding.decode_image", lambda path, _size: pytest.fail(f"{path} is decoded again")
+    )
+    given = recipe(place, f"large-{is_planned}", {"images": str(tmp_path / "set"), **settings}, steps=1)
+    if is_planned:
+        read_dataset(given)
+    done(train(given))
+
+
+def test_the_resolution_of_a_model_is_known_before_it_is_loaded(place: Path, tmp_path: Path) -> None:
+    assert find_model_resolution("builtin") == 128
+    assert find_model_resolution(str(place / "tiny.safetensors")) == tiny.build_model(is_shallow=True).resolution
+    (tmp_path / "bad.safetensors").write_bytes(b"no model")
+    assert find_model_resolution(str(tmp_path / "bad.safetensors")) == 0
+    assert find_model_resolution(str(tmp_path / "none.safetensors")) == 0

@@ -53,7 +53,7 @@ def test_an_empty_recipe_has_the_defaults() -> None:
         ({"method": {"rank": 0}}, "E3103", "it is 0"),
         ({"method": {"rank": 9999}}, "E3103", "it is 9999"),
         ({"method": {"dropout": 1.0}}, "E3103", "it is 1.0"),
-        ({"train": {"learning_rate": 0}}, "E3103", "train.learning_rate must be above 0"),
+        ({"train": {"learning_rate": 0}}, "E3103", "a schedule; it is 0"),
         ({"train": {"learning_rate": 1.0}}, "E3103", "it is 1"),
         ({"train": {"learning_rate": float("nan")}}, "E3103", "it is nan"),
         ({"train": {"steps": -1}}, "E3103", "it is -1"),

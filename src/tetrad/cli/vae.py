@@ -107,7 +107,7 @@ def decode(
     from tetrad.library.vae.latents import read_latents
 
     stem = latents.name.removesuffix(".safetensors").removesuffix(".latent") or "image"
-    out = expand_path(out or latents.with_name(f"{stem}.png"))
+    out = expand_path(out or latents.parent / f"{stem}.png")
     library.check_output_path(out, ".png")
     loaded_vae = load_vae(model, vae, vae_dir, models_dir, device, precision)
     png.save_png(out, to_image(loaded_vae.vae.decode(read_latents(latents, loaded_vae)[None])[0]))

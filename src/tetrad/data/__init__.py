@@ -7,6 +7,7 @@
 - `buckets`: the sizes that images are resized to, so that they can share a batch
 - `encoding`: encode each image with the VAE once; `parallel` decodes ahead in threads
 - `latent_cache`: keep latents and masks on disk, in a `cache_folder` that also knows what was seen in each image
+- `fitted_images`: keep large images at the size that they are trained at until they are encoded
 - `masks`: loss masks from transparency or mask files
 - `class_images`: the class images of prior preservation
 - `batches`: the batches of every step, as a function of the seed and the step number

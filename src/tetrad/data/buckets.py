@@ -1,11 +1,13 @@
 """Aspect ratio buckets: the sizes that images are resized to, so that they can share a batch."""
 
 from math import ceil, log
+from typing import TYPE_CHECKING
 
-from tetrad.data.dataset import Photo
+if TYPE_CHECKING:
+    from tetrad.data.dataset import Photo
 
 
-def bucket_of(photo: Photo, resolution: int) -> tuple[int, int]:
+def bucket_of(photo: "Photo", resolution: int) -> tuple[int, int]:
     """The size (width, height) at which a photo is used for training; its subset may have a resolution of its own."""
     return select_bucket(photo.width, photo.height, make_bucket_sizes(photo.subset.resolution or resolution))
 

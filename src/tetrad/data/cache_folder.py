@@ -10,6 +10,7 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from tetrad.data.fitted_images import FittedImages
 from tetrad.documents import parse_json, read_text_file
 from tetrad.formats.atomic_write import replace_file
 from tetrad.images.examine import ImageInfo
@@ -20,7 +21,7 @@ _INFO_VERSION = 4  # increase it when `images.examine` sees something else in th
 
 
 class CacheFolder:
-    """What is known about images that were decoded completely, a small file each.
+    """What is known about images that were decoded completely, a small file each, and some of them, fitted.
 
     No error in the folder stops a run: if it cannot be written the run continues without it. Each such case adds one
     message to `warnings`.
@@ -28,6 +29,7 @@ class CacheFolder:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self.fitted = FittedImages(folder / "fitted" if folder else None)
         self.warnings: list[Message] = []
         self.refused: tuple[Path, bytes, OSError] | None = None  # what the disk refused, so that it can be retried
         self._writable = folder is not None

@@ -3,19 +3,21 @@
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tetrad.data.buckets import make_bucket_sizes, select_bucket
 from tetrad.data.cache_folder import CacheFolder
 from tetrad.data.captions.caption_files import detect_folder_encoding
 from tetrad.data.captions.captions import Captions
-from tetrad.data.captions.encodings import ENCODING_NAMES
+from tetrad.data.captions.guessed_encodings import describe_guessed_encodings
 from tetrad.data.discover.image_files import FileProblem, join_phrases, list_names
 from tetrad.data.discover.layouts import ImageEntry, Listing
 from tetrad.data.discover.subsets import Subset, get_caption_suffixes
-from tetrad.data.parallel import map_ahead
+from tetrad.data.parallel import call_once, map_ahead
 from tetrad.errors import TetradError
+from tetrad.images.bands import UprightImage
 from tetrad.images.diagnosis import BadImage, check_is_file, explain_unreadable
 from tetrad.images.examine import ImageInfo, examine_image
 from tetrad.images.near_duplicates import group_near_duplicates
@@ -42,6 +44,9 @@ _MADE_SOURCES = (
     "class prompt",
     "",
 )
+
+
+_JPEG_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe")  # of images that are decoded at a fraction instead of kept
 
 
 @dataclass(frozen=True)
@@ -71,18 +76,21 @@ class Photo:
 
 
 def inspect_photos(
-    listing: Listing, cache: CacheFolder | None = None
+    listing: Listing, cache: CacheFolder | None = None, find_resolution: Callable[[], int] = lambda: 0
 ) -> Iterator[tuple[Photo | None, tuple[FileProblem, ...]]]:
     """For each file of a listing: the photo, or None if it cannot be used, and the problems.
 
     Images that are not in the cache are decoded, in several threads, so the first run on a large folder takes a while.
+    Those that would take long again are kept in the cache at the size for the training resolution, for `encode_photos`.
+    `find_resolution` is called where one needs it; it gives 0 where the resolution is not known or nothing is trained.
     """
+    find_resolution = call_once(find_resolution)
     detect_encoding = functools.cache(detect_folder_encoding)
     entries = (
         (entry, detect_encoding(entry.path.parent, get_caption_suffixes(entry.subset.caption_settings.extension)))
         for entry in listing.entries
     )
-    return map_ahead(lambda pair: _inspect_entry(pair[0], pair[1], cache), entries)
+    return map_ahead(lambda pair: _inspect_entry(pair[0], pair[1], cache, find_resolution), entries)
 
 
 def collect_photos(
@@ -155,34 +163,23 @@ def group_similar(photos: Iterable[Photo]) -> list[list[Photo]]:
 
 
 def report_guessed_encodings(photos: Iterable[Photo]) -> Iterator[FileProblem]:
-    """Warn once per folder about captions that are not UTF-8, and quote one so that the guess can be checked."""
-    groups: dict[tuple[Path, str], list[Photo]] = {}
-    for photo in photos:
-        if photo.guessed_encoding:
-            groups.setdefault((photo.path.parent, photo.guessed_encoding), []).append(photo)
-    for (_folder, encoding), group in groups.items():
-        template = ngettext(
-            "its caption is not in UTF-8 and was read as {encoding}: '{caption}'; if that is wrong, save it as UTF-8",
-            "its caption and others of this folder ({count} in all) are not in UTF-8 and were read as {encoding}: "
-            "'{caption}'; if that is wrong, save them as UTF-8",
-            len(group),
-        )
-        first, name = group[0], Message(ENCODING_NAMES[encoding])
-        quote = first.captions.raw_text[:40]
-        yield FileProblem(first.path, "W4157", Message(template, encoding=name, caption=quote))
+    """Warn once per folder about captions that are not UTF-8."""
+    return describe_guessed_encodings(
+        (photo.path, photo.guessed_encoding, photo.captions.raw_text) for photo in photos if photo.guessed_encoding
+    )
 
 
 def _inspect_entry(
-    entry: ImageEntry, folder_encoding: str, cache: CacheFolder | None
+    entry: ImageEntry, folder_encoding: str, cache: CacheFolder | None, find_resolution: Callable[[], int]
 ) -> tuple[Photo | None, tuple[FileProblem, ...]]:
     try:
-        return _inspect_photo(entry, folder_encoding, cache)
+        return _inspect_photo(entry, folder_encoding, cache, find_resolution)
     except BadImage as error:
         return None, (FileProblem(entry.path, error.code, error.reason),)
 
 
 def _inspect_photo(
-    entry: ImageEntry, folder_encoding: str, cache: CacheFolder | None
+    entry: ImageEntry, folder_encoding: str, cache: CacheFolder | None, find_resolution: Callable[[], int]
 ) -> tuple[Photo, tuple[FileProblem, ...]]:
     """Decode one image, and report its caption file if that cannot be used.  Raises BadImage."""
     path = entry.path
@@ -194,9 +191,7 @@ def _inspect_photo(
         raise explain_unreadable(error) from error
     info = cache.get_image_info(file_hash) if cache else None
     if info is None:
-        info = examine_image(path)
-        if cache:
-            cache.put_image_info(file_hash, info)
+        info = _examine_entry(entry, file_hash, cache, find_resolution) if cache else examine_image(path)
     captions, raw_caption = entry.subset.make_captions(path, entry.raw_caption, folder_encoding)
     problems = (
         (FileProblem(raw_caption.problem.path, raw_caption.problem.code, raw_caption.problem.skip_message),)
@@ -205,6 +200,23 @@ def _inspect_photo(
     )
     photo = Photo(path, file_hash, captions, raw_caption.source, entry.subset, info, raw_caption.guessed_encoding)
     return photo, problems
+
+
+def _examine_entry(
+    entry: ImageEntry, file_hash: str, cache: CacheFolder, find_resolution: Callable[[], int]
+) -> ImageInfo:
+    """Decode an image that is not in the cache, and keep there what is seen and what is encoded.  Raises BadImage."""
+    is_kept = entry.path.suffix.lower() not in _JPEG_SUFFIXES
+    resolution = (entry.subset.resolution or find_resolution()) if is_kept else 0
+    sizes = make_bucket_sizes(resolution) if resolution else []
+
+    def keep(upright: UprightImage) -> None:
+        if sizes:
+            cache.fitted.keep(file_hash, upright, select_bucket(*upright.size, sizes))
+
+    info = examine_image(entry.path, keep)
+    cache.put_image_info(file_hash, info)
+    return info
 
 
 def exclude_class_images(photos: Iterable[Photo]) -> list[Photo]:

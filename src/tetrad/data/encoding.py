@@ -11,7 +11,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from tetrad.data.dataset import Photo
-from tetrad.data.latent_cache import CACHE_VERSION, LatentCache, LatentDistribution
+from tetrad.data.fitted_images import CACHE_VERSION
+from tetrad.data.latent_cache import LatentCache, LatentDistribution
 from tetrad.data.masks import load_masks
 from tetrad.data.parallel import map_ahead
 from tetrad.errors import TetradError
@@ -85,7 +86,10 @@ def _load_photo(job: EncodingJob, identity: str, cache: LatentCache) -> _LoadedP
     keys = tuple(_compute_cache_key(job.photo.file_hash, job.size, flipped, identity) for flipped in views)
     cached = tuple(map(cache.get_latents, keys))
     with PIXEL_BUDGET.reserve(job.photo.width * job.photo.height):
-        image = fit_on_white(decoded.upright, job.size) if None in cached else None
+        image = None
+        if None in cached:
+            kept = cache.fitted.take(job.photo.file_hash, job.size)
+            image = kept or fit_on_white(decoded.upright, job.size)
         masks = (
             load_masks(job.photo, job.size, job.mask_size, cache, job.flip, lambda: decoded.upright, job.mask_path)
             if job.mask_size

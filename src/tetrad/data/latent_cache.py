@@ -12,8 +12,6 @@ from torch import Generator, Tensor
 from tetrad.data.cache_folder import CacheFolder
 from tetrad.locales import Message, _
 
-CACHE_VERSION = 4  # increase it when images/ gives other pixels for the same file, or the files change
-
 
 @dataclass(frozen=True)
 class LatentDistribution:

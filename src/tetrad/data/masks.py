@@ -11,11 +11,13 @@ from torch import Tensor
 
 from tetrad.data.dataset import Photo
 from tetrad.data.discover.image_files import IMAGE_SUFFIXES, get_mask_path
-from tetrad.data.latent_cache import CACHE_VERSION, LatentCache
+from tetrad.data.fitted_images import CACHE_VERSION
+from tetrad.data.latent_cache import LatentCache
 from tetrad.errors import TetradError
 from tetrad.formats.file_hashes import compute_file_hash
 from tetrad.images.bands import UprightImage, read_alpha
 from tetrad.images.diagnosis import BadImage
+from tetrad.images.examine import IS_TRANSPARENT
 from tetrad.images.load import decode_upright, fit_to_size
 from tetrad.images.tensors import grey_to_tensor
 from tetrad.locales import _
@@ -92,4 +94,4 @@ def _read_mask(photo: Photo, mask_path: Path, decode: Callable[[], UprightImage]
             raise TetradError(
                 "E4162", _("the mask {path} cannot be used: {reason}"), path=mask_path, reason=error.reason
             ) from error
-    return read_alpha(decode())
+    return read_alpha(decode()) if IS_TRANSPARENT in photo.info.fixes else None

@@ -1,9 +1,11 @@
 """Work ahead on many files in several threads, and give the results in order."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from itertools import islice
 from typing import TypeVar
 
@@ -30,6 +32,17 @@ def map_ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def call_once(compute: Callable[[], Result]) -> Callable[[], Result]:
+    """A function that computes the result when a thread first asks for it, while others wait."""
+    lock, cached = threading.Lock(), cache(compute)
+
+    def get() -> Result:
+        with lock:
+            return cached()
+
+    return get
 
 
 def count_usable_cores() -> int:

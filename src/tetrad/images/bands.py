@@ -18,6 +18,7 @@ from tetrad.images.load import (
 
 _BAND_PIXELS = 4_000_000
 _LARGE_PIXELS = 30_000_000  # up to which a second copy does no harm
+FORMATS_WITH_FRACTIONS = ("JPEG", "MPO")  # Pillow decodes these at a half, a quarter or an eighth of their size
 _DECODED_SCALE = 2  # how many times larger than it is used at an image is decoded at least, as in Pillow's thumbnails
 # How an image of each EXIF orientation is turned upright.
 _TRANSPOSITIONS = {
@@ -77,7 +78,7 @@ def decode_image(path: Path, size: tuple[int, int] | None = None) -> UprightImag
     """
     with open_image(path) as image:
         check_for_use(image)
-        if size and image.format in ("JPEG", "MPO"):
+        if size and image.format in FORMATS_WITH_FRACTIONS:
             width, height = size if UprightImage.of(image).orientation <= 4 else size[::-1]
             image.draft(None, (_DECODED_SCALE * width, _DECODED_SCALE * height))
         image.load()

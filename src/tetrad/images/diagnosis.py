@@ -154,7 +154,7 @@ def _is_truncated(start: bytes, end: bytes, size: int) -> bool:
         case b"GI":
             return not end.endswith(b";")
         case b"RI":
-            return size < 8 + int.from_bytes(start[4:8], "little")
+            return start[8:12] == b"WEBP" and size < 8 + int.from_bytes(start[4:8], "little")
         case b"BM":
             return size < int.from_bytes(start[2:6], "little")
     return start[4:8] == b"ftyp" and size < _find_boxes_end(start)

@@ -1,7 +1,7 @@
 """Examine an image file in one decoding: its size, what loading it changes, its measures, a thumbnail to compare."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageCms
 
-from tetrad.images.bands import UprightImage, read_alpha, reduce_on_white
+from tetrad.images.bands import FORMATS_WITH_FRACTIONS, UprightImage, read_alpha, reduce_on_white
 from tetrad.images.completeness import has_hole, load_pixels, read_png_chunks
 from tetrad.images.concurrency import PIXEL_BUDGET
 from tetrad.images.diagnosis import BadImage
@@ -22,12 +22,13 @@ _MIN_SIDE_PIXELS = 64  # below, an image would be enlarged eight times for a res
 _MAX_ASPECT_RATIO = 10  # buckets reach 4:1, so more than half of a longer strip would be cropped
 _JPEG_END = b"\xff\xd9"
 _PADDING, _TAIL_BYTES = b"\0\r\n ", 4096  # what other programs put after the end, without a meaning
+IS_TRANSPARENT = "W4134"
 # What is changed when an image is loaded; the file itself stays as it is.
 FIXES = {
     "W4130": _("it has other data after the end of the image, which is left out"),
     "W4132": _("its CMYK colours are converted to RGB"),
     "W4133": _("its 16-bit levels are scaled to 8 bits"),
-    "W4134": _("its transparent areas are put on white"),
+    IS_TRANSPARENT: _("its transparent areas are put on white"),
     "W4135": _("only its first frame or page is used"),
     "W4136": _("it is turned upright, as its EXIF orientation says"),
     "W4137": _("its colours are converted to sRGB from the colour profile in the file"),
@@ -48,8 +49,11 @@ class ImageInfo:
     has_hole: bool = False  # a part of the file was never filled
 
 
-def examine_image(path: Path) -> ImageInfo:
-    """Decode an image file completely, a large JPEG at a fraction of its size, which is faster.  Raises BadImage."""
+def examine_image(path: Path, use_whole: Callable[[UprightImage], object] = lambda _upright: None) -> ImageInfo:
+    """Decode an image file completely, a large JPEG at a fraction of its size, which is faster.  Raises BadImage.
+
+    `use_whole` is given the image of each other format, which is not to be decoded a second time.
+    """
     with open_image(path) as image:
         width, height = image.size
         _check_size(width, height)
@@ -59,13 +63,15 @@ def examine_image(path: Path) -> ImageInfo:
         with PIXEL_BUDGET.reserve(image.width * image.height):
             load_pixels(image, path)
             if _is_transparent(image):
-                fixes.append("W4134")
+                fixes.append(IS_TRANSPARENT)
             upright = UprightImage.of(image)
             if upright.orientation > 1:
                 fixes.append("W4136")
             if upright.orientation > 4:
                 width, height = height, width
             small = reduce_on_white(upright, MEASURED_SIDE)
+            if image.format not in FORMATS_WITH_FRACTIONS:
+                use_whole(upright)
         is_holed = has_hole(image, path)
     return ImageInfo(width, height, make_thumbnail(small), measure_image(small), tuple(sorted(fixes)), is_holed)
 

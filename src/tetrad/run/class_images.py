@@ -156,7 +156,7 @@ def load_class_images(plan: Plan, generator_identity: str, cache: LatentCache) -
     if not plan.data.class_images.is_enabled:
         return []
     listing = _list_class_images(plan.data.class_images, generator_identity).listing
-    photos, problems = collect_photos(listing, inspect_photos(listing, cache))
+    photos, problems = collect_photos(listing, inspect_photos(listing, cache, lambda: plan.data.resolution))
     yield from map(problem_note, problems)
     return photos
 

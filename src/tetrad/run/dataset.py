@@ -1,6 +1,6 @@
 """A run's images: finding them, checking their captions, and encoding them as latents."""
 
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,9 +67,16 @@ class Dataset:
 
 
 def load_dataset(
-    data: Data, requires_trigger_word: bool, file_word: str, cache: LatentCache, stop: Stop = never_stop
+    data: Data,
+    requires_trigger_word: bool,
+    file_word: str,
+    cache: LatentCache,
+    stop: Stop = never_stop,
+    find_model_resolution: Callable[[], int] = lambda: 0,
 ) -> Generator[Event, None, Dataset]:
     """Find, open and check the images; `file_word` is the trigger word of the file the run continues from, "" for none.
+
+    `find_model_resolution` gives that of the model, which is not loaded yet, or 0.
 
     E3111 where a trigger word is required and there is none, E4001 where no images are given; StoppedBeforeStart where
     `stop` returns True meanwhile.
@@ -90,12 +97,13 @@ def load_dataset(
             "E3111",
             _("Textual Inversion needs a trigger word; give one with --trigger-word, for example --trigger-word zkr"),
         )
-    photos, notes = yield from _open_photos(listing, cache, stop)
+    resolution = data.resolution or listing.resolution
+    photos, notes = yield from _open_photos(listing, cache, stop, lambda: resolution or find_model_resolution())
     return Dataset(
         photos,
         trigger_word,
         data.class_word or (classes.pop() if len(classes) == 1 else ""),
-        data.resolution or listing.resolution,
+        resolution,
         listing.batch_size,
         [*word_notes, *notes],
         listing.root if listing.archive else None,
@@ -116,25 +124,26 @@ def find_images(data: Data, trigger_word: str, requires_trigger_word: bool) -> L
 
 
 def _open_photos(
-    listing: Listing, cache: LatentCache, stop: Stop
+    listing: Listing, cache: LatentCache, stop: Stop, find_resolution: Callable[[], int]
 ) -> Generator[Event, None, tuple[list[Photo], list[Note]]]:
     """The photos of a listing, the problems of its files, and a summary."""
-    photos, problems = yield from read_photos(listing, cache, stop)
+    photos, problems = yield from read_photos(listing, cache, stop, find_resolution)
     skipped = sum(problem.is_skipped_image for problem in problems)
     summary = Note(dataset_summary(photos, skipped))
     return photos, [*map(problem_note, problems), summary, *report_notes(make_report(listing, photos, problems))]
 
 
 def read_photos(
-    listing: Listing, cache: LatentCache, stop: Stop
+    listing: Listing, cache: LatentCache, stop: Stop, find_resolution: Callable[[], int] = lambda: 0
 ) -> Generator[Event, None, tuple[list[Photo], list[FileProblem]]]:
     """Decode the images that no run has seen yet; returns the photos and the problems of files.
 
+    `find_resolution` gives the resolution that they will be encoded at, 0 if they will not be, or if it is not known.
     StoppedBeforeStart where `stop` returns True meanwhile.
     """
     yield Phase(Message(_("reading the images")), len(listing))
     results = []
-    for result in inspect_photos(listing, cache):
+    for result in inspect_photos(listing, cache, find_resolution):
         results.append(result)
         yield Progress(len(results))
         if stop():

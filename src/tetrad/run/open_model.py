@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 from tetrad import library
+from tetrad.builtin import resolve_model_path
+from tetrad.errors import TetradError
 from tetrad.methods.base import behavior_of
 from tetrad.models import device as devices
 from tetrad.models.base import Model
@@ -11,6 +13,19 @@ from tetrad.paths import expand_path
 from tetrad.run.dataset import select_training_vae
 from tetrad.settings import Recipe
 from tetrad.weights import Weights
+
+
+def find_model_resolution(model: str) -> int:
+    """The resolution of a model by the beginning of its file; 0 for a file that cannot be used, which loading reports.
+
+    It may be wrong for a model whose prediction is measured once it is loaded.
+    """
+    try:
+        with library.open_checkpoint(resolve_model_path(model)) as opened:
+            resolution: int = opened.build_model().resolution
+    except (TetradError, OSError):
+        return 0
+    return resolution
 
 
 def open_model(recipe: Recipe, device: devices.DeviceSpec) -> tuple[Model, Weights | None]:

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from tetrad import library
@@ -21,6 +22,7 @@ from tetrad.run.continuation import read_trigger_word
 from tetrad.run.dataset import Dataset, load_dataset
 from tetrad.run.disk import DiskNeed, estimate_need
 from tetrad.run.events import Note
+from tetrad.run.open_model import find_model_resolution
 from tetrad.run.plan import Plan
 from tetrad.run.previews import list_preview_steps
 from tetrad.run.processes.share import process_notes
@@ -188,7 +190,8 @@ def read_dataset(recipe: Recipe) -> Dataset:
     """The images of a recipe, each decoded once; the recipe is one of `locate_start`."""
     required = recipe.method.artifact.requires_trigger_word
     word = read_trigger_word(recipe.continue_from, recipe.method.artifact)
-    events = load_dataset(recipe.data, required, word, LatentCache(get_cache_folder()))
+    cache, find_resolution = LatentCache(get_cache_folder()), partial(find_model_resolution, recipe.model)
+    events = load_dataset(recipe.data, required, word, cache, find_model_resolution=find_resolution)
     while True:
         try:
             next(events)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tetrad.data.cache_folder import get_cache_folder
+from tetrad.data.cache_folder import CacheFolder, get_cache_folder
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import is_temporary, remove_all, remove_left_behind
 from tetrad.locales import Message, ngettext
@@ -75,10 +75,11 @@ def _find_leftovers(run: Path) -> list[Path]:
 
 
 def _tidy_cache() -> None:
-    """Remove what killed processes left in the cache, which running ones write to as well."""
+    """Remove what killed processes left in the cache, which running ones write to as well, and what no run used."""
     cache = get_cache_folder()
     for folder, _folders, _files in os.walk(cache):
         remove_left_behind(Path(folder))
+    CacheFolder(cache).fitted.remove_old()
 
 
 def _remove_finished(runs: list[Path]) -> None:

@@ -29,7 +29,7 @@ from tetrad.run.effects import effect_notes
 from tetrad.run.events import Event, Note, Phase
 from tetrad.run.folder import RunFolder
 from tetrad.run.judge import RunJudge
-from tetrad.run.open_model import open_model
+from tetrad.run.open_model import find_model_resolution, open_model
 from tetrad.run.plan import Plan
 from tetrad.run.processes.follower import follow_leader
 from tetrad.run.processes.share import process_notes
@@ -86,7 +86,9 @@ def _train_in_folder(
     required = recipe.method.artifact.requires_trigger_word
     file_word = read_trigger_word(recipe.continue_from, recipe.method.artifact)
     try:
-        dataset = yield from load_dataset(recipe.data, required, file_word, cache, stop)
+        dataset = yield from load_dataset(
+            recipe.data, required, file_word, cache, stop, partial(find_model_resolution, recipe.model)
+        )
     except StoppedBeforeStart:
         if resumption is None:
             raise

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from datetime import date, time
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -173,4 +173,6 @@ def quote(value: object) -> str:
     """A value as errors show it: 'text', 5, true, 2020-01-01."""
     if isinstance(value, date | time):  # TOML has both; a datetime is a date
         return value.isoformat()
+    if is_dataclass(value):
+        return str(value)
     return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -17,6 +17,7 @@ from tetrad.data.discover.layouts import Listing
 from tetrad.images.examine import FIXES
 from tetrad.inspection.dataset import list_images, make_report
 from tetrad.inspection.dataset.report import DatasetReport, Finding, ScannedImage
+from tetrad.inspection.dataset.scan import DEFAULT_RESOLUTION
 
 Verdict = Literal["ready", "fixed", "look", "unused"]
 _Result = tuple[Photo | None, tuple[FileProblem, ...]]
@@ -43,7 +44,7 @@ class Scanner:
         listing = replace(listing, entries=entries)
         states = [_state_of(entry.path) for entry in entries]
         fresh = [number for number, state in enumerate(states) if state not in self._results]
-        opened = _inspect(listing, fresh, is_careful)
+        opened = _inspect(listing, fresh, resolution or listing.resolution or DEFAULT_RESOLUTION, is_careful)
         for done, number in enumerate(fresh, len(entries) - len(fresh) + 1):
             if is_careful:
                 yield {"event": "opening", "path": str(entries[number].path)}
@@ -57,12 +58,12 @@ class Scanner:
         yield _describe_report(report)
 
 
-def _inspect(listing: Listing, numbers: Sequence[int], is_careful: bool) -> Iterator[_Result]:
+def _inspect(listing: Listing, numbers: Sequence[int], resolution: int, is_careful: bool) -> Iterator[_Result]:
     """Decode some images of a listing: several at once, or one by one."""
     cache = CacheFolder(get_cache_folder())
     entries = [listing.entries[number] for number in numbers]
     for part in [[entry] for entry in entries] if is_careful else [entries]:
-        yield from inspect_photos(replace(listing, entries=tuple(part)), cache)
+        yield from inspect_photos(replace(listing, entries=tuple(part)), cache, lambda: resolution)
 
 
 def _describe_image(image: ScannedImage) -> Mapping[str, Any]:

@@ -13,6 +13,8 @@ from tetrad.locales import Message, _
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".TXT", ".CAPTION")
 _MAX_CAPTION_BYTES = 100_000  # a caption is one or two sentences; a larger file is something else
+# Byte order marks inside a text, spaces and joins without width, directions of writing. Joiners form letters and emoji.
+_INVISIBLE_MARKS = frozenset("\ufeff\u200b\u2060\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # Prefixes that cameras and phones give to file names; they do not describe the image.
 _CAMERA_NAMES = frozenset({"img", "dsc", "dscn", "dscf", "pxl", "mvimg", "image", "photo", "screenshot", "whatsapp"})
 
@@ -113,8 +115,9 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 
 
 def remove_control_characters(line: str) -> str:
-    """A line without control characters (NULs, terminal escapes); tabs become spaces."""
-    return "".join(letter for letter in line.replace("\t", " ") if unicodedata.category(letter) != "Cc")
+    """A line without control characters (NULs, terminal escapes) and invisible marks; tabs become spaces."""
+    letters = (letter for letter in line.replace("\t", " ") if letter not in _INVISIBLE_MARKS)
+    return "".join(letter for letter in letters if unicodedata.category(letter) != "Cc")
 
 
 def make_caption_from_name(stem: str, pattern: str = "") -> str:

@@ -15,29 +15,32 @@ ENCODING_NAMES = {
     "utf-16-le": "UTF-16",
     "utf-16-be": "UTF-16",
 }
+CUT_OFF = "cut off"  # instead of an encoding, for UTF-8 or UTF-16 that ends in the middle of a letter
+_LEAST_LETTERS = 4  # that are not ASCII, of a text in UTF-8 and no other encoding
 _MAX_SAMPLE_BYTES = 20_000  # of text to guess an encoding from
 _TYPOGRAPHIC_CHARACTERS = "‘’“”„–—…•€°«»¿¡·\u00a0"
 
 
 def decode_text(content: bytes, folder_encoding: str = "") -> tuple[str, str]:
-    """The text of a file, and its encoding if that was guessed; "" if it is certain.
+    """The text of a file, and its encoding if that was guessed; "" if it is certain, CUT_OFF without its last letter.
 
     `folder_encoding` is the guess for the other files of the folder. ValueError if no encoding gives text.
     """
     for mark, encoding in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
-            return content.decode(encoding, errors="replace"), ""
+            text = content.decode(encoding, errors="replace")
+            whole = text.removesuffix("\ufffd")
+            return whole, CUT_OFF if whole != text else ""
     if (encoding := _detect_utf16(content)) and not _has_control_characters(
         text := content.decode(encoding, errors="replace")
     ):
         return text, encoding
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError:
+    decoded = _decode_utf8(content)
+    if decoded is None:
         return _decode_by_guess(content, folder_encoding)
-    if text.isascii() or not _looks_chinese(content, text, folder_encoding == "gb18030"):
-        return text, ""
-    return content.decode("gb18030"), "gb18030"
+    if not decoded[0].isascii() and _looks_chinese(content, decoded[0], folder_encoding == "gb18030"):
+        return content.decode("gb18030"), "gb18030"
+    return decoded
 
 
 def detect_common_encoding(contents: Iterable[bytes]) -> str:
@@ -54,11 +57,24 @@ def detect_common_encoding(contents: Iterable[bytes]) -> str:
 
 
 def _is_utf8(content: bytes) -> bool:
+    return _decode_utf8(content) is not None or content.startswith((b"\xff\xfe", b"\xfe\xff"))
+
+
+def _decode_utf8(content: bytes) -> tuple[str, str] | None:
+    """The text, and CUT_OFF if it ends in the middle of a letter; None if it is not UTF-8."""
     try:
-        content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    return True
+        return content.decode("utf-8"), ""
+    except UnicodeDecodeError as error:
+        if error.reason != "unexpected end of data":
+            return None
+        text = content[: error.start].decode("utf-8")
+    is_long = len(_find_non_ascii_positions(text)) >= _LEAST_LETTERS and not _is_implausible(text)
+    return (text, CUT_OFF) if is_long or _has_three_byte_letter(text) else None
+
+
+def _has_three_byte_letter(text: str) -> bool:
+    """Whether its UTF-8 has a sequence of three bytes, which is not a coincidence."""
+    return any(ord(letter) >= 0x800 for letter in text)
 
 
 def _detect_utf16(content: bytes) -> str:
@@ -98,8 +114,8 @@ def _looks_chinese(content: bytes, text: str, folder_is_chinese: bool) -> bool:
     They are if UTF-8 would mix scripts within a word (一只猫 is һֻè), or if it would give only single letters and the
     other files of the folder are Chinese.
     """
-    if any(ord(letter) >= 0x800 for letter in text):
-        return False  # a valid UTF-8 sequence of three bytes is not a coincidence
+    if _has_three_byte_letter(text):
+        return False
     try:
         chinese = content.decode("gb18030")
     except UnicodeDecodeError:

@@ -11,6 +11,7 @@ from tetrad.data.captions import edits
 from tetrad.data.captions.caption_files import BadCaption, detect_folder_encoding, read_caption
 from tetrad.data.captions.captions import contains_word
 from tetrad.data.captions.command import NoCaption
+from tetrad.data.captions.guessed_encodings import describe_guessed_encodings
 from tetrad.data.captions.journal import CaptionJournal, Change, find_caption_file, find_changed_since
 from tetrad.data.captions.metadata_files import METADATA_FILE_NAMES
 from tetrad.data.captions.translation import translate_caption
@@ -33,6 +34,7 @@ class CaptionedImage:
     source: str  # ".txt", "metadata.jsonl" …; "" without a caption
     trigger_word: str  # from the name of a kohya folder; "" for none
     problem: BadCaption | None
+    guessed_encoding: str = ""  # the encoding of its file, if guessed
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,10 @@ class CaptionFolder:
 
     @property
     def problems(self) -> tuple[FileProblem, ...]:
-        """What is wrong with files of captions for the whole folder, such as metadata.jsonl."""
-        return tuple(each for each in self._listing.problems if each.path.name in METADATA_FILE_NAMES)
+        """What is wrong with a metadata file, and which encoding of captions was guessed."""
+        of_metadata = (each for each in self._listing.problems if each.path.name in METADATA_FILE_NAMES)
+        guessed = ((each.path, each.guessed_encoding, each.caption) for each in self.images if each.guessed_encoding)
+        return (*of_metadata, *describe_guessed_encodings(guessed))
 
     @cached_property
     def images(self) -> tuple[CaptionedImage, ...]:
@@ -84,7 +88,10 @@ class CaptionFolder:
             if not entry.subset.is_class_images:
                 raw = read_caption(entry.path, folder_encoding=encoding_of(entry.path.parent))
                 own = raw if raw.text else entry.raw_caption
-                found.append(CaptionedImage(entry.path, own.text, own.source, entry.subset.trigger_word, raw.problem))
+                image = CaptionedImage(
+                    entry.path, own.text, own.source, entry.subset.trigger_word, raw.problem, own.guessed_encoding
+                )
+                found.append(image)
         return tuple(found)
 
     @property

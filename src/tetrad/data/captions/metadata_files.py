@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,6 +73,8 @@ def read_metadata(path: Path, image_folder: Path) -> _FolderMetadata:
 
 
 def _describe_guessed_encoding(encoding: str) -> Message:
+    if encoding == encodings.CUT_OFF:
+        return Message(_("it ends in the middle of a letter, as if the file was cut off; copy it again"))
     name = Message(encodings.ENCODING_NAMES[encoding])
     return Message(
         _("it is not in UTF-8 and was read as {encoding}; if that is wrong, save it as UTF-8"), encoding=name
@@ -100,7 +103,7 @@ def _parse_jsonl(content: str) -> tuple[list[Mapping[str, Any]], list[_Problem]]
     """The rows of a file with one JSON object per line, and a problem if lines cannot be read."""
     rows: list[Mapping[str, Any]] = []
     bad_lines: list[tuple[int, Message | str]] = []
-    for number, line in enumerate(content.split("\n"), start=1):
+    for number, line in enumerate(re.split("\r\n?|\n", content), start=1):
         if not line.strip():
             continue
         try:

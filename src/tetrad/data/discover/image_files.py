@@ -60,6 +60,8 @@ _UNSUPPORTED_SUFFIX_ERRORS = {
     **dict.fromkeys((f".{name}" for name in _RARE_FORMATS.split()), RAW_ERROR),
 }
 WRONG_NAME = Message(_("it is an image, but its name does not end like that of one, such as .jpg or .png; rename it"))
+_UNFINISHED_SUFFIXES = (".crdownload", ".part", ".partial", ".download", ".opdownload")  # of browsers
+_UNFINISHED = Message(_("it is a download that is not complete; download it again"))
 _FOLDER_LINK_ERROR = (
     "E4121",
     Message(
@@ -118,7 +120,7 @@ def select_images(paths: list[Path]) -> tuple[list[Path], list[FileProblem]]:
         elif error:
             problems.append(FileProblem(path, *error))
         elif suffix not in TEXT_SUFFIXES and _begins_like_an_image(path):
-            problems.append(FileProblem(path, "E4113", WRONG_NAME))
+            problems.append(FileProblem(path, "E4113", _UNFINISHED if suffix in _UNFINISHED_SUFFIXES else WRONG_NAME))
     return images, problems
 
 

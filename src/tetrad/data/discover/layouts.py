@@ -54,6 +54,9 @@ def list_folder(path: Path, subset: Subset, recursive: bool = True) -> Listing:
     """The images of a folder, or a single image.  E4001 if the path does not exist, E4002 if it has no image."""
     if not path.exists():
         raise missing_images_error(path)
+    if not path.is_dir() and not path.is_file():
+        template = _("{path} is neither a folder nor a file, but a pipe or a device; give a folder of images")
+        raise TetradError("E4001", template, path=path)
     all_paths, folder_problems = list_files(path, recursive)
     image_paths, unsupported = select_images(all_paths)
     image_paths = exclude_masks(image_paths)

@@ -25,8 +25,10 @@ from tetrad.inspection.dataset.captions import count_tokens, report_captions
 from tetrad.inspection.dataset.images import count_shapes, count_sizes, describe_photo, find_repeated, list_buckets
 from tetrad.inspection.dataset.report import DatasetReport, Finding, ScannedImage
 from tetrad.locales import Message, _
+from tetrad.settings.field import range_error
 
 DEFAULT_RESOLUTION = 512
+_LEAST_RESOLUTION, _MOST_RESOLUTION = 32, 4096  # of data.resolution
 # Problems that the report has in a place of its own: copies, similar images.
 _REPORTED_ELSEWHERE = ("W4155", "W4156")
 
@@ -42,7 +44,8 @@ def scan(
 
     `resolution` is that of the training, for buckets and enlargement; 0: that of the data set, or 512. `on_progress` is
     called with the number of files looked at, and of all files. Raises E4001 if there is nothing at that path, E4002 if
-    there are no images; a report on images of which none can be used has `used` empty.
+    there are no images, E3103 for a resolution that nothing is trained at; a report on images of which none can be used
+    has `used` empty.
     """
     return scan_images(list_images(images, trigger_word, class_word), resolution, on_progress)
 
@@ -55,11 +58,15 @@ def list_images(images: str | Path, trigger_word: str = "", class_word: str = ""
 def scan_images(
     listing: Listing, resolution: int = 0, on_progress: Callable[[int, int], object] = lambda _done, _total: None
 ) -> DatasetReport:
-    """The report on images that are listed already."""
-    cache = CacheFolder(get_cache_folder())
+    """The report on images that are listed already.  E3103 for a resolution that nothing is trained at."""
+    if resolution and not _LEAST_RESOLUTION <= resolution <= _MOST_RESOLUTION:
+        expected = Message(_("from 32 to 4096, or 0 for that of the data set"))
+        raise range_error("resolution", resolution, expected)
+    cache, resolution = CacheFolder(get_cache_folder()), resolution or listing.resolution or DEFAULT_RESOLUTION
     photos: list[Photo] = []
     problems = list(listing.problems)
-    for number, (photo, photo_problems) in enumerate(inspect_photos(listing, cache), start=1):
+    results = inspect_photos(listing, cache, lambda: resolution)
+    for number, (photo, photo_problems) in enumerate(results, start=1):
         photos += [photo] if photo else []
         problems += photo_problems
         on_progress(number, len(listing))

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from tetrad.errors import TetradError
 from tetrad.formats import weight_files
+from tetrad.images.diagnosis import BadImage
+from tetrad.images.load import open_image
 from tetrad.library.vae.bake import CheckpointVae
 from tetrad.locales import _
 
@@ -39,7 +41,13 @@ def write_latents(path: Path, mean: Tensor, std: Tensor, checkpoint_vae: Checkpo
 
 def read_latents(path: Path, checkpoint_vae: CheckpointVae) -> Tensor:
     """The mean (4, h, w) of a latent file, scaled for this VAE.  E5207 for another type of file or another family."""
-    latent_file = parse_latent_file(weight_files.read_weight_file(path))
+    try:
+        latent_file = parse_latent_file(weight_files.read_weight_file(path))
+    except TetradError as error:
+        if not _is_image(path):
+            raise
+        template = _("{path} is an image, not a latent file; `tetrad vae encode IMAGE` writes a latent file from it")
+        raise TetradError("E5207", template, path=path) from error
     if latent_file is None:
         raise TetradError("E5207", _("{path} is not a latent file; `tetrad vae encode IMAGE` writes one"), path=path)
     mean, scaling_factor = latent_file.mean, latent_file.scaling_factor
@@ -64,6 +72,14 @@ def read_latents(path: Path, checkpoint_vae: CheckpointVae) -> Tensor:
         template = _("{path} contains latents of {found}, but this VAE is for {expected}; give a model of {found}")
         raise TetradError("E5207", template, path=path, found=latent_file.family, expected=expected)
     return mean if scaling_factor else mean * checkpoint_vae.vae.scaling_factor
+
+
+def _is_image(path: Path) -> bool:
+    try:
+        with open_image(path):
+            return True
+    except BadImage:
+        return False
 
 
 def parse_latent_file(file: weight_files.WeightFile) -> _LatentFile | None:
