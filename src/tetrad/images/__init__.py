@@ -29,7 +29,7 @@ __all__, __getattr__ = export(
         ],
         "concurrency": ["PIXEL_BUDGET"],
         "decoders": ["list_formats"],
-        "examine": ["FIXES", "ImageInfo", "examine_image", "make_preview"],
+        "examine": ["FIXES", "IS_TRANSPARENT", "ImageInfo", "examine_image", "make_preview"],
         "fonts": ["label_text", "load_font"],
         "bands": ["UprightImage", "decode_image", "fit_on_white", "read_alpha"],
         "diagnosis": [

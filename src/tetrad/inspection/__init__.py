@@ -14,7 +14,7 @@ __all__, __getattr__ = export(
     {
         "dataset.html_sheet": ["make_html_sheet"],
         "dataset.report": ["DatasetReport", "Finding", "ScannedImage"],
-        "dataset.scan": ["list_images", "make_report"],
+        "dataset.scan": ["DEFAULT_RESOLUTION", "list_images", "make_report"],
         "dataset.text": ["describe_layout_line", "describe_report", "join_counts"],
         "html_page": ["embed_image", "embed_thumbnail", "escape_text", "make_page"],
         "inspect": ["inspect_path"],

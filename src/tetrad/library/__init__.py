@@ -43,7 +43,7 @@ from tetrad.library.vae.select import VaeChoice, choose_training_vae, choose_vae
 _NAMES, __getattr__ = export(
     __name__,
     {
-        "artifacts": ["artifact_types", "decode_weights", "method_of"],
+        "artifacts": ["artifact_types", "decode_weights", "find_adapter_file", "method_of"],
         "checkpoints": [
             "DTYPES",
             "find_network_files",
@@ -52,6 +52,7 @@ _NAMES, __getattr__ = export(
             "list_configurations",
             "read_configuration",
             "require_finite",
+            "require_floats",
             "unsupported_file_error",
             "check_finite",
         ],

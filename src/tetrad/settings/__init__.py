@@ -50,6 +50,7 @@ __all__, __getattr__ = export(
             "section_names",
             "settings_class",
             "settings_of",
+            "range_error",
         ],
         "judge": ["Judge"],
         "log": ["Log"],

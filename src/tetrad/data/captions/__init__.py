@@ -35,6 +35,7 @@ __all__, __getattr__ = export(
         "journal": ["CaptionJournal", "Change", "find_caption_file", "find_changed_since"],
         "folder": ["CaptionChange", "CaptionEdit", "CaptionFolder"],
         "encodings": ["ENCODING_NAMES", "decode_text"],
+        "guessed_encodings": ["describe_guessed_encodings"],
         "metadata_files": ["METADATA_FILE_NAMES", "read_metadata"],
         "templates": [
             "CaptionTemplate",

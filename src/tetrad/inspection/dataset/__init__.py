@@ -16,7 +16,7 @@ __all__, __getattr__ = export(
     {
         "html_sheet": ["make_html_sheet"],
         "report": ["Advice", "DatasetReport", "Finding", "ScannedImage"],
-        "scan": ["check_any_usable", "list_images", "make_report", "scan", "scan_images"],
+        "scan": ["DEFAULT_RESOLUTION", "check_any_usable", "list_images", "make_report", "scan", "scan_images"],
         "text": ["describe_layout_line", "describe_report", "join_counts"],
     },
 )
