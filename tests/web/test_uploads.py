@@ -53,6 +53,17 @@ def leftovers(data_set: DataSet) -> list[Path]:
     return list((data_set.hidden / "incoming").glob("*"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_of_a_file_that_a_full_disk_refuses_nothing_is_left(data_set: DataSet) -> None:
+    upload(data_set, "a.png", png())
+    known, data_set.names.path = data_set.names.path, Path("/dev/full")
+    with pytest.raises(TetradError, match="No space left") as caught:
+        upload(data_set, "b.png", png("blue"))
+    assert caught.value.code == "E4202" and visible(data_set) == ["a.png"] and not leftovers(data_set)
+    data_set.names.path = known
+    assert upload(data_set, "b.png", png("blue")).stored == [data_set.folder / "b.png"]
+
+
 def test_an_image_its_caption_and_its_mask_are_stored(data_set: DataSet) -> None:
     for name, content in (("a b.PNG", png()), ("a b.txt", b"a dog"), ("a b-masklabel.png", png("white"))):
         upload(data_set, name, content)

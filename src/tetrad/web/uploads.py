@@ -148,8 +148,8 @@ def _place(data_set: DataSet, path: Path, name: str, received: Received) -> None
         is_image = suffix not in _TEXT_SUFFIXES and not target.stem.endswith(MASK_END)
         if is_image and target.exists() and not filecmp.cmp(path, target, shallow=False):
             target = data_set.folder / f"{names.choose_stem(name, is_another=True)}{suffix}"
+        data_set.names.add(target.name, name)  # first, as a full disk may refuse it
         os.replace(path, target)
-        data_set.names.add(target.name, name)
     received.stored.append(target)
 
 

@@ -20,6 +20,7 @@ const TONES = { fixed: "plain", look: "warn", unused: "bad", left: "plain" };
 const rows = new Map(); // by id, or by name for a file that is still coming
 const tiles = new Map();
 let about = { similar: [], refused: [] };
+const lost = new Map(); // by name: files that were refused now; a full disk keeps no note of them
 let filter = "all";
 let chosen = null;
 let previews = 0;
@@ -41,7 +42,8 @@ async function add(files) {
   await uploads.send(address(), fresh, (name, received) => {
     const waiting = rows.get(name);
     if (waiting) waiting.isStored = true;
-    for (const refused of received.refused) about.refused.push(refused);
+    for (const refused of received.refused) lost.set(refused.name, refused);
+    if (received.stored) lost.delete(name);
     if (!received.stored && received.refused.some((each) => each.name === name)) forget(name);
     stored += 1;
     if (stored < due) return;
@@ -106,7 +108,7 @@ async function look() {
   try {
     await askLines(address("/images"), (line) => {
       if (line.total !== undefined) showLooking(line);
-      else if (line.id === undefined) about = line;
+      else if (line.id === undefined) about = { ...line, refused: [...new Map([...lost, ...line.refused.map((each) => [each.name, each])]).values()] };
       else {
         seen.add(line.id);
         put(line);
