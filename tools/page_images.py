@@ -28,6 +28,11 @@ SETTINGS = ("--steps", "80", "--set", "sample.every=20", "--set", "save.every=16
 WIDE, NARROW, GAP = (1440, 900), (390, 900), 12
 COLUMNS, TILE = 3, 640  # wide pages in a row of the sheet, and their width there
 PATIENCE = 600_000  # ms, for images on a slow CPU
+# Whether all images that can be seen have come.
+HAS_IMAGES = """() => [...document.images].every((each) => {
+  const { top, bottom, width } = each.getBoundingClientRect();
+  return !width || bottom < 0 || top > innerHeight || (each.complete && each.naturalWidth);
+})"""
 SHOWN = {"web-run": "run", "web-pick": "pick"}  # the images of the README
 
 
@@ -91,6 +96,7 @@ def visit(browser: Any, served: Served, look: Look) -> None:
         if all(find(folder, name).exists() for name in names):
             continue
         for name in go(page, served):
+            page.wait_for_function(HAS_IMAGES)
             page.wait_for_timeout(700)
             page.screenshot(path=find(folder, name))
             print(find(folder, name), flush=True)
@@ -130,6 +136,7 @@ def prepare(page: Any, served: Served) -> Iterator[str]:
         page.locator("#next").click()
         page.wait_for_url(f"**/{step}")
         page.locator(ready).first.wait_for()
+        page.wait_for_function("() => !document.querySelector('#foot-text').textContent.endsWith('…')")
         yield step
 
 

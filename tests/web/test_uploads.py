@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import stat
 import zipfile
 from collections.abc import AsyncIterator
@@ -56,6 +57,8 @@ def leftovers(data_set: DataSet) -> list[Path]:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 def test_of_a_file_that_a_full_disk_refuses_nothing_is_left(data_set: DataSet) -> None:
     upload(data_set, "a.png", png())
+    (data_set.hidden / "incoming/half").write_bytes(b"of a killed server")
+    os.utime(data_set.hidden / "incoming/half", (0, 0))
     known, data_set.names.path = data_set.names.path, Path("/dev/full")
     with pytest.raises(TetradError, match="No space left") as caught:
         upload(data_set, "b.png", png("blue"))

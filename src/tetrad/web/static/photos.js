@@ -86,11 +86,14 @@ async function scan() {
     return looking;
   }
   looking = (async () => {
-    do {
-      again = false;
-      await look();
-    } while (again);
-    looking = null;
+    try {
+      do {
+        again = false;
+        await look();
+      } while (again);
+    } finally {
+      looking = null;
+    }
   })();
   return looking;
 }
@@ -317,5 +320,6 @@ if (draft) {
     const { model } = await ask("GET", address("/model")).catch(() => ({})); // which one is found; it may take some seconds
     if (model) adopt({ ...draft, model });
     showCounts();
+    if (model === "builtin") await scan(); // which images are small depends on it
   });
 }
