@@ -90,9 +90,7 @@ _FACE_EMBEDDING = TextualInversion(initial_text="cool face", vectors=8)
 _STYLE_HYPERNETWORK = Hypernetwork(activation="swish")
 
 
-def _make_task(
-    name: str, description: Message, method: MethodSettings, prompts: tuple[str, ...]
-) -> _DemoTask:
+def _make_task(name: str, description: Message, method: MethodSettings, prompts: tuple[str, ...]) -> _DemoTask:
     kind = method.kind
     return _DemoTask(TASKS[name], description, method, STEPS[kind], LEARNING_RATES[kind], prompts)
 

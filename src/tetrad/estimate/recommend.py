@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from types import MappingProxyType
@@ -154,13 +154,13 @@ def _build_model_flags(model: str, prediction: str) -> list[str]:
     return [*flags, *(["--prediction-type", prediction] if prediction else [])]
 
 
-def suggest_trigger_word(listing: Listing, trigger_word: str = "") -> str:
-    """The trigger word: the given one, the data set's own, the rare word of most captions, or a suggestion."""
+def suggest_trigger_word(listing: Listing, trigger_word: str = "", taken: Collection[str] = ()) -> str:
+    """The trigger word: the given one, the data set's own, the rare word of most captions, or one that is not taken."""
     if trigger_word:
         return trigger_word
     dataset_words = {entry.subset.trigger_word for entry in listing.entries if not entry.subset.is_class_images}
     candidates = [*(dataset_words if len(dataset_words) == 1 else ()), *_list_shared_words(read_captions(listing))]
-    return next((word for word in candidates if word), next(suggest_words("zkr")))
+    return next((word for word in candidates if word), next(suggest_words("zkr", taken)))
 
 
 def _list_shared_words(captions: Sequence[str]) -> list[str]:

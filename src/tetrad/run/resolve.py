@@ -254,8 +254,9 @@ def count_batches(photos: Sequence[Photo], resolution: int, batch_size: int) -> 
 def _resolve_learning_rates(train: Train, method: MethodSettings, model: Model) -> dict[str, LearningRate]:
     """The learning rate of each part that has its own; "" is for every other part.
 
-    It is the recipe's, or else the usual one of the method and the model. A single learning rate in the recipe keeps the method's ratio between
-    parts, for example half of it for text encoders. An optimizer that finds its own rate has 1 for all parts.
+    It is the recipe's, or else the usual one of the method and the model. A single learning rate in the recipe keeps
+    the method's ratio between parts, for example half of it for text encoders. An optimizer that finds its own rate has
+    1 for all parts.
     """
     own = list_usual_rates(method, model.name)
     if get_facts(train.optimizer).finds_rate:
