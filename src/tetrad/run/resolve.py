@@ -227,8 +227,7 @@ def _resolve_steps(recipe: Recipe, method: MethodSettings, facts: Facts, steps_p
     before = facts.steps_before
     if recipe.train.epochs:
         return before + max(1, round(recipe.train.epochs * steps_per_epoch))
-    usual = count_usual_steps(method, len(facts.dataset.subjects), facts.model.name)
-    steps = recipe.train.steps or before + usual
+    steps = recipe.train.steps or before + count_usual_steps(method, len(facts.dataset.subjects), facts.model.name)
     if steps <= before:
         raise TetradError(
             "E3153",
@@ -254,9 +253,8 @@ def count_batches(photos: Sequence[Photo], resolution: int, batch_size: int) -> 
 def _resolve_learning_rates(train: Train, method: MethodSettings, model: Model) -> dict[str, LearningRate]:
     """The learning rate of each part that has its own; "" is for every other part.
 
-    It is the recipe's, or else the usual one of the method and the model. A single learning rate in the recipe keeps
-    the method's ratio between parts, for example half of it for text encoders. An optimizer that finds its own rate has
-    1 for all parts.
+    It is the recipe's, or else the usual one. A single learning rate in the recipe keeps the method's ratio between
+    parts, for example half of it for text encoders. An optimizer that finds its own rate has 1 for all parts.
     """
     own = list_usual_rates(method, model.name)
     if get_facts(train.optimizer).finds_rate:
