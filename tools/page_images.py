@@ -33,6 +33,11 @@ HAS_IMAGES = """() => [...document.images].every((each) => {
   const { top, bottom, width } = each.getBoundingClientRect();
   return !width || bottom < 0 || top > innerHeight || (each.complete && each.naturalWidth);
 })"""
+# Whether all cells that can be seen have their image; the others get theirs when they come into view.
+HAS_CELLS = """() => [...document.querySelectorAll("#matrix .cell.wait")].every((each) => {
+  const { top, bottom } = each.getBoundingClientRect();
+  return bottom < 0 || top > innerHeight;
+})"""
 SHOWN = {"web-run": "run", "web-pick": "pick"}  # the images of the README
 
 
@@ -127,6 +132,8 @@ def prepare(page: Any, served: Served) -> Iterator[str]:
     chooser.value.set_files(sorted(resolve_images_path("builtin:subject").glob("*.png")))
     page.locator("#next[aria-disabled=false]").wait_for()
     page.locator("input[name=goal][value=object]").check()
+    page.locator("#builtin-note").wait_for()  # the model is known, and the images are looked at once more
+    page.wait_for_timeout(3000)
     yield "photos"
     for step, ready in (
         ("words", "#suggestions .chip"),
@@ -143,8 +150,7 @@ def prepare(page: Any, served: Served) -> Iterator[str]:
 def pick(page: Any, served: Served) -> Iterator[str]:
     page.goto(f"{served.base}/runs/robot/pick")
     page.locator("#pair img >> nth=1").wait_for()
-    while page.locator("#matrix .cell.wait").count():
-        page.wait_for_timeout(500)
+    page.wait_for_function(HAS_CELLS)
     yield "pick"
 
 
@@ -177,7 +183,6 @@ PAGES: dict[tuple[str, ...], Callable[[Any, Served], Iterator[str]]] = {
     ("compare",): show("compare", "/compare", "#train"),
     ("generate",): generate,
     ("library",): show("library", "/library", "tbody tr"),
-    ("queue",): show("queue", "/queue", "main h1"),
     ("vae",): show("vae", "/vae", "#compare-vaes input"),
     ("settings",): show("settings", "/settings", "h2"),
 }
@@ -205,7 +210,7 @@ def shrink(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def save(image: Image.Image, name: str) -> None:
     path = ROOT / "docs" / f"{name}.webp"
-    image.save(path, quality=80, method=6)
+    image.save(path, quality=75, method=6)
     print(f"{path}: {image.width} × {image.height}, {path.stat().st_size / 1e3:.0f} kB")
 
 
