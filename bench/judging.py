@@ -1,9 +1,12 @@
 """How often the judge is right: runs that go right or wrong in a known way, judged, and compared with generated images.
 
-    python -m bench.judging --work FOLDER                    trains and evaluates what FOLDER lacks (hours), and reports
-    python -m bench.judging --work FOLDER --short --images 32     three runs, a first look
+    python -m bench.judging --work FOLDER                    trains and evaluates what RESULTS lacks (hours), and reports
+    python -m bench.judging --work FOLDER --short --images 32 --results OTHER     three runs, a first look
     python -m bench.judging --work FOLDER --stop             compares --stop auto with the whole run
-    python -m bench.judging --work FOLDER --report           only reports on what FOLDER has
+    python -m bench.judging --report                         only reports on the runs in RESULTS
+
+FOLDER holds the runs, and can be deleted afterwards. RESULTS (bench/results/judging) keeps the scores and the truth of
+each run, so that a later call goes on from there.
 
 The truth of a file is the share of images that `recognition` finds right, drawing and background, for prompts that were
 not trained on. A run is over-trained where this share falls by 15 points from its best file to the last, changed
@@ -15,6 +18,7 @@ import argparse
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,12 +41,15 @@ from tetrad.images.tensors import to_tensor
 from tetrad.judging import CheckpointScores, judge_run, read_scores
 from tetrad.judging.measure import LossProbe
 from tetrad.library import attach_weights, load_model
-from tetrad.models.base import Model
+from tetrad.models.base import Model, get_model_device
 from tetrad.run.events import Trained
 from tetrad.run.train import train
 
 FALL = 0.15  # of the share of right images, that counts
-_TRUTH = "truth.jsonl"
+RESULTS = Path(__file__).parent / "results" / "judging"
+_SCORES, _TRUTH = "scores.jsonl", "truth.jsonl"
+# With 10 steps in bfloat16 as many of 64 images of trained subjects were recognized (91 %) as with 15 in float32 (89 %).
+_SAMPLING_STEPS = 10
 _VALIDATION_PREDICTIONS = 16
 
 
@@ -160,7 +167,8 @@ def _word_of(row: CheckpointScores, folder: Path) -> str:
 def measure_truth(model: Model, prompts: Sequence[EvaluationPrompt], row: CheckpointScores, images: int) -> Truth:
     """Generate so many images, each prompt several times with other seeds, and recognize them."""
     asked = [prompts[number % len(prompts)] for number in range(images)]
-    arrays = generate_arrays(model, [each.prompt for each in asked], first_seed=5000)
+    with torch.autocast(get_model_device(model).type, torch.bfloat16):
+        arrays = generate_arrays(model, [each.prompt for each in asked], 5000, sampling_steps=_SAMPLING_STEPS)
     right, alike, obeyed = [], [], []
     for each, array in zip(asked, arrays, strict=True):
         nearest = each.candidates[int(compute_distances(array, each.candidates, each.background).argmin())]
@@ -188,10 +196,17 @@ def measure_validation_loss(model: Model, folder: Path) -> float:
     return probe.measure(model, model.condition, samples_at_once=4).mean().item()
 
 
-def collect(work: Path, names: Sequence[str]) -> Iterator[Judged]:
-    """Every run of the folder that has scores and truth."""
+def keep_result(folder: Path, target: Path) -> None:
+    """Copy what `collect` reads of a finished run."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (_SCORES, _TRUTH):  # the truth comes last: with it, the run is finished
+        shutil.copy(folder / name, target / name)
+
+
+def collect(results: Path, names: Sequence[str]) -> Iterator[Judged]:
+    """Every finished run."""
     by_name = {planted.name: planted for planted in PLANTED}
-    for path in sorted(work.glob(f"seed*/*/{_TRUTH}")):
+    for path in sorted(results.glob(f"seed*/*/{_TRUTH}")):
         folder, seed = path.parent, path.parent.parent.name.removeprefix("seed")
         if folder.name in names and seed.isdigit():
             judged = Judged(
@@ -260,7 +275,8 @@ def compare_stops(work: Path, names: Sequence[str], seeds: Sequence[int], images
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--only", nargs="*", choices=[planted.name for planted in PLANTED])
     parser.add_argument("--images", type=int, default=96)
@@ -270,14 +286,19 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     names = given.only or (SHORT if given.short else [planted.name for planted in PLANTED])
+    if not given.report and not given.work:
+        parser.error("--work is needed to train and evaluate runs")
     if given.stop:
         compare_stops(given.work, given.only or ["lora-long"], given.seeds, given.images)
         return
     for seed in given.seeds if not given.report else ():
         for planted in PLANTED:
-            if planted.name in names:
-                evaluate_run(planted, train_run(planted, given.work, seed), given.images)
-    report(list(collect(given.work, names)))
+            target = given.results / f"seed{seed}" / planted.name
+            if planted.name in names and not (target / _TRUTH).exists():
+                folder = train_run(planted, given.work, seed)
+                evaluate_run(planted, folder, given.images)
+                keep_result(folder, target)
+    report(list(collect(given.results, names)))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from tetrad.methods import MethodSettings
 from tetrad.methods.base import Adapter, behavior_of
 from tetrad.models import FAMILIES
 from tetrad.models.base import Model, freeze
+from tetrad.models.copying import copy_model
 from tetrad.weights import Weights
 
 WIDTHS = (32, 64, 64, 64)
@@ -96,13 +97,17 @@ def build_weights(layers: int = 2, seed: int = 0, family: str = "sd1", is_shallo
     return Weights("checkpoint", tensors, metadata)
 
 
-def build_model(layers: int = 2, family: str = "sd1", is_shallow: bool = False) -> Model:
-    """A new model for each call; its tensors are copies."""
-    source = build_weights(layers, family=family, is_shallow=is_shallow)
-    copies = Weights("checkpoint", {name: tensor.clone() for name, tensor in source.tensors.items()}, source.metadata)
-    built = FAMILIES[family].build(copies, "tiny")
+@cache
+def build_template(layers: int, family: str, is_shallow: bool) -> Model:
+    """The model that `build_model` copies, which takes a fraction of the time."""
+    built = FAMILIES[family].build(build_weights(layers, family=family, is_shallow=is_shallow), "tiny")
     freeze(built)
     return built
+
+
+def build_model(layers: int = 2, family: str = "sd1", is_shallow: bool = False) -> Model:
+    """A new model for each call; its tensors are copies."""
+    return copy_model(build_template(layers, family, is_shallow), torch.clone)
 
 
 def build_exportable_model(family: str) -> Model:

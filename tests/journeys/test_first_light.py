@@ -47,18 +47,18 @@ def run(workspace: Path) -> Path:
     arguments = [
         *train_first(workspace),
         "--steps",
-        "60",
+        "40",
         "--learning-rate",
         "2e-3",
         "--set",
-        "save.every=40",
+        "save.every=20",
         "--json",
         *SETTINGS,
     ]
     done = commands.run(*arguments)
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [event["step"] for event in events if event["event"] == "trained"] == list(range(1, 61))
+    assert [event["step"] for event in events if event["event"] == "trained"] == list(range(1, 41))
     assert events[-1]["event"] == "finished" and events[-1]["complete"]
     return Path(events[-1]["folder"])
 
@@ -66,7 +66,7 @@ def run(workspace: Path) -> Path:
 def test_a_run_writes_its_files_into_one_folder(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     records = {"recipe.toml", "plan.toml", "events.jsonl", "metrics.jsonl", "samples"}
-    assert names == records | {"first.safetensors", "first-step00000040.safetensors"}
+    assert names == records | {"first.safetensors", "first-step00000020.safetensors"}
     with safe_open(str(run / "first.safetensors"), framework="pt") as file:
         metadata = file.metadata()
         assert len(list(file.keys())) == 3 * 192
@@ -99,11 +99,11 @@ def test_a_lora_changes_the_image_and_the_same_seed_repeats_it(run: Path, worksp
     images = {}
     for name, prompt in (("with", "a zkr <lora:first:0.8>"), ("again", "a zkr <lora:first:0.8>"), ("without", "a zkr")):
         out = workspace / f"{name}.png"
-        done = commands.run("generate", prompt, "--lora-dir", workspace, "--seed", "1", "--out", out)
+        done = commands.run("generate", prompt, "--lora-dir", workspace, "--seed", "1", "--steps", "10", "--out", out)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == str(out)
         images[name] = Image.open(out)
-    assert images["with"].text["parameters"].startswith("a zkr <lora:first:0.8>\nSteps: 30, ")
+    assert images["with"].text["parameters"].startswith("a zkr <lora:first:0.8>\nSteps: 10, ")
     assert images["with"].tobytes() == images["again"].tobytes()
     assert images["with"].tobytes() != images["without"].tobytes()
 

@@ -96,7 +96,7 @@ def tell(processes: Processes, values: dict[str, Any]) -> None:
         processes.send(rank, Packet(values))
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[3, *(pytest.param(count, marks=pytest.mark.wide) for count in (2, 4))])
 def processes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     store = str(tmp_path_factory.mktemp("store") / "store")
     children = [Child(follow, rank, request.param, store) for rank in range(1, request.param)]

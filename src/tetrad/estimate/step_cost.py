@@ -1,13 +1,12 @@
 """A training step on torch's meta device, which has shapes but no values: its memory and operations are counted."""
 
-import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -16,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tetrad.methods.base import Adapter, behavior_of, parameters_of
 from tetrad.methods.settings import MethodSettings
 from tetrad.models.base import Model
+from tetrad.models.copying import copy_model
 
 _META = torch.device("meta")
 
@@ -78,15 +78,11 @@ def attach_without_memory(model: Model, method: MethodSettings) -> tuple[Model, 
 
 def copy_to_meta(model: Model) -> Model:
     """A copy of the model on the meta device, without adapters that are attached to it."""
-    networks = [*model.parts().values(), *([model.vae.networks[0]] if model.vae.networks else [])]
-    tensors = {id(tensor): tensor for network in networks for tensor in [*network.parameters(), *network.buffers()]}
-    meta_tensors = {address: _tensor_to_meta(tensor) for address, tensor in tensors.items()}
-    return copy.deepcopy(model, dict(meta_tensors))
+    return copy_model(model, _tensor_to_meta)
 
 
 def _tensor_to_meta(tensor: Tensor) -> Tensor:
-    meta_tensor = tensor.detach().to(_META, torch.float32 if tensor.is_floating_point() else tensor.dtype)
-    return nn.Parameter(meta_tensor, requires_grad=False) if isinstance(tensor, nn.Parameter) else meta_tensor
+    return tensor.to(_META, torch.float32 if tensor.is_floating_point() else tensor.dtype)
 
 
 class _SavedTensorCounter(TorchFunctionMode):

@@ -77,11 +77,15 @@ def count_evaluation_steps(count: int = 32) -> int:
 
 
 def generate_arrays(
-    model: Model, prompts: Sequence[str], first_seed: int = 0, on_step: StepCallback = ignore_step
+    model: Model,
+    prompts: Sequence[str],
+    first_seed: int = 0,
+    on_step: StepCallback = ignore_step,
+    sampling_steps: int = _SAMPLING_STEPS,
 ) -> NDArray[np.uint8]:
     """An image for each prompt, with increasing seeds: (N, H, W, 3) in 0 … 255."""
     requests = [
-        Request(prompt, seed=first_seed + number, steps=_SAMPLING_STEPS, cfg_scale=_CFG_SCALE)
+        Request(prompt, seed=first_seed + number, steps=sampling_steps, cfg_scale=_CFG_SCALE)
         for number, prompt in enumerate(prompts)
     ]
     arrays = [

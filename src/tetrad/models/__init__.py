@@ -9,7 +9,7 @@ A new family is one file and one line in FAMILIES, which is in `families`.
   the family of a VAE.
 - `infer_config` works out network configurations from tensor shapes; `prediction` finds out whether a checkpoint
   predicts ε or v; `checks` reads its metadata and refuses models of another purpose.
-- `device` chooses device and dtype. `diffusers_folder` writes a model as a diffusers folder.
+- `device` chooses device and dtype. `copying` copies a model. `diffusers_folder` writes one as a diffusers folder.
 """
 
 from tetrad.lazy import export
@@ -29,6 +29,7 @@ __all__, __getattr__ = export(
             "move_networks",
             "without_autocast",
         ],
+        "copying": ["copy_model"],
         "clip": [
             "CHUNK_LENGTH",
             "END_TOKEN_ID",

@@ -2,82 +2,83 @@
 
 import json
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import commands
 import pytest
 from short_runs import QUICK, save_model_and_images
 from test_exact import leave
 
+from tetrad.errors import TetradError
 from tetrad.run import heartbeat
+from tetrad.run.folder import RunFolder
 from tetrad.run.resume.interval import SaveInterval
+from tetrad.run.resume.resume import resume
 from tetrad.run.status import list_runs, read_status
 from tetrad.run.train import train
 from tetrad.settings import build_recipe
 from tetrad.settings.toml import put
 
-START_TOGETHER = """
-import json, sys, time
-sys.path[:] = json.loads(sys.argv[1])
-from pathlib import Path
-from tetrad.errors import TetradError
-from tetrad.run.folder import RunFolder
-from tetrad.run.resume.resume import resume
-print("ready", flush=True)
-moment = float(sys.stdin.readline())
-while time.time() < moment:
-    pass
-{work}
-"""
-RESUME = """
-try:
-    list(resume(Path(sys.argv[2])))
-    print("finished")
-except TetradError as error:
-    print(error)
-"""
-CREATE = "print(*[RunFolder.create(Path(sys.argv[2]), 'zkr').path.name for _ in range(20)])"
 
-
-def start_together(work: str, argument: Path, count: int) -> list[str]:
-    """What so many processes print that do something within the same millisecond."""
-    command = [sys.executable, "-c", START_TOGETHER.format(work=work), json.dumps(sys.path), str(argument)]
+def start_together(work: str, argument: Path, place: Path, count: int) -> list[str]:
+    """What so many processes print that do something, a function of this module, within the same millisecond."""
+    place.mkdir()
     started = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(count)
+        commands.Command(argument, place, str(number), program=f"test_two_processes:{work}") for number in range(count)
     ]
-    for process in started:
-        assert process.stdout and process.stdout.readline() == "ready\n"
-    moment = f"{time.time() + 0.3}\n"
-    for process in started:  # they wait for the moment, not for their input
-        assert process.stdin
-        process.stdin.write(moment)
-        process.stdin.flush()
-    return [process.communicate(timeout=300)[0].strip() for process in started]
+    while len(list(place.iterdir())) < count:
+        assert all(process.is_running for process in started)
+        time.sleep(0.01)
+    (place / "go").touch()
+    return [process.wait().stdout.strip() for process in started]
+
+
+def wait_for_the_others() -> Path:
+    """In one of the processes: wait until all are ready; returns the argument."""
+    argument, place, number = sys.argv[1:]
+    (Path(place) / number).touch()
+    while not (Path(place) / "go").exists():
+        pass
+    return Path(argument)
+
+
+def create_runs() -> None:
+    folder = wait_for_the_others()
+    print(*[RunFolder.create(folder, "zkr").path.name for _ in range(20)])
+
+
+def resume_run() -> None:
+    folder = wait_for_the_others()
+    try:
+        list(resume(folder))
+        print("finished")
+    except TetradError as error:
+        print(error)
 
 
 def test_each_run_that_is_begun_at_the_same_moment_has_its_own_folder(tmp_path: Path) -> None:
-    names = [name for printed in start_together(CREATE, tmp_path / "runs", 2) for name in printed.split()]
+    printed = start_together("create_runs", tmp_path / "runs", tmp_path / "start", 2)
+    names = [name for line in printed for name in line.split()]
     assert len(set(names)) == len(names) == 40 == len(list((tmp_path / "runs").iterdir()))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="compares clocks of processes to a millisecond")
 def test_only_one_of_two_processes_resumes_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TETRAD_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(save_model_and_images(tmp_path, 1))
     monkeypatch.setattr(SaveInterval, "is_due", lambda self, steps_done, steps_left: steps_left > 0)
     values: dict[str, object] = {}
-    for key, value in (QUICK | {"train.steps": 30, "save.out": str(tmp_path / "runs"), "sample.every": -1}).items():
+    for key, value in (QUICK | {"train.steps": 12, "save.out": str(tmp_path / "runs"), "sample.every": -1}).items():
         put(values, key, value)
     leave(train(build_recipe(values)), 3)
     folder = tmp_path / "runs" / "zkr"
-    printed = sorted(start_together(RESUME, folder, 2), key=len)
+    printed = sorted(start_together("resume_run", folder, tmp_path / "start", 2), key=len)
     assert printed[0] == "finished" and printed[1].startswith(f"E4203 {folder} is in use by process ")
     assert read_status(folder).state == "finished" and not (folder / "lock").exists()
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, 31))
+    assert steps == list(range(1, 13))
     assert [status.state for status in list_runs(folder.parent)] == ["finished"]
 
 

@@ -44,10 +44,12 @@ class _FusedLinear(torch.autograd.Function):
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         inner = rows @ down.T
-        output = F.linear(rows, weight, bias).addmm_(inner, up.T, alpha=scale)
+        # From x and not from its rows, which some processors round differently: a new LoRA must change nothing.
+        output = F.linear(x, weight, bias).contiguous()
+        output.view(-1, output.shape[-1]).addmm_(inner, up.T, alpha=scale)
         ctx.save_for_backward(rows, inner, weight, down, up)
         ctx.scale, ctx.shape = scale, x.shape
-        return output.view(*x.shape[:-1], output.shape[-1])
+        return output
 
     @staticmethod
     @once_differentiable
