@@ -36,10 +36,9 @@ async function add(files) {
   if (!fresh.length) return undefined;
   await ensureDraft();
   for (const { file, name } of fresh) addWaiting(file, name);
-  showCounts();
   let stored = 0;
   let due = SCAN_EVERY;
-  await uploads.send(address(), fresh, (name, received) => {
+  const sent = uploads.send(address(), fresh, (name, received) => {
     const waiting = rows.get(name);
     if (waiting) waiting.isStored = true;
     for (const refused of received.refused) lost.set(refused.name, refused);
@@ -50,6 +49,8 @@ async function add(files) {
     due = stored + Math.max(SCAN_EVERY, Math.round(stored / 4));
     scan();
   });
+  showCounts();
+  await sent;
   await scan();
   return undefined;
 }
