@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from tetrad.builtin import DEMO_STEPS, LEARNING_RATES, resolve_images_path
+from tetrad.builtin import LEARNING_RATES, STEPS, resolve_images_path
 from tetrad.builtin.vocabulary import TRIGGER_WORD
 from tetrad.evaluation.builtin import EvaluationScores, count_evaluation_steps, evaluate_training
 from tetrad.evaluation.builtin_tasks import TASKS, Task
@@ -90,19 +90,18 @@ _FACE_EMBEDDING = TextualInversion(initial_text="cool face", vectors=8)
 _STYLE_HYPERNETWORK = Hypernetwork(activation="swish")
 
 
-def _make_task(
-    name: str, description: Message, method: MethodSettings, steps: int, prompts: tuple[str, ...]
-) -> _DemoTask:
-    return _DemoTask(TASKS[name], description, method, steps, LEARNING_RATES[method.kind], prompts)
+def _make_task(name: str, description: Message, method: MethodSettings, prompts: tuple[str, ...]) -> _DemoTask:
+    kind = method.kind
+    return _DemoTask(TASKS[name], description, method, STEPS[kind], LEARNING_RATES[kind], prompts)
 
 
 DEMO_TASKS: dict[str, _DemoTask] = {
     demo_task.method.kind: demo_task
     for demo_task in (
-        _make_task("subject", _ROBOT_DESCRIPTION, _ROBOT_LORA, DEMO_STEPS, _SUBJECT_PROMPTS),
-        _make_task("subject", _ROBOT_DESCRIPTION, DreamBooth(), DEMO_STEPS, _SUBJECT_PROMPTS),
-        _make_task("person", _COWBOY_DESCRIPTION, _FACE_EMBEDDING, 300, _PERSON_PROMPTS),
-        _make_task("style", _STYLE_DESCRIPTION, _STYLE_HYPERNETWORK, 400, _STYLE_PROMPTS),
+        _make_task("subject", _ROBOT_DESCRIPTION, _ROBOT_LORA, _SUBJECT_PROMPTS),
+        _make_task("subject", _ROBOT_DESCRIPTION, DreamBooth(), _SUBJECT_PROMPTS),
+        _make_task("person", _COWBOY_DESCRIPTION, _FACE_EMBEDDING, _PERSON_PROMPTS),
+        _make_task("style", _STYLE_DESCRIPTION, _STYLE_HYPERNETWORK, _STYLE_PROMPTS),
     )
 }
 

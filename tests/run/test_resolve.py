@@ -1,6 +1,7 @@
 """Values that a recipe leaves open: learning rates, steps of a continued run, the name, the file format."""
 
 import tomllib
+from copy import copy
 from pathlib import Path
 
 import plans
@@ -8,12 +9,14 @@ import pytest
 import torch
 from torch import nn
 
+from tetrad.builtin import BUILTIN_NAME, LEARNING_RATES, STEPS
 from tetrad.errors import TetradError
-from tetrad.methods import DreamBooth, Lora
+from tetrad.methods import METHODS, DreamBooth, Lora
 from tetrad.methods.base import ParamGroup
 from tetrad.run.continuation import locate_start, read_trained_steps
 from tetrad.run.training_run import group_schedule
 from tetrad.settings import Recipe, build_recipe, dump_recipe
+from tetrad.settings.learning_rate import parse_learning_rate
 from tetrad.weights import Weights
 
 
@@ -36,6 +39,17 @@ def rates(recipe: Recipe, step: int = 1) -> dict[str, float]:
 
 def test_learning_rates_are_the_methods_defaults() -> None:
     assert rates(plans.recipe()) == {"unet": 1e-4, "text_encoder": 5e-5}
+
+
+@pytest.mark.parametrize("kind", list(METHODS))
+def test_the_built_in_model_has_its_own_steps_and_learning_rates(kind: str) -> None:
+    model = copy(plans.shared())
+    model.name = BUILTIN_NAME
+    train = plans.plan(plans.recipe(method__kind=kind), model=model).train
+    assert train.steps == STEPS[kind] <= 400
+    assert str(train.learning_rates[""]) == str(parse_learning_rate(str(LEARNING_RATES[kind])))
+    if kind == "lora":
+        assert train.learning_rates["text_encoder"](1) == LEARNING_RATES[kind] / 2  # type: ignore[operator]
 
 
 def test_a_single_learning_rate_keeps_the_ratio_between_parts() -> None:

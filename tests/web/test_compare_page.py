@@ -71,6 +71,7 @@ def test_a_method_that_does_not_fit_is_left_out_and_named(
     assert answer["left_out"] == ["DreamBooth is left out: it needs 28 GiB of memory, and 7.5 GiB is free."]
     recipes = read_recipes(app)
     assert len(recipes) == 3 and all(each["train"]["batch_size"] == 1 for each in recipes)
+    assert {each["sample"]["every"] for each in recipes} == {-1}
     assert app.state.preparation.drafts.list() == []  # its images are kept, as those of any training
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tetrad.builtin import DEMO_STEPS
 from tetrad.errors import TetradError
 from tetrad.methods import METHODS
 from tetrad.settings import Recipe, build_recipe, read_values
@@ -70,7 +71,7 @@ def test_the_recipe_has_the_choices_and_the_advice_for_the_goal(drafts: Drafts, 
 
 
 def test_quality_changes_the_steps_unless_they_are_set(drafts: Drafts) -> None:
-    default = METHODS["lora"]().default_steps(8)
+    default = DEMO_STEPS
     for quality, share in QUALITIES.items():
         steps = drafts.create(**CHOICES, quality=quality).make_recipe(8).train.steps
         assert (steps or default) == default * share
@@ -87,7 +88,7 @@ def test_files_are_saved_on_the_way_unless_the_settings_say_when(drafts: Drafts)
     assert (save.every, save.every_epochs) == (0, 3)
     assert drafts.create(**CHOICES, settings={**steps, "save.every": "7"}).make_recipe(8).save.every == 7
     assert drafts.create(**CHOICES, settings={**steps, "save.every_minutes": 9}).make_recipe(8).save.every == 0
-    default = METHODS["lora"]().default_steps(8)
+    default = DEMO_STEPS
     assert drafts.create(**CHOICES).make_recipe(8).save.every == math.ceil(default / 5)
     with pytest.raises(TetradError, match="E4307"):
         drafts.create(saves=101)

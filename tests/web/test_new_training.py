@@ -1,5 +1,6 @@
 """New training by its requests: drafts, images, captions, settings, the plan, and the start."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from starlette.testclient import TestClient
 
 from tetrad.documents import parse_toml, read_text_file
 from tetrad.web.places import Places
+from tetrad.web.planning import Planning
 from tetrad.web.preferences import MountedVae
 from tetrad.web.preparation import read_recipe
 from tetrad.web.settings_form import ASKED_ELSEWHERE, describe_settings, keep_known
@@ -49,6 +51,25 @@ def test_a_draft_is_kept_changed_listed_and_removed(client: TestClient, draft: s
     assert client.get(f"/new/{draft}/how").status_code == 200 and client.get(address).json()["step"] == "how"
     assert client.delete(address).status_code == 204
     assert client.get(address).status_code == 404 and client.get("/api/drafts").json() == []
+
+
+def test_a_trigger_word_is_suggested_that_no_other_training_has(
+    app: FastAPI, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def check_word(self: Planning, word: str, images: str, taken: list[str]) -> dict[str, str]:
+        asked.append((word, images, sorted(taken)))
+        return {"word": "zqk"}
+
+    monkeypatch.setattr(Planning, "check_word", check_word)
+    for name in ("zgv", "my run"):
+        (places.runs / name).mkdir(parents=True)
+    preparation = app.state.preparation
+    preparation.drafts.create(trigger_word="zjg")
+    draft = preparation.drafts.create(images="builtin:subject", model="builtin")
+    assert asyncio.run(preparation.settle(draft, "trigger_word")).trigger_word == "zqk"
+    assert asked == [("", "builtin:subject", ["zgv", "zjg"])]
 
 
 @pytest.mark.parametrize(

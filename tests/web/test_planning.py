@@ -98,6 +98,10 @@ def test_the_child_checks_words_and_finds_networks(tmp_path: Path) -> None:
         word = await planning.check_word("dog")
         assert word["warnings"][0]["code"] == "W3111" and len(word["suggestions"]) == 4
         assert (await planning.check_word("zkr"))["warnings"] == []
+        Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+        first = (await planning.check_word("", str(tmp_path)))["word"]
+        second = (await planning.check_word("", str(tmp_path), taken=[first]))["word"]
+        assert len({first, second}) == 2 and first == "zgv"
         (network,) = await planning.find_networks("a <lora:none:0.5>", "", {"lora_dir": str(tmp_path)})
         assert (network["name"], network["strength"], network["path"]) == ("none", 0.5, "")
         assert network["error"]["code"] == "E5101"

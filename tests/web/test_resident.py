@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from tetrad.errors import TetradError
+from tetrad.locales import Message
 from tetrad.web.resident import Resident
 
 
@@ -57,6 +58,18 @@ def test_a_crash_ends_one_request_only() -> None:
         assert child.pid
         os.kill(child.pid, 9)  # between two requests: nobody notices
         assert (await echo(child, "and again"))["text"] == "and again"
+
+    with_child(use)
+
+
+def test_a_child_that_is_killed_before_it_begins_says_why() -> None:
+    async def use(child: Resident) -> None:
+        answer = asyncio.create_task(echo(child, "never"))
+        while child.pid is None:
+            await asyncio.sleep(0.01)
+        child.kill(Message("a training begins"))
+        with pytest.raises(TetradError, match="a training begins"):
+            await answer
 
     with_child(use)
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import stat
 import zipfile
 from collections.abc import AsyncIterator
@@ -51,6 +52,19 @@ def visible(data_set: DataSet) -> list[str]:
 
 def leftovers(data_set: DataSet) -> list[Path]:
     return list((data_set.hidden / "incoming").glob("*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_of_a_file_that_a_full_disk_refuses_nothing_is_left(data_set: DataSet) -> None:
+    upload(data_set, "a.png", png())
+    (data_set.hidden / "incoming/half").write_bytes(b"of a killed server")
+    os.utime(data_set.hidden / "incoming/half", (0, 0))
+    known, data_set.names.path = data_set.names.path, Path("/dev/full")
+    with pytest.raises(TetradError, match="No space left") as caught:
+        upload(data_set, "b.png", png("blue"))
+    assert caught.value.code == "E4202" and visible(data_set) == ["a.png"] and not leftovers(data_set)
+    data_set.names.path = known
+    assert upload(data_set, "b.png", png("blue")).stored == [data_set.folder / "b.png"]
 
 
 def test_an_image_its_caption_and_its_mask_are_stored(data_set: DataSet) -> None:

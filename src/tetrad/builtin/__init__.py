@@ -4,7 +4,7 @@
 `builtin:style` name the folders `subject`, `person` and `style` of sample images. `vocabulary` lists the subjects,
 styles and backgrounds the model knows, and makes captions of them; `known_words` finds the words of a prompt that it
 does not know; `drawings` holds the drawings (drawings.webp) and places them on a background; `recognition` measures
-which drawing an image is nearest to.
+which drawing an image is nearest to; `usual_training` has the steps and learning rates of a run that gives none.
 """
 
 import difflib
@@ -47,6 +47,7 @@ __all__ = [
     "LEARNING_RATES",
     "MODEL_CARD_PATH",
     "MODEL_PATH",
+    "STEPS",
     "resolve_images_path",
     "resolve_model_path",
     *_NAMES,
@@ -61,7 +62,14 @@ BUILTIN_NAME = "builtin"
 IMAGE_SIDE = 128  # pixels of what the built-in model generates, and of its sample images
 # How LoRA learns the robot in the demo, in the terminal and on the page.
 DEMO_STEPS, DEMO_LEARNING_RATE = 180, 5e-4
-# How fast each method learns on the built-in model, which is so small that the usual rates change little.
+# How long and how fast each method learns on the built-in model. It is so small that the usual rates change little, and
+# that the usual steps of some methods are far more than it needs.
+STEPS: Mapping[str, int] = {
+    "textual-inversion": 300,
+    "hypernetwork": 400,
+    "lora": DEMO_STEPS,
+    "dreambooth": DEMO_STEPS,
+}
 LEARNING_RATES: Mapping[str, float | str] = {
     "textual-inversion": "0.1:200, 0.02",
     "hypernetwork": "2.5e-4:300, 1e-4",

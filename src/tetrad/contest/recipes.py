@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from tetrad import library
-from tetrad.builtin import LEARNING_RATES
 from tetrad.contest.wish import Budget, Wish
 from tetrad.data.discover.layouts import Listing
 from tetrad.estimate import recommend as advice
@@ -76,7 +75,6 @@ def _make_recipe(wish: Wish, estimate: MethodEstimate, steps: int, listing: List
         "data.template": "style" if goal.parts == ("style",) and not has_captions else None,
         "method.kind": kind,
         **{f"method.{name}": value for name, value in METHODS[kind].advice.settings_for(goal).items()},
-        "train.learning_rate": LEARNING_RATES[kind] if wish.is_builtin else None,
         "train.steps": steps or None,
         "train.device": wish.device,
         "sample.every": -1,

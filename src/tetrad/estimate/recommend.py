@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from types import MappingProxyType
 from typing import Any
 
+from tetrad.builtin.usual_training import count_usual_steps, list_usual_rates
 from tetrad.data.captions.caption_files import read_caption
 from tetrad.data.discover.layouts import Listing
 from tetrad.estimate.memory import MemoryOptions, choose_memory_options
@@ -67,12 +68,12 @@ def estimate_methods(
     for name, method in make_methods(image_count, goal, trigger_word, class_word, given).items():
         step = measure_step_cost(model, method, resolution, resolution, batch_size)
         memory_options, memory_bytes = choose_memory_options(step, device_spec.device, device_spec.dtype, memory_limit)
-        steps = method.default_steps(image_count)
+        steps = count_usual_steps(method, image_count, model.name)
         yield MethodEstimate(
             name,
             steps,
             steps / max(1, image_count),
-            _format_learning_rates(method),
+            _format_learning_rates(method, model.name),
             method.describe(),
             steps * estimate_step_seconds(step, device_speed, memory_options.gradient_checkpointing),
             memory_bytes,
@@ -84,9 +85,9 @@ def estimate_methods(
         )
 
 
-def _format_learning_rates(method: MethodSettings) -> str | Message:
-    """The default learning rate, and that of the text encoders where they are trained."""
-    rates = method.learning_rates()
+def _format_learning_rates(method: MethodSettings, model: str) -> str | Message:
+    """The usual learning rate, and that of the text encoders where they are trained."""
+    rates = list_usual_rates(method, model)
     text_rate = rates.get("text_encoder") if getattr(method, "text_encoder", False) else None
     if not text_rate:
         return str(rates[""])
@@ -153,13 +154,13 @@ def _build_model_flags(model: str, prediction: str) -> list[str]:
     return [*flags, *(["--prediction-type", prediction] if prediction else [])]
 
 
-def suggest_trigger_word(listing: Listing, trigger_word: str = "") -> str:
-    """The trigger word: the given one, the data set's own, the rare word of most captions, or a suggestion."""
+def suggest_trigger_word(listing: Listing, trigger_word: str = "", taken: Collection[str] = ()) -> str:
+    """The trigger word: the given one, the data set's own, the rare word of most captions, or one that is not taken."""
     if trigger_word:
         return trigger_word
     dataset_words = {entry.subset.trigger_word for entry in listing.entries if not entry.subset.is_class_images}
     candidates = [*(dataset_words if len(dataset_words) == 1 else ()), *_list_shared_words(read_captions(listing))]
-    return next((word for word in candidates if word), next(suggest_words("zkr")))
+    return next((word for word in candidates if word), next(suggest_words("zkr", taken)))
 
 
 def _list_shared_words(captions: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tetrad import library
 from tetrad.builtin import resolve_images_path
+from tetrad.builtin.usual_training import count_usual_steps, list_usual_rates
 from tetrad.data.buckets import bucket_of
 from tetrad.data.dataset import Photo
 from tetrad.errors import TetradError, naming_file
@@ -226,7 +227,7 @@ def _resolve_steps(recipe: Recipe, method: MethodSettings, facts: Facts, steps_p
     before = facts.steps_before
     if recipe.train.epochs:
         return before + max(1, round(recipe.train.epochs * steps_per_epoch))
-    steps = recipe.train.steps or before + method.default_steps(len(facts.dataset.subjects))
+    steps = recipe.train.steps or before + count_usual_steps(method, len(facts.dataset.subjects), facts.model.name)
     if steps <= before:
         raise TetradError(
             "E3153",
@@ -252,10 +253,10 @@ def count_batches(photos: Sequence[Photo], resolution: int, batch_size: int) -> 
 def _resolve_learning_rates(train: Train, method: MethodSettings, model: Model) -> dict[str, LearningRate]:
     """The learning rate of each part that has its own; "" is for every other part.
 
-    It is the recipe's, or else the method's. A single learning rate in the recipe keeps the method's ratio between
+    It is the recipe's, or else the usual one. A single learning rate in the recipe keeps the method's ratio between
     parts, for example half of it for text encoders. An optimizer that finds its own rate has 1 for all parts.
     """
-    own = method.learning_rates()
+    own = list_usual_rates(method, model.name)
     if get_facts(train.optimizer).finds_rate:
         own = {"": parse_learning_rate(_FOUND_RATE)}
     base = train.learning_rate or own[""]

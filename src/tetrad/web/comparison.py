@@ -93,9 +93,13 @@ async def plan_methods(preparation: Preparation, draft: Draft) -> Planned:
 
 
 def _name(recipe: Recipe) -> Recipe:
-    """The recipe with a run that is called like its word and its method."""
+    """The recipe with a run that is called like its word and its method.
+
+    Without previews, unless they were asked for: they would take time, and the files are compared by other images.
+    """
     name = f"{recipe.data.trigger_word}-{recipe.method.kind}"
-    return replace(recipe, save=replace(recipe.save, name=name))
+    every = recipe.sample.every or (0 if recipe.sample.every_epochs else -1)
+    return replace(recipe, save=replace(recipe.save, name=name), sample=replace(recipe.sample, every=every))
 
 
 def key_of(plan: Mapping[str, Any]) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import tomli_w
 
 from tetrad.builtin import BUILTIN_NAME, IMAGE_SIDE
+from tetrad.builtin.usual_training import count_usual_steps
 from tetrad.documents import parse_json, read_text_file
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import replace_file
@@ -26,7 +27,7 @@ from tetrad.settings.toml import as_values, assign, put
 
 Step = Literal["photos", "words", "how", "plan"]
 Quality = Literal["quick", "balanced", "thorough"]
-# Steps of each quality, as a share of the method's own default for this number of images.
+# Steps of each quality, as a share of the usual ones of the method for these images and this model.
 QUALITIES: Mapping[Quality, float] = {"quick": 0.5, "balanced": 1.0, "thorough": 2.0}
 # Files of a run to pick the best from, the result among them: of small files, and of whole checkpoints.
 SAVES, CHECKPOINT_SAVES, MAX_SAVES = 5, 3, 100
@@ -70,9 +71,10 @@ class Draft:
         values: dict[str, Any] = {}
         method = METHODS[self.method or "lora"]
         own = method.advice.settings_for(parse_goal(self.goal))
-        default_steps = method(**own).default_steps(image_count)
+        model = self.model or BUILTIN_NAME
+        default_steps = count_usual_steps(method(**own), image_count, model)
         chosen = {
-            "model": self.model or BUILTIN_NAME,
+            "model": model,
             "vae": self.vae or None,
             "data.images": str(images or self.images) or None,
             "data.trigger_word": self.trigger_word or None,
@@ -94,7 +96,7 @@ class Draft:
         return self._space_saves(build_recipe(values), default_steps)
 
     def _count_steps(self, default_steps: int) -> int | None:
-        """The steps of this quality; None where the method's default or the person's own setting counts."""
+        """The steps of this quality; None where the usual ones or the person's own setting counts."""
         if self.quality == "balanced" or {"train.steps", "train.epochs"} & self.settings.keys():
             return None
         return max(1, round(default_steps * QUALITIES[self.quality]))

@@ -1,6 +1,8 @@
 """The names of a data set's files: safe ones for the disk, and the original ones as text for people."""
 
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from tetrad.data.discover.image_files import IMAGE_SUFFIXES
@@ -38,10 +40,16 @@ class FileNames:
         return next(each for each in numbered if each.casefold() not in self._taken) + mask_end
 
     def add(self, place: str, original: str) -> None:
-        """Keep what a file was called."""
+        """Keep what a file was called.  OSError where it cannot be written, as on a full disk; nothing is kept then."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([place, original]) + "\n")
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([place, original]) + "\n")
+        except OSError:
+            with suppress(OSError):
+                os.truncate(self.path, size)  # of a line that fits only in part, the rest of the file could not be read
+            raise
         self._remember(place, original)
 
     def _remember(self, place: str, original: str) -> None:

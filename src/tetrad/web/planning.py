@@ -54,12 +54,17 @@ class Planning:
         about = {"trigger_word": trigger_word, "class_word": class_word, "count": count}
         return await self._ask({"do": "methods", **request, **about})
 
-    async def check_word(self, word: str, images: str = "", others: Sequence[str] = ()) -> dict[str, Any]:
+    async def check_word(
+        self, word: str, images: str = "", others: Sequence[str] = (), taken: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Whether a trigger word is rare: {word, tokens, warnings: [{code, text, …}], suggestions}.
 
-        Without a word the best one for the images is taken. E3112 for one that no prompt can contain.
+        Without a word the best one for the images is chosen, if possible none of those that are `taken`. E3112 for one
+        that no prompt can contain.
         """
-        return await self._ask({"do": "word", "word": word, "images": images, "others": list(others)})
+        return await self._ask(
+            {"do": "word", "word": word, "images": images, "others": list(others), "taken": list(taken)}
+        )
 
     async def list_models(self, models_dir: Path | None, added: Sequence[str] = ()) -> list[dict[str, str]]:
         """The base models of a web UI's folder, those in `added`, and last the built-in one: [{path, name, family}]."""

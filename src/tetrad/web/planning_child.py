@@ -139,11 +139,14 @@ class Planner:
 
 
 def check_word(request: Request) -> Answers:
-    """Warnings about the trigger word in "word", and rare ones; without a word the best one for "images" is taken."""
+    """Warnings about the trigger word in "word", and rare ones; without a word the best one for "images" is chosen.
+
+    It is none of those in "taken", unless the images themselves name it.
+    """
     word = request.values["word"]
     if not word:
         listing = find_images(Data(images=request.values["images"]), "", False)
-        word = advice.suggest_trigger_word(listing)
+        word = advice.suggest_trigger_word(listing, taken=request.values["taken"])
     found = advise_on_trigger_word(word, request.values["others"])
     warnings = [{"code": code, **warning.as_record()} for code, warning in found.warnings]
     suggestions = list(islice(suggest_words(word, request.values["others"]), _WORDS))

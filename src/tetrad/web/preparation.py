@@ -1,5 +1,6 @@
 """What stands between a draft and its run: its images, what is still open in it, and its recipe."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tetrad.web.preferences import Preferences
 from tetrad.web.resident import Resident
 from tetrad.web.settings_form import keep_known
 
+_SUGGESTED = re.compile("[a-z]{3}")
 _OF_DRAFT = {
     "model": "model",
     "vae": "vae",
@@ -92,7 +94,7 @@ class Preparation:
             models = await self.list_models()
             draft = self.drafts.update(draft.id, model=models[0]["path"])
         if "trigger_word" in names and not draft.trigger_word:
-            found = await self.planning.check_word("", self.images_of(draft))
+            found = await self.planning.check_word("", self.images_of(draft), taken=self._list_taken_words(draft))
             draft = self.drafts.update(draft.id, trigger_word=found["word"])
         if "method" in names and not draft.method:
             compared = await self.compare(draft)
@@ -100,6 +102,12 @@ class Preparation:
             options = parse_options(best["options"])
             draft = self.drafts.update(draft.id, method=best["method"], settings={**options, **draft.settings})
         return draft
+
+    def _list_taken_words(self, draft: Draft) -> list[str]:
+        """The names of runs, and the trigger words of other drafts, as far as they can be suggested."""
+        runs = self.places.runs.iterdir() if self.places.runs.is_dir() else ()
+        names = [path.name for path in runs] + [each.trigger_word for each in self.drafts.list() if each.id != draft.id]
+        return [name for name in names if _SUGGESTED.fullmatch(name)]
 
     async def compare(self, draft: Draft) -> dict[str, Any]:
         """The four methods for the draft's images; its model and trigger word must be settled."""

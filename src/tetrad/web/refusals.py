@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from tetrad.web.uploads import Refusal
 
 
 class Refusals:
-    """The refused files of a set, by name, in a file with a line for each."""
+    """The refused files of a set, by name, in a file with a line for each.
+
+    A disk that is full keeps none of them; the answer to the upload says it then.
+    """
 
     def __init__(self, data_set: DataSet) -> None:
         self.data_set = data_set
@@ -43,4 +47,5 @@ class Refusals:
         return dict(parse_json(line) for line in lines)
 
     def _write(self, known: dict[str, dict[str, Any]]) -> None:
-        replace_file(self.path, "".join(json.dumps(pair) + "\n" for pair in known.items()).encode())
+        with suppress(OSError):
+            replace_file(self.path, "".join(json.dumps(pair) + "\n" for pair in known.items()).encode())

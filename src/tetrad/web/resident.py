@@ -134,6 +134,8 @@ class Resident:
                     while line := await self._read_line(process):
                         if parse_json(line) == begun:  # others are of a request whose caller has gone
                             return process
+            if self._last_words:  # it was killed before it could begin
+                break
             self.kill()
             await process.wait()
         raise self._explain_end(process)

@@ -3,9 +3,10 @@
 import asyncio
 import filecmp
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,7 @@ MAX_IMAGES = 2_000
 _MAX_TEXT_BYTES = 10_000_000
 _TEXT_SUFFIXES = tuple(suffix for suffix in CAPTION_SUFFIXES if suffix.islower())
 _ZIP = ".zip"
+_STALE_SECONDS = 3600.0  # without a new piece
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,8 @@ def _place(data_set: DataSet, path: Path, name: str, received: Received) -> None
         is_image = suffix not in _TEXT_SUFFIXES and not target.stem.endswith(MASK_END)
         if is_image and target.exists() and not filecmp.cmp(path, target, shallow=False):
             target = data_set.folder / f"{names.choose_stem(name, is_another=True)}{suffix}"
+        data_set.names.add(target.name, name)  # first, as a full disk may refuse it
         os.replace(path, target)
-        data_set.names.add(target.name, name)
     received.stored.append(target)
 
 
@@ -168,6 +170,14 @@ def _apply_metadata(data_set: DataSet, path: Path, name: str, received: Received
             received.stored.append(target)
 
 
+def _remove_stale(folder: Path) -> None:
+    """Remove what a server that was killed has left of files that were still coming."""
+    for path in folder.iterdir():
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                path.unlink()
+
+
 @contextmanager
 def _incoming(data_set: DataSet) -> Iterator[Path]:
     """A place for a file that is still coming; it is gone afterwards.  E4202 where it cannot be written."""
@@ -175,6 +185,7 @@ def _incoming(data_set: DataSet) -> Iterator[Path]:
     path = folder / uuid.uuid4().hex
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder)
         yield path
     except OSError as error:
         template = _("{folder} cannot be written to ({reason}); free some space, or check the folder's permissions")

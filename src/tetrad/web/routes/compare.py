@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
 from tetrad.contest.figures import Result, read_result
+from tetrad.data.discover.image_files import IMAGE_SUFFIXES
 from tetrad.documents import read_stored_values
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _, ngettext, presentable
@@ -31,6 +32,7 @@ from tetrad.web.comparison import (
 )
 from tetrad.web.drafts import Draft
 from tetrad.web.figures import format_day
+from tetrad.web.file_names import MASK_END, get_suffix
 from tetrad.web.jobs import Job
 from tetrad.web.picks import Pick
 from tetrad.web.routes.drafts import preparation_of
@@ -42,6 +44,7 @@ from tetrad.web.runs import Runs
 router = APIRouter()
 ENTRY = Entry("/compare", _("Compare"))
 _SEEDS = 3
+_SHOWN_IMAGES = 3  # of a training that is not started yet
 _LISTED = 60  # runs, the last changed ones
 _SAMPLE_TITLES = {
     "builtin:subject": _("A robot, 8 images"),
@@ -76,10 +79,21 @@ def compare_page(request: Request, runs: Names = [], jobs: Numbers = []) -> HTML
     drafts = [each for each in preparation_of(request).drafts.list() if each.images]
     samples = [{"images": each, "title": str(Message(title))} for each, title in _SAMPLE_TITLES.items()]
     now = time.time()
-    mine = [{"id": each.id, "title": name_draft(each), "when": format_day(each.changed, now)} for each in drafts]
+    mine = [describe_draft(request, each, now) for each in drafts]
     data = {"chosen": runs, "least": MIN_RUNS, "most": MAX_RUNS}
     groups = list_groups(request)
     return page(request, "compare_choose.html", "/compare", samples=samples, drafts=mine, groups=groups, data=data)
+
+
+def describe_draft(request: Request, draft: Draft, now: float) -> dict[str, Any]:
+    """A training that is not started yet, with the addresses of its first images."""
+    found: list[str] = []
+    with suppress(TetradError):  # its folder may have gone
+        if data_set := preparation_of(request).find_set(draft):
+            images = [each for each in data_set.list_paths() if get_suffix(each.name) in IMAGE_SUFFIXES]
+            shown = [each for each in images if not each.stem.endswith(MASK_END)][:_SHOWN_IMAGES]
+            found = [f"/api/drafts/{draft.id}/images/{data_set.id_of(each)}/thumbnail" for each in shown]
+    return {"id": draft.id, "title": name_draft(draft), "when": format_day(draft.changed, now), "images": found}
 
 
 def name_draft(draft: Draft) -> str:

@@ -10,7 +10,11 @@ export class Advanced {
   constructor({ onChange }) {
     this.onChange = onChange;
     this.settings = [];
-    get("advanced").addEventListener("toggle", () => { if (get("advanced").open) this.show(); });
+    get("advanced").addEventListener("toggle", () => {
+      if (!get("advanced").open) return;
+      this.show();
+      get("advanced").scrollIntoView();
+    });
     get("find-setting").addEventListener("input", () => this.filter());
     get("reset-all").addEventListener("click", (event) => press(event.currentTarget, async () => {
       await storeNow({ settings: Object.fromEntries(Object.keys(draft.settings).map((key) => [key, null])) });

@@ -5,6 +5,8 @@ import { toast } from "./toast.js";
 const KEPT = 30_000; // characters; a browser keeps no larger request when its page is left
 const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";
 
+const GONE = () => _("The server does not answer. Is tetrad web still running?");
+
 export class ServerError extends Error {}
 
 export async function ask(method, address, body, signal) {
@@ -18,7 +20,7 @@ export async function askLines(address, onLine) {
   const reader = (await send("GET", address)).body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(() => { throw new ServerError(GONE()); });
     const lines = (rest + (value ?? "")).split("\n");
     rest = lines.pop();
     for (const line of lines) if (line) onLine(JSON.parse(line));
@@ -40,7 +42,7 @@ async function send(method, address, body, signal) {
     const keepalive = method === "PATCH" && body.length < KEPT; // a change is stored although its page is left
     response = await fetch(address, { method, headers, body, signal, keepalive, cache: "no-store" });
   } catch {
-    throw new ServerError(_("The server does not answer. Is tetrad web still running?"));
+    throw new ServerError(GONE());
   }
   if (response.ok) return response;
   const answer = await response.json().catch(() => ({}));

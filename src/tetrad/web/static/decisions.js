@@ -5,6 +5,7 @@ import { address, draft } from "./draft.js";
 import { _, ngettext } from "./text.js";
 
 const MAX_GROUPS = 8;
+const MAX_NAMES = 5;
 const keyOf = (group) => `tetrad-keep-${draft.id}-${group.join("-")}`;
 
 export function showDecisions({ rows, about, leaveOut }) {
@@ -52,13 +53,22 @@ function keepAll(group, button) {
   get("decisions").hidden = !get("cards").children.length;
 }
 
+// A row for each reason, with the files that it is for.
 function makeTable(title, files) {
+  const reasons = new Map();
+  for (const file of files) reasons.set(file.text, [...(reasons.get(file.text) ?? []), file]);
   return h(
     "div", { class: "card pad-s stack" },
     h("h3", {}, title),
-    h("table", { class: "table cards left" }, h("tbody", {}, ...files.map(({ name, code, text }) => h(
+    h("table", { class: "table cards left" }, h("tbody", {}, ...[...reasons].map(([text, group]) => h(
       "tr", { class: "plain" },
-      h("td", {}, h("b", { class: "mono wrap-any" }, name), h("br"), h("span", {}, text), " ", h("span", { class: "quiet mono" }, code)),
+      h("td", {}, h("b", { class: "mono wrap-any" }, listNames(group)), h("br"), h("span", {}, text), " ", h("span", { class: "quiet mono" }, group[0].code)),
     )))),
   );
+}
+
+function listNames(group) {
+  const names = group.slice(0, MAX_NAMES).map((each) => each.name).join(", ");
+  const count = group.length - MAX_NAMES;
+  return count > 0 ? ngettext("{names} and {count} more", "{names} and {count} more", count, { names }) : names;
 }

@@ -19,7 +19,17 @@ async function begin(files, isOpened = false) {
       return;
     }
     const draft = await ask("POST", "/api/drafts");
-    await uploads.send(`/api/drafts/${draft.id}`, uploads.choose(files), () => {});
+    let stored = 0;
+    let refused = null;
+    await uploads.send(`/api/drafts/${draft.id}`, uploads.choose(files), (_name, received) => {
+      stored += received.stored;
+      refused ??= received.refused[0];
+    });
+    if (!stored && refused) {
+      await ask("DELETE", `/api/drafts/${draft.id}`);
+      toast(refused.text, { tone: "bad" });
+      return;
+    }
     const { step } = await ask("GET", `/api/drafts/${draft.id}`); // a server that has gone meanwhile is said here
     location.href = `/new/${draft.id}/${step}`;
   } catch (error) {

@@ -20,6 +20,7 @@ const TONES = { fixed: "plain", look: "warn", unused: "bad", left: "plain" };
 const rows = new Map(); // by id, or by name for a file that is still coming
 const tiles = new Map();
 let about = { similar: [], refused: [] };
+const lost = new Map(); // by name: files that were refused now; a full disk keeps no note of them
 let filter = "all";
 let chosen = null;
 let previews = 0;
@@ -35,19 +36,21 @@ async function add(files) {
   if (!fresh.length) return undefined;
   await ensureDraft();
   for (const { file, name } of fresh) addWaiting(file, name);
-  showCounts();
   let stored = 0;
   let due = SCAN_EVERY;
-  await uploads.send(address(), fresh, (name, received) => {
+  const sent = uploads.send(address(), fresh, (name, received) => {
     const waiting = rows.get(name);
     if (waiting) waiting.isStored = true;
-    for (const refused of received.refused) about.refused.push(refused);
+    for (const refused of received.refused) lost.set(refused.name, refused);
+    if (received.stored) lost.delete(name);
     if (!received.stored && received.refused.some((each) => each.name === name)) forget(name);
     stored += 1;
     if (stored < due) return;
     due = stored + Math.max(SCAN_EVERY, Math.round(stored / 4));
     scan();
   });
+  showCounts();
+  await sent;
   await scan();
   return undefined;
 }
@@ -84,11 +87,14 @@ async function scan() {
     return looking;
   }
   looking = (async () => {
-    do {
-      again = false;
-      await look();
-    } while (again);
-    looking = null;
+    try {
+      do {
+        again = false;
+        await look();
+      } while (again);
+    } finally {
+      looking = null;
+    }
   })();
   return looking;
 }
@@ -106,7 +112,7 @@ async function look() {
   try {
     await askLines(address("/images"), (line) => {
       if (line.total !== undefined) showLooking(line);
-      else if (line.id === undefined) about = line;
+      else if (line.id === undefined) about = { ...line, refused: [...new Map([...lost, ...line.refused.map((each) => [each.name, each])]).values()] };
       else {
         seen.add(line.id);
         put(line);
@@ -315,5 +321,6 @@ if (draft) {
     const { model } = await ask("GET", address("/model")).catch(() => ({})); // which one is found; it may take some seconds
     if (model) adopt({ ...draft, model });
     showCounts();
+    if (model === "builtin") await scan(); // which images are small depends on it
   });
 }

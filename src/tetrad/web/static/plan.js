@@ -38,8 +38,9 @@ function show() {
   get("state").textContent = draft.started ? _("A run of this plan was started. It can be started again.") : ngettext("{count} image · {length}", "{count} images · {length}", plan.images, { length: plan.length });
   const fact = (title, value, detail) => h("div", {}, h("dt", {}, title), h("dd", {}, value, h("br"), h("small", {}, detail)));
   const views = Math.round(plan.views_per_image);
+  const device = plan.device === "cpu" ? _("CPU") : plan.device;
   get("facts").replaceChildren(
-    fact(_("Time"), _("about {time}", { time: plan.time }), plan.device === "cpu" ? _("CPU") : plan.device),
+    fact(_("Time"), _("about {time}", { time: plan.time }), plan.previews ? _("{device}, without previews", { device }) : device),
     fact(_("Steps"), number(plan.steps), ngettext("each image {count} time", "each image {count} times", views)),
     fact(_("Memory"), plan.memory, _("{size} free", { size: plan.free_memory })),
     fact(_("Disk"), plan.disk, _("{size} free", { size: plan.free_disk })),

@@ -1,9 +1,14 @@
-// Send files to a draft, three at a time. The same file twice is sent once.
+// Send files to a draft, three at a time. The same file twice is sent once. Where the server does not answer, as when it
+// is started again, the rest waits for it.
 import { ask, ServerError } from "./api.js";
 import { _, ngettext } from "./text.js";
 import { toast } from "./toast.js";
 
 const AT_ONCE = 3;
+const PAUSE = 2_000; // ms between two looks whether the server is there again
+
+// Whether the server gives any answer.
+const isThere = () => fetch("/static/icon.svg", { method: "HEAD", cache: "no-store" }).then(() => true, () => false);
 
 export class Uploads {
   // `place` has a bar and a text for the progress.
@@ -14,6 +19,7 @@ export class Uploads {
     this.total = 0;
     this.done = 0;
     this.active = 0;
+    this.isStuck = false; // whether the server does not answer
     addEventListener("beforeunload", (event) => { if (this.isBusy) event.preventDefault(); });
   }
 
@@ -26,7 +32,9 @@ export class Uploads {
     this.place.hidden = !total;
     bar.setAttribute("aria-valuenow", percent);
     bar.firstChild.setAttribute("width", percent);
-    this.place.querySelector("span").textContent = _("{done} of {total} files added", { done, total });
+    this.place.querySelector("span").textContent = this.isStuck
+      ? _("{done} of {total} files added. The server does not answer; the rest is sent when it does.", { done, total })
+      : _("{done} of {total} files added", { done, total });
   }
 
   // Take files that are to be sent; returns those that are new, with the names they will have.
@@ -45,6 +53,26 @@ export class Uploads {
     return fresh;
   }
 
+  // Send a file to the server, which answers for sure, or refuses it.
+  async deliver(address, file) {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await ask("POST", address, file);
+      } catch (error) {
+        if (!(error instanceof ServerError) || error.answer) throw error;
+        if (await isThere()) {
+          if (attempt > 1) throw new ServerError(_("The browser cannot read this file. Was it moved or deleted?"));
+          continue;
+        }
+        this.isStuck = true;
+        this.showProgress();
+        do await new Promise((resolve) => setTimeout(resolve, PAUSE)); while (!(await isThere()));
+        this.isStuck = false;
+        attempt = 0;
+      }
+    }
+  }
+
   // Send files to the draft at this address; `onStored` gets each name as soon as the server has it.
   send(address, files, onStored) {
     this.total += files.length;
@@ -58,10 +86,13 @@ export class Uploads {
         }
         this.active += 1;
         try {
-          onStored(each.name, await ask("POST", `${address}/files?${new URLSearchParams({ file: each.name })}`, each.file));
+          const received = await this.deliver(`${address}/files?${new URLSearchParams({ file: each.name })}`, each.file);
+          if (!received.stored) this.known.delete(each.name); // it may come again
+          onStored(each.name, received);
         } catch (error) {
           if (!(error instanceof ServerError)) throw error;
-          onStored(each.name, { stored: 0, refused: [{ name: each.name, code: "", text: error.message }] });
+          this.known.delete(each.name);
+          onStored(each.name, { stored: 0, refused: [{ name: each.name, code: error.answer?.code ?? "", text: error.message }] });
         } finally {
           this.active -= 1;
           this.done += 1;
