@@ -16,6 +16,6 @@ def test_the_command_writes_the_file_and_says_what_it_did(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout) == (0, "a-b-merged.safetensors\n"), done.stderr
     (tensor,) = load_file(tmp_path / "a-b-merged.safetensors").values()
     assert tensor.unique().tolist() == [1.5]
-    assert "the VAE is that of a.safetensors" in done.stderr
+    assert "the result has no VAE, as a.safetensors has none" in done.stderr
     again = commands.run(*arguments, cwd=tmp_path)
     assert again.returncode == 5 and "already exists and is not overwritten" in again.stderr

@@ -20,7 +20,7 @@ XSS = "<img src=x onerror=alert(1)>"
 
 
 def write_safetensors(path: Path, tensors: dict[str, tuple[int, ...]], metadata: dict[str, str]) -> None:
-    """A file of zeros, without torch."""
+    """A file of ones, without torch."""
     header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name, shape in tensors.items():
@@ -31,7 +31,7 @@ def write_safetensors(path: Path, tensors: dict[str, tuple[int, ...]], metadata:
         end += size
     text = json.dumps(header).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0" * end)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"\x00\x3c" * (end // 2))
 
 
 def write_lora(path: Path, word: str, side: int = 8) -> None:

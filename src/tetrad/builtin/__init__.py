@@ -21,6 +21,7 @@ _NAMES, __getattr__ = export(
     {
         "known_words": ["explain_unknown_words", "list_known_words"],
         "recognition": ["compute_distances", "detect_background", "detect_colour"],
+        "usual_training": ["count_usual_steps", "list_usual_rates"],
         "vocabulary": [
             "BACKGROUNDS",
             "HELD_OUT_DRAWING_SET",

@@ -51,7 +51,7 @@ class OpenCheckpoint:
         An inpainting model counts as one of four channels: the rest of it is the same. E5009 where tensors are missing.
         """
         family, tensors = FAMILIES[self.family], dict(self.weights.tensors)
-        if (first := tensors.get("unet.conv_in.weight")) is not None:
+        if (first := tensors.get("unet.conv_in.weight")) is not None and first.ndim > 1:
             tensors["unet.conv_in.weight"] = first[:, : family.channels]
         metadata = self.metadata
         if family.resolve_prediction(metadata) is None:  # which could only be measured, and makes no difference here
