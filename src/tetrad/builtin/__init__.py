@@ -20,7 +20,7 @@ _NAMES, __getattr__ = export(
     __name__,
     {
         "known_words": ["explain_unknown_words", "list_known_words"],
-        "recognition": ["compute_distances", "detect_background", "detect_colour"],
+        "recognition": ["compute_distances", "compute_features", "detect_background", "detect_colour"],
         "usual_training": ["count_usual_steps", "list_usual_rates"],
         "vocabulary": [
             "BACKGROUNDS",

@@ -19,7 +19,7 @@ _MIN_CHROMA = 40.0  # below it a colour is rather gray, whatever its hue
 _PLACEMENTS = tuple(Placement(flip=flip) for flip in (False, True))
 
 
-def _compute_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def compute_features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, H, W, 3) in 0…255 -> (N, 12 * 12 * 3 + 8 * 8): mean colours and edge energies, each centred and of length 1.
 
     Each image is first cropped to a square around its drawing, so that size and position do not matter.
@@ -126,7 +126,7 @@ def _measure_border_colour(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def compute_reference_features(pair: SubjectStylePair, background: str) -> NDArray[np.float32]:
     """The features of a drawing on a background, as it is and mirrored, (2, F)."""
     colour = BACKGROUNDS[background]
-    return _compute_features(
+    return compute_features(
         np.stack([compose_image(load_atlas()[pair], colour, placement, 56) for placement in _PLACEMENTS])
     )
 
@@ -136,5 +136,5 @@ def compute_distances(
 ) -> NDArray[np.float32]:
     """Distances of an image (H, W, 3) to each pair's drawing on that background, mirrored or not, (pairs,)."""
     candidates = np.stack([compute_reference_features(pair, background) for pair in pairs])
-    nearest: NDArray[np.float32] = np.linalg.norm(candidates - _compute_features(image[None])[0], axis=-1).min(-1)
+    nearest: NDArray[np.float32] = np.linalg.norm(candidates - compute_features(image[None])[0], axis=-1).min(-1)
     return nearest

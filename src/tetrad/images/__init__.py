@@ -55,7 +55,7 @@ __all__, __getattr__ = export(
         "measure": ["Measures"],
         "metrics": ["psnr"],
         "near_duplicates": ["group_near_duplicates"],
-        "tensors": ["grey_to_tensor", "to_image", "to_tensor"],
+        "tensors": ["grey_to_tensor", "to_array", "to_image", "to_tensor"],
         "png": ["unreadable_image_error"],
     },
 )

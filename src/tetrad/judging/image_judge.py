@@ -17,7 +17,7 @@ from tetrad.images.tensors import to_image, to_tensor
 from tetrad.judging import image_scores, obedience
 from tetrad.judging.base_images import BaseImages
 from tetrad.judging.copying import CopyReferences
-from tetrad.judging.eyes import Eye, TextEye, UnetMapEye
+from tetrad.judging.eyes import DrawingEye, Eye, TextEye, UnetMapEye
 from tetrad.judging.prompts import AttributePrompt, JudgePrompts
 from tetrad.judging.scores import Score
 from tetrad.models.base import Model
@@ -94,7 +94,7 @@ class ImageJudge:
 
     def measure_own_likeness(self, base: ImageSet) -> float | None:
         """The likeness of the training images to each other."""
-        eye = self._map_eye
+        eye = self._likeness_eye
         with self.untouched():
             references = self._see(eye, "references", self.references)
             untouched = self._see(eye, "base, with word", base.word_tensors)
@@ -125,7 +125,9 @@ class ImageJudge:
             return self._score(images, base, copies)
 
     def _score(self, images: ImageSet, base: ImageSet, copies: CopyReferences | None) -> dict[str, Score]:
-        scores = dict(self._score_by(self._map_eye, "", images, base))
+        scores = dict(self._score_by(self._likeness_eye, "", images, base))
+        if images.with_word and (spread := self._measure_spread(images)):
+            scores["spread"] = spread
         if self.eye:
             scores |= self._score_by(self.eye, "_eye", images, base)
         if images.without_word:
@@ -155,12 +157,16 @@ class ImageJudge:
         if images.with_word:
             seen, untouched = eye.look(images.word_tensors), self._see(eye, "base, with word", base.word_tensors)
             yield f"likeness{suffix}", image_scores.measure_likeness(seen, untouched, references, eye.measure)
-            if not suffix and (spread := image_scores.measure_spread(seen, references, eye.measure)):
-                yield "spread", spread
         if images.without_word:
             seen, untouched = eye.look(images.other_tensors), self._see(eye, "base, without word", base.other_tensors)
             yield f"kept{suffix}", image_scores.measure_kept(seen, untouched, eye.measure)
             yield f"pull{suffix}", image_scores.measure_likeness(seen, untouched, references, eye.measure)
+
+    def _measure_spread(self, images: ImageSet) -> Score | None:
+        """By whole images, also where the likeness is that of the drawings alone."""
+        eye = self._map_eye
+        references = self._see(eye, "references", self.references)
+        return image_scores.measure_spread(eye.look(images.word_tensors), references, eye.measure)
 
     def _see(self, eye: Eye, what: str, images: Sequence[Tensor]) -> Tensor:
         """What an eye sees of images that are the same each time, as far as there are some; each is looked at once."""
@@ -172,6 +178,10 @@ class ImageJudge:
             self._features[eye.name, what] = known
         assert known is not None
         return known[: len(images)]
+
+    @cached_property
+    def _likeness_eye(self) -> Eye:
+        return DrawingEye() if self.recognizes else self._map_eye
 
     @cached_property
     def _map_eye(self) -> Eye:

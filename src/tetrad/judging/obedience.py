@@ -22,6 +22,7 @@ from tetrad.builtin import (
 from tetrad.data.captions.captions import contains_word
 from tetrad.diffusion.noise import corrupt
 from tetrad.diffusion.randomness import generator
+from tetrad.images.tensors import to_array
 from tetrad.judging.eyes.eye import TextEye, resize_to_square
 from tetrad.judging.image_scores import estimate_share
 from tetrad.judging.prompts import AttributePrompt
@@ -78,7 +79,7 @@ def score_by_recognition(images: Sequence[Tensor], prompts: Sequence[AttributePr
 
     None where a prompt asks for something else, which cannot be recognized.
     """
-    shown = [recognize(as_array(image), prompt) for image, prompt in zip(images, prompts, strict=True)]
+    shown = [recognize(to_array(image), prompt) for image, prompt in zip(images, prompts, strict=True)]
     found = [each for each in shown if each is not None]
     return estimate_share(torch.tensor(found)) if shown and len(found) == len(shown) else None
 
@@ -98,9 +99,3 @@ def recognize(image: NDArray[np.uint8], prompt: AttributePrompt) -> bool | None:
         return bool(nearest.subject == subject)
     colour = next((each for each in new if each in BACKGROUNDS), None)
     return detect_colour(image) == colour if colour else None
-
-
-def as_array(image: Tensor) -> NDArray[np.uint8]:
-    """An image (3, H, W) in [0, 1] as (H, W, 3) in 0…255."""
-    array: NDArray[np.uint8] = (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-    return array
