@@ -67,7 +67,7 @@ def is_own(url: str, served: Served) -> bool:
 def is_complaint(message: Any) -> bool:
     """Warnings and errors of the browser, except that the server was stopped by a test, or refused to do something."""
     return message.type in ("error", "warning") and not re.search(
-        r"ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY|status of 409", message.text
+        r"ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY|ERR_SOCKET|status of 409", message.text
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accessibility import find_violations
 from made_runs import add_event, add_step, bring_to_life, make_run
 from web_process import OpenPage, Served, serving, start
 
@@ -45,8 +46,6 @@ def test_every_page_fits_and_everybody_can_use_it(open_page: OpenPage, lang: str
 
     The width between is only looked at for its layout.
     """
-    from axe_playwright_python.base import AXE_SCRIPT
-
     page = open_page("/", width, lang, theme)
     page.route("**/cells", lambda route: route.fulfill(json={"id": "", "is_ready": False}))  # no image is generated
     for address in PAGES:
@@ -56,11 +55,7 @@ def test_every_page_fits_and_everybody_can_use_it(open_page: OpenPage, lang: str
         assert page.locator("h1").count() == 1
         if width == 800:
             continue
-        page.evaluate(AXE_SCRIPT)
-        result = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
-        assert not [(each["id"], [node["html"][:150] for node in each["nodes"]]) for each in result["violations"]], (
-            address
-        )
+        assert not find_violations(page), address
 
 
 def test_the_language_and_the_theme_are_switched_and_stay(open_page: OpenPage) -> None:
