@@ -32,7 +32,7 @@ def measure_list(folder: Path, count: int = 1000) -> None:
         make_run(folder, f"run-{number:04d}", step=20)
     for label in ("first", "second"):
         runs, start, work = Runs(folder), time.perf_counter(), time.process_time()
-        rows = [describe_row(runs.read(name)) for name in runs.list_names()[:20]]
+        rows = [describe_row(runs.read_run(name)) for name in runs.list_names()[:20]]
         wall, cpu = (time.perf_counter() - start) * 1e3, (time.process_time() - work) * 1e3
         print(f"{label} list of {count:,} runs, {len(rows)} shown: {wall:.0f} ms, of which {cpu:.0f} CPU ms")
 

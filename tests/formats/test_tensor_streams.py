@@ -71,14 +71,14 @@ def test_tensors_are_read_one_by_one_from_every_kind_of_file(
         assert file.keys() >= TENSORS.keys() - {"eighth"}
         for name, layout in file.items():
             assert layout == TensorLayout(tuple(TENSORS[name].shape), TENSORS[name].dtype)
-            assert is_same(file.read(name), TENSORS[name])
+            assert is_same(file.read_tensor(name), TENSORS[name])
 
 
 def test_data_that_a_zip_container_compresses_is_not_read_as_if_it_were_not(tmp_path: Path) -> None:
     write_compressed_zip(path := tmp_path / "model.ckpt")
     try:
         with open_tensors(path) as file:
-            assert all(is_same(file.read(name), tensor) for name, tensor in TENSORS.items())
+            assert all(is_same(file.read_tensor(name), tensor) for name, tensor in TENSORS.items())
     except TetradError as error:
         assert error.code == "E5002"
 
@@ -115,7 +115,7 @@ def test_a_tensor_may_be_computed_in_parts_and_the_metadata_at_the_end(tmp_path:
     )
     assert torch.equal(load_file(path)["a"], values)
     with open_tensors(path) as file:
-        assert file.metadata == {"hash": "x"} and torch.equal(file.read("b"), torch.ones(3).half())
+        assert file.metadata == {"hash": "x"} and torch.equal(file.read_tensor("b"), torch.ones(3).half())
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_refused(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_refused(tmp_path: Path) -> 
     with open_tensors(path) as file, ThreadPoolExecutor() as pool:
         other.replace(path)
         with pytest.raises(TetradError, match=r"E5002.*changed while it was read"):
-            pool.submit(file.read, "half").result()
+            pool.submit(file.read_tensor, "half").result()
 
 
 def test_a_write_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def edits(tmp_path: Path, own: Path) -> CaptionEdits:
 
 
 def by_name(edits: CaptionEdits) -> dict[str, str]:
-    return {path.stem: edits.read(image) for image, path in edits.list_images().items()}
+    return {path.stem: edits.read_text(image) for image, path in edits.list_images().items()}
 
 
 def id_of(edits: CaptionEdits, name: str) -> str:
@@ -93,4 +93,4 @@ def test_another_caption_file_is_written_where_that_is_the_one_in_use(tmp_path: 
     (data_set.folder / "a.caption").write_text("old")
     edits = CaptionEdits(data_set)
     edits.write({id_of(edits, "a"): ""})
-    assert edits.read(id_of(edits, "a")) == "" and not (data_set.folder / "a.txt").exists()
+    assert edits.read_text(id_of(edits, "a")) == "" and not (data_set.folder / "a.txt").exists()

@@ -53,10 +53,10 @@ def test_a_draft_takes_only_what_can_be(drafts: Drafts, values: dict[str, Any], 
     draft = drafts.create()
     with pytest.raises(TetradError, match=code):
         drafts.update(draft.id, **values)
-    assert drafts.read(draft.id) == draft
+    assert drafts.read_draft(draft.id) == draft
     for id in ("..", "../drafts/x", "", "nothing"):
         with pytest.raises(TetradError, match="E4307"):
-            drafts.read(id)
+            drafts.read_draft(id)
 
 
 @pytest.mark.parametrize("method", list(METHODS))

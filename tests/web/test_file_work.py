@@ -257,7 +257,7 @@ def test_files_are_installed_and_removed_again(client: TestClient, app: FastAPI,
     assert client.get(started["address"]).status_code == 200
 
     with serving(places.state, places.runs):
-        wait_until(lambda: is_over(app.state.queue.read(started["job"])), 300)
+        wait_until(lambda: is_over(app.state.queue.read_job(started["job"])), 300)
     shown = client.get(f"/api/files/jobs/{started['job']}").json()
     assert shown["state"] == "finished" and "installed into Forge" in shown["texts"][0], shown
     address = f"/api/destinations/{to}/installed"
@@ -279,8 +279,8 @@ def test_a_job_that_is_stopped_leaves_nothing_half_written(tmp_path: Path) -> No
     with serving(tmp_path / "state", tmp_path):
         wait_until(lambda: any(each["event"] == "progress" for each in read_events(events)), 300)
         assert list(out.parent.iterdir())  # what is being written
-        job = queue.read(number)
+        job = queue.read_job(number)
         assert job.process is not None
         os.killpg(job.process.pid, signal.SIGTERM)
-        wait_until(lambda: is_over(queue.read(number)), 60)
-    assert queue.read(number).state == "interrupted" and list(out.parent.iterdir()) == []
+        wait_until(lambda: is_over(queue.read_job(number)), 60)
+    assert queue.read_job(number).state == "interrupted" and list(out.parent.iterdir()) == []

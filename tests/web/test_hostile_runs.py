@@ -115,6 +115,6 @@ def test_a_line_without_an_end_hides_no_event_after_it(places: Places) -> None:
     add_event(run, event="note", text="after it")
     watched = WatchedRun("zkr", run)
     texts = []
-    while (news := watched.read()) is not None:
+    while (news := watched.read_news()) is not None:
         texts += [each["text"] for each in news["events"]]
     assert texts[-1] == "after it"

@@ -61,7 +61,7 @@ def test_the_state_follows_from_the_exit_code(queue: Queue, tmp_path: Path, code
     number = add_quick(queue, tmp_path)
     folder = pretend_to_run(queue, number, code)
     (folder / "output.log").write_text('loading\n{"event": "error", "code": "E5001", "text": "there is no file"}\n')
-    job = queue.read(number)
+    job = queue.read_job(number)
     assert job.state == state
     assert job.error.get("code") == ("E5001" if state == "failed" else None)
 
@@ -138,7 +138,7 @@ def test_a_job_that_cannot_be_started_fails_and_the_next_one_starts(queue: Queue
     last = add_quick(queue, tmp_path)
     supervisor = Supervisor(queue, look_seconds=0.05)
     supervisor.start()
-    wait_until(lambda: is_over(queue.read(last)) and not supervisor._children)
+    wait_until(lambda: is_over(queue.read_job(last)) and not supervisor._children)
     supervisor.stop()
     missing, bad, good = queue.list()
     assert (missing.state, bad.state, good.state) == ("failed", "failed", "finished")
@@ -157,10 +157,10 @@ def test_the_queue_goes_on_when_servers_are_killed_and_two_serve_at_once(queue: 
     queue.move(numbers[4], numbers[0])
     expected = [numbers[4], *numbers[:4]]
     with serving(tmp_path / "state", tmp_path) as server:
-        wait_until(lambda: not queue.read(expected[1]).is_waiting)
+        wait_until(lambda: not queue.read_job(expected[1]).is_waiting)
         server.send_signal(signal.SIGKILL)
         server.wait()
-        wait_until(lambda: is_over(queue.read(expected[1])))  # the job outlives the server
+        wait_until(lambda: is_over(queue.read_job(expected[1])))  # the job outlives the server
     with serving(tmp_path / "state", tmp_path), serving(tmp_path / "state", tmp_path):
         wait_until(lambda: all(map(is_over, queue.list())))
     jobs = queue.list()

@@ -28,17 +28,17 @@ def test_a_training_is_found_pauses_goes_on_and_is_seen_to_be_killed(
     assert supervisor.look() == [number] and supervisor.look() == []
     run = tmp_path / "runs" / "zkr"
     wait_until(lambda: (run / "metrics.jsonl").exists(), 120)
-    job = queue.read(number)
+    job = queue.read_job(number)
     assert job.state == "running" and job.run == run and job.process
     queue.pause(number)
-    wait_until(lambda: queue.read(number).state == "paused")
+    wait_until(lambda: queue.read_job(number).state == "paused")
     queue.go_on(number)
-    wait_until(lambda: queue.read(number).state == "running")
+    wait_until(lambda: queue.read_job(number).state == "running")
     queue.stop(number)
-    assert (run / "control" / "stop").exists() or not queue.read(number).is_alive
+    assert (run / "control" / "stop").exists() or not queue.read_job(number).is_alive
     os.kill(job.process.pid, signal.SIGKILL)
-    wait_until(lambda: is_over(queue.read(number)), 15)
-    assert queue.read(number).state == "interrupted"
+    wait_until(lambda: is_over(queue.read_job(number)), 15)
+    assert queue.read_job(number).state == "interrupted"
     wait_until(lambda: not (supervisor.look() or supervisor._children))
     (started,) = (json.loads(line) for line in (run / "events.jsonl").read_text().splitlines() if '"started"' in line)
     assert started["pid"] == job.process.pid and started["folder"] == str(run)

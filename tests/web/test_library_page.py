@@ -194,7 +194,7 @@ def test_jobs_are_moved_held_and_removed_in_their_lanes(client: TestClient, app:
     assert client.post(f"/api/jobs/{three}/move", json={"before": None}).status_code == 204
     assert [job.id for job in app.state.queue.list()] == [one, two, three]
     assert client.post(f"/api/jobs/{two}/pause").status_code == 204
-    assert app.state.queue.read(two).state == "held" and "Let it start" in client.get("/parts/queue").text
+    assert app.state.queue.read_job(two).state == "held" and "Let it start" in client.get("/parts/queue").text
     assert client.post(f"/api/jobs/{two}/continue").status_code == 204
     assert client.post(f"/api/jobs/{two}/stop").json()["code"] == "E4302"
     assert client.post("/api/jobs/99/move", json={"before": one}).json()["code"] == "E4301"

@@ -101,12 +101,12 @@ def test_metrics_that_a_resumed_run_has_written_anew_are_announced(tmp_path: Pat
 def test_several_runs_share_a_stream(tmp_path: Path) -> None:
     runs = [live.WatchedRun(name, make_run(tmp_path, name, step=3)) for name in ("a", "b")]
     for run in runs:
-        while run.read():
+        while run.read_news():
             pass
     again = [live.WatchedRun(name, tmp_path / name) for name in ("a", "b")]
     live.parse_marks("_".join(run.mark for run in runs), again)
     assert [run.mark for run in again] == [run.mark for run in runs]
-    assert not any(run.read() for run in again)
+    assert not any(run.read_news() for run in again)
 
 
 @pytest.mark.parametrize("mark", ["", "x", "1.2", "-1.0.0.0", "1.2.3.4.5", "9" * 400, "٣.٣.٣.٣", "99999999.0.0.0"])
@@ -114,7 +114,7 @@ def test_a_mark_that_makes_no_sense_is_the_beginning(tmp_path: Path, mark: str) 
     run = live.WatchedRun("zkr", make_run(tmp_path, step=2))
     run.go_to(mark)
     run.events.identity = run.metrics.identity = 1  # as of another server's disk
-    news = run.read()
+    news = run.read_news()
     assert news and [step[0] for step in news["steps"]] == [1, 2]
 
 

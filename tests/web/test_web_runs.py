@@ -138,10 +138,10 @@ def test_only_what_has_changed_is_read_again(tmp_path: Path, monkeypatch: pytest
     path = make_run(tmp_path)
     runs, read = Runs(tmp_path), []
     monkeypatch.setattr("tetrad.web.runs.read_status", lambda each, plan: read.append(each) or read_status(each, plan))
-    first = runs.read("zkr")
-    assert runs.read("zkr") is first and len(read) == 1
+    first = runs.read_run("zkr")
+    assert runs.read_run("zkr") is first and len(read) == 1
     add_event(path, event="note", text="new", template="", code="W6001")
-    assert runs.read("zkr").ending.note["text"] == "new" and len(read) == 2
+    assert runs.read_run("zkr").ending.note["text"] == "new" and len(read) == 2
 
 
 def test_the_list_has_the_runs_that_changed_last_first_and_can_be_searched(client: TestClient, places: Places) -> None:

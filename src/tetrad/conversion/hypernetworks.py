@@ -64,7 +64,7 @@ def convert_hypernetwork(job: Job) -> None:
         model = checkpoint.build_model()
         weights = read_weights(job.source, model, "hypernetwork")
         if exact := _multiply_out(weights):
-            layers = _convert_exactly(exact, model, checkpoint.read, job)
+            layers = _convert_exactly(exact, model, checkpoint.read_tensor, job)
     if not exact:
         layers = _imitate(weights, path, job)
     alpha = float(max(layer.rank for layer in layers.values()))

@@ -74,7 +74,7 @@ def _open_base(base: Path | None, lora: OpenLora, job: Job) -> Iterator[Callable
         )
         raise TetradError("E5354", template, path=job.source)
     with open_checkpoint(base) as checkpoint:
-        yield lambda path: checkpoint.read(f"{path}.weight")
+        yield lambda path: checkpoint.read_tensor(f"{path}.weight")
 
 
 def write_lora(

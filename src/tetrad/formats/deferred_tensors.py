@@ -52,7 +52,7 @@ def defer_tensors(file: TensorFile) -> dict[str, Tensor]:
     return {
         name: DeferredTensor.build(
             torch.empty(layout.shape, dtype=layout.dtype, device="meta"),
-            lambda name=name: file.read(name),  # type: ignore[misc]
+            lambda name=name: file.read_tensor(name),  # type: ignore[misc]
             [name],
         )
         for name, layout in file.items()

@@ -52,7 +52,7 @@ class TensorFile(Mapping[str, TensorLayout]):
         self.path, self.metadata, self._read = path, dict(metadata), read
         self._layouts = dict(layouts)
 
-    def read(self, name: str) -> Tensor:
+    def read_tensor(self, name: str) -> Tensor:
         """A tensor in the file's dtype, with memory of its own."""
         layout = self[name]
         return self._read(name, 0, math.prod(layout.shape)).reshape(layout.shape)
@@ -153,7 +153,7 @@ def _open_places(path: Path, places: Mapping[str, _Place]) -> Iterator[_Read]:
             raise TetradError("E5002", changed, path=path)
         return data
 
-    def read(name: str, start: int, stop: int) -> Tensor:
+    def read_range(name: str, start: int, stop: int) -> Tensor:
         place, width = places[name], places[name].layout.dtype.itemsize
         if start == stop:
             return torch.empty(0, dtype=place.layout.dtype)
@@ -168,4 +168,4 @@ def _open_places(path: Path, places: Mapping[str, _Place]) -> Iterator[_Read]:
     with stack:
         opened = path.stat()
         handles.file = open_file()
-        yield read
+        yield read_range

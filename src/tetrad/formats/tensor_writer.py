@@ -86,7 +86,7 @@ def _write_all(
         assert count == layout.nbytes, f"{name} is not as it was said to be"
 
     unflushed = 0
-    with _one_thread_each(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with _restore_thread_count(), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             futures = []
             for name, layout in layouts.items():
@@ -106,7 +106,7 @@ def _write_all(
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def _restore_thread_count() -> Iterator[None]:
     """Workers compute side by side, each in one thread: more would wait for each other.
 
     What a worker sets counts for all threads that start later, so it is taken back at the end.

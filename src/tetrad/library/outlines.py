@@ -41,7 +41,7 @@ class OpenCheckpoint:
         """That of the file, and what its configuration says."""
         return self.weights.metadata | read_configuration(self.path)
 
-    def read(self, name: str) -> Tensor:
+    def read_tensor(self, name: str) -> Tensor:
         """A tensor by its canonical name, in the file's dtype."""
         return compute_tensor(self.weights.tensors[name])
 
@@ -70,11 +70,11 @@ def open_checkpoint(
     """
     with ExitStack() as open_files:
 
-        def read(file: Path) -> Mapping[str, Tensor]:
+        def open_deferred(file: Path) -> Mapping[str, Tensor]:
             return defer_tensors(open_files.enter_context(open_tensors(file)))
 
         if path.is_dir():
-            family, weights = read_diffusers_folder(path, read)
+            family, weights = read_diffusers_folder(path, open_deferred)
             _require_floats(path, weights)
             yield OpenCheckpoint(path, family, weights, list_sources(weights.tensors.values()))
             return

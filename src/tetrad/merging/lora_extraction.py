@@ -99,7 +99,11 @@ def _extract(
     }
     average_rank = MAX_RANK
     if ranks.max_bytes is not None:
-        changed = [name for name, kind in kinds.items() if kind is None and not base.read(name).equal(tuned.read(name))]
+        changed = [
+            name
+            for name, kind in kinds.items()
+            if kind is None and not base.read_tensor(name).equal(tuned.read_tensor(name))
+        ]
         shapes = [base.weights.tensors[name].shape for name in changed]
         average_rank = count_average_rank(shapes, ranks.max_bytes, itemsize)
     extraction, on_tensor = _Extraction(), on_start(len(kinds))
@@ -120,7 +124,7 @@ def _extract(
 
 def _read(checkpoint: OpenCheckpoint, name: str) -> Tensor:
     """A tensor in float32.  E5014 for NaN or Inf."""
-    tensor = widen_float8(checkpoint.read(name)).float()
+    tensor = widen_float8(checkpoint.read_tensor(name)).float()
     require_finite(checkpoint.path, name, tensor)
     return tensor
 
@@ -193,4 +197,4 @@ def _list_notes(base: OpenCheckpoint, tuned: OpenCheckpoint) -> Iterator[Message
 
 def _have_different_vaes(base: OpenCheckpoint, tuned: OpenCheckpoint) -> bool:
     names = (name for name in base.weights.tensors if name.startswith("vae.") and name in tuned.weights.tensors)
-    return any(not base.read(name).float().equal(tuned.read(name).float()) for name in names)
+    return any(not base.read_tensor(name).float().equal(tuned.read_tensor(name).float()) for name in names)

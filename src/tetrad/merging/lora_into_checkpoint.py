@@ -108,7 +108,7 @@ def _compute(
 
     E5014 for NaN or Inf in the old file, E5303 for what the new one cannot hold.
     """
-    tensor, dtype = file.read(key), layouts[key].dtype
+    tensor, dtype = file.read_tensor(key), layouts[key].dtype
     if not tensor.is_floating_point() or not tensor.numel():
         return tensor
     require_finite(file.path, key, tensor)

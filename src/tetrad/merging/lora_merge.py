@@ -81,7 +81,7 @@ def combine_loras(
         for path, weighted in groups.items():
             weight = weights[path]
             if checkpoint and any(depends_on_base(tensors) for _strength, tensors in weighted):
-                weight = checkpoint.read(f"{path}.weight")
+                weight = checkpoint.read_tensor(f"{path}.weight")
             limit = None if ranks.is_exact else ranks.limit_for(weight.shape, average_rank)
             combined[path] = combine(weighted, weight, limit)
             on_layer()

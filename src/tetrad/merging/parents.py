@@ -77,7 +77,7 @@ class Parent:
 
     def require_finite(self, name: str) -> Tensor:
         """A tensor in the file's dtype.  E5014 where it contains NaN or Inf."""
-        tensor = self.file.read(self.names[name])
+        tensor = self.file.read_tensor(self.names[name])
         if tensor.is_floating_point() and tensor.numel():
             require_finite(self.path, self.names[name], tensor)
         return tensor

@@ -64,7 +64,7 @@ def _read_members(archive: zipfile.ZipFile) -> Generator[Member, None, None]:
         limit = min(MAX_EXPANDED_BYTES - total, max(_RATIO_COUNTS_FROM, _MAX_RATIO * info.compress_size))
         counted = _CountedPieces(name, limit)
         with archive.open(info) as file:
-            yield Member(name, counted.read(file))
+            yield Member(name, counted.read_pieces(file))
         total += counted.size
 
 
@@ -74,7 +74,7 @@ class _CountedPieces:
     def __init__(self, name: str, limit: int) -> None:
         self.name, self.limit, self.size = name, limit, 0
 
-    def read(self, file: IO[bytes]) -> Iterator[bytes]:
+    def read_pieces(self, file: IO[bytes]) -> Iterator[bytes]:
         while piece := file.read(_PIECE):
             self.size += len(piece)
             if self.size > self.limit:

@@ -30,7 +30,7 @@ class CaptionEdits:
         paths = exclude_masks(select_images(self.data_set.list_paths())[0])
         return {self.data_set.id_of(path): path for path in paths}
 
-    def read(self, image: str) -> str:
+    def read_text(self, image: str) -> str:
         """The caption file's text of an image; "" for none.  E4303 where there is no such image."""
         return read_caption(self.data_set.path_of(image)).text
 

@@ -39,7 +39,7 @@ class Devices:
         self._has_gpu = shutil.which(_QUERY[0]) is not None
         self._lock = threading.Lock()
 
-    def read(self) -> Device:
+    def read_device(self) -> Device:
         with self._lock:
             if self._device is None or time.monotonic() - self._asked > _FRESH_SECONDS:
                 self._device = (query_gpu() if self._has_gpu else None) or read_processor()

@@ -127,7 +127,7 @@ class Drafts:
         self._write(draft)
         return draft
 
-    def read(self, id: str) -> Draft:
+    def read_draft(self, id: str) -> Draft:
         """The draft with an id.  E4307 where there is none."""
         path = self.folder / f"{id}.json"
         if id.isalnum() and len(id) <= 32 and path.is_file():
@@ -137,7 +137,7 @@ class Drafts:
 
     def preview(self, id: str, /, **values: Any) -> Draft:
         """The draft as `update` would leave it; nothing is written.  E4307 as there."""
-        return _check(replace(self.read(id), changed=time.time(), **_known(values)))
+        return _check(replace(self.read_draft(id), changed=time.time(), **_known(values)))
 
     def update(self, id: str, /, **values: Any) -> Draft:
         """Change some values of a draft.  E4307 for a value that a draft cannot have, or for no draft."""
@@ -149,7 +149,7 @@ class Drafts:
     def mark_started(self, id: str) -> Draft:
         """A run of the draft was started: it is no longer listed, but its address still shows it."""
         with self._lock:
-            draft = replace(self.read(id), started=time.time())
+            draft = replace(self.read_draft(id), started=time.time())
             self._write(draft)
         return draft
 
@@ -158,14 +158,14 @@ class Drafts:
         found = []
         for path in self.folder.glob("*.json"):
             try:
-                found.append(self.read(path.stem))
+                found.append(self.read_draft(path.stem))
             except (TetradError, ValueError, TypeError, OSError):
                 continue
         waiting = [draft for draft in found if not draft.started]
         return sorted(waiting, key=lambda draft: draft.changed, reverse=True)
 
     def remove(self, id: str) -> None:
-        (self.folder / f"{self.read(id).id}.json").unlink(missing_ok=True)
+        (self.folder / f"{self.read_draft(id).id}.json").unlink(missing_ok=True)
 
     def write_recipe(self, id: str, recipe: Recipe) -> Path:
         """Write the recipe of a draft for `tetrad train --recipe FILE`; each time a new file, as a job may wait."""

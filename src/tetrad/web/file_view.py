@@ -71,7 +71,7 @@ def find_preview(row: Mapping[str, Any], runs: Runs) -> str:
     if row["preview"]:
         return f"/api/library/files/{row['id']}/preview"
     try:
-        samples = runs.read(row["run"]).samples if row["run"] else ()
+        samples = runs.read_run(row["run"]).samples if row["run"] else ()
     except HTTPException:  # the run was removed
         samples = ()
     steps = [step for step, number in samples if number == 0]

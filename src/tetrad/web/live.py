@@ -38,7 +38,7 @@ class Tail:
     position: int = 0
     identity: int = 0
 
-    def read(self) -> tuple[list[bytes], bool]:
+    def read_lines(self) -> tuple[list[bytes], bool]:
         """The whole lines that have come, and whether the log has begun anew."""
         try:
             file = open_regular(self.path)
@@ -83,10 +83,10 @@ class WatchedRun:
         if len(numbers) == 4:
             self.events.position, self.events.identity, self.metrics.position, self.metrics.identity = numbers
 
-    def read(self) -> dict[str, Any] | None:
+    def read_news(self) -> dict[str, Any] | None:
         """What has come since the last call; None for nothing."""
-        records, events_anew = self.events.read()
-        steps, metrics_anew = self.metrics.read()
+        records, events_anew = self.events.read_lines()
+        steps, metrics_anew = self.metrics.read_lines()
         if not (records or steps or metrics_anew or events_anew):
             return None
         read = [step.as_list() for step in map(read_step, steps) if step is not None]
@@ -134,7 +134,7 @@ async def stream(
     yield "retry: 1000\n\n"
     while not is_stopping() and not await request.is_disconnected():
         for run in runs:
-            while (news := run.read()) is not None:
+            while (news := run.read_news()) is not None:
                 yield pack("log", news, "_".join(each.mark for each in runs))
                 last_sign = time.monotonic()
         for name, (seconds, look) in looks.items():

@@ -102,7 +102,7 @@ class Runs:
             raise HTTPException(404)
         return path
 
-    def read(self, name: str) -> Snapshot:
+    def read_run(self, name: str) -> Snapshot:
         """The run as it is now.  404 where there is none of this name."""
         path, now = self.path(name), time.monotonic()
         signature = sign(path)

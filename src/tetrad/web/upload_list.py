@@ -43,7 +43,7 @@ def measure_upload(data_set: DataSet, drafts: Drafts, runs: Runs, queue: Queue) 
     own = [path for path in shown if path.is_relative_to(data_set.folder)]
     first = data_set.id_of(shown[0]) if shown else ""
     using = list(_find_runs(data_set.folder, runs))
-    alive = [name for name in using if runs.read(name).is_alive]
+    alive = [name for name in using if runs.read_run(name).is_alive]
     waiting = [job.wish.title for job in queue.list() if job.is_waiting and _names(job.wish.arguments, data_set)]
     named = [each.trigger_word or data_set.name for each in drafts.list() if each.data_set == data_set.id]
     size = sum(path.stat().st_size for path in paths)
@@ -55,7 +55,7 @@ def measure_upload(data_set: DataSet, drafts: Drafts, runs: Runs, queue: Queue) 
 def _find_runs(folder: Path, runs: Runs) -> Iterator[str]:
     """The runs that were trained on the images of a folder."""
     for name in runs.list_names():
-        images = runs.read(name).plan_value("data.images", "")
+        images = runs.read_run(name).plan_value("data.images", "")
         if images and Path(images) == folder:
             yield name
 

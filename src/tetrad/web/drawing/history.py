@@ -41,7 +41,7 @@ class History:
 
     def add_without(self, id: str, without: str) -> None:
         """Write down which image shows the same without networks."""
-        self._write(id, {**self.read(id), "without": without})
+        self._write(id, {**self.read_settings(id), "without": without})
 
     def path(self, id: str) -> Path:
         """The PNG of an image.  404 where there is none."""
@@ -52,9 +52,9 @@ class History:
     def path_without(self, id: str) -> Path:
         """The PNG that shows the same without networks.  404 where there is none."""
         self.path(id)
-        return inside(self.without_folder, f"{self.read(id).get('without', '')}.png")
+        return inside(self.without_folder, f"{self.read_settings(id).get('without', '')}.png")
 
-    def read(self, id: str) -> dict[str, Any]:
+    def read_settings(self, id: str) -> dict[str, Any]:
         """How an image was made; empty where that was not written down."""
         try:
             record = parse_json(read_text_file(self.folder / f"{id}.json"))
@@ -65,7 +65,7 @@ class History:
     def describe(self, id: str) -> dict[str, Any]:
         """An image as the page shows it."""
         self.path(id)
-        record = self.read(id)
+        record = self.read_settings(id)
         infotext = str(record.get("infotext", ""))
         return {
             "id": id,
@@ -79,7 +79,7 @@ class History:
 
     def remove(self, id: str) -> None:
         """Delete an image, and the one that was made to compare with it.  E4202 where that is not possible."""
-        path, without = self.path(id), str(self.read(id).get("without", ""))
+        path, without = self.path(id), str(self.read_settings(id).get("without", ""))
         paths = [self.without_folder / f"{without}.png"] if _NAME.fullmatch(without) else []
         for each in (*paths, path.with_suffix(".json"), path):
             try:

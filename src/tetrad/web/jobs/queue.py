@@ -78,7 +78,7 @@ class Queue:
             rows = database.execute(f"SELECT {_COLUMNS} FROM jobs ORDER BY position, id").fetchall()
         return [read_job(wish, self.folder_of(wish.id)) for wish in map(_to_wish, rows)]
 
-    def read(self, number: int) -> Job:
+    def read_job(self, number: int) -> Job:
         """One job.  E4301 where there is none with this number."""
         row = None
         if abs(number) < _MAX_INTEGER:
@@ -90,9 +90,9 @@ class Queue:
 
     def move(self, number: int, before: int | None) -> None:
         """Put a job before another one, or at the end (None).  E4301 where one of them does not exist."""
-        self.read(number)
+        self.read_job(number)
         if before is not None:
-            self.read(before)
+            self.read_job(before)
         with self._write() as database:
             order = [row[0] for row in database.execute("SELECT id FROM jobs ORDER BY position, id")]
             order = [each for each in order if each != number]
@@ -103,7 +103,7 @@ class Queue:
     def remove(self, number: int) -> None:
         """Take a job and its log out of the queue; its run stays.  E4302 while it runs."""
         with self._write() as database:
-            job = self.read(number)
+            job = self.read_job(number)
             if job.is_alive or self._is_claimed(database, number):
                 raise TetradError("E4302", _("{title} is running; stop it first"), title=job.wish.title)
             database.execute("DELETE FROM jobs WHERE id = ?", (number,))
@@ -119,7 +119,7 @@ class Queue:
 
     def stop(self, number: int) -> None:
         """Stop a running job: a run saves after its step, any other command ends.  E4302 where it does not run."""
-        job = self.read(number)
+        job = self.read_job(number)
         if not job.is_alive or job.process is None:
             raise TetradError("E4302", _("{title} is not running"), title=job.wish.title)
         if job.run is not None:
@@ -142,7 +142,7 @@ class Queue:
         return self.jobs / str(number)
 
     def _hold_or_send(self, number: int, is_held: bool, command: Command) -> None:
-        job = self.read(number)
+        job = self.read_job(number)
         if job.is_waiting:
             with self._write() as database:
                 database.execute("UPDATE jobs SET held = ? WHERE id = ?", (is_held, number))

@@ -132,7 +132,7 @@ async def plan_all(request: Request, images: str = "", draft: str = "") -> dict[
     preparation = preparation_of(request)
     if not draft:
         return describe_estimates(await estimate_samples(preparation.planning, images))
-    settled = await preparation.settle(preparation.drafts.read(draft), "model", "trigger_word")
+    settled = await preparation.settle(preparation.drafts.read_draft(draft), "model", "trigger_word")
     return describe_estimates(await preparation.compare(settled))
 
 
@@ -141,7 +141,7 @@ async def train_all(request: Request, source: Source) -> StartedFour:
     """Put a balanced training with each method into the queue.  E4001 without images, E6001 where none of them fits."""
     preparation = preparation_of(request)
     if source.draft:
-        draft = await preparation.settle(preparation.drafts.read(source.draft), "model", "trigger_word")
+        draft = await preparation.settle(preparation.drafts.read_draft(source.draft), "model", "trigger_word")
         planned = await plan_methods(preparation, draft)
         numbers = add_jobs(request, planned, draft.id)
         preparation.drafts.mark_started(draft.id)
@@ -165,7 +165,7 @@ def add_jobs(request: Request, planned: Planned, name: str) -> list[int]:
 
 def describe_run_column(request: Request, name: str, pick: Pick, result: Result) -> dict[str, Any]:
     """A run: its newest file, which the images are generated with, and what was measured."""
-    run = request.app.state.runs.read(name)
+    run = request.app.state.runs.read_run(name)
     newest = pick.checkpoints[-1] if pick.checkpoints else None
     return {
         **describe_row(run),
@@ -205,7 +205,7 @@ def describe_job_column(request: Request, job: Job) -> dict[str, Any]:
 
 def describe_difference(request: Request, names: list[str]) -> str:
     """What else than the method differs between runs, in a sentence; "" where nothing does."""
-    keys = {key_of(request.app.state.runs.read(name).plan) for name in names}
+    keys = {key_of(request.app.state.runs.read_run(name).plan) for name in names}
     if len({model for _images, model in keys}) > 1:
         return str(Message(_("These runs have different base models, so the images do not compare the methods alone.")))
     if len(keys) > 1:
@@ -218,7 +218,7 @@ def list_groups(request: Request) -> list[dict[str, Any]]:
     runs: Runs = request.app.state.runs
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for name in runs.list_names()[:_LISTED]:
-        run = runs.read(name)
+        run = runs.read_run(name)
         if is_comparable(run):
             row = {**describe_row(run), "field": "runs", "value": name}
             groups.setdefault(key_of(run.plan), []).append(row)
@@ -244,7 +244,7 @@ def read_recipe(job: Job) -> dict[str, Any]:
 
 def _find_job(request: Request, number: int) -> Job | None:
     try:
-        job: Job = request.app.state.queue.read(number)
+        job: Job = request.app.state.queue.read_job(number)
     except TetradError:  # it was removed
         return None
     return job

@@ -34,7 +34,7 @@ class Edit(BaseModel):
 async def read_captions(request: Request, name: str) -> dict[str, Any]:
     """The captions of the images that are used, the tags by frequency, and those that are in nearly every caption."""
     preparation = preparation_of(request)
-    usable = await preparation.find_usable(preparation.drafts.read(name))
+    usable = await preparation.find_usable(preparation.drafts.read_draft(name))
     return {"usable": sorted(usable), **describe_captions(CaptionEdits(set_of(request, name)))}
 
 
@@ -76,7 +76,7 @@ async def check_word(request: Request, name: str, word: str = "") -> dict[str, A
     `error` says why no prompt can contain the word; that is an answer too, as it is asked while the word is typed.
     """
     preparation = preparation_of(request)
-    draft = preparation.drafts.read(name)
+    draft = preparation.drafts.read_draft(name)
     word = word or (await preparation.settle(draft, "trigger_word")).trigger_word
     try:
         found = await preparation.planning.check_word(word)

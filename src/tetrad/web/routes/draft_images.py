@@ -79,7 +79,7 @@ class Rotation(BaseModel):
 async def upload(request: Request, name: str, file: str) -> dict[str, Any]:
     """Take one file, whose name may have folders: an image, a caption, a zip.  What cannot be used is in `refused`."""
     preparation = preparation_of(request)
-    data_set = preparation.set_for_upload(preparation.drafts.read(name), file)
+    data_set = preparation.set_for_upload(preparation.drafts.read_draft(name), file)
     refusals = Refusals(data_set)
     try:
         received = await receive(data_set, file, request.stream())
@@ -99,7 +99,7 @@ def look_at_images(request: Request, name: str) -> StreamingResponse:
     Each image has a verdict (ready, fixed, look, unused, left) with its reasons; `similar` are groups of image ids.
     """
     preparation = preparation_of(request)
-    draft = preparation.drafts.read(name)
+    draft = preparation.drafts.read_draft(name)
     data_set = preparation.find_set(draft)
     lines = look(data_set, ImageList(data_set, preparation.images), draft.resolution) if data_set else say_nothing()
     return StreamingResponse(lines, media_type=_LINES, headers={"cache-control": "no-store"})
@@ -177,7 +177,7 @@ def describe_image(row: ImageRow) -> dict[str, Any]:
 def set_of(request: Request, name: str) -> DataSet:
     """The data set of a draft.  404 where it has none yet."""
     preparation = preparation_of(request)
-    data_set = preparation.find_set(preparation.drafts.read(name))
+    data_set = preparation.find_set(preparation.drafts.read_draft(name))
     if data_set is None:
         raise HTTPException(404)
     return data_set

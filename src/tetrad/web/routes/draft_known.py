@@ -30,7 +30,7 @@ async def draw(request: Request, name: str, prompt: str) -> StreamingResponse:
     Images that were generated before come at once. `gave_way` has the reason where a training needs the device.
     """
     preparation = preparation_of(request)
-    draft = await preparation.settle(preparation.drafts.read(name), "model")
+    draft = await preparation.settle(preparation.drafts.read_draft(name), "model")
     folder = preparation.places.state / "known"
     lines = generate(request.app.state.drawing, draft, prompt.strip(), folder)
     return StreamingResponse(lines, media_type="application/x-ndjson", headers={"cache-control": "no-store"})

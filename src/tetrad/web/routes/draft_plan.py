@@ -33,7 +33,7 @@ async def read_model(request: Request, name: str, model: str = "", vae: str = ""
     E5001 and others where the file is no model.
     """
     preparation = preparation_of(request)
-    draft = await preparation.settle(preparation.drafts.read(name), "model")
+    draft = await preparation.settle(preparation.drafts.read_draft(name), "model")
     chosen = model or draft.model
     mounted = preparation.preferences.training_vae(chosen)
     own = draft.vae if chosen == draft.model else ""  # another model may have no VAE of this name
@@ -53,7 +53,7 @@ async def read_model(request: Request, name: str, model: str = "", vae: str = ""
 async def compare_methods(request: Request, name: str) -> dict[str, Any]:
     """The four methods for these very images, and which is recommended; what was open in the draft is decided."""
     preparation = preparation_of(request)
-    draft = await preparation.settle(preparation.drafts.read(name), "model", "trigger_word", "method")
+    draft = await preparation.settle(preparation.drafts.read_draft(name), "model", "trigger_word", "method")
     compared = await preparation.compare(draft)
     methods = [describe_method(draft, each, compared["free_memory_bytes"]) for each in compared["methods"]]
     best = compared["best"]
@@ -97,7 +97,7 @@ def name_in_prompt(artifact: Artifact, word: str) -> str:
 @router.get("/api/drafts/{name}/settings")
 def list_settings(request: Request, name: str) -> list[dict[str, Any]]:
     """Every setting of the draft's method, with kohya's name, its range and a line of help."""
-    draft = preparation_of(request).drafts.read(name)
+    draft = preparation_of(request).drafts.read_draft(name)
     return describe_settings(draft.method or "lora", draft.settings)
 
 
@@ -105,7 +105,7 @@ def list_settings(request: Request, name: str) -> list[dict[str, Any]]:
 async def read_plan(request: Request, name: str) -> dict[str, Any]:
     """What a run of the draft would do and need.  Every error that a run would have is found here already."""
     preparation = preparation_of(request)
-    draft = await preparation.settle(preparation.drafts.read(name), "model", "trigger_word", "method")
+    draft = await preparation.settle(preparation.drafts.read_draft(name), "model", "trigger_word", "method")
     plan = await preparation.planning.plan(await preparation.make_recipe(draft))
     values = plan.pop("plan")
     adapted = filter(None, map(adapt_note, plan.pop("notes")))
@@ -149,7 +149,7 @@ def find_busy(request: Request) -> str:
 async def save_recipe(request: Request, name: str) -> Response:
     """The recipe of the draft as a TOML file, for `tetrad train --recipe`."""
     preparation = preparation_of(request)
-    draft = await preparation.settle(preparation.drafts.read(name), "model", "trigger_word", "method")
+    draft = await preparation.settle(preparation.drafts.read_draft(name), "model", "trigger_word", "method")
     text = dump_recipe(await preparation.make_recipe(draft))
     headers = {"content-disposition": 'attachment; filename="recipe.toml"', "cache-control": "no-store"}
     return Response(text, media_type="application/toml", headers=headers)
@@ -159,7 +159,7 @@ async def save_recipe(request: Request, name: str) -> Response:
 async def start(request: Request, name: str) -> Started:
     """Put a run of the draft into the queue: it starts at once where its device is free."""
     preparation = preparation_of(request)
-    draft = await preparation.settle(preparation.drafts.read(name), "model", "trigger_word", "method")
+    draft = await preparation.settle(preparation.drafts.read_draft(name), "model", "trigger_word", "method")
     recipe = await preparation.make_recipe(draft)
     path = preparation.drafts.write_recipe(draft.id, recipe)
     runs = preparation.places.runs

@@ -61,7 +61,7 @@ def step_page(request: Request, name: str, step: str) -> HTMLResponse:
     if step not in get_args(Step):
         raise HTTPException(404)
     drafts = preparation_of(request).drafts
-    draft = drafts.read(name)
+    draft = drafts.read_draft(name)
     return show_step(request, step, draft if draft.step == step else drafts.update(name, step=step))
 
 
@@ -88,7 +88,7 @@ def create_draft(request: Request) -> dict[str, Any]:
 @router.get("/api/drafts/{name}")
 def read_draft(request: Request, name: str) -> dict[str, Any]:
     """A draft: what was chosen so far."""
-    return asdict(preparation_of(request).drafts.read(name))
+    return asdict(preparation_of(request).drafts.read_draft(name))
 
 
 @router.patch("/api/drafts/{name}")
@@ -98,7 +98,7 @@ def change_draft(request: Request, name: str, changes: Changes) -> dict[str, Any
     `dropped` are the settings that the new method does not have.
     """
     drafts = preparation_of(request).drafts
-    draft = drafts.read(name)
+    draft = drafts.read_draft(name)
     values = changes.model_dump(exclude_unset=True, exclude={"settings"})
     method = drafts.preview(name, **values).method or draft.method
     settings = {key: value for key, value in {**draft.settings, **changes.settings}.items() if value is not None}
@@ -112,21 +112,21 @@ def change_draft(request: Request, name: str, changes: Changes) -> dict[str, Any
 def use_folder(request: Request, name: str, folder: Folder) -> dict[str, Any]:
     """Take the images of a folder that exists; they are never changed.  E4304 where there is none."""
     preparation = preparation_of(request)
-    draft = preparation.drafts.read(name)
+    draft = preparation.drafts.read_draft(name)
     path = expand_path(folder.path.strip())
     if not folder.path.strip() or not path.is_absolute() or not is_folder(path):
         template = _("there is no folder {path}; give the whole path of a folder of images")
         raise TetradError("E4304", template, path=presentable(folder.path))
     preparation.drafts.update(draft.id, images="", data_set="")
-    preparation.use_folder(preparation.drafts.read(name), Path(path), folder.writes_beside)
-    return asdict(preparation.drafts.read(name))
+    preparation.use_folder(preparation.drafts.read_draft(name), Path(path), folder.writes_beside)
+    return asdict(preparation.drafts.read_draft(name))
 
 
 @router.get("/api/drafts/{name}/contents")
 def read_contents(request: Request, name: str) -> dict[str, str]:
     """What deleting the draft removes, in a sentence."""
     preparation = preparation_of(request)
-    draft = preparation.drafts.read(name)
+    draft = preparation.drafts.read_draft(name)
     if not owns_images(preparation, draft) or preparation.data_sets.open(draft.data_set).source:
         return {"sentence": str(Message(_("This deletes what you chose. Your images stay where they are.")))}
     count = len(preparation.data_sets.open(draft.data_set).list_paths())
@@ -142,7 +142,7 @@ def read_contents(request: Request, name: str) -> dict[str, str]:
 def delete_draft(request: Request, name: str) -> Response:
     """Delete a draft, and the images that were uploaded for it."""
     preparation = preparation_of(request)
-    draft = preparation.drafts.read(name)
+    draft = preparation.drafts.read_draft(name)
     if owns_images(preparation, draft):
         preparation.data_sets.remove(draft.data_set)
     preparation.drafts.remove(name)

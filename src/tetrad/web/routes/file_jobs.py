@@ -127,7 +127,7 @@ async def show_thumbnail(request: Request, number: int, file: str) -> FileRespon
 
 def find_job(request: Request, number: int) -> Job:
     """A job that works on files.  E4301 for a number without a job, 404 for a job of another kind."""
-    job: Job = request.app.state.queue.read(number)
+    job: Job = request.app.state.queue.read_job(number)
     if not read_order(job):
         raise HTTPException(404)
     return job

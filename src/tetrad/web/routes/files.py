@@ -175,7 +175,7 @@ async def find_model(request: Request, rows: list[Row], trained_on: list[str]) -
     if BUILTIN_NAME in trained_on:
         return BUILTIN_NAME
     known = set(state.runs.list_names())
-    plans = [state.runs.read(row["run"]).plan_value("model.path", "") for row in rows if row["run"] in known]
+    plans = [state.runs.read_run(row["run"]).plan_value("model.path", "") for row in rows if row["run"] in known]
     if path := next((each for each in plans if each == BUILTIN_NAME or Path(each).exists()), ""):
         return str(path)
     families = {row["family"] for row in rows if row["family"]}
@@ -187,7 +187,7 @@ def write_prompt(request: Request, rows: list[Row]) -> str:
     """The first prompt of a run's previews, with the trigger words of all files."""
     runs = request.app.state.runs
     known = set(runs.list_names())
-    prompts = [runs.read(row["run"]).plan_value("sample.prompts", []) for row in rows if row["run"] in known]
+    prompts = [runs.read_run(row["run"]).plan_value("sample.prompts", []) for row in rows if row["run"] in known]
     own = next((str(each[0]) for each in prompts if each), "")
     return suggest_prompt((str(row["word"]) for row in rows), own)
 

@@ -91,7 +91,7 @@ async def list_choices(request: Request) -> dict[str, Any]:
     found: dict[str, Any] = await choices.list_files()
     known = set(state.runs.list_names())
     for network in found["networks"]:
-        samples = state.runs.read(network["run"]).samples if network["run"] in known else ()
+        samples = state.runs.read_run(network["run"]).samples if network["run"] in known else ()
         network["preview"] = f"/api/runs/{network['run']}/previews/{samples[-1][0]}/0/thumbnail" if samples else ""
     return found
 

@@ -46,7 +46,7 @@ class Contents(BaseModel):
 @router.get("/", include_in_schema=False)
 def home(request: Request) -> HTMLResponse:
     state = request.app.state
-    device = state.devices.read()
+    device = state.devices.read_device()
     checks = check_up(device, free_disk(state.places.runs))
     drafts = [describe_draft(draft) for draft in state.preparation.drafts.list()]
     return page(request, "home.html", "/", checks=checks, drafts=drafts, **list_rows(request))
@@ -63,7 +63,7 @@ def list_runs(request: Request, search: str = "", rows: int = PAGE_ROWS) -> dict
     """The runs, those changed last first, and how many there are."""
     runs: Runs = request.app.state.runs
     names = runs.list_names(search)
-    return {"total": len(names), "runs": [describe_row(runs.read(name)) for name in names[:rows]]}
+    return {"total": len(names), "runs": [describe_row(runs.read_run(name)) for name in names[:rows]]}
 
 
 @router.post("/api/demo")
@@ -79,7 +79,7 @@ def start_demo(request: Request) -> Started:
 @router.get("/api/runs/{name}/contents")
 def read_contents(request: Request, name: str) -> Contents:
     """What deleting this run removes."""
-    run = request.app.state.runs.read(name)
+    run = request.app.state.runs.read_run(name)
     sizes = [path.stat().st_size for path in run.status.path.rglob("*") if path.is_file()]
     files = Message(ngettext("{count} trained file", "{count} trained files", len(run.files)))
     previews = Message(ngettext("{count} preview", "{count} previews", len(run.samples)))
@@ -95,7 +95,7 @@ def read_contents(request: Request, name: str) -> Contents:
 def delete_run(request: Request, name: str) -> Response:
     """Delete a run with everything in its folder.  E4203 while it runs."""
     runs: Runs = request.app.state.runs
-    run = runs.read(name)
+    run = runs.read_run(name)
     if run.is_alive:
         raise TetradError("E4203", _("the run {name} is running; stop it first"), name=name)
     remove_folder(run.status.path)
@@ -120,7 +120,7 @@ def list_rows(request: Request, search: str = "", rows: int = PAGE_ROWS) -> dict
     runs: Runs = request.app.state.runs
     names = runs.list_names(search)
     waiting = [] if search else list(describe_waiting(request.app.state.queue.list()))
-    shown = [describe_row(runs.read(name)) for name in names[:rows]]
+    shown = [describe_row(runs.read_run(name)) for name in names[:rows]]
     return {"waiting": waiting, "runs": shown, "total": len(names), "search": search, "rows": rows}
 
 

@@ -17,7 +17,7 @@ router = APIRouter()
 @router.get("/jobs/{number}", include_in_schema=False)
 def job_page(request: Request, number: int) -> Response:
     """The page; work on files has another one, which its address leads to."""
-    job: Job = request.app.state.queue.read(number)
+    job: Job = request.app.state.queue.read_job(number)
     if read_order(job):
         return RedirectResponse(f"/files/jobs/{number}", 303)
     return page(request, "job.html", "/", job=describe_job(request, job), id=number)
@@ -32,7 +32,7 @@ def list_jobs(request: Request) -> list[dict[str, Any]]:
 @router.get("/api/jobs/{number}")
 def read_job(request: Request, number: int) -> dict[str, Any]:
     """A job: its state, and the address of its run once it has one."""
-    return describe_job(request, request.app.state.queue.read(number))
+    return describe_job(request, request.app.state.queue.read_job(number))
 
 
 @router.delete("/api/jobs/{number}")

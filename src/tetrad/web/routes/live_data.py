@@ -45,7 +45,7 @@ def watch(
         looks["list"] = (live.STATE_SECONDS, lambda: hash(render("runs.html", list_rows(request))))
     looks["device"] = (
         live.DEVICE_SECONDS,
-        lambda: describe_device(state.devices.read(), free_disk(state.places.runs)),
+        lambda: describe_device(state.devices.read_device(), free_disk(state.places.runs)),
     )
     events = live.stream(request, watched, looks, state.is_stopping)
     return StreamingResponse(events, media_type="text/event-stream", headers={"cache-control": "no-store"})
@@ -62,10 +62,10 @@ def find_folder(runs: Runs, name: str) -> Path:
 def view_of(runs: Runs, name: str) -> Callable[[], Any]:
     """Reads the view of a run; None once the run is gone."""
 
-    def read() -> Any:
+    def read_view() -> Any:
         try:
-            return describe_run(runs.read(name))
+            return describe_run(runs.read_run(name))
         except HTTPException:  # there is none of this name
             return None
 
-    return read
+    return read_view

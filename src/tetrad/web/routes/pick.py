@@ -50,7 +50,7 @@ class Written(BaseModel):
 
 @router.get("/runs/{name}/pick", include_in_schema=False)
 def pick_page(request: Request, name: str) -> HTMLResponse:
-    run = describe_run(request.app.state.runs.read(name))
+    run = describe_run(request.app.state.runs.read_run(name))
     return page(request, "pick.html", "/", run=run, data={"name": name, **read_saves(request, name)})
 
 

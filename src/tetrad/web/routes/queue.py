@@ -112,7 +112,7 @@ def describe_entry(request: Request, job: Job) -> dict[str, Any]:
     """A job with how far its run is."""
     about = describe_job(request, job)
     name, runs = about["run"], request.app.state.runs
-    row = describe_row(runs.read(name)) if name and name in runs.list_names() else {}
+    row = describe_row(runs.read_run(name)) if name and name in runs.list_names() else {}
     is_held = job.state == "held"
     if is_held:
         about |= {"word": str(Message(_("held"))), "tone": "pause"}
@@ -132,7 +132,7 @@ def describe_entry(request: Request, job: Job) -> dict[str, Any]:
 
 def describe_foreign(request: Request, name: str) -> dict[str, Any]:
     """A run that was started from a terminal: the queue waits for it, but does not own it."""
-    row = describe_row(request.app.state.runs.read(name))
+    row = describe_row(request.app.state.runs.read_run(name))
     word, tone = STATES[row["state"]]
     return {
         "id": 0,

@@ -37,7 +37,7 @@ class Done(BaseModel):
 
 @router.get("/runs/{name}", include_in_schema=False)
 def run_page(request: Request, name: str) -> HTMLResponse:
-    run: Snapshot = request.app.state.runs.read(name)
+    run: Snapshot = request.app.state.runs.read_run(name)
     return page(request, "run.html", "/", run=describe_run(run), data=read_run(request, name))
 
 
@@ -49,7 +49,7 @@ def read_run(request: Request, name: str) -> dict[str, Any]:
     series = runs.read_series(name)
     records = list(read_to_mark(watched))
     watched.metrics.position, watched.metrics.identity = series["position"], series["identity"]
-    run = runs.read(name)
+    run = runs.read_run(name)
     events = [each for each in map(live.present_event, records) if each]
     return {
         "view": describe_run(run),
@@ -71,7 +71,7 @@ def read_series(request: Request, name: str) -> dict[str, Any]:
 def read_previews(request: Request, name: str) -> dict[str, Any]:
     """The prompts of the previews, and the steps after which they were generated."""
     runs: Runs = request.app.state.runs
-    return describe_previews(runs.read(name), runs.read_events(name))
+    return describe_previews(runs.read_run(name), runs.read_events(name))
 
 
 @router.get("/api/runs/{name}/previews/{step}/{number}")
@@ -104,7 +104,7 @@ def find_preview(runs: Runs, name: str, step: int, number: int) -> Path:
 @router.get("/api/runs/{name}/files/{file}")
 def download(request: Request, name: str, file: str) -> FileResponse:
     """A trained file of the run."""
-    run: Snapshot = request.app.state.runs.read(name)
+    run: Snapshot = request.app.state.runs.read_run(name)
     path = next((path for path in run.files if path.name == file), None)
     if path is None:
         raise HTTPException(404)
@@ -125,7 +125,7 @@ def read_whole_log(request: Request, name: str) -> PlainTextResponse:
 @router.post("/api/runs/{name}/commands/{command}")
 def command_run(request: Request, name: str, command: Command) -> Done:
     """Tell a running run to save, to generate previews, to pause, to continue or to stop.  E5165 where it has ended."""
-    run: Snapshot = request.app.state.runs.read(name)
+    run: Snapshot = request.app.state.runs.read_run(name)
     if not run.is_alive:
         template = _("the run {name} is not running, it is {state}")
         raise TetradError("E5165", template, name=name, state=Message(STATES[run.status.state][0]))
@@ -150,7 +150,7 @@ _TOLD = {
 def resume_run(request: Request, name: str) -> Started:
     """Put the rest of an interrupted run into the queue.  E4203 where it runs, E5164 where it is complete."""
     state = request.app.state
-    run: Snapshot = state.runs.read(name)
+    run: Snapshot = state.runs.read_run(name)
     if run.is_alive:
         raise TetradError("E4203", _("the run {name} is running; it need not be resumed"), name=name)
     if run.status.state == "finished":
@@ -164,7 +164,7 @@ def resume_run(request: Request, name: str) -> Started:
 def restart_run(request: Request, name: str) -> Started:
     """Put a new run of the same recipe into the queue, where nothing is left to resume.  E4203 where it runs."""
     state = request.app.state
-    run: Snapshot = state.runs.read(name)
+    run: Snapshot = state.runs.read_run(name)
     if not can_restart(run):
         template = _("the run {name} is {state}, so it is not started again")
         raise TetradError("E4203", template, name=name, state=Message(STATES[run.status.state][0]))
@@ -177,7 +177,7 @@ def restart_run(request: Request, name: str) -> Started:
 def read_to_mark(watched: live.WatchedRun) -> Iterator[dict[str, Any]]:
     """All events of a run until now; after the last one the tail stands where the stream is to go on."""
     while True:
-        lines, _anew = watched.events.read()
+        lines, _anew = watched.events.read_lines()
         if not lines:
             return
         yield from filter(None, (read_record(line.decode("utf-8", "replace")) for line in lines))

@@ -52,6 +52,6 @@ def page_values(request: Request) -> dict[str, Any]:
         "theme": choose_theme(request, state.preferences.values.theme),
         "entries": list_entries(request) if is_signed_in else [],
         "csrf": state.keys.csrf if is_signed_in else "",
-        "device": describe_device(state.devices.read(), free_disk(state.places.runs)) if is_signed_in else None,
+        "device": describe_device(state.devices.read_device(), free_disk(state.places.runs)) if is_signed_in else None,
         "current": "",
     }
