@@ -91,7 +91,7 @@ def test_a_caption_that_is_cut_off_is_named_with_its_end(tmp_path: Path) -> None
     (tmp_path / "a.txt").write_bytes("一只猫坐在沙发上".encode()[:-1])
     [photo], [problem] = load_dataset(tmp_path)
     assert photo.caption == "一只猫坐在沙发" and problem.code == "W4157"
-    assert "ends in the middle of a letter" in str(problem.reason) and "坐在沙发'" in str(problem.reason)
+    assert "ends in the middle of a character" in str(problem.reason) and "坐在沙发'" in str(problem.reason)
     assert "not in UTF-8" not in str(problem.reason)
 
 

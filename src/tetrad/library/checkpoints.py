@@ -66,10 +66,10 @@ def check_finite(path: Path, weights: Weights) -> None:
 
 
 def require_floats(path: Path, name: str, tensor: Tensor | TensorLayout) -> None:
-    """E5014 where a weight of a file is stored as whole numbers, as in quantized files; position ids are no weights."""
+    """E5014 where a weight of a file is stored as integers, as in quantized files; position ids are no weights."""
     if len(tensor.shape) > 1 and not tensor.dtype.is_floating_point and not name.endswith("position_ids"):
         template = _(
-            "{path} cannot be used: {tensor} holds whole numbers ({dtype}); get the file in fp16, bf16 or fp32"
+            "{path} cannot be used: {tensor} is stored as integers ({dtype}); get the file in fp16, bf16 or fp32"
         )
         dtype = str(tensor.dtype).removeprefix("torch.")
         raise TetradError("E5014", template, path=path, tensor=name, dtype=dtype)

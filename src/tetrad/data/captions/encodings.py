@@ -15,7 +15,7 @@ ENCODING_NAMES = {
     "utf-16-le": "UTF-16",
     "utf-16-be": "UTF-16",
 }
-CUT_OFF = "cut off"  # instead of an encoding, for UTF-8 or UTF-16 that ends in the middle of a letter
+CUT_OFF = "cut off"  # instead of an encoding, for UTF-8 or UTF-16 that ends in the middle of a character
 _LEAST_LETTERS = 4  # that are not ASCII, of a text in UTF-8 and no other encoding
 _MAX_SAMPLE_BYTES = 20_000  # of text to guess an encoding from
 _TYPOGRAPHIC_CHARACTERS = "‘’“”„–—…•€°«»¿¡·\u00a0"
@@ -61,7 +61,7 @@ def _is_utf8(content: bytes) -> bool:
 
 
 def _decode_utf8(content: bytes) -> tuple[str, str] | None:
-    """The text, and CUT_OFF if it ends in the middle of a letter; None if it is not UTF-8."""
+    """The text, and CUT_OFF if it ends in the middle of a character; None if it is not UTF-8."""
     try:
         return content.decode("utf-8"), ""
     except UnicodeDecodeError as error:

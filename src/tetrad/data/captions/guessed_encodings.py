@@ -19,9 +19,9 @@ def describe_guessed_encodings(captions: Iterable[tuple[Path, str, str]]) -> Ite
         path, text = group[0]
         if encoding == CUT_OFF:
             template = ngettext(
-                "its caption ends in the middle of a letter, as if the file was cut off: '{caption}'; copy it again",
-                "its caption and others of this folder ({count} in all) end in the middle of a letter, as if the files"
-                " were cut off: '{caption}'; copy them again",
+                "its caption ends in the middle of a character, as if the file was cut off: '{caption}'; copy it again",
+                "its caption and others of this folder ({count} in all) end in the middle of a character, as if the"
+                " files were cut off: '{caption}'; copy them again",
                 len(group),
             )
             yield FileProblem(path, "W4157", Message(template, caption=text[-_MAX_QUOTE:]))

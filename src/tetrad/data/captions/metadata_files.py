@@ -74,7 +74,7 @@ def read_metadata(path: Path, image_folder: Path) -> _FolderMetadata:
 
 def _describe_guessed_encoding(encoding: str) -> Message:
     if encoding == encodings.CUT_OFF:
-        return Message(_("it ends in the middle of a letter, as if the file was cut off; copy it again"))
+        return Message(_("it ends in the middle of a character, as if the file was cut off; copy it again"))
     name = Message(encodings.ENCODING_NAMES[encoding])
     return Message(
         _("it is not in UTF-8 and was read as {encoding}; if that is wrong, save it as UTF-8"), encoding=name

@@ -60,7 +60,7 @@ def scan_images(
 ) -> DatasetReport:
     """The report on images that are listed already.  E3103 for a resolution that nothing is trained at."""
     if resolution and not _LEAST_RESOLUTION <= resolution <= _MOST_RESOLUTION:
-        expected = Message(_("from 32 to 4096, or 0 for that of the data set"))
+        expected = Message(_("from 32 to 4096, or 0 for the resolution of the data set"))
         raise range_error("resolution", resolution, expected)
     cache, resolution = CacheFolder(get_cache_folder()), resolution or listing.resolution or DEFAULT_RESOLUTION
     photos: list[Photo] = []

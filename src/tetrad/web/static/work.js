@@ -192,7 +192,7 @@ function choicesCard() {
   if (task === "merge-hypernetwork") return null;
   if (task === "extract") return card("h-how", _("How large?"), limitFields(page, _("rank 32")), checkField("convolutions", _("3×3 convolutions too; they often hold most of the change"), page.work.convolutions ?? true, (value) => page.set({ convolutions: value })));
   if (task === "resize") return card("h-how", _("How large?"), limitFields(page, ""));
-  const model = task === "convert-hypernetwork" && modelField(page, _("The LoRA does there what the hypernetwork does."), _("The model that it was trained on"), _("Choose one"));
+  const model = task === "convert-hypernetwork" && modelField(page, _("With this model, the LoRA has the same effect as the hypernetwork."), _("The model that it was trained on"), _("Choose one"));
   return card("h-how", _("Into what?"), h("div", { class: "work-fields" }, formatField(), model || null));
 }
 
