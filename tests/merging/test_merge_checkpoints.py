@@ -234,7 +234,7 @@ BAD = {
     "E5014 ": (
         lambda b: change(b, time_embed__0__weight=torch.ones(8, 4, dtype=torch.int8)),
         {},
-        "whole numbers (int8)",
+        "stored as integers (int8)",
     ),
     "E5301": (
         lambda b: change(b, conditioner__embedders__0__x=torch.ones(1)),
