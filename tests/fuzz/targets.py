@@ -17,12 +17,13 @@ from tetrad.data.captions.caption_files import BadCaption, read_caption_file
 from tetrad.documents import parse_json, parse_toml
 from tetrad.errors import TetradError
 from tetrad.formats.weight_files import read_metadata, read_weight_file
-from tetrad.generation.infotext import parse_infotext, quote, to_request
+from tetrad.generation.infotext import quote, to_request
 from tetrad.generation.prompt_networks import extract_networks, prompt_warnings
 from tetrad.generation.prompt_parser import parse_negative_prompt, parse_prompt
 from tetrad.generation.request import Request
 from tetrad.images import png
 from tetrad.images.diagnosis import BadImage
+from tetrad.images.infotext import parse_infotext
 from tetrad.images.load import load_image
 from tetrad.settings import LearningRate, build_recipe
 from tetrad.settings.learning_rate import parse_learning_rate

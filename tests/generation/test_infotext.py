@@ -11,9 +11,9 @@ from PIL import Image
 from tetrad.cli.generate import generate
 from tetrad.errors import TetradError
 from tetrad.generation import infotext, reproduce
-from tetrad.generation.infotext import Infotext
 from tetrad.generation.request import Request
 from tetrad.images import png
+from tetrad.images.infotext import Infotext, parse_infotext
 
 # Written by hand from the published rules: quoting, order, "VAE" and hashes, a prompt of several lines.
 A1111_INFOTEXT = """a (photo:1.2) of zkr,
@@ -26,7 +26,7 @@ Lora hashes: "ink: 0123456789ab, wash: ba9876543210", TI hashes: "zkr: 001122334
 
 
 def test_an_infotext_of_a1111_is_parsed() -> None:
-    parsed = infotext.parse_infotext(A1111_INFOTEXT)
+    parsed = parse_infotext(A1111_INFOTEXT)
     assert parsed.prompt == "a (photo:1.2) of zkr,\nBREAK <lora:ink:0.8>"
     assert parsed.negative_prompt == "blurry,\nbad hands"
     assert parsed.parameters["VAE"] == "a, b.safetensors"
@@ -82,14 +82,14 @@ def test_a_formatted_request_parses_back_to_the_same_request(request_: Request) 
     text = infotext.format_infotext(
         request_, {"Model": "a: b, c", "Lora hashes": "x: 01, y: 02", "VAE": "", "Version": "tetrad 1"}
     )
-    parsed = infotext.parse_infotext(text)
+    parsed = parse_infotext(text)
     assert infotext.to_request(parsed) == request_
     assert parsed.parameters["Model"] == "a: b, c" and parsed.parameters["Lora hashes"] == "x: 01, y: 02"
     assert "VAE" not in parsed.parameters
 
 
 def test_an_override_replaces_a_setting_that_cannot_be_parsed() -> None:
-    parsed = infotext.parse_infotext(A1111_INFOTEXT.replace("DPM++ 2M SDE", "DPM adaptive"))
+    parsed = parse_infotext(A1111_INFOTEXT.replace("DPM++ 2M SDE", "DPM adaptive"))
     with pytest.raises(TetradError, match="DPM adaptive"):
         infotext.to_request(parsed)
     assert infotext.to_request(parsed, {"sampler": "Euler a"}).sampler == "Euler a"
@@ -111,21 +111,21 @@ def test_a_sampler_that_tetrad_does_not_have_comes_with_the_option_that_replaces
 
 
 def test_a_hypernetwork_parameter_from_before_2023_becomes_a_tag() -> None:
-    old = infotext.parse_infotext("a cat\nSteps: 20, Seed: 3, Hypernet: glow(1234abcd), Hypernet strength: 0.6")
+    old = parse_infotext("a cat\nSteps: 20, Seed: 3, Hypernet: glow(1234abcd), Hypernet strength: 0.6")
     assert infotext.read_prompt(old) == "a cat <hypernet:glow:0.6>"
 
 
 def test_a_text_without_parameters_is_only_a_prompt() -> None:
-    assert infotext.parse_infotext("a cat\nSteps: many, Seed: 3") == Infotext("a cat\nSteps: many, Seed: 3", "", {})
+    assert parse_infotext("a cat\nSteps: many, Seed: 3") == Infotext("a cat\nSteps: many, Seed: 3", "", {})
     with pytest.raises(TetradError, match="has no Seed") as caught:
-        infotext.to_request(infotext.parse_infotext("a cat"))
+        infotext.to_request(parse_infotext("a cat"))
     assert caught.value.code == "E3205"
 
 
 def test_a_setting_that_is_not_a_number_is_refused() -> None:
     text = "a cat\nSteps: many, Sampler: Euler, CFG scale: 7, Seed: 3, Size: 8x8"
     with pytest.raises(TetradError, match="value of steps is not a number") as caught:
-        infotext.to_request(infotext.parse_infotext(text))
+        infotext.to_request(parse_infotext(text))
     assert caught.value.code == "E3205"
 
 
@@ -134,7 +134,7 @@ def test_unsupported_settings_are_listed() -> None:
         A1111_INFOTEXT.replace(", RNG: CPU", "").replace("Karras", "KL Optimal")
         + ", Hires upscaler: Latent, ENSD: 31337"
     )
-    reasons = [str(each) for each in reproduce.list_unreproducible(infotext.parse_infotext(text))]
+    reasons = [str(each) for each in reproduce.list_unreproducible(parse_infotext(text))]
     assert len(reasons) == 4
     assert all(any(words in reason for reason in reasons) for words in ("hires fix", "ENSD", "KL Optimal", "GPU"))
 
@@ -151,7 +151,7 @@ def test_unsupported_settings_are_listed() -> None:
     ],
 )
 def test_every_parameter_that_is_not_understood_is_named(parameters: str, named: str) -> None:
-    (reason,) = reproduce.list_unreproducible(infotext.parse_infotext(f"{A1111_INFOTEXT}, {parameters}"))
+    (reason,) = reproduce.list_unreproducible(parse_infotext(f"{A1111_INFOTEXT}, {parameters}"))
     assert f" {named}, which " in str(reason)
 
 
@@ -166,12 +166,12 @@ def test_every_parameter_that_is_not_understood_is_named(parameters: str, named:
     ],
 )
 def test_parameters_of_one_feature_are_one_reason(parameters: str, count: int) -> None:
-    assert len(reproduce.list_unreproducible(infotext.parse_infotext(f"{A1111_INFOTEXT}, {parameters}"))) == count
+    assert len(reproduce.list_unreproducible(parse_infotext(f"{A1111_INFOTEXT}, {parameters}"))) == count
 
 
 def test_a_schedule_that_the_sampler_does_not_have_is_named() -> None:
     text = A1111_INFOTEXT.replace("DPM++ 2M SDE", "LCM")
-    (reason,) = reproduce.list_unreproducible(infotext.parse_infotext(text))
+    (reason,) = reproduce.list_unreproducible(parse_infotext(text))
     assert "Karras" in str(reason)
 
 
@@ -222,7 +222,7 @@ def test_generate_from_an_image_reproduces_every_pixel(tmp_path: Path) -> None:
     opened = [Image.open(path) for path in (first, again, other)]
     assert opened[0].tobytes() == opened[1].tobytes() != opened[2].tobytes()
     assert opened[0].text == opened[1].text
-    parameters = infotext.parse_infotext(opened[0].text["parameters"]).parameters
+    parameters = parse_infotext(opened[0].text["parameters"]).parameters
     assert parameters["Model"] == "builtin" and len(parameters["Model hash"]) == 10
     assert parameters["Version"].startswith("tetrad")
 
@@ -232,8 +232,8 @@ def test_each_further_image_uses_the_next_seed(tmp_path: Path) -> None:
     generate("an apple", seed=5, num_images=3, batch_size=2, out=tmp_path / "many.png", **settings)
     generate("an apple", seed=7, out=tmp_path / "one.png", **settings)
     many = [Image.open(tmp_path / name) for name in ("many.png", "many-2.png", "many-3.png")]
-    assert [infotext.to_request(infotext.parse_infotext(each.text["parameters"])).seed for each in many] == [5, 6, 7]
+    assert [infotext.to_request(parse_infotext(each.text["parameters"])).seed for each in many] == [5, 6, 7]
     one = Image.open(tmp_path / "one.png")
     levels = [torch.frombuffer(bytearray(each.tobytes()), dtype=torch.uint8).int() for each in (many[2], one)]
     assert (levels[0] - levels[1]).abs().max() <= 1  # a larger batch adds in another order
-    assert replace(infotext.to_request(infotext.parse_infotext(one.text["parameters"])), seed=0).prompt == "an apple"
+    assert replace(infotext.to_request(parse_infotext(one.text["parameters"])), seed=0).prompt == "an apple"

@@ -10,9 +10,9 @@ from PIL import Image
 from tetrad import library
 from tetrad.cli.generate import generate
 from tetrad.errors import TetradError
-from tetrad.generation import infotext, reproduce
-from tetrad.generation.infotext import Infotext
+from tetrad.generation import reproduce
 from tetrad.images import png
+from tetrad.images.infotext import Infotext, parse_infotext
 from tetrad.weights import Weights
 
 SMALL = {"steps": 2, "width": 32, "height": 32}
@@ -94,9 +94,7 @@ def test_the_vae_the_init_image_and_the_mask_blur_are_reproduced(tmp_path: Path)
     assert pixels(first) == pixels(again) != pixels(plain)
     assert png.read_infotext(first) == png.read_infotext(again)
     generate(png_info=first, out=other, models_dir=tmp_path, init_image=first, mask=mask)
-    (difference,) = reproduce.find_differences(
-        *(infotext.parse_infotext(png.read_infotext(path)) for path in (first, other))
-    )
+    (difference,) = reproduce.find_differences(*(parse_infotext(png.read_infotext(path)) for path in (first, other)))
     assert "init image" in str(difference)
 
 

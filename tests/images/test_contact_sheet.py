@@ -12,6 +12,7 @@ from tetrad.generation import infotext, xyz_axes
 from tetrad.generation.request import Request
 from tetrad.generation.xyz_axes import Cell, apply_values, parse_axis
 from tetrad.images import contact_sheet, fonts, png
+from tetrad.images.infotext import parse_infotext
 from tetrad.locales import Message
 
 CELL = Cell(Request("a zkr <lora:zkr:0.8> in ink", "grey"))
@@ -222,7 +223,7 @@ def test_the_command_draws_every_crossing(tmp_path: Path) -> None:
         )
     }
     assert len(seen) == 12
-    said = infotext.parse_infotext(png.read_infotext(tmp_path / "g.png"))
+    said = parse_infotext(png.read_infotext(tmp_path / "g.png"))
     assert infotext.to_request(said) == Request("a red apple", seed=1, steps=1, width=32, height=32)
     assert said.parameters["X Type"] == "seed" and said.parameters["Y Values"] == "red, green"
 

@@ -10,6 +10,7 @@ from workspace import Workspace
 
 from tetrad.generation import infotext
 from tetrad.images import png
+from tetrad.images.infotext import parse_infotext
 
 COMMANDS = {
     "generate": ("--width", "32", "--height", "32"),
@@ -24,7 +25,7 @@ def pixels(path: Path) -> bytes:
 
 
 def prediction_in(path: Path) -> str:
-    return infotext.read_prediction_type(infotext.parse_infotext(png.read_infotext(path)))
+    return infotext.read_prediction_type(parse_infotext(png.read_infotext(path)))
 
 
 @pytest.fixture

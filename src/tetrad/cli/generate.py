@@ -25,8 +25,8 @@ from tetrad.paths import expand_path
 from tetrad.settings.samplers import resolve_sampler_name
 
 if TYPE_CHECKING:
-    from tetrad.generation.infotext import Infotext
     from tetrad.generation.request import Request
+    from tetrad.images.infotext import Infotext
 
 NOT_REPRODUCIBLE = "W3201"
 HELP = _("Generate images from a prompt.")
@@ -146,10 +146,11 @@ class OriginalImage:
 
 def read_original(path: Path) -> OriginalImage:
     """Read an image to generate again; warns on stderr about parameters that are not supported."""
-    from tetrad.generation import infotext, reproduce
+    from tetrad.generation import reproduce
     from tetrad.images import png
+    from tetrad.images.infotext import parse_infotext
 
-    original_infotext = infotext.parse_infotext(png.read_infotext(expand_path(path)))
+    original_infotext = parse_infotext(png.read_infotext(expand_path(path)))
     for feature in reproduce.list_unreproducible(original_infotext):
         print_warning(
             NOT_REPRODUCIBLE,
@@ -265,13 +266,14 @@ def print_differences(
 ) -> None:
     """Warn on stderr about each way in which an image that was generated again differs from the original."""
     from tetrad import library
-    from tetrad.generation import infotext, reproduce
+    from tetrad.generation import reproduce
+    from tetrad.images.infotext import parse_infotext
 
     if not original:
         return
     model_hashes = library.list_file_hashes(model_path) if model_path.is_file() else set()
     for difference in reproduce.find_differences(
-        original.infotext, infotext.parse_infotext(new_infotext), changed_flags, model_hashes
+        original.infotext, parse_infotext(new_infotext), changed_flags, model_hashes
     ):
         print_warning(
             NOT_REPRODUCIBLE,

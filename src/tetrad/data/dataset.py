@@ -11,7 +11,7 @@ from tetrad.data.buckets import make_bucket_sizes, select_bucket
 from tetrad.data.cache_folder import CacheFolder
 from tetrad.data.captions.caption_files import detect_folder_encoding
 from tetrad.data.captions.captions import Captions
-from tetrad.data.captions.guessed_encodings import describe_guessed_encodings
+from tetrad.data.captions.guessed_encodings import describe_guessed_encodings, describe_infotexts
 from tetrad.data.discover.image_files import FileProblem, join_phrases, list_names
 from tetrad.data.discover.layouts import ImageEntry, Listing
 from tetrad.data.discover.subsets import Subset, get_caption_suffixes
@@ -60,6 +60,7 @@ class Photo:
     subset: Subset
     info: ImageInfo
     guessed_encoding: str = ""  # the encoding of its caption file, if guessed
+    is_infotext: bool = False  # whether its caption is the prompt of a web UI's text
 
     @property
     def width(self) -> int:
@@ -163,10 +164,12 @@ def group_similar(photos: Iterable[Photo]) -> list[list[Photo]]:
 
 
 def report_guessed_encodings(photos: Iterable[Photo]) -> Iterator[FileProblem]:
-    """Warn once per folder about captions that are not UTF-8."""
-    return describe_guessed_encodings(
+    """Warn once per folder about captions that are not UTF-8, and about those that are a web UI's text."""
+    photos = list(photos)
+    yield from describe_guessed_encodings(
         (photo.path, photo.guessed_encoding, photo.captions.raw_text) for photo in photos if photo.guessed_encoding
     )
+    yield from describe_infotexts((photo.path, photo.captions.raw_text) for photo in photos if photo.is_infotext)
 
 
 def _inspect_entry(
@@ -198,7 +201,8 @@ def _inspect_photo(
         if raw_caption.problem
         else ()
     )
-    photo = Photo(path, file_hash, captions, raw_caption.source, entry.subset, info, raw_caption.guessed_encoding)
+    read_as = (raw_caption.guessed_encoding, raw_caption.is_infotext)
+    photo = Photo(path, file_hash, captions, raw_caption.source, entry.subset, info, *read_as)
     return photo, problems
 
 

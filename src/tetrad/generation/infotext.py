@@ -1,23 +1,20 @@
-"""The text that A1111 writes into its PNGs (infotext): format a request, parse it back."""
+"""The text that A1111 writes into its PNGs (infotext): format a request, make a request of it."""
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tetrad import __version__
-from tetrad.documents import parse_json
 from tetrad.errors import TetradError
 from tetrad.generation.img2img import image_hash
 from tetrad.generation.request import Request
+from tetrad.images.infotext import NEGATIVE_PREFIX, Infotext
 from tetrad.locales import _
 from tetrad.models.prediction import check_prediction_name
 from tetrad.settings.samplers import SAMPLERS, find_nearest_sampler, resolve_sampler_name
 
-_PARAMETER_PATTERN = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
-_NEGATIVE_PREFIX = "Negative prompt:"
 # Our noise schedules and A1111's names for them; "Uniform" means none.
 SCHEDULE_TYPES = {"": "Uniform", "Karras": "Karras", "Exponential": "Exponential", "AYS": "Align Your Steps"}
 # The schedule that A1111's "Automatic" means; for all other samplers it means none.
@@ -36,18 +33,9 @@ _PARAMETER_ORDER = (
 )
 
 
-@dataclass(frozen=True)
-class Infotext:
-    """The text of an image: both prompts as they were typed, and the parameters under A1111's names."""
-
-    prompt: str
-    negative_prompt: str = ""
-    parameters: Mapping[str, str] = field(default_factory=dict)
-
-
 def format_infotext(request: Request, file_parameters: Mapping[str, object]) -> str:
     """A request in A1111's format, with parameters that name the files."""
-    lines = [request.prompt, *([f"{_NEGATIVE_PREFIX} {request.negative_prompt}"] if request.negative_prompt else [])]
+    lines = [request.prompt, *([f"{NEGATIVE_PREFIX} {request.negative_prompt}"] if request.negative_prompt else [])]
     parameters = {**_request_parameters(request), **file_parameters}
     entries = [
         f"{key}: {quote(parameters[key])}"
@@ -97,29 +85,6 @@ def _format_number(value: float) -> str:
 def quote(value: object) -> str:
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if set(text) & set(",\n:") else text
-
-
-def parse_infotext(text: str) -> Infotext:
-    """Parse by A1111's rules: the last line holds the parameters if it has at least three."""
-    lines = text.strip().split("\n")
-    parameters = {key: _unquote(value) for key, value in _PARAMETER_PATTERN.findall(lines[-1])}
-    if len(parameters) < 3:
-        parameters = {}
-    else:
-        lines.pop()
-    negative_starts = [number for number, line in enumerate(lines) if line.strip().startswith(_NEGATIVE_PREFIX)]
-    split = negative_starts[0] if negative_starts else len(lines)
-    negative_prompt = "\n".join(line.strip() for line in lines[split:]).removeprefix(_NEGATIVE_PREFIX)
-    return Infotext("\n".join(line.strip() for line in lines[:split]).strip(), negative_prompt.strip(), parameters)
-
-
-def _unquote(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] == '"':
-        try:
-            return str(parse_json(value))
-        except ValueError:
-            return value
-    return value
 
 
 def to_request(infotext: Infotext, overrides: Mapping[str, Any] | None = None) -> Request:

@@ -8,9 +8,9 @@ from tetrad.generation.infotext import (
     A1111_TIMESTEP_SAMPLERS,
     PREDICTION_KEY,
     SCHEDULE_TYPES,
-    Infotext,
     is_from_tetrad,
 )
+from tetrad.images.infotext import Infotext
 from tetrad.locales import Message, _, ngettext
 from tetrad.settings.samplers import SAMPLERS
 

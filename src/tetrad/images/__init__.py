@@ -6,7 +6,7 @@
 - `decoders`: the formats that are read, with those of plugins; `tensors`: convert images to tensors and back
 - `examine`: what one decoding shows of a file: size, changes, thumbnail, and the measures of `measure`
 - `concurrency`: lets threads decode at the same time
-- `png`: save a PNG with its infotext, read the infotext of an image
+- `png`: save a PNG with its infotext, read the infotext of an image; `infotext`: parse it
 - `contact_sheet`: images in labelled rows and columns
 - `vae_comparison`: a sheet that compares VAEs on one image
 - `metrics`: PSNR, SSIM and colour change against a reference
@@ -43,6 +43,7 @@ __all__, __getattr__ = export(
             "explain_unreadable",
             "is_image_start",
         ],
+        "infotext": ["Infotext", "NEGATIVE_PREFIX", "parse_infotext"],
         "load": [
             "compute_micro_conditioning",
             "decode_upright",

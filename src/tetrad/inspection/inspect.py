@@ -8,8 +8,8 @@ from tetrad.data.discover.image_files import IMAGE_SUFFIXES
 from tetrad.errors import TetradError
 from tetrad.formats import embedding_images, file_hashes, survey, weight_files
 from tetrad.formats.survey import TensorSurvey
-from tetrad.generation import infotext
 from tetrad.images import BadImage, open_image, png
+from tetrad.images.infotext import parse_infotext
 from tetrad.inspection.by_file_type import INSPECTORS
 from tetrad.inspection.folders import inspect_folder
 from tetrad.inspection.result import Facts, FileLabel, Inspection, Metadata
@@ -117,7 +117,7 @@ def _inspect_image(path: Path) -> Inspection:
         raise png.unreadable_image_error(path, error) from error
     facts[_("bytes")] = path.stat().st_size
     try:
-        parameters = infotext.parse_infotext(png.read_infotext(path))
+        parameters = parse_infotext(png.read_infotext(path))
     except TetradError as error:
         if error.code != "E3205":
             raise

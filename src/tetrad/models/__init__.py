@@ -45,6 +45,8 @@ __all__, __getattr__ = export(
         ],
         "device": [
             "DeviceSpec",
+            "SINGLE_THREAD_MAX_PARAMETERS",
+            "count_unet_parameters",
             "Precision",
             "describe_device",
             "dtype_of",

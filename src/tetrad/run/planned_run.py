@@ -14,7 +14,7 @@ from tetrad.estimate.speed import DeviceSpeed, estimate_step_seconds, measure_de
 from tetrad.estimate.step_cost import StepCost, copy_to_meta, measure_step_cost
 from tetrad.methods.settings import MethodSettings
 from tetrad.models.base import Model
-from tetrad.models.device import DeviceSpec, describe_device, get_free_memory, select_device
+from tetrad.models.device import DeviceSpec, describe_device, get_free_memory
 from tetrad.paths import expand_path
 from tetrad.run import preflight
 from tetrad.run.class_images import count_missing, describe_generator
@@ -24,6 +24,7 @@ from tetrad.run.disk import DiskNeed, estimate_need
 from tetrad.run.events import Note
 from tetrad.run.open_model import find_model_resolution
 from tetrad.run.plan import Plan
+from tetrad.run.precision import select_training_device
 from tetrad.run.previews import list_preview_steps
 from tetrad.run.processes.share import process_notes
 from tetrad.run.resolve import Facts, resolve
@@ -167,7 +168,7 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
 
     The recipe is one of `locate_start`.
     """
-    device = select_device(recipe.train.device, recipe.train.precision)
+    device = select_training_device(recipe)
     model = sources.open_model(recipe.model, recipe.prediction)
     start = None
     if recipe.continue_from:
@@ -182,7 +183,12 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
         sources.measure(model, device, plan.batch_samples),
         estimate_need(plan, model, dataset.photos, identity),
         count_missing(plan.data.class_images, identity),
-        [*preflight.builtin_model_notes(recipe), *dataset.notes, *process_notes(plan.train)],
+        [
+            *preflight.builtin_model_notes(recipe),
+            *preflight.precision_notes(device, recipe.train.precision),
+            *dataset.notes,
+            *process_notes(plan.train),
+        ],
     )
 
 

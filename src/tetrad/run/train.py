@@ -31,6 +31,7 @@ from tetrad.run.folder import RunFolder
 from tetrad.run.judge import RunJudge
 from tetrad.run.open_model import find_model_resolution, open_model
 from tetrad.run.plan import Plan
+from tetrad.run.precision import select_training_device
 from tetrad.run.processes.follower import follow_leader
 from tetrad.run.processes.share import process_notes
 from tetrad.run.processes.speed import check_speed
@@ -65,7 +66,7 @@ def train(recipe: Recipe, stop: Stop = never_stop, resumption: Resumption | None
         return
     early_notes = list(preflight.builtin_model_notes(recipe))
     yield from early_notes
-    device = devices.select_device(recipe.train.device, recipe.train.precision)
+    device = select_training_device(recipe)
     check_optimizer(recipe.train.optimizer, recipe.train.optimizer_args, recipe.train.weight_decay)
     located = resumption.start.apply(recipe) if resumption else locate_start(recipe)
     with start_team(located, device) as team:
@@ -140,6 +141,7 @@ def run(
         return
     yield from preflight.model_notes(model)
     yield preflight.device_note(device)
+    yield from preflight.precision_notes(device, recipe.train.precision)
     plan, forecast = resolve(recipe, _collect_facts(recipe, dataset, model, start, device))
     dataset = dataset.hold_out(plan.judge.held_out_images)
     if resumption is None:

@@ -259,7 +259,7 @@ class Train:
     )
     precision: Precision = option(
         "auto",
-        _("Mixed precision: the dtype of the computation; auto: the best for the device"),
+        _("Mixed precision: the dtype of the computation; auto: half precision where the device is faster with it"),
         group="memory",
         kohya="mixed_precision",
     )

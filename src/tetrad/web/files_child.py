@@ -12,11 +12,11 @@ from tetrad.builtin import BUILTIN_NAME
 from tetrad.errors import TetradError
 from tetrad.formats import embedding_images, weight_files
 from tetrad.generation import prompt_networks
-from tetrad.generation.infotext import parse_infotext
 from tetrad.generation.pipeline import resolve_lora_names
 from tetrad.generation.prompt_parser import strip_comments
 from tetrad.generation.reproduce import parse_hashes
 from tetrad.images import png
+from tetrad.images.infotext import parse_infotext
 from tetrad.library.folders import list_files
 from tetrad.library.identification import UNKNOWN
 from tetrad.library.search import read_file_type

@@ -2,7 +2,8 @@
 
 - `caption_files`: read caption files and make captions from file names
 - `metadata_files`: captions of a whole folder in one file (metadata.jsonl, metadata.csv, kohya's .json)
-- `encodings`: decode text files, and guess the encoding of those that are not UTF-8; `guessed_encodings` says so
+- `encodings`: decode text files, and guess the encoding of those that are not UTF-8; `guessed_encodings` says
+  which were guessed, and which captions are a web UI's text
 - `templates`: caption templates with [name] and [filewords]
 - `captions`: fill templates, shuffle and drop tags
 - `edits`: change the text of one caption: tags, texts, the trigger word
@@ -35,7 +36,7 @@ __all__, __getattr__ = export(
         "journal": ["CaptionJournal", "Change", "find_caption_file", "find_changed_since"],
         "folder": ["CaptionChange", "CaptionEdit", "CaptionFolder"],
         "encodings": ["ENCODING_NAMES", "decode_text"],
-        "guessed_encodings": ["describe_guessed_encodings"],
+        "guessed_encodings": ["describe_guessed_encodings", "describe_infotexts"],
         "metadata_files": ["METADATA_FILE_NAMES", "read_metadata"],
         "templates": [
             "CaptionTemplate",

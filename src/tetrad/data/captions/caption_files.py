@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tetrad.data.captions import encodings
 from tetrad.documents import open_regular
+from tetrad.images.infotext import parse_infotext
 from tetrad.locales import Message, _
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".TXT", ".CAPTION")
@@ -48,6 +49,7 @@ class RawCaption:
     source: str = ""  # ".txt", "metadata.jsonl", "file name" …; "" without a caption
     problem: BadCaption | None = None
     guessed_encoding: str = ""  # the encoding of the file if it was guessed
+    is_infotext: bool = False  # whether it is the prompt of a web UI's text
 
 
 def read_caption(image_path: Path, suffixes: Sequence[str] = CAPTION_SUFFIXES, folder_encoding: str = "") -> RawCaption:
@@ -59,9 +61,18 @@ def read_caption(image_path: Path, suffixes: Sequence[str] = CAPTION_SUFFIXES, f
         except BadCaption as error:
             problem = error
             continue
-        if text:
-            return RawCaption(text, suffix.lower(), problem, guessed_encoding)
+        prompt = find_prompt(text)
+        if prompt or (text and prompt is None):
+            return RawCaption(prompt or text, suffix.lower(), problem, guessed_encoding, prompt is not None)
     return RawCaption(problem=problem)
+
+
+def find_prompt(text: str) -> str | None:
+    """The prompt of an infotext, which web UIs write beside their images, without network tags; None for a caption."""
+    infotext = parse_infotext(text)
+    if "Steps" not in infotext.parameters:
+        return None
+    return re.sub(r"\s*<(lora|lyco|hypernet):[^>]*>", "", infotext.prompt).strip(" ,\n")
 
 
 def detect_folder_encoding(folder: Path, suffixes: Sequence[str] = CAPTION_SUFFIXES) -> str:

@@ -11,7 +11,7 @@ from tetrad.data.captions import edits
 from tetrad.data.captions.caption_files import BadCaption, detect_folder_encoding, read_caption
 from tetrad.data.captions.captions import contains_word
 from tetrad.data.captions.command import NoCaption
-from tetrad.data.captions.guessed_encodings import describe_guessed_encodings
+from tetrad.data.captions.guessed_encodings import describe_guessed_encodings, describe_infotexts
 from tetrad.data.captions.journal import CaptionJournal, Change, find_caption_file, find_changed_since
 from tetrad.data.captions.metadata_files import METADATA_FILE_NAMES
 from tetrad.data.captions.translation import translate_caption
@@ -35,6 +35,7 @@ class CaptionedImage:
     trigger_word: str  # from the name of a kohya folder; "" for none
     problem: BadCaption | None
     guessed_encoding: str = ""  # the encoding of its file, if guessed
+    is_infotext: bool = False  # whether it is the prompt of a web UI's text
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class CaptionFolder:
         """What is wrong with a metadata file, and which encoding of captions was guessed."""
         of_metadata = (each for each in self._listing.problems if each.path.name in METADATA_FILE_NAMES)
         guessed = ((each.path, each.guessed_encoding, each.caption) for each in self.images if each.guessed_encoding)
-        return (*of_metadata, *describe_guessed_encodings(guessed))
+        infotexts = ((each.path, each.caption) for each in self.images if each.is_infotext)
+        return (*of_metadata, *describe_guessed_encodings(guessed), *describe_infotexts(infotexts))
 
     @cached_property
     def images(self) -> tuple[CaptionedImage, ...]:
@@ -88,10 +90,9 @@ class CaptionFolder:
             if not entry.subset.is_class_images:
                 raw = read_caption(entry.path, folder_encoding=encoding_of(entry.path.parent))
                 own = raw if raw.text else entry.raw_caption
-                image = CaptionedImage(
-                    entry.path, own.text, own.source, entry.subset.trigger_word, raw.problem, own.guessed_encoding
-                )
-                found.append(image)
+                read_as = (raw.problem, own.guessed_encoding, own.is_infotext)
+                word = entry.subset.trigger_word
+                found.append(CaptionedImage(entry.path, own.text, own.source, word, *read_as))
         return tuple(found)
 
     @property

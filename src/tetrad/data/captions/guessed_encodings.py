@@ -1,4 +1,4 @@
-"""Say which captions were read in an encoding that was guessed or are cut off, and quote one to check it."""
+"""Say which captions were read in a guessed encoding, are cut off or are a web UI's text; quote one to check it."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -34,3 +34,19 @@ def describe_guessed_encodings(captions: Iterable[tuple[Path, str, str]]) -> Ite
         )
         quote, name = text[:_MAX_QUOTE], Message(ENCODING_NAMES[encoding])
         yield FileProblem(path, "W4157", Message(template, encoding=name, caption=quote))
+
+
+def describe_infotexts(captions: Iterable[tuple[Path, str]]) -> Iterator[FileProblem]:
+    """One warning for each folder with captions, given as image and prompt, that are the text of a web UI."""
+    groups: dict[Path, list[tuple[Path, str]]] = {}
+    for path, text in captions:
+        groups.setdefault(path.parent, []).append((path, text))
+    for group in groups.values():
+        path, text = group[0]
+        template = ngettext(
+            "its text file has the settings of a web UI, so only the prompt is its caption: '{caption}'",
+            "its text file and others of this folder ({count} in all) have the settings of a web UI, so only the"
+            " prompts are captions: '{caption}'",
+            len(group),
+        )
+        yield FileProblem(path, "W4165", Message(template, caption=text[:_MAX_QUOTE]))

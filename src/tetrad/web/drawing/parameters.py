@@ -6,8 +6,8 @@ from typing import Any
 
 from tetrad.errors import TetradError
 from tetrad.generation import infotext, reproduce
-from tetrad.generation.infotext import Infotext
 from tetrad.generation.request import Request
+from tetrad.images.infotext import Infotext
 from tetrad.locales import Message, _
 
 SETTINGS = tuple(each.name for each in fields(Request) if each.name not in ("prompt", "init_image"))

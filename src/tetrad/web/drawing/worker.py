@@ -17,11 +17,12 @@ from typing import Any
 from tetrad import library
 from tetrad.api import add_init_image, build_request
 from tetrad.builtin import resolve_model_path
-from tetrad.generation import img2img, infotext
+from tetrad.generation import img2img
 from tetrad.generation import request as requests
 from tetrad.generation.pipeline import Pipeline, find_attachments, list_prompt_warnings
 from tetrad.generation.prompt_networks import remove_networks
 from tetrad.images import png
+from tetrad.images.infotext import parse_infotext
 from tetrad.locales import Message, _
 from tetrad.methods import folder_flags
 from tetrad.models.base import get_model_device
@@ -103,7 +104,7 @@ class Painter:
 
 def read_settings(request: Request) -> Answers:
     """The settings in the PNG at "path", by the names of a request, and what of it cannot be reproduced."""
-    found = infotext.parse_infotext(png.read_infotext(Path(request.values["path"])))
+    found = parse_infotext(png.read_infotext(Path(request.values["path"])))
     yield {"event": "settings", **describe_parameters(found)}
 
 
