@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, StreamingResponse
+from starlette.responses import StreamingResponse
 
 from tetrad.errors import TetradError
 from tetrad.locales import translate_record
@@ -16,6 +16,7 @@ from tetrad.web.drafts import Draft
 from tetrad.web.drawing import Drawing
 from tetrad.web.places import inside
 from tetrad.web.routes.drafts import preparation_of
+from tetrad.web.routes.shared import SentFile
 
 router = APIRouter()
 COUNT = 4
@@ -66,10 +67,10 @@ def line(event: dict[str, Any]) -> str:
 
 
 @router.get("/api/known/{image}")
-async def show(request: Request, image: str) -> FileResponse:
+async def show(request: Request, image: str) -> SentFile:
     """One of the images, as WebP of at most 256 × 256 pixels."""
     folder = preparation_of(request).places.state / "known"
     if not folder.is_dir():
         raise HTTPException(404)
     made = await request.app.state.thumbnails.find_or_make(inside(folder, f"{image}.png"))
-    return FileResponse(made, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
+    return SentFile(made, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
