@@ -46,10 +46,9 @@ def measure_upload(data_set: DataSet, drafts: Drafts, runs: Runs, queue: Queue) 
     using = list(_find_runs(data_set.folder, runs))
     alive = [run.name for run in using if run.is_alive]
     waiting = [job.wish.title for job in queue.list() if job.is_waiting and _names(job.wish.arguments, data_set)]
+    names = tuple(run.name for run in using)
     named = [each.trigger_word or data_set.name for each in drafts.list() if each.data_set == data_set.id]
-    return Upload(
-        data_set, len(own), max(0, count - len(own)), size, first, tuple(named), tuple(run.name for run in using), (*alive, *waiting)
-    )
+    return Upload(data_set, len(own), max(0, count - len(own)), size, first, tuple(named), names, (*alive, *waiting))
 
 
 def _find_runs(folder: Path, runs: Runs) -> Iterator[Snapshot]:

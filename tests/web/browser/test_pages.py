@@ -92,7 +92,9 @@ def test_a_run_is_followed_as_it_trains_and_is_killed(open_page: OpenPage, serve
     expect(page.locator(".toast")).to_contain_text("It will pause after this step.")
     assert (path / "control" / "pause").exists()
     (path / "heartbeat").unlink()
+    expect(page.locator("#pick")).not_to_have_class(re.compile("primary"))
     expect(page.locator("#state")).to_contain_text("interrupted", timeout=15_000)
+    expect(page.locator("#pick")).to_have_class(re.compile("primary"))
     expect(page.get_by_role("alert").filter(has_text="Interrupted at step 35")).to_be_visible()
     expect(page.get_by_role("button", name="Resume from step 20")).to_be_enabled()
 

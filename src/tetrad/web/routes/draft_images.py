@@ -20,8 +20,8 @@ from tetrad.web.image_list import ImageList, ImageRow, SetReport
 from tetrad.web.left_out import LeftOut
 from tetrad.web.refusals import Refusals
 from tetrad.web.routes.drafts import preparation_of
-from tetrad.web.uploads import Refusal, receive
 from tetrad.web.routes.shared import SentFile
+from tetrad.web.uploads import Refusal, receive
 
 router = APIRouter()
 _BYTES = "application/octet-stream"

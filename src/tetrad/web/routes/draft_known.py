@@ -11,9 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
 from tetrad.errors import TetradError
-from tetrad.locales import translate_record
 from tetrad.web.drafts import Draft
 from tetrad.web.drawing import Drawing
+from tetrad.web.page_words import as_sentence
 from tetrad.web.places import inside
 from tetrad.web.routes.drafts import preparation_of
 from tetrad.web.routes.shared import SentFile
@@ -48,7 +48,7 @@ async def generate(drawing: Drawing, draft: Draft, prompt: str, folder: Path) ->
     try:
         async for event in drawing.draw({**values, "folder": str(folder), "name": key}):
             if event["event"] == "gave_way":
-                yield line({"event": "gave_way", "text": translate_record(event)})
+                yield line({"event": "gave_way", "text": as_sentence(event)})
             elif event["event"] in _PASSED:
                 made = str(event.pop("path", ""))
                 event.pop("infotext", None)

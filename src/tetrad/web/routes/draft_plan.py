@@ -58,7 +58,7 @@ async def compare_methods(request: Request, name: str) -> dict[str, Any]:
     methods = [describe_method(draft, each, compared["free_memory_bytes"]) for each in compared["methods"]]
     best = compared["best"]
     return {
-        "draft": asdict(draft),
+        "draft": asdict(preparation.drafts.read_draft(name)),  # with what was changed meanwhile
         "methods": methods,
         "best": best,
         "best_title": describe_kind(best),
@@ -118,7 +118,7 @@ async def read_plan(request: Request, name: str) -> dict[str, Any]:
     ]
     return {
         **plan,
-        "draft": asdict(draft),
+        "draft": asdict(preparation.drafts.read_draft(name)),  # with what was changed meanwhile
         "length": show(plan["length"]),
         "time": format_duration(plan["seconds"]),
         "memory": format_memory(plan["memory_bytes"]),

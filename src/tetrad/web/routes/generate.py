@@ -16,6 +16,7 @@ from tetrad.web.drawing import Choices, Orders
 from tetrad.web.drawing.choices import AUTOMATIC
 from tetrad.web.inputs import Inputs
 from tetrad.web.jobs.lanes import list_busy_devices
+from tetrad.web.page_words import as_sentence
 from tetrad.web.routes.file_jobs import start_with_result
 from tetrad.web.routes.history import IMAGE_HEADERS, list_history
 from tetrad.web.routes.shared import Entry, SentFile, page
@@ -218,7 +219,7 @@ def present_event(request: Request, event: dict[str, Any]) -> dict[str, Any]:
     if kind in ("image", "without"):
         return {"event": kind, "image": request.app.state.orders.history.describe(event["id"])}
     if kind in ("note", "gave_way", "error"):
-        return {"event": kind, "code": event.get("code", ""), "text": translate_record(event)}
+        return {"event": kind, "code": event.get("code", ""), "text": as_sentence(event)}
     return {name: value for name, value in event.items() if name in ("event", "before", "step", "steps", "without")}
 
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from tetrad.locales import translate_record
 from tetrad.web.drawing import Cell
+from tetrad.web.page_words import as_sentence
 from tetrad.web.picks import Choice, Pick
 from tetrad.web.places import inside
 from tetrad.web.routes.history import IMAGE_HEADERS, send_png
@@ -133,7 +133,7 @@ async def _draw(request: Request, cell: Cell) -> str | None:
     async with aclosing(request.app.state.drawing.draw(cell.request, is_cell=True)) as events:
         async for event in events:
             if event["event"] == "gave_way":
-                return translate_record(event)
+                return as_sentence(event)
     return None
 
 
