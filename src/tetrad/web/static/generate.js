@@ -37,7 +37,7 @@ function showSize(isOwn) {
 }
 
 const networks = new Networks(get("prompt"), get("negative_prompt"), change);
-const sources = new Sources({ useSettings, onChange: change });
+const sources = new Sources({ readSettings: readForm, useSettings, onChange: change });
 const stage = new Stage({ use: (image) => { useSettings({ ...image.settings, seed: image.seed }); toast(_("The settings are filled in.")); }, start: startFrom, paint: async (image) => { startFrom(image); await sources.paint(); }, remove, select });
 
 function readForm() {
