@@ -53,3 +53,19 @@ def test_it_stays_an_estimate_where_asked_and_where_class_images_are_missing(
     assert preserving["memory_bytes"] > estimated["memory_bytes"] and preserving["seconds"] > estimated["seconds"]
     assert "in one process, estimated" in print_plan(capsys, "--estimate", "--processes", "2")
     assert not (folder / "runs").exists()
+
+
+def test_the_estimate_has_the_previews_with_their_sampling_steps_and_guidance(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def estimate(*settings: str) -> float:
+        options = [part for setting in settings for part in ("--set", f"sample.{setting}")]
+        return float(run_plan(capsys, "--estimate", *options)["seconds"])
+
+    without = estimate("every=-1")
+    short, long = (estimate("every=20", f"steps={steps}") - without for steps in (1, 11))
+    unguided = estimate("every=20", "steps=11", "cfg_scale=1") - without
+    decoding = short - (long - short) / 10  # of all previews; the rest grows with the sampling steps
+    assert 0 < decoding < short and unguided == pytest.approx((long - decoding) / 2 + decoding)
+    once = estimate("every=40", "steps=11", "before_training=false") - without
+    assert long == pytest.approx(3 * once)

@@ -117,4 +117,4 @@ def test_a_line_without_an_end_hides_no_event_after_it(places: Places) -> None:
     texts = []
     while (news := watched.read_news()) is not None:
         texts += [each["text"] for each in news["events"]]
-    assert texts[-1] == "after it"
+    assert texts[-1] == "After it."

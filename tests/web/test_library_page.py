@@ -11,10 +11,13 @@ from made_runs import bring_to_life, make_run
 from starlette.testclient import TestClient
 
 from tetrad.builtin import MODEL_PATH, resolve_images_path
+from tetrad.web import runs as web_runs
 from tetrad.web.app import create_app
+from tetrad.web.data_sets import DataSet
 from tetrad.web.jobs.process import enter_process, record_exit
 from tetrad.web.places import Places
 from tetrad.web.preferences import MountedVae, Preferences
+from tetrad.web.routes import library
 
 XSS = "<img src=x onerror=alert(1)>"
 
@@ -145,6 +148,38 @@ def test_deleting_images_names_what_goes_and_spares_those_in_use(client: TestCli
     (run / "heartbeat").unlink()
     assert client.delete(f"/api/uploads/{data_set.id}").status_code == 204
     assert not data_set.folder.exists() and run.exists() and client.get("/api/uploads").json() == []
+
+
+def test_what_is_removed_while_it_is_listed_is_left_out(
+    client: TestClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = app.state
+    sets, runs = state.preparation.data_sets, state.places.runs
+    kept, gone = sets.create("kept"), sets.create("gone")
+    measure_upload, read_snapshot = library.measure_upload, web_runs.read_snapshot
+
+    def measure_after_removal(data_set: DataSet, *given: Any) -> Any:
+        shutil.rmtree(gone.folder, ignore_errors=True)
+        return measure_upload(data_set, *given)
+
+    def read_after_removal(path: Path) -> Any:
+        shutil.rmtree(runs / "removed", ignore_errors=True)
+        return read_snapshot(path)
+
+    async def make_no_thumbnail(*given: Any) -> Path:
+        return runs / "swept away.webp"
+
+    monkeypatch.setattr(library, "measure_upload", measure_after_removal)
+    monkeypatch.setattr(web_runs, "read_snapshot", read_after_removal)
+    monkeypatch.setattr(state.thumbnails, "find_or_make", make_no_thumbnail)
+    assert [each["id"] for each in client.get("/api/uploads").json()] == [kept.id]
+    make_run(runs, "removed")
+    state.runs.forget("zkr")
+    assert [each["name"] for each in client.get("/api/runs").json()["runs"]] == ["zkr"]
+    assert client.get("/api/runs/zkr/previews/10/0/thumbnail").status_code == 404
+    monkeypatch.setattr(web_runs, "read_snapshot", lambda path: path.joinpath("vanished").read_text())
+    state.runs.forget("zkr")
+    assert client.get("/api/runs/zkr").status_code == 404
 
 
 def test_settings_are_stored_and_shown(client: TestClient, app: FastAPI, places: Places) -> None:

@@ -68,7 +68,7 @@ def test_a_stream_that_is_resumed_anywhere_sends_each_event_once(tmp_path: Path)
             steps += [step[0] for step in news["steps"]]
         note(path, number)
         add_step(path, number + 1, 100, 0.5, time.time())
-    assert events == [f"note {number}" for number in range(25)]
+    assert events == [f"Note {number}." for number in range(25)]
     assert steps == list(range(1, 26))
 
 
@@ -82,7 +82,7 @@ def test_a_line_that_is_being_written_waits_until_it_is_whole(tmp_path: Path) ->
     assert not read_stream(run)
     with (path / "events.jsonl").open("a") as file:
         file.write(record[20:] + "\n")
-    assert [event["text"] for event in read_stream(run)[0]["events"]] == ["a whole line"]
+    assert [event["text"] for event in read_stream(run)[0]["events"]] == ["A whole line."]
 
 
 def test_metrics_that_a_resumed_run_has_written_anew_are_announced(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_tab_gets_the_logs_and_the_view_of_its_run(app: FastAPI, client: TestC
     mark = client.get("/api/runs/zkr").json()["mark"]
     note(path, 1)
     text = client.get("/api/live", params={"run": "zkr", "at": mark}).text
-    assert text.count("event: log") == 1 and '"note 1"' in text
+    assert text.count("event: log") == 1 and '"Note 1."' in text
     assert '"state": "interrupted"' in text and "event: device" in text
     answers = iter([False])
     gone = client.get("/api/live", params={"run": ["nothing", "../zkr"]}).text  # perhaps it was deleted meanwhile
@@ -159,4 +159,7 @@ def test_a_skipped_file_is_as_grave_as_a_doubt_and_no_note_speaks_of_the_termina
     assert builtin and "--model" in str(builtin)
     shown = show("W5202", builtin)
     assert shown and "--model" not in shown["text"] and "base model" in shown["text"]
+    assert shown["text"].startswith("The built-in model") and shown["text"].endswith("downloaded.")
+    named = show("", Message("{model} is Stable Diffusion 1", model="builtin"))
+    assert named and named["text"] == "builtin is Stable Diffusion 1."
     assert show("", Message(SCAN_HINT, images="photos")) is None

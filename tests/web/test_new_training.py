@@ -256,7 +256,7 @@ def test_the_vae_of_another_model_is_not_asked_for_and_the_mounted_one_is_named(
 
     async def describe(model: str, vae: str = "") -> dict[str, Any]:
         asked.append((model, vae))
-        return {"family": "", "vae": vae, "vae_reason": "", "vae_warnings": [], "vaes": []}
+        return {"family": "", "vae": vae, "vae_reason": {}, "vae_warnings": [], "vaes": []}
 
     async def list_models(*folders: object) -> list[dict[str, str]]:
         return []

@@ -113,7 +113,7 @@ def test_the_base_model_alone_has_a_cell(client: TestClient, run: Path, drawing:
 def test_while_a_training_has_the_device_it_is_said(client: TestClient, run: Path, drawing: FakeDrawing) -> None:
     drawing.does = "give way"
     response = cell(client)
-    assert response.status_code == 409 and "the run zkr trains on this device" in response.json()["text"]
+    assert response.status_code == 409 and "The run zkr trains on this device" in response.json()["text"]
     drawing.does = "fail"
     assert cell(client).json()["code"] == "E5101"
 

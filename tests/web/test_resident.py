@@ -50,6 +50,19 @@ def test_answers_come_in_order_and_errors_as_errors() -> None:
     with_child(use)
 
 
+def test_a_child_that_is_released_answers_who_asks_first() -> None:
+    async def use(child: Resident) -> None:
+        first = asyncio.create_task(echo(child, "first"))
+        await asyncio.sleep(0)
+        released = asyncio.create_task(child.release())
+        await asyncio.sleep(0)
+        second = await echo(child, "second")
+        await released
+        assert second["pid"] != (await first)["pid"] and child.pid == second["pid"]
+
+    with_child(use)
+
+
 def test_a_crash_ends_one_request_only() -> None:
     async def use(child: Resident) -> None:
         with pytest.raises(TetradError, match=r"E6201 .*\(9\)"):

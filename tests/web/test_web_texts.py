@@ -123,6 +123,8 @@ def test_a_recorded_message_is_translated_only_by_a_known_template() -> None:
     try:
         assert translate_record(record) == "8 张图片" and translate_record(nested).endswith("8 张图片")
         assert translate_record(cruel) == "safe"
+        as_template = {"text": "8 images", "template": "{text}", "values": {"text": record}}  # translated as it is
+        assert translate_record(as_template) == "8 张图片"
         assert translate_record({**record, "values": {}}) == translate_record({**record, "values": None})
         assert translate_record({"text": "only text"}) == "only text" and translate_record({}) == ""
         assert translate_record({"text": "as written", "template": ""}) == "as written"

@@ -110,9 +110,9 @@ def describe_time(planned: "PlannedRun", rehearsal: "Rehearsal | None") -> Messa
     """The time of the run, with how it was found."""
     if rehearsal is None:
         template = (
-            _("about {duration} for the steps, estimated to about a third")
+            _("about {duration}, estimated to about a third")
             if planned.plan.train.processes == 1
-            else _("about {duration} for the steps in one process, estimated to about a third")
+            else _("about {duration} in one process, estimated to about a third")
         )
         return Message(template, duration=format_duration(planned.seconds))
     duration = format_duration(rehearsal.estimate_seconds(planned))

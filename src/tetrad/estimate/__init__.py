@@ -1,8 +1,8 @@
 """Estimates of memory and time before a run starts, and which method suits.
 
-`step_cost` counts what a training step keeps in memory and computes, on torch's meta device; `memory` turns that into
-bytes and `speed` into seconds; `forecast` compares a run's memory with what is free; `recommend` compares the methods
-for `tetrad recommend`.
+`step_cost` counts what a training step keeps in memory and computes, on torch's meta device, and `image_cost` what an
+image computes; `memory` turns that into bytes and `speed` into seconds; `forecast` compares a run's memory with what is
+free; `recommend` compares the methods for `tetrad recommend`.
 """
 
 from tetrad.lazy import export
@@ -11,6 +11,7 @@ __all__, __getattr__ = export(
     __name__,
     {
         "forecast": ["MemoryForecast", "forecast_memory"],
+        "image_cost": ["ImageCost", "estimate_image_seconds", "measure_image_cost"],
         "memory": [
             "FLOAT32_BYTES",
             "MEMORY_LADDER",

@@ -1,4 +1,4 @@
-"""The duration of a training step, estimated from its operations and a benchmark of about a second."""
+"""The duration of a training step or an image, estimated from its operations and a benchmark of about a second."""
 
 import time
 from collections.abc import Callable
@@ -25,13 +25,14 @@ class DeviceSpeed:
 
 def estimate_step_seconds(step: StepCost, device_speed: DeviceSpeed, gradient_checkpointing: bool = False) -> float:
     """The duration of one step, accurate to about a third, since layers differ in how fast they run on a device."""
-    compute_seconds = (
-        step.operations
-        * (_CHECKPOINTING_TIME_FACTOR if gradient_checkpointing else 1)
-        / device_speed.operations_per_second
-        / _MEASURED_TIME_SHARE
-    )
+    compute_seconds = estimate_seconds(step.operations, device_speed)
+    compute_seconds *= _CHECKPOINTING_TIME_FACTOR if gradient_checkpointing else 1
     return compute_seconds + sum(shape.numel() for shape in step.trainable_shapes) / device_speed.weights_per_second
+
+
+def estimate_seconds(operations: int, device_speed: DeviceSpeed) -> float:
+    """The duration of operations of a whole model."""
+    return operations / device_speed.operations_per_second / _MEASURED_TIME_SHARE
 
 
 def measure_device_speed(

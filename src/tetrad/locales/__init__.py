@@ -13,6 +13,7 @@ import os
 import unicodedata
 from collections.abc import Mapping
 from contextvars import ContextVar
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -154,9 +155,9 @@ def translate_record(record: Mapping[str, Any]) -> str:
     template, values = record.get("template"), record.get("values") or {}
     if language() == "en" or not template or not isinstance(template, str) or not isinstance(values, Mapping):
         return text
-    singular, found = record.get("singular"), catalogue(language())
+    singular, found = record.get("singular"), _known_only(language())
     known = found.ngettext(singular, template, 2) if isinstance(singular, str) else found.gettext(template)
-    if known == template:
+    if not known:
         return text
     try:
         return known.format_map({name: _show_recorded(value) for name, value in values.items()}) if values else known
@@ -179,6 +180,24 @@ def show_value(value: Any) -> Any:
 @cache
 def catalogue(name: str) -> catalogues.NullTranslations:
     return catalogues.translation(DOMAIN, HERE, [name], fallback=True)
+
+
+class _Unknown(catalogues.NullTranslations):
+    """Has no template."""
+
+    def gettext(self, message: str) -> str:
+        return ""
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        return ""
+
+
+@cache
+def _known_only(name: str) -> catalogues.NullTranslations:
+    """The catalogue, but with "" for a template that it does not have: some translations are as their template."""
+    known = copy(catalogue(name))
+    known.add_fallback(_Unknown())
+    return known
 
 
 def presentable(value: Any) -> Any:

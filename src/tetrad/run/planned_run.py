@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from tetrad import library
 from tetrad.data.cache_folder import get_cache_folder
 from tetrad.data.latent_cache import LatentCache
+from tetrad.estimate.image_cost import ImageCost, estimate_image_seconds, measure_image_cost
 from tetrad.estimate.memory import MEMORY_LADDER, Copies, MemoryOptions
 from tetrad.estimate.speed import DeviceSpeed, estimate_step_seconds, measure_device_speed
 from tetrad.estimate.step_cost import StepCost, copy_to_meta, measure_step_cost
@@ -44,6 +45,9 @@ class PlanSources(Protocol):
     def count_step(self, model: Model, method: MethodSettings, side: int, batch_size: int) -> StepCost:
         """The cost of a step on images of side × side pixels."""
 
+    def count_image(self, model: Model) -> ImageCost:
+        """The cost of an image of the model's resolution."""
+
 
 class FreshSources:
     """Finds everything out anew."""
@@ -58,6 +62,9 @@ class FreshSources:
     def count_step(self, model: Model, method: MethodSettings, side: int, batch_size: int) -> StepCost:
         return measure_step_cost(model, method, side, side, batch_size)
 
+    def count_image(self, model: Model) -> ImageCost:
+        return measure_image_cost(model)
+
 
 @dataclass(frozen=True)
 class Rung:
@@ -65,7 +72,7 @@ class Rung:
 
     options: MemoryOptions
     memory_bytes: int
-    seconds: float  # of all steps
+    seconds: float  # of all steps and previews
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class PlannedRun:
     model: Model
     device: DeviceSpec
     step: StepCost
+    image: ImageCost | None  # None where the run makes no previews
     speed: DeviceSpeed
     disk: DiskNeed
     missing_class_images: int  # they are generated before the training
@@ -102,12 +110,16 @@ class PlannedRun:
 
     @property
     def seconds(self) -> float:
-        """The time of all steps; previews, encoding and saving come on top."""
+        """The time of all steps and previews; encoding and saving come on top."""
         return self._estimate_seconds(self.plan.train.gradient_checkpointing)
 
     def count_previews(self) -> int:
         """How many times previews are made."""
-        return len(list(list_preview_steps(self.plan)))
+        return len(list_preview_steps(self.plan))
+
+    def count_preview_images(self) -> int:
+        sample = self.plan.sample
+        return self.count_previews() * (len(sample.prompts) + len(sample.overfit_prompts))
 
     def list_rungs(self) -> list[Rung]:
         """The ways to save memory, from none to all."""
@@ -123,7 +135,14 @@ class PlannedRun:
 
     def _estimate_seconds(self, gradient_checkpointing: bool) -> float:
         step = estimate_step_seconds(self.step, self.speed, gradient_checkpointing)
-        return step * self.plan.train.gradient_accumulation * self.new_steps
+        return step * self.plan.train.gradient_accumulation * self.new_steps + self._estimate_preview_seconds()
+
+    def _estimate_preview_seconds(self) -> float:
+        sample = self.plan.sample
+        if self.image is None:
+            return 0.0
+        seconds = estimate_image_seconds(self.image, self.speed, sample.steps, sample.cfg_scale != 1)
+        return seconds * self.count_preview_images()
 
     def as_values(self) -> dict[str, Any]:
         """Everything as plain values; sentences are records that can be translated."""
@@ -180,6 +199,7 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
         model,
         device,
         sources.count_step(model, plan.method, plan.data.resolution, plan.batch_samples),
+        sources.count_image(model) if list_preview_steps(plan) else None,
         sources.measure(model, device, plan.batch_samples),
         estimate_need(plan, model, dataset.photos, identity),
         count_missing(plan.data.class_images, identity),

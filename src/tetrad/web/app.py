@@ -185,7 +185,12 @@ async def answer_known_error(request: Request, error: Exception) -> Response:
 
 
 async def answer_refused_write(request: Request, error: Exception) -> Response:
-    """E4202 where a disk is full or read-only, wherever that is noticed; any other error of the system is a fault."""
+    """E4202 where a disk is full or read-only, wherever that is noticed; 404 where what is shown went meanwhile.
+
+    Any other error of the system is a fault.
+    """
+    if isinstance(error, FileNotFoundError | NotADirectoryError) and request.method == "GET":
+        return await answer_http_error(request, HTTPException(404))
     if isinstance(error, OSError) and error.errno not in _REFUSED_WRITES:
         raise error
     return await answer_known_error(request, refused_write_error(error, request.app.state.places.state))

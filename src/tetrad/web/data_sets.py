@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -147,15 +148,19 @@ class DataSets:
         if found := self._opened.get(id):
             if found.folder.is_dir():
                 return found
-            del self._opened[id]
+            self._opened.pop(id, None)
         if id in self._list_ids():
-            self._opened[id] = _read_data_set(self.root / id)
-            return self._opened[id]
+            opened = self._opened[id] = _read_data_set(self.root / id)
+            return opened
         raise TetradError("E4304", _("there is no data set {id}; it was removed"), id=id)
 
     def list(self) -> list[DataSet]:
         """All sets, the newest first."""
-        return sorted(map(self.open, self._list_ids()), key=lambda each: each.created, reverse=True)
+        found = []
+        for id in list(self._list_ids()):
+            with suppress(TetradError):  # it was removed meanwhile
+                found.append(self.open(id))
+        return sorted(found, key=lambda each: each.created, reverse=True)
 
     def remove(self, id: str) -> None:
         """Remove a set with its images; a folder that a person points to stays."""
@@ -184,8 +189,10 @@ def _read_data_set(folder: Path) -> DataSet:
     except (OSError, ValueError):
         values = {}
     source = Path(values["source"]) if values.get("source") else None
-    name, created = str(values.get("name", folder.name)), float(values.get("created", folder.stat().st_mtime))
-    return DataSet(folder, name, created, source, bool(values.get("writes_beside")))
+    created = values.get("created")
+    if not isinstance(created, int | float):
+        created = folder.stat().st_mtime if folder.exists() else 0.0
+    return DataSet(folder, str(values.get("name", folder.name)), created, source, bool(values.get("writes_beside")))
 
 
 def belongs_to_images(path: Path) -> bool:

@@ -70,7 +70,8 @@ class FileLibrary:
         if not self._rows:
             models = self.preferences.values.models
             found = await asyncio.to_thread(self._read_list)
-            self._rows = found or await asyncio.to_thread(self._glance, models)
+            found = found or await asyncio.to_thread(self._glance, models)
+            self._rows = self._rows or found  # they may have been listed meanwhile
         return await asyncio.to_thread(self._present)
 
     async def find(self, id: str) -> Row:
@@ -129,7 +130,7 @@ class FileLibrary:
             {"do": "compare", **about, "device": device, "folders": self.folders, "language": language()}
         )
         if found.pop("holds_device"):
-            await self.child.end()  # a GPU's memory is for the training
+            await self.child.release()  # a GPU's memory is for the training
         return {"sheet": name, "rows": found["rows"]}
 
     async def outline(
@@ -169,7 +170,7 @@ class FileLibrary:
     async def _end_when_idle(self) -> None:
         while not self.child.is_idle or time.monotonic() - self.child.last_used < _IDLE_SECONDS:
             await asyncio.sleep(_LOOK_SECONDS)
-        await self.child.end()
+        await self.child.release()
 
     def _present(self) -> Sequence[Row]:
         return [{**row, "id": id, "inspection": self._read_inspection(row)} for id, row in self._rows.items()]

@@ -24,6 +24,7 @@ from tetrad.library.vae.bake import detect_folder_family
 from tetrad.locales import Message, _, message_from_record
 from tetrad.methods.lora.formats import detect_family
 from tetrad.models.families import FAMILIES
+from tetrad.web.places import count_files
 from tetrad.web.resident_child import Answers, Request
 
 _SMALL_BYTES = 2_000_000  # such a file is inspected as a whole at once
@@ -140,8 +141,7 @@ def _describe(path: Path, place: str, run: str, cache: Cache, neighbours: dict[P
         state = path.stat()
     except OSError:  # it went while the folder was read, or is a link to nothing
         state = None
-    size = sum(each.stat().st_size for each in path.rglob("*") if each.is_file()) if path.is_dir() else 0
-    size = size or (state.st_size if state and not path.is_dir() else 0)
+    size = count_files(path)[1] if path.is_dir() else state.st_size if state else 0
     known = cache.get(path, size, state.st_mtime_ns) if state else Known()
     kind = library.artifact_type(known.type)
     stem = path.name if path.is_dir() else weight_files.get_stem(path)

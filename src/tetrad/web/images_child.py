@@ -43,7 +43,7 @@ class ThumbnailFolder:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         target = self.folder / content[:2] / f"{content}-{side}{_SUFFIX}"
-        if target.exists():
+        with suppress(FileNotFoundError):
             os.utime(target)
             return target
         image = make_preview(path, side)
@@ -57,7 +57,12 @@ class ThumbnailFolder:
 
     def sweep(self) -> None:
         """Remove the thumbnails that were not looked at for the longest time, where there are too many."""
-        found = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in self.folder.glob(f"*/*{_SUFFIX}"))
+        found = []
+        for path in self.folder.glob(f"*/*{_SUFFIX}"):
+            with suppress(OSError):  # another process sweeps, too
+                state = path.stat()
+                found.append((state.st_mtime, state.st_size, path))
+        found.sort()
         total = sum(size for _time, size, _path in found)
         if total <= self.max_bytes:
             return

@@ -20,7 +20,7 @@ from tetrad.documents import open_regular
 from tetrad.run.words import describe_record
 from tetrad.web.figures import format_clock
 from tetrad.web.loss import read_step
-from tetrad.web.page_words import adapt_note
+from tetrad.web.page_words import adapt_note, make_sentence
 from tetrad.web.runs import read_record
 
 POLL_SECONDS = 0.25
@@ -103,14 +103,14 @@ def present_event(line: bytes | dict[str, Any]) -> dict[str, Any] | None:
     record = line if isinstance(line, dict) else read_record(line.decode("utf-8", "replace"))
     adapted = adapt_note(record)
     happening = describe_record(adapted) if adapted else None
-    if happening is None:
+    if adapted is None or happening is None:
         return None
     return {
         "event": str(record.get("event")),
         "clock": format_clock(happening.time),
         "word": happening.word,
         "tone": happening.tone,
-        "text": happening.text,
+        "text": make_sentence(happening.text, str(adapted.get("template")).startswith("{")),
         "code": happening.code,
     }
 

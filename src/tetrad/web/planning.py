@@ -88,7 +88,7 @@ class Planning:
         self._watch_child()
         async for answer in self.child.ask(request, _SECONDS):
             yield answer
-        await self.child.end()  # the computation may have taken a GPU, whose memory is for the training
+        await self.child.release()  # the computation may have taken a GPU, whose memory is for the training
 
     async def describe_model(self, model: str, vae: str = "") -> dict[str, Any]:
         """A base model: {family, resolution, prediction, vae, vae_reason, vae_warnings, vaes}.
@@ -127,7 +127,7 @@ class Planning:
         self._watch_child()
         answer = await self.child.answer(request, _SECONDS)
         if answer.pop("holds_device", False):
-            await self.child.end()  # a GPU's memory is for the training
+            await self.child.release()  # a GPU's memory is for the training
         answer.pop("event")
         return answer
 
@@ -138,4 +138,4 @@ class Planning:
     async def _end_when_idle(self) -> None:
         while not self.child.is_idle or time.monotonic() - self.child.last_used < self.idle_seconds:
             await asyncio.sleep(min(self.idle_seconds, 5.0))
-        await self.child.end()
+        await self.child.release()

@@ -17,6 +17,7 @@ from tetrad.builtin import resolve_model_path
 from tetrad.doctor.examine import examine
 from tetrad.documents import parse_json, read_text_file
 from tetrad.estimate import recommend as advice
+from tetrad.estimate.image_cost import ImageCost, measure_image_cost
 from tetrad.estimate.speed import SMALL_RESOLUTION, DeviceSpeed, measure_device_speed
 from tetrad.estimate.step_cost import StepCost, copy_to_meta, measure_step_cost
 from tetrad.formats.atomic_write import replace_file
@@ -48,6 +49,7 @@ class Planner:
         self.speeds = speeds
         self.models: dict[_ModelKey, Model] = {}
         self.steps: dict[tuple[object, ...], StepCost] = {}
+        self.images: dict[int, ImageCost] = {}
         self.estimates: dict[tuple[object, ...], list[advice.MethodEstimate]] = {}
         self.holds_device = False
 
@@ -120,6 +122,13 @@ class Planner:
         if key not in self.steps:
             self.steps[key] = measure_step_cost(model, method, side, side, batch_size)
         return self.steps[key]
+
+    def count_image(self, model: Model) -> ImageCost:
+        """The cost of an image, counted once for a model."""
+        key = id(model)
+        if key not in self.images:
+            self.images[key] = measure_image_cost(model)
+        return self.images[key]
 
     def measure(self, model: Model, device: DeviceSpec, batch_size: int) -> DeviceSpeed:
         """The speed of a device for models as wide as this one: measured once, then read from the file."""

@@ -100,7 +100,9 @@ class Preparation:
             compared = await self.compare(draft)
             best = next(each for each in compared["methods"] if each["method"] == compared["best"])
             options = parse_options(best["options"])
-            draft = self.drafts.update(draft.id, method=best["method"], settings={**options, **draft.settings})
+            draft = self.drafts.read_draft(draft.id)  # the person may have gone on meanwhile
+            if not draft.method:
+                draft = self.drafts.update(draft.id, method=best["method"], settings={**options, **draft.settings})
         return draft
 
     def _list_taken_words(self, draft: Draft) -> list[str]:

@@ -91,19 +91,25 @@ class Resident:
         if self._process:
             await self._process.wait()
 
+    async def release(self) -> None:
+        """End the child once it has answered who asks now, so that its memory is free."""
+        async with self._turn:
+            await self.end()
+
     async def end(self) -> None:
         """Let the child finish nothing more, and wait until it is gone."""
-        if self._process is None:
+        process, self._process = self._process, None  # who asks from here on gets a new one
+        if process is None:
             return
         with suppress(OSError):
-            assert self._process.stdin
-            self._process.stdin.close()
+            assert process.stdin
+            process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), _END_SECONDS)
+            await asyncio.wait_for(process.wait(), _END_SECONDS)
         except TimeoutError:
-            self.kill()
-            await self._process.wait()
-        self._process = None
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
     async def _start(self) -> asyncio.subprocess.Process:
         if self._process and self.is_alive:

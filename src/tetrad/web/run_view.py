@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tetrad.builtin import BUILTIN_NAME
 from tetrad.contest.figures import TITLES, format_duration
 from tetrad.locales import Message, _, ngettext, presentable, translate_record
 from tetrad.methods import METHODS
@@ -94,7 +95,8 @@ def describe_about(run: Snapshot) -> str:
     """`LoRA · sd15 · 21 images`."""
     images = run.plan_value("train.images", 0)
     path = run.plan_value("model.path", "")
-    parts = [describe_method(run.status.method), Path(path).stem or path]
+    base = str(Message(_("built-in"))) if path == BUILTIN_NAME else Path(path).stem or path
+    parts = [describe_method(run.status.method), base]
     parts += [str(Message(ngettext("{count} image", "{count} images", images)))] if images else []
     return " · ".join(str(presentable(part)) for part in parts if part)
 

@@ -1,11 +1,13 @@
 """The runs in the folder of runs, as their files say; what has not changed is not read again."""
 
 import itertools
+import os
 import re
 import statistics
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from tetrad.documents import open_regular, parse_json, read_stored_values
+from tetrad.errors import TetradError
 from tetrad.run.status import RunStatus, read_log, read_status
 from tetrad.run.words import read_number
 from tetrad.web.loss import LossSeries, read_last_steps
@@ -21,6 +24,7 @@ from tetrad.web.places import inside, is_plain_name
 _WATCHED = ("", "events.jsonl", "metrics.jsonl", "error.json", "heartbeat", "plan.toml", "samples", "resume")
 _TAIL_BYTES = 65_536
 _ALIVE = ("running", "paused")
+_TRAINED_SUFFIXES = (".safetensors", ".pt", ".bin", ".ckpt")
 _SAMPLE = re.compile(r"step(\d{8})-(\d{2})\.png")
 _PACE_STEPS = 50  # the last steps, of which the speed is measured
 _FRESH_SECONDS = 1.0  # for which the state of a running process is taken as it was
@@ -113,6 +117,15 @@ class Runs:
         snapshot = read_snapshot(path)
         self._snapshots[name] = (signature, now, snapshot)
         return snapshot
+
+    def read_runs(self, names: Iterable[str]) -> Iterator[Snapshot]:
+        """These runs as they are now, without those that were removed meanwhile."""
+        for name in names:
+            try:
+                run = self.read_run(name)
+            except (HTTPException, TetradError, OSError):
+                continue
+            yield run
 
     def read_series(self, name: str) -> dict[str, Any]:
         """The losses and learning rates of a run."""
@@ -226,9 +239,13 @@ def list_samples(folder: Path) -> list[tuple[int, int]]:
 
 def list_trained_files(path: Path) -> list[Path]:
     """The trained files in a run's folder, the newest first."""
-    named = (each for each in path.iterdir() if is_plain_name(each.name))  # which an address can have
-    files = [each for each in named if each.suffix in (".safetensors", ".pt", ".bin", ".ckpt")]
-    return sorted((each for each in files if each.is_file()), key=lambda each: each.stat().st_mtime, reverse=True)
+    found = []
+    with suppress(OSError), os.scandir(path) as entries:  # the run may be deleted meanwhile
+        for each in entries:  # with names that an address can have
+            if is_plain_name(each.name) and each.name.endswith(_TRAINED_SUFFIXES) and each.is_file():
+                with suppress(OSError):
+                    found.append((each.stat().st_mtime, Path(each.path)))
+    return [each for _time, each in sorted(found, reverse=True)]
 
 
 def read_tail(path: Path) -> list[dict[str, Any]]:

@@ -43,6 +43,11 @@ def html_language(name: str) -> str:
     return name.replace("_", "-")
 
 
+def sentence_gap() -> str:
+    """What stands between two sentences: Chinese has no space there."""
+    return "" if language() == "zh_CN" else " "
+
+
 @cache
 def make_environment() -> Environment:
     """Templates with `_("… {name}", name=…)` and `ngettext("…", "…", count)`; every value is escaped for HTML."""
@@ -59,6 +64,7 @@ def make_environment() -> Environment:
         "ngettext": fill_plural,
         "language_names": LANGUAGE_NAMES,
         "html_language": html_language,
+        "sentence_gap": sentence_gap,
     }
     return environment
 

@@ -11,7 +11,8 @@ from tetrad.web.data_sets import DataSet
 from tetrad.web.drafts import Drafts
 from tetrad.web.figures import format_day
 from tetrad.web.jobs import Queue
-from tetrad.web.runs import Runs
+from tetrad.web.places import count_files
+from tetrad.web.runs import Runs, Snapshot
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,24 @@ class Upload:
 
 def measure_upload(data_set: DataSet, drafts: Drafts, runs: Runs, queue: Queue) -> Upload:
     """Count what is in the set's own folder; the images of a folder that a person pointed to are not part of it."""
-    paths = [path for path in data_set.folder.rglob("*") if path.is_file()]
+    count, size = count_files(data_set.folder)
     shown = [path for path in data_set.list_paths() if path.suffix.lower() in IMAGE_SUFFIXES]
     own = [path for path in shown if path.is_relative_to(data_set.folder)]
     first = data_set.id_of(shown[0]) if shown else ""
     using = list(_find_runs(data_set.folder, runs))
-    alive = [name for name in using if runs.read_run(name).is_alive]
+    alive = [run.name for run in using if run.is_alive]
     waiting = [job.wish.title for job in queue.list() if job.is_waiting and _names(job.wish.arguments, data_set)]
+    names = tuple(run.name for run in using)
     named = [each.trigger_word or data_set.name for each in drafts.list() if each.data_set == data_set.id]
-    size = sum(path.stat().st_size for path in paths)
-    return Upload(
-        data_set, len(own), len(paths) - len(own), size, first, tuple(named), tuple(using), (*alive, *waiting)
-    )
+    return Upload(data_set, len(own), max(0, count - len(own)), size, first, tuple(named), names, (*alive, *waiting))
 
 
-def _find_runs(folder: Path, runs: Runs) -> Iterator[str]:
+def _find_runs(folder: Path, runs: Runs) -> Iterator[Snapshot]:
     """The runs that were trained on the images of a folder."""
-    for name in runs.list_names():
-        images = runs.read_run(name).plan_value("data.images", "")
+    for run in runs.read_runs(runs.list_names()):
+        images = run.plan_value("data.images", "")
         if images and Path(images) == folder:
-            yield name
+            yield run
 
 
 def _names(arguments: tuple[str, ...], data_set: DataSet) -> bool:

@@ -42,15 +42,15 @@ def open_page(browser: Any, served: Served) -> Iterator[OpenPage]:
     def open_it(
         address: str = "/", width: int = 1440, lang: str = "en-US", theme: str = "light", at: Served = served
     ) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, locale=lang, color_scheme=theme)
+        size = {"width": width, "height": 900}
+        context = browser.new_context(viewport=size, locale=lang, color_scheme=theme, reduced_motion="reduce")
         contexts.append(context)
+        context.request.get(at.url)  # signs in as the start page does, which one test opens
         page = context.new_page()
         page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda message: complaints.append(message.text) if is_complaint(message) else None)
         page.on("request", lambda each: complaints.append(each.url) if not is_own(each.url, at) else None)
-        page.goto(at.url)
-        page.wait_for_url(f"{at.base}/")
         page.goto(at.base + address)
         return page
 

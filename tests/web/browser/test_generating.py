@@ -12,7 +12,7 @@ expect = pytest.importorskip("playwright.sync_api", reason="playwright, and with
 XSS = "<img src=x onerror=alert(1)>"
 
 
-def test_a_prompt_becomes_an_image_that_stays_until_it_is_deleted(open_page: OpenPage) -> None:
+def test_a_prompt_becomes_an_image_that_stays_until_it_is_deleted(open_page: OpenPage, served: Served) -> None:
     page = open_page("/generate")
     page.get_by_label("Prompt", exact=True).fill(f"a cat {XSS}, <lora:none:0.5>")
     expect(page.locator(".chip.missing")).to_contain_text("none", timeout=60_000)
@@ -25,6 +25,13 @@ def test_a_prompt_becomes_an_image_that_stays_until_it_is_deleted(open_page: Ope
     page.reload()
     expect(page.get_by_label("Prompt", exact=True)).to_have_value(f"a cat {XSS},")
     expect(page.locator("#history-tiles img")).to_have_count(1)
+    (image,) = (served.folder / "state/tetrad/generated").glob("*.png")
+    page.get_by_label("Prompt", exact=True).fill("something else")
+    page.locator("#file").set_input_files(image)
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value(f"a cat {XSS},")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("5")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_label("Prompt", exact=True)).to_have_value("something else")
     page.get_by_role("button", name="Start from it").click()
     page.locator("#start").get_by_role("button", name="Paint a mask").click()
     page.keyboard.press("Space")

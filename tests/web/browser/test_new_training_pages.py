@@ -61,7 +61,9 @@ def test_from_the_first_visit_to_a_running_training_in_few_clicks(
     """24 files, 6 of them bad: at most 12 clicks, at most 2 typed fields, no setting."""
     page = open_page("/")
     page.context.add_init_script(COUNTER)
-    page.reload()
+    page.context.clear_cookies()
+    page.goto(served.url)  # as a person does, who has no cookie yet
+    page.wait_for_url(f"{served.base}/")
     choose(page, "Choose images", make_photos(tmp_path / "photos"))
     expect(page.locator("#next")).to_have_text("Continue with 18 images", timeout=SLOW)
     expect(page.locator(".tile.is-unused")).to_have_count(5)

@@ -86,13 +86,15 @@ def test_a_run_is_followed_as_it_trains_and_is_killed(open_page: OpenPage, serve
         add_step(path, step, 100, 0.4, time.time())
     add_event(path, event="note", text="something happened", template="", code="W6001")
     expect(page.locator("#progress")).to_contain_text("35 / 100")
-    expect(page.locator("#events li").first).to_contain_text("something happened")
-    expect(page.locator("#log")).to_contain_text("W6001 something happened")
+    expect(page.locator("#events li").first).to_contain_text("Something happened.")
+    expect(page.locator("#log")).to_contain_text("W6001 Something happened.")
     page.get_by_role("button", name="Pause").click()
     expect(page.locator(".toast")).to_contain_text("It will pause after this step.")
     assert (path / "control" / "pause").exists()
+    expect(page.locator("#pick")).not_to_have_class(re.compile("primary"))
     (path / "heartbeat").unlink()
     expect(page.locator("#state")).to_contain_text("interrupted", timeout=15_000)
+    expect(page.locator("#pick")).to_have_class(re.compile("primary"))
     expect(page.get_by_role("alert").filter(has_text="Interrupted at step 35")).to_be_visible()
     expect(page.get_by_role("button", name="Resume from step 20")).to_be_enabled()
 
@@ -184,9 +186,9 @@ def test_a_lost_server_is_said_and_found_again_without_losing_an_event(open_page
         add_event(path, event="note", text="while the server was gone", template="", code="")
         again = start(tmp_path, int(first.base.rpartition(":")[2]))
         try:
-            expect(page.locator("#events")).to_contain_text("while the server was gone", timeout=20_000)
+            expect(page.locator("#events")).to_contain_text("While the server was gone.", timeout=20_000)
             expect(page.locator("#connection")).to_be_hidden()
-            assert page.locator("#events li").filter(has_text="while the server was gone").count() == 1
+            assert page.locator("#events li").filter(has_text="While the server was gone.").count() == 1
             expect(page.get_by_role("button", name="Pause")).to_be_enabled()
         finally:
             again.end()

@@ -217,10 +217,9 @@ def list_groups(request: Request) -> list[dict[str, Any]]:
     """The last runs and the jobs that will be one, by the images and the base model that they have in common."""
     runs: Runs = request.app.state.runs
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for name in runs.list_names()[:_LISTED]:
-        run = runs.read_run(name)
+    for run in runs.read_runs(runs.list_names()[:_LISTED]):
         if is_comparable(run):
-            row = {**describe_row(run), "field": "runs", "value": name}
+            row = {**describe_row(run), "field": "runs", "value": run.name}
             groups.setdefault(key_of(run.plan), []).append(row)
     for job in request.app.state.queue.list():
         if job.run is None and (job.is_waiting or job.is_alive) and (recipe := read_recipe(job)):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from tetrad.data.discover.image_files import get_mask_path
 from tetrad.errors import TetradError
@@ -20,6 +20,7 @@ from tetrad.web.image_list import ImageList, ImageRow, SetReport
 from tetrad.web.left_out import LeftOut
 from tetrad.web.refusals import Refusals
 from tetrad.web.routes.drafts import preparation_of
+from tetrad.web.routes.shared import SentFile
 from tetrad.web.uploads import Refusal, receive
 
 router = APIRouter()
@@ -188,13 +189,13 @@ def list_of(request: Request, name: str) -> ImageList:
 
 
 @router.get("/api/drafts/{name}/images/{image}/thumbnail")
-async def show_image(request: Request, name: str, image: str, side: Literal["256", "1024"] = "256") -> FileResponse:
+async def show_image(request: Request, name: str, image: str, side: Literal["256", "1024"] = "256") -> SentFile:
     """An image of at most 256 × 256 or 1,024 × 1,024 pixels, as WebP."""
     return await show(request, find_image(set_of(request, name), image), side)
 
 
 @router.get("/api/drafts/{name}/images/{image}/mask")
-async def show_mask(request: Request, name: str, image: str) -> FileResponse:
+async def show_mask(request: Request, name: str, image: str) -> SentFile:
     """The mask of an image, of at most 1,024 × 1,024 pixels, white where the image counts.  404 for none."""
     path = get_mask_path(find_image(set_of(request, name), image))
     if not path.is_file():
@@ -209,9 +210,9 @@ def find_image(data_set: DataSet, image: str) -> Path:
         return LeftOut(data_set).path_of(image)
 
 
-async def show(request: Request, path: Path, side: Literal["256", "1024"]) -> FileResponse:
+async def show(request: Request, path: Path, side: Literal["256", "1024"]) -> SentFile:
     made = await request.app.state.thumbnails.find_or_make(path, 1024 if side == "1024" else 256)
-    return FileResponse(made, media_type="image/webp", headers={"cache-control": "private, max-age=60"})
+    return SentFile(made, media_type="image/webp", headers={"cache-control": "private, max-age=60"})
 
 
 @router.delete("/api/drafts/{name}/images/{image}")

@@ -8,14 +8,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, StreamingResponse
+from starlette.responses import StreamingResponse
 
 from tetrad.errors import TetradError
-from tetrad.locales import translate_record
 from tetrad.web.drafts import Draft
 from tetrad.web.drawing import Drawing
+from tetrad.web.page_words import as_sentence
 from tetrad.web.places import inside
 from tetrad.web.routes.drafts import preparation_of
+from tetrad.web.routes.shared import SentFile
 
 router = APIRouter()
 COUNT = 4
@@ -47,7 +48,7 @@ async def generate(drawing: Drawing, draft: Draft, prompt: str, folder: Path) ->
     try:
         async for event in drawing.draw({**values, "folder": str(folder), "name": key}):
             if event["event"] == "gave_way":
-                yield line({"event": "gave_way", "text": translate_record(event)})
+                yield line({"event": "gave_way", "text": as_sentence(event)})
             elif event["event"] in _PASSED:
                 made = str(event.pop("path", ""))
                 event.pop("infotext", None)
@@ -66,10 +67,10 @@ def line(event: dict[str, Any]) -> str:
 
 
 @router.get("/api/known/{image}")
-async def show(request: Request, image: str) -> FileResponse:
+async def show(request: Request, image: str) -> SentFile:
     """One of the images, as WebP of at most 256 × 256 pixels."""
     folder = preparation_of(request).places.state / "known"
     if not folder.is_dir():
         raise HTTPException(404)
     made = await request.app.state.thumbnails.find_or_make(inside(folder, f"{image}.png"))
-    return FileResponse(made, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
+    return SentFile(made, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})

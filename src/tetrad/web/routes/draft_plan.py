@@ -16,7 +16,7 @@ from tetrad.sizes import format_memory, format_size
 from tetrad.web import starts
 from tetrad.web.drafts import Draft
 from tetrad.web.drawing.choices import OWN_VAE
-from tetrad.web.page_words import adapt_note
+from tetrad.web.page_words import adapt_note, as_sentence
 from tetrad.web.preparation import parse_options
 from tetrad.web.routes.drafts import preparation_of
 from tetrad.web.routes.home import Started
@@ -43,9 +43,9 @@ async def read_model(request: Request, name: str, model: str = "", vae: str = ""
         models.insert(
             0, {"path": chosen, "name": chosen.replace("\\", "/").rpartition("/")[2], "family": about["family"]}
         )
-    texts = {"vae": show(about["vae"]), "vae_reason": show(about["vae_reason"])}
+    texts = {"vae": show(about["vae"]), "vae_reason": as_sentence(about["vae_reason"])}
     texts["vae_mounted"] = "" if mounted == OWN_VAE else presentable(Path(mounted).name)
-    warnings = [show(warning) for warning in about["vae_warnings"]]
+    warnings = list(map(as_sentence, about["vae_warnings"]))
     return {**about, **texts, "vae_warnings": warnings, "model": chosen, "models": models}
 
 
@@ -58,7 +58,7 @@ async def compare_methods(request: Request, name: str) -> dict[str, Any]:
     methods = [describe_method(draft, each, compared["free_memory_bytes"]) for each in compared["methods"]]
     best = compared["best"]
     return {
-        "draft": asdict(draft),
+        "draft": asdict(preparation.drafts.read_draft(name)),  # with what was changed meanwhile
         "methods": methods,
         "best": best,
         "best_title": describe_kind(best),
@@ -109,7 +109,7 @@ async def read_plan(request: Request, name: str) -> dict[str, Any]:
     plan = await preparation.planning.plan(await preparation.make_recipe(draft))
     values = plan.pop("plan")
     adapted = filter(None, map(adapt_note, plan.pop("notes")))
-    notes = [{"code": each["code"], "text": show(dict(each))} for each in adapted]
+    notes = [{"code": each["code"], "text": as_sentence(each)} for each in adapted]
     without_word = [prompt for prompt in plan["prompts"] if draft.trigger_word not in prompt]
     overfit = values["sample"].get("overfit_prompts", [])
     prompts = [
@@ -118,7 +118,7 @@ async def read_plan(request: Request, name: str) -> dict[str, Any]:
     ]
     return {
         **plan,
-        "draft": asdict(draft),
+        "draft": asdict(preparation.drafts.read_draft(name)),  # with what was changed meanwhile
         "length": show(plan["length"]),
         "time": format_duration(plan["seconds"]),
         "memory": format_memory(plan["memory_bytes"]),

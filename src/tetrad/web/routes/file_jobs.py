@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from tetrad.builtin import BUILTIN_NAME
 from tetrad.contest.figures import measure_size
@@ -24,7 +24,7 @@ from tetrad.web.routes.files import describe_verification
 from tetrad.web.routes.history import IMAGE_HEADERS, send_png
 from tetrad.web.routes.job_page import describe_job
 from tetrad.web.routes.pick import answer_cell
-from tetrad.web.routes.shared import page
+from tetrad.web.routes.shared import SentFile, page
 
 router = APIRouter()
 _MAX_TEXT = 50_000
@@ -112,17 +112,17 @@ async def draw_image(request: Request, number: int, wish: ImageWish) -> Response
 
 
 @router.get("/api/files/jobs/{number}/cells/{file}")
-def show_image(request: Request, number: int, file: str) -> FileResponse:
+def show_image(request: Request, number: int, file: str) -> SentFile:
     """An image, as PNG."""
     return send_png(inside(images_of(find_job(request, number)), f"{file}.png"))
 
 
 @router.get("/api/files/jobs/{number}/cells/{file}/thumbnail")
-async def show_thumbnail(request: Request, number: int, file: str) -> FileResponse:
+async def show_thumbnail(request: Request, number: int, file: str) -> SentFile:
     """An image, at most 256 × 256 pixels, as WebP."""
     path = inside(images_of(find_job(request, number)), f"{file}.png")
     made = await request.app.state.thumbnails.find_or_make(path)
-    return FileResponse(made, media_type="image/webp", headers=IMAGE_HEADERS)
+    return SentFile(made, media_type="image/webp", headers=IMAGE_HEADERS)
 
 
 def find_job(request: Request, number: int) -> Job:

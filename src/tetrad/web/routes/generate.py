@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from tetrad.locales import Message, _, presentable, translate_record
 from tetrad.settings.samplers import SAMPLERS
@@ -16,9 +16,10 @@ from tetrad.web.drawing import Choices, Orders
 from tetrad.web.drawing.choices import AUTOMATIC
 from tetrad.web.inputs import Inputs
 from tetrad.web.jobs.lanes import list_busy_devices
+from tetrad.web.page_words import as_sentence
 from tetrad.web.routes.file_jobs import start_with_result
 from tetrad.web.routes.history import IMAGE_HEADERS, list_history
-from tetrad.web.routes.shared import Entry, page
+from tetrad.web.routes.shared import Entry, SentFile, page
 
 router = APIRouter()
 ENTRY = Entry("/generate", _("Generate"))
@@ -146,10 +147,10 @@ async def add_input(request: Request, name: str) -> dict[str, str]:
 
 
 @router.get("/api/generate/inputs/{name}")
-async def show_input(request: Request, name: str) -> FileResponse:
+async def show_input(request: Request, name: str) -> SentFile:
     """An image that was dropped, at most 1,024 pixels large and encoded anew, as WebP."""
     made = await request.app.state.thumbnails.find_or_make(request.app.state.inputs.path(name), 1024)
-    return FileResponse(made, media_type="image/webp", headers=IMAGE_HEADERS)
+    return SentFile(made, media_type="image/webp", headers=IMAGE_HEADERS)
 
 
 @router.get("/api/generate/state")
@@ -218,7 +219,7 @@ def present_event(request: Request, event: dict[str, Any]) -> dict[str, Any]:
     if kind in ("image", "without"):
         return {"event": kind, "image": request.app.state.orders.history.describe(event["id"])}
     if kind in ("note", "gave_way", "error"):
-        return {"event": kind, "code": event.get("code", ""), "text": translate_record(event)}
+        return {"event": kind, "code": event.get("code", ""), "text": as_sentence(event)}
     return {name: value for name, value in event.items() if name in ("event", "before", "step", "steps", "without")}
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 
 from tetrad.web.drawing import History
+from tetrad.web.routes.shared import SentFile
 
 router = APIRouter()
 IMAGE_HEADERS = {"cache-control": "private, max-age=3600"}
@@ -21,20 +22,20 @@ def read_history(request: Request, count: int = PAGE) -> dict[str, Any]:
 
 
 @router.get("/api/images/{name}")
-def show_image(request: Request, name: str) -> FileResponse:
+def show_image(request: Request, name: str) -> SentFile:
     """A generated image, as PNG with its settings inside."""
     return send_png(history_of(request).path(name))
 
 
 @router.get("/api/images/{name}/thumbnail")
-async def show_thumbnail(request: Request, name: str) -> FileResponse:
+async def show_thumbnail(request: Request, name: str) -> SentFile:
     """A generated image of at most 256 × 256 pixels, as WebP."""
     made = await request.app.state.thumbnails.find_or_make(history_of(request).path(name))
-    return FileResponse(made, media_type="image/webp", headers=IMAGE_HEADERS)
+    return SentFile(made, media_type="image/webp", headers=IMAGE_HEADERS)
 
 
 @router.get("/api/images/{name}/without")
-def show_without(request: Request, name: str) -> FileResponse:
+def show_without(request: Request, name: str) -> SentFile:
     """The image of the same seed without networks."""
     return send_png(history_of(request).path_without(name))
 
@@ -46,8 +47,8 @@ def delete_image(request: Request, name: str) -> Response:
     return Response(status_code=204)
 
 
-def send_png(path: Path) -> FileResponse:
-    return FileResponse(path, media_type="image/png", headers=IMAGE_HEADERS)
+def send_png(path: Path) -> SentFile:
+    return SentFile(path, media_type="image/png", headers=IMAGE_HEADERS)
 
 
 def history_of(request: Request) -> History:

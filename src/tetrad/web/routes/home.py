@@ -18,6 +18,7 @@ from tetrad.web.checkup import check_up
 from tetrad.web.device import free_disk
 from tetrad.web.figures import format_day
 from tetrad.web.jobs import Job
+from tetrad.web.places import count_files
 from tetrad.web.routes.drafts import describe_draft
 from tetrad.web.routes.shared import Entry, page
 from tetrad.web.run_view import STATES, describe_row
@@ -63,7 +64,7 @@ def list_runs(request: Request, search: str = "", rows: int = PAGE_ROWS) -> dict
     """The runs, those changed last first, and how many there are."""
     runs: Runs = request.app.state.runs
     names = runs.list_names(search)
-    return {"total": len(names), "runs": [describe_row(runs.read_run(name)) for name in names[:rows]]}
+    return {"total": len(names), "runs": list(map(describe_row, runs.read_runs(names[:rows])))}
 
 
 @router.post("/api/demo")
@@ -80,14 +81,13 @@ def start_demo(request: Request) -> Started:
 def read_contents(request: Request, name: str) -> Contents:
     """What deleting this run removes."""
     run = request.app.state.runs.read_run(name)
-    sizes = [path.stat().st_size for path in run.status.path.rglob("*") if path.is_file()]
     files = Message(ngettext("{count} trained file", "{count} trained files", len(run.files)))
     previews = Message(ngettext("{count} preview", "{count} previews", len(run.samples)))
     template = _(
         "This deletes {files}, {previews}, the resume points, the log and the recipe: {size}. Your images and the base"
         " model stay."
     )
-    size = format_size(sum(sizes))
+    size = format_size(count_files(run.status.path)[1])
     return Contents(sentence=str(Message(template, files=files, previews=previews, size=size)), size=size)
 
 
@@ -120,7 +120,7 @@ def list_rows(request: Request, search: str = "", rows: int = PAGE_ROWS) -> dict
     runs: Runs = request.app.state.runs
     names = runs.list_names(search)
     waiting = [] if search else list(describe_waiting(request.app.state.queue.list()))
-    shown = [describe_row(runs.read_run(name)) for name in names[:rows]]
+    shown = list(map(describe_row, runs.read_runs(names[:rows])))
     return {"waiting": waiting, "runs": shown, "total": len(names), "search": search, "rows": rows}
 
 

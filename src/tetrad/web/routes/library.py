@@ -1,12 +1,13 @@
 """The library: every model file with what it is and what is wrong with it, and the images that were dropped."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _, ngettext, presentable, translate_record
@@ -14,7 +15,8 @@ from tetrad.web.data_sets import DataSets
 from tetrad.web.file_library import FileLibrary
 from tetrad.web.file_view import KINDS, describe_facts, describe_file, list_problems
 from tetrad.web.routes.home import Contents, remove_folder
-from tetrad.web.routes.shared import Entry, page
+from tetrad.web.routes.shared import Entry, SentFile, page
+from tetrad.web.texts import sentence_gap
 from tetrad.web.upload_list import Upload, measure_upload
 
 router = APIRouter()
@@ -63,39 +65,43 @@ async def read_file(request: Request, file: str) -> dict[str, Any]:
 
 
 @router.get("/api/library/files/{file}/preview")
-async def show_preview(request: Request, file: str) -> FileResponse:
+async def show_preview(request: Request, file: str) -> SentFile:
     """The image beside a file, at most 256 pixels large and encoded anew, as WebP.  404 where there is none."""
     state = request.app.state
     row = await state.library.find(file)
     if not row["preview"]:
         raise HTTPException(404)
     made = await state.thumbnails.find_or_make(Path(row["preview"]))
-    return FileResponse(made, media_type="image/webp", headers=_IMAGE_HEADERS)
+    return SentFile(made, media_type="image/webp", headers=_IMAGE_HEADERS)
 
 
 @router.get("/api/uploads")
 def list_uploads(request: Request) -> list[dict[str, Any]]:
     """The images that were dropped on the page, in sets, the newest first."""
     data_sets: DataSets = request.app.state.preparation.data_sets
-    return [describe_upload(measure(request, each.id)) for each in data_sets.list()]
+    found = []
+    for each in data_sets.list():
+        with suppress(TetradError, OSError):  # it was deleted meanwhile
+            found.append(measure(request, each.id))
+    return [describe_upload(each) for each in found if each.data_set.folder.is_dir()]
 
 
 @router.get("/api/uploads/{name}/preview")
-async def show_upload(request: Request, name: str) -> FileResponse:
+async def show_upload(request: Request, name: str) -> SentFile:
     """The first image of a set, at most 256 pixels large.  404 where it has none."""
     state = request.app.state
     upload = measure(request, name)
     if not upload.first:
         raise HTTPException(404)
     made = await state.thumbnails.find_or_make(upload.data_set.path_of(upload.first))
-    return FileResponse(made, media_type="image/webp", headers=_IMAGE_HEADERS)
+    return SentFile(made, media_type="image/webp", headers=_IMAGE_HEADERS)
 
 
 @router.get("/api/uploads/{name}/contents")
 def read_upload_contents(request: Request, name: str) -> Contents:
     """What deleting a set of images removes."""
     upload = measure(request, name)
-    return Contents(sentence=" ".join(map(str, _describe_contents(upload))), size=upload.size)
+    return Contents(sentence=sentence_gap().join(map(str, _describe_contents(upload))), size=upload.size)
 
 
 @router.delete("/api/uploads/{name}")

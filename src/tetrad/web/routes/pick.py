@@ -6,14 +6,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from tetrad.locales import translate_record
 from tetrad.web.drawing import Cell
+from tetrad.web.page_words import as_sentence
 from tetrad.web.picks import Choice, Pick
 from tetrad.web.places import inside
 from tetrad.web.routes.history import IMAGE_HEADERS, send_png
-from tetrad.web.routes.shared import page
+from tetrad.web.routes.shared import SentFile, page
 from tetrad.web.run_view import describe_run
 
 router = APIRouter()
@@ -92,17 +92,17 @@ async def answer_cell(request: Request, cell: Cell, draws: bool) -> Response:
 
 
 @router.get("/api/runs/{name}/cells/{file}")
-def show_cell(request: Request, name: str, file: str) -> FileResponse:
+def show_cell(request: Request, name: str, file: str) -> SentFile:
     """The image of a cell, as PNG."""
     return send_png(inside(open_pick(request, name).folder, f"{file}.png"))
 
 
 @router.get("/api/runs/{name}/cells/{file}/thumbnail")
-async def show_thumbnail(request: Request, name: str, file: str) -> FileResponse:
+async def show_thumbnail(request: Request, name: str, file: str) -> SentFile:
     """The image of a cell, at most 256 × 256 pixels, as WebP."""
     path = inside(open_pick(request, name).folder, f"{file}.png")
     made = await request.app.state.thumbnails.find_or_make(path)
-    return FileResponse(made, media_type="image/webp", headers=IMAGE_HEADERS)
+    return SentFile(made, media_type="image/webp", headers=IMAGE_HEADERS)
 
 
 @router.put("/api/runs/{name}/stars")
@@ -133,7 +133,7 @@ async def _draw(request: Request, cell: Cell) -> str | None:
     async with aclosing(request.app.state.drawing.draw(cell.request, is_cell=True)) as events:
         async for event in events:
             if event["event"] == "gave_way":
-                return translate_record(event)
+                return as_sentence(event)
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _, presentable
@@ -18,7 +18,7 @@ from tetrad.run.words import describe_record
 from tetrad.web import live, starts
 from tetrad.web.places import inside
 from tetrad.web.routes.home import Started
-from tetrad.web.routes.shared import page
+from tetrad.web.routes.shared import SentFile, page
 from tetrad.web.run_notes import can_restart
 from tetrad.web.run_view import STATES, describe_run
 from tetrad.web.runs import Runs, Snapshot, read_record
@@ -75,20 +75,20 @@ def read_previews(request: Request, name: str) -> dict[str, Any]:
 
 
 @router.get("/api/runs/{name}/previews/{step}/{number}")
-def show_preview(request: Request, name: str, step: int, number: int) -> FileResponse:
+def show_preview(request: Request, name: str, step: int, number: int) -> SentFile:
     """A preview, as PNG."""
     path = find_preview(request.app.state.runs, name, step, number)
-    return FileResponse(path, media_type="image/png", headers=_IMAGE_HEADERS)
+    return SentFile(path, media_type="image/png", headers=_IMAGE_HEADERS)
 
 
 @router.get("/api/runs/{name}/previews/{step}/{number}/thumbnail")
 async def show_thumbnail(
     request: Request, name: str, step: int, number: int, side: Literal["128", "256"] = "256"
-) -> FileResponse:
+) -> SentFile:
     """A preview of at most so many pixels a side, as WebP."""
     path = find_preview(request.app.state.runs, name, step, number)
     made = await request.app.state.thumbnails.find_or_make(path, 128 if side == "128" else 256)
-    return FileResponse(made, media_type="image/webp", headers=_IMAGE_HEADERS)
+    return SentFile(made, media_type="image/webp", headers=_IMAGE_HEADERS)
 
 
 def find_preview(runs: Runs, name: str, step: int, number: int) -> Path:
@@ -102,13 +102,13 @@ def find_preview(runs: Runs, name: str, step: int, number: int) -> Path:
 
 
 @router.get("/api/runs/{name}/files/{file}")
-def download(request: Request, name: str, file: str) -> FileResponse:
+def download(request: Request, name: str, file: str) -> SentFile:
     """A trained file of the run."""
     run: Snapshot = request.app.state.runs.read_run(name)
     path = next((path for path in run.files if path.name == file), None)
     if path is None:
         raise HTTPException(404)
-    return FileResponse(inside(run.status.path, file), media_type="application/octet-stream", filename=file)
+    return SentFile(inside(run.status.path, file), media_type="application/octet-stream", filename=file)
 
 
 @router.get("/api/runs/{name}/log")

@@ -1,17 +1,33 @@
 """What the pages have in common: their place in the navigation, and how a template is answered."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from anyio import to_thread
 from fastapi import Request
-from starlette.responses import HTMLResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, HTMLResponse
+from starlette.types import Receive, Scope, Send
 
 from tetrad import __version__
 from tetrad.locales import Message, language
 from tetrad.web import access
 from tetrad.web.device import describe_device, free_disk
 from tetrad.web.texts import choose_theme, html_language, render
+
+
+class SentFile(FileResponse):
+    """A file of the page's folders, which may have gone since its path was found: 404 then."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            self.stat_result = await to_thread.run_sync(os.stat, self.path)
+        except OSError as error:
+            raise HTTPException(404) from error
+        self.set_stat_headers(self.stat_result)
+        await super().__call__(scope, receive, send)
 
 
 @dataclass(frozen=True)

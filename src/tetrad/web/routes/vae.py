@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import FileResponse, HTMLResponse
+from starlette.responses import HTMLResponse
 
 from tetrad.builtin import BUILTIN_NAME, resolve_images_path
 from tetrad.errors import TetradError
@@ -18,7 +18,7 @@ from tetrad.web.file_view import describe_facts, unpack
 from tetrad.web.jobs import list_busy_devices
 from tetrad.web.places import inside
 from tetrad.web.preferences import MountedVae, Preferences
-from tetrad.web.routes.shared import Entry, page
+from tetrad.web.routes.shared import Entry, SentFile, page
 
 router = APIRouter()
 ENTRY = Entry("/vae", _("VAE"))
@@ -112,10 +112,10 @@ async def compare(request: Request, wish: Comparison) -> dict[str, Any]:
 
 
 @router.get("/api/vae/sheets/{name}")
-def show_sheet(request: Request, name: str) -> FileResponse:
+def show_sheet(request: Request, name: str) -> SentFile:
     """A sheet that compares VAEs, as PNG."""
     path = inside(request.app.state.places.state, _SHEET, f"{name}.png")
-    return FileResponse(path, media_type="image/png", headers={"cache-control": "private, max-age=3600"})
+    return SentFile(path, media_type="image/png", headers={"cache-control": "private, max-age=3600"})
 
 
 def list_samples() -> list[Path]:

@@ -7,7 +7,7 @@ import { connect } from "./live.js";
 import { Networks } from "./networks.js";
 import { Sources } from "./sources.js";
 import { Stage } from "./stage.js";
-import { _, ngettext, number } from "./text.js";
+import { _, gap, ngettext, number } from "./text.js";
 import { toast } from "./toast.js";
 
 const REMEMBERED = "tetrad-generate";
@@ -37,7 +37,7 @@ function showSize(isOwn) {
 }
 
 const networks = new Networks(get("prompt"), get("negative_prompt"), change);
-const sources = new Sources({ useSettings, onChange: change });
+const sources = new Sources({ readSettings: readForm, useSettings, onChange: change });
 const stage = new Stage({ use: (image) => { useSettings({ ...image.settings, seed: image.seed }); toast(_("The settings are filled in.")); }, start: startFrom, paint: async (image) => { startFrom(image); await sources.paint(); }, remove, select });
 
 function readForm() {
@@ -174,7 +174,7 @@ function addNote({ text, code }) {
 }
 
 function showError({ text, code }) {
-  get("problem").append(h("div", { class: "note bad", role: "alert" }, h("p", {}, h("b", {}, _("Nothing was generated.")), " ", text, " ", code && h("code", {}, code))));
+  get("problem").append(h("div", { class: "note bad", role: "alert" }, h("p", {}, h("b", {}, _("Nothing was generated.")), gap, text, " ", code && h("code", {}, code))));
 }
 
 async function showGaveWay({ text }) {

@@ -4,7 +4,7 @@ import { Advanced } from "./advanced.js";
 import { badge, get, h } from "./dom.js";
 import { address, adopt, draft, storeNow } from "./draft.js";
 import { connect } from "./live.js";
-import { _, ngettext, number } from "./text.js";
+import { _, gap, ngettext, number } from "./text.js";
 
 const ORDER = ["lora", "dreambooth", "textual-inversion", "hypernetwork"];
 let compared = null;
@@ -25,7 +25,7 @@ async function compare() {
   }
   showError("methods-error", "");
   adopt(compared.draft);
-  get("reason").replaceChildren(h("b", {}, compared.best_title), " ", _("is recommended: {reason}.", { reason: compared.reason }), " ", ngettext("Times and memory are for your {count} image on this computer.", "Times and memory are for your {count} images on this computer.", compared.images));
+  get("reason").replaceChildren(h("b", {}, compared.best_title), " ", _("is recommended: {reason}.", { reason: compared.reason }), gap, ngettext("Times (without previews) and memory are for your {count} image on this computer.", "Times (without previews) and memory are for your {count} images on this computer.", compared.images));
   showMethods();
   return true;
 }
@@ -75,9 +75,8 @@ async function showModels(model = "") {
   adopt({ ...draft, model: draft.model || found.model });
   get("models").replaceChildren(...found.models.map((each) => makeModel(each, found)));
   get("vae-name").textContent = found.vae;
-  get("vae-name").hidden = found.vae_reason.startsWith(found.vae); // the reason names it
-  const reason = found.vae_reason.charAt(0).toUpperCase() + found.vae_reason.slice(1);
-  get("vae-reason").textContent = [reason, ...found.vae_warnings].join(". ");
+  get("vae-name").hidden = found.vae_reason.toLowerCase().startsWith(found.vae.toLowerCase()); // the reason names it
+  get("vae-reason").textContent = [found.vae_reason, ...found.vae_warnings].join(gap);
   showVaes(found.vaes, found.vae_mounted);
 }
 
@@ -143,7 +142,7 @@ function showLength() {
   get("images").textContent = number(plan.images);
   const views = _("Each image is seen {views} times.", { views: round(plan.views_per_image) });
   const saves = plan.files > 1 ? _("{files} files are saved on the way, to pick the best from.", { files: plan.files }) : "";
-  get("length").textContent = `${views} ${saves}`.trim();
+  get("length").textContent = [views, saves].filter(Boolean).join(gap);
   get("foot-text").textContent = _("{title} · {steps} steps · {time} · {memory} of {free}", { title: plan.title, steps: number(plan.steps), time: plan.time, memory: plan.memory, free: plan.free_memory });
 }
 

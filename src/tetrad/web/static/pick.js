@@ -6,7 +6,7 @@ import { copyText } from "./clipboard.js";
 import { openCopy } from "./copy.js";
 import { announce, get, h } from "./dom.js";
 import { connect } from "./live.js";
-import { _, ngettext, number } from "./text.js";
+import { _, gap, ngettext, number } from "./text.js";
 
 const COLUMNS = 6;
 const data = JSON.parse(get("data").textContent);
@@ -57,7 +57,7 @@ function cell(save, strength, row, column) {
   const button = h("button", { type: "button", class: "cell", "data-row": row, "data-column": column, onclick: () => choose(save, strength), onfocus: () => choose(save, strength), ondblclick: enlarge });
   elements.set(Cells.key(wish), { button, save, strength, wish });
   paint(elements.get(Cells.key(wish)));
-  return h("div", { class: "pick-cell", role: "gridcell" }, button, h("span", { class: "fig small" }, h("span", { class: "its-step" }, `${number(save.step)} · `), figure(save, strength), isProposed(save, strength) && h("b", { class: "proposed-note" }, _("proposed"))));
+  return h("div", { class: "pick-cell", role: "gridcell" }, button, h("span", { class: "fig small" }, h("span", { class: "its-step" }, number(save.step)), figure(save, strength), isProposed(save, strength) && h("b", { class: "proposed-note" }, _("proposed"))));
 }
 
 // What the judge has measured of a save at a strength; nothing where it was not judged.
@@ -167,7 +167,7 @@ function showSide() {
       h("div", { class: "row between" }, h("h2", { id: "h-chosen" }, titleOf(save, strength)),
         h("button", { type: "button", class: "button icon small", "data-keep": "star", "aria-pressed": String(starred), "aria-label": _("Star"), onclick: (event) => press(event.currentTarget, () => star(chosen)) }, starred ? "★" : "☆")),
       h("div", { class: "cols-2 pair", id: "pair" }),
-      isProposed(save, strength) && h("p", { class: "small" }, h("b", {}, _("Proposed by the judge.")), " ", data.proposal.reason),
+      isProposed(save, strength) && h("p", { class: "small" }, h("b", {}, _("Proposed by the judge.")), gap, data.proposal.reason),
       h("dl", { class: "pairs" }, ...facts.flatMap(([title, value]) => [h("dt", {}, title), h("dd", {}, value)])),
       h("button", { type: "button", class: "button primary", "data-keep": "copy", onclick: () => copy(false) }, _("Copy to my WebUI")),
       h("div", { class: "row half" }, h("button", { type: "button", class: "button", "data-keep": "export", onclick: () => copy(true) }, _("Export")),

@@ -40,7 +40,7 @@ function show() {
   const views = Math.round(plan.views_per_image);
   const device = plan.device === "cpu" ? _("CPU") : plan.device;
   get("facts").replaceChildren(
-    fact(_("Time"), _("about {time}", { time: plan.time }), plan.previews ? _("{device}, without previews", { device }) : device),
+    fact(_("Time"), _("about {time}", { time: plan.time }), plan.previews ? ngettext("{device}, with previews {count} time", "{device}, with previews {count} times", plan.previews, { device }) : device),
     fact(_("Steps"), number(plan.steps), ngettext("each image {count} time", "each image {count} times", views)),
     fact(_("Memory"), plan.memory, _("{size} free", { size: plan.free_memory })),
     fact(_("Disk"), plan.disk, _("{size} free", { size: plan.free_disk })),

@@ -111,6 +111,7 @@ function progressBar() {
 
 function showFiles(before) {
   get("pick").hidden = !view.can_pick;
+  get("pick").classList.toggle("primary", !view.is_alive);
   if (same(before, "files")) return;
   get("files").hidden = !view.files.length;
   get("filelist").replaceChildren(...view.files.map((file) => h("li", {},

@@ -6,7 +6,8 @@ import { paintMask } from "./mask.js";
 import { _ } from "./text.js";
 
 export class Sources {
-  constructor({ useSettings, onChange }) {
+  constructor({ readSettings, useSettings, onChange }) {
+    this.readSettings = readSettings;
     this.useSettings = useSettings;
     this.onChange = onChange;
     this.start = ""; // ids
@@ -29,18 +30,18 @@ export class Sources {
     get("denoising-value").textContent = Number(get("denoising_strength").value).toFixed(2);
   }
 
-  // An image was dropped or chosen: say whether it has settings, and offer both ways to use it.
+  // An image was dropped or chosen: fill its settings in, which can be undone, and offer to start from it instead.
   async take(file) {
     if (!file) return;
     this.note("", _("Reading {file}…", { file: file.name }));
     try {
       const { id, name } = await this.upload(file);
       const read = await ask("POST", "/api/generate/parameters", { input: id }).catch((error) => ({ error }));
-      const start = this.button(_("Start from it (img2img)"), () => { this.setStart(id); this.clear(); });
+      const before = this.readSettings();
+      const undo = () => { this.useSettings(before); this.clear(); };
+      const start = this.button(_("Start from it (img2img)"), () => { if (!read.error) undo(); this.setStart(id); this.clear(); });
       if (read.error) this.note("", _("{name} has no settings in it.", { name }), [start]);
-      else {
-        this.note("ok", _("{name} has its settings in it.", { name }), [this.button(_("Use its settings"), () => this.fill(read), "primary"), start]);
-      }
+      else this.fill(read, [this.button(_("Undo"), undo), start]);
     } catch (error) {
       this.fail(error);
     }
@@ -51,10 +52,10 @@ export class Sources {
   }
 
   // Fill the settings in, and say what of them is not available here.
-  fill({ settings, notes }) {
+  fill({ settings, notes }, buttons = []) {
     this.useSettings(settings);
-    if (!notes.length) this.note("ok", _("The settings are filled in."));
-    else this.note("warn", _("The settings are filled in, except:"), [], notes);
+    if (!notes.length) this.note("ok", _("The settings are filled in."), buttons);
+    else this.note("warn", _("The settings are filled in, except:"), buttons, notes);
   }
 
   paste() {

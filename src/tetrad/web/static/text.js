@@ -11,4 +11,7 @@ export function ngettext(one, many, count, values = {}) {
   return fill(forms[count === 1 ? 0 : 1], { count: number(count), ...values });
 }
 
+// What stands between two sentences: Chinese has no space there.
+export const gap = language.startsWith("zh") ? "" : " ";
+
 export const number = (value) => value.toLocaleString("en-US");
