@@ -130,6 +130,9 @@ def test_the_result_is_shown_beside_its_parents() -> None:
     assert list_titles("merge-lora", into="base-model")[0] == ("base-model", 1)
     assert list_titles("merge-checkpoint") == [("first", 1), ("second", 1), ("new", 1)]
     assert list_titles("convert-other") == []
+    assert list_titles("extract", base="base-model")[0] == ("base-model", 1)
+    alone = {"work": Work(task="extract", files=FILES[:1]).model_dump(), "paths": PATHS, "target": "/out/new.safetensors"}
+    assert [each.title for each in list_columns(alone)] == ["Base model alone", "first", "new"]
     work = Work(task="extract", files=FILES)
     order = {"work": work.model_dump(), "paths": PATHS, "target": "/out/new.safetensors"}
     assert list_columns(order)[-1].model == PATHS["first"] and not any(each.needs_model for each in list_columns(order))

@@ -7,7 +7,7 @@ import typer
 
 from tetrad.cli.terminal import print_json, print_note, print_text
 from tetrad.errors import TetradError
-from tetrad.locales import Message, _, in_english, ngettext, translate
+from tetrad.locales import Message, _, in_english, ngettext
 
 if TYPE_CHECKING:
     from tetrad.merging.lora_output import LoraReport
@@ -88,7 +88,7 @@ def print_report(report: "LoraReport", as_json: bool) -> None:
         print_note(Message(template))
     for kind, share in report.left_out_shares.items():
         template_of_kind = _("{kind}: not in the LoRA, with {share} of the energy of the whole change")
-        print_note(template_of_kind, kind=translate(kind), share=f"{share:.2%}")
+        print_note(template_of_kind, kind=Message(kind), share=f"{share:.2%}")
     for note in report.notes:
         print_note(note)
     print_text(report.path)
