@@ -70,7 +70,9 @@ def test_each_weight_is_the_sum_in_float32_in_the_precision_of_a(models: list[Pa
     assert result.keys() == a.keys() and "the VAE is that of a.safetensors" in notes_of(merged)
 
 
-@pytest.mark.parametrize("choices", [{"method": "add-difference"}, {"method": "dare", "weight": 0.5}, {"text_encoder": "B"}])
+@pytest.mark.parametrize(
+    "choices", [{"method": "add-difference"}, {"method": "dare", "weight": 0.5}, {"text_encoder": "B"}]
+)
 def test_a_tensor_of_many_parts_is_that_of_one(
     models: list[Path], choices: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,7 +94,9 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
     else:
         tensors, metadata = pickles.read_pickle(path)
         layouts = {name: _layout_of(each) for name, each in tensors.items()}
-        yield TensorFile(path, layouts, metadata, lambda name, start, stop, _: tensors[name].flatten()[start:stop].clone())
+        yield TensorFile(
+            path, layouts, metadata, lambda name, start, stop, _: tensors[name].flatten()[start:stop].clone()
+        )
         return
     with _open_places(path, places) as read:
         layouts = {name: place.layout for name, place in sorted(places.items(), key=lambda item: item[1].start)}

@@ -135,7 +135,7 @@ class MergedTensors:
         for start in range(0, elements, _BLOCK):
             given = (normalized, start, min(start + _BLOCK, elements))
             try:
-                ranges = source.read_range(*given).split(_RANGE) if source else self._combine_ranges(*given, rng)
+                ranges = torch.split(source.read_range(*given), _RANGE) if source else self._combine_ranges(*given, rng)
                 for part in ranges:
                     yield store_tensor(name, part, dtype)
             except TetradError:
@@ -192,7 +192,7 @@ class MergedTensors:
         weighted = zip((self.first, *self.others), self._weights_of(name), strict=True)
         models, weights = zip(*(pair for pair in weighted if pair[1]), strict=True)
         sources = [*models, *([self.base] if self.base else [])]
-        ranges = [source.read_range(name, start, stop).split(_RANGE) for source in sources]
+        ranges = [torch.split(source.read_range(name, start, stop), _RANGE) for source in sources]
         for parts in zip(*ranges, strict=True):
             base = widen(parts[-1]) if self.base else None
             yield self.method.combine(map(widen, parts[: len(models)]), base, weights, self.choices, rng)
