@@ -6,9 +6,13 @@ from pathlib import Path
 import commands
 import lora_samples
 import pytest
+import torch
 
+from tetrad.cli import lora_options
 from tetrad.cli.lora_options import parse_size
 from tetrad.errors import TetradError
+from tetrad.locales import Message
+from tetrad.merging.lora_output import LoraReport
 
 
 def test_a_lora_goes_into_a_checkpoint_comes_out_as_a_lora_and_gets_smaller(tmp_path: Path) -> None:
@@ -35,3 +39,12 @@ def test_a_size_is_a_number_with_or_without_a_unit() -> None:
     ]
     with pytest.raises(TetradError, match="E5322"):
         parse_size("large")
+
+
+def test_what_no_lora_holds_is_named_in_the_language_of_whoever_reads_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[object] = []
+    monkeypatch.setattr(lora_options, "print_note", lambda _template, **values: said.append(values.get("kind")))
+    lora_options.print_report(LoraReport(tmp_path / "a", [], torch.float16, {"biases": 1.0}), as_json=False)
+    assert said == [Message("biases")]

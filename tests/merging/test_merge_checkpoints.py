@@ -16,6 +16,7 @@ import tetrad
 from tetrad import library
 from tetrad.errors import TetradError
 from tetrad.formats import weight_files
+from tetrad.merging import merged_tensors
 from tetrad.merging.checkpoint_merge import MergedCheckpoint, merge_checkpoints
 
 UNET, CLIP, VAE = "model.diffusion_model", "cond_stage_model.transformer.text_model", "first_stage_model"
@@ -67,6 +68,22 @@ def test_each_weight_is_the_sum_in_float32_in_the_precision_of_a(models: list[Pa
         expected = a[name] if name in kept else (a[name].float() * (1 - 0.3) + b[name].float() * 0.3).half()
         assert result[name].dtype == a[name].dtype and torch.equal(result[name], expected), name
     assert result.keys() == a.keys() and "the VAE is that of a.safetensors" in notes_of(merged)
+
+
+@pytest.mark.parametrize(
+    "choices", [{"method": "add-difference"}, {"method": "dare", "weight": 0.5}, {"text_encoder": "B"}]
+)
+def test_a_tensor_of_many_parts_is_that_of_one(
+    models: list[Path], choices: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "method" in choices:
+        choices = choices | {"base": models[2]}
+    whole = merge(models[:2], **choices)[0]
+    (models[0].parent / "out.safetensors").unlink()
+    monkeypatch.setattr(merged_tensors, "_RANGE", 20)
+    monkeypatch.setattr(merged_tensors, "_BLOCK", 50)
+    parts = merge(models[:2], **choices)[0]
+    assert all(torch.equal(parts[name], whole[name]) for name in whole)
 
 
 def test_a_weight_of_0_gives_a_file_with_the_same_tensors_bit_for_bit(models: list[Path]) -> None:

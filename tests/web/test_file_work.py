@@ -5,12 +5,12 @@ import os
 import shlex
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import typer.main
 from fake_drawing import FakeDrawing, drawing  # noqa: F401 - a fixture
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.testclient import TestClient
 from test_library_page import XSS, list_by_name, write_lora, write_safetensors
 from web_jobs import is_over, serving, wait_until
@@ -26,6 +26,7 @@ from tetrad.web.file_work import Resolved, Work
 from tetrad.web.jobs import Queue
 from tetrad.web.jobs.process import EVENTS, LOG, enter_process, record_exit
 from tetrad.web.places import Places
+from tetrad.web.routes.job_page import describe_job
 
 PATHS = {id: f"/models/{id}.safetensors" for id in ("first", "second", "base-model", "embedding")}
 FILES = [{"id": "first", "weight": 0.7}, {"id": "second", "weight": -0.3}]
@@ -130,6 +131,13 @@ def test_the_result_is_shown_beside_its_parents() -> None:
     assert list_titles("merge-lora", into="base-model")[0] == ("base-model", 1)
     assert list_titles("merge-checkpoint") == [("first", 1), ("second", 1), ("new", 1)]
     assert list_titles("convert-other") == []
+    assert list_titles("extract", base="base-model")[0] == ("base-model", 1)
+    alone = {
+        "work": Work(task="extract", files=FILES[:1]).model_dump(),
+        "paths": PATHS,
+        "target": "/out/new.safetensors",
+    }
+    assert [each.title for each in list_columns(alone)] == ["Base model alone", "first", "new"]
     work = Work(task="extract", files=FILES)
     order = {"work": work.model_dump(), "paths": PATHS, "target": "/out/new.safetensors"}
     assert list_columns(order)[-1].model == PATHS["first"] and not any(each.needs_model for each in list_columns(order))
@@ -284,3 +292,6 @@ def test_a_job_that_is_stopped_leaves_nothing_half_written(tmp_path: Path) -> No
         os.killpg(job.process.pid, signal.SIGTERM)
         wait_until(lambda: is_over(queue.read_job(number)), 60)
     assert queue.read_job(number).state == "interrupted" and list(out.parent.iterdir()) == []
+    stopped = queue.read_job(number)
+    stopped.log.with_name("work.json").write_text(json.dumps({"work": {}, "paths": {}, "target": str(out)}))
+    assert describe_job(cast(Request, None), stopped)["word"] == "stopped"

@@ -7,7 +7,7 @@ import typer
 
 from tetrad.cli.terminal import print_json, print_note, print_text
 from tetrad.errors import TetradError
-from tetrad.locales import Message, _, in_english, ngettext, translate
+from tetrad.locales import Message, _, in_english, ngettext
 
 if TYPE_CHECKING:
     from tetrad.merging.lora_output import LoraReport
@@ -43,6 +43,11 @@ _SIZE = re.compile(r"(\d+\.?\d*|\.\d+)\s*([kmg]?)(i?)(b?)", re.IGNORECASE)
 PART_TITLES = {"unet": _("U-Net"), "text_encoder": _("text encoder"), "text_encoder_2": _("second text encoder")}
 SMALLEST_ERROR = 5e-5  # that is shown
 _POWERS = {"b": 0, "k": 1, "m": 2, "g": 3, "": 2}
+# Of what no LoRA holds: the kinds of `LoraReport.left_out`.
+_KIND_TITLES = {
+    **{"biases": _("biases"), "convolutions": _("convolutions")},
+    **{"norms": _("norms"), "other layers": _("other layers")},
+}
 
 
 def parse_size(text: str) -> int | None:
@@ -88,7 +93,7 @@ def print_report(report: "LoraReport", as_json: bool) -> None:
         print_note(Message(template))
     for kind, share in report.left_out_shares.items():
         template_of_kind = _("{kind}: not in the LoRA, with {share} of the energy of the whole change")
-        print_note(template_of_kind, kind=translate(kind), share=f"{share:.2%}")
+        print_note(template_of_kind, kind=Message(_KIND_TITLES[kind]), share=f"{share:.2%}")
     for note in report.notes:
         print_note(note)
     print_text(report.path)

@@ -37,7 +37,8 @@ class TensorLayout:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-_Read = Callable[[str, int, int], Tensor]  # the elements from a number to another one of the tensor of a name
+# The elements from a number to another one of the tensor of a name, and whether the memory may be used again.
+_Read = Callable[[str, int, int, bool], Tensor]
 
 
 class TensorFile(Mapping[str, TensorLayout]):
@@ -55,11 +56,15 @@ class TensorFile(Mapping[str, TensorLayout]):
     def read_tensor(self, name: str) -> Tensor:
         """A tensor in the file's dtype, with memory of its own."""
         layout = self[name]
-        return self._read(name, 0, math.prod(layout.shape)).reshape(layout.shape)
+        return self._read(name, 0, math.prod(layout.shape), False).reshape(layout.shape)
 
     def read_range(self, name: str, start: int, stop: int) -> Tensor:
-        """Some elements of a tensor (stop − start,), counted in the order of the flattened tensor."""
-        return self._read(name, start, stop)
+        """Some elements of a tensor (stop − start,), counted in the order of the flattened tensor.
+
+        They may be overwritten, and are when this thread calls the method again: memory that is used again costs less
+        time than new memory, which the system clears first.
+        """
+        return self._read(name, start, stop, True)
 
     def __getitem__(self, name: str) -> TensorLayout:
         return self._layouts[name]
@@ -89,7 +94,9 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
     else:
         tensors, metadata = pickles.read_pickle(path)
         layouts = {name: _layout_of(each) for name, each in tensors.items()}
-        yield TensorFile(path, layouts, metadata, lambda name, start, stop: tensors[name].flatten()[start:stop].clone())
+        yield TensorFile(
+            path, layouts, metadata, lambda name, start, stop, _: tensors[name].flatten()[start:stop].clone()
+        )
         return
     with _open_places(path, places) as read:
         layouts = {name: place.layout for name, place in sorted(places.items(), key=lambda item: item[1].start)}
@@ -129,7 +136,7 @@ def _layout_of(tensor: Tensor) -> TensorLayout:
 @contextmanager
 def _open_places(path: Path, places: Mapping[str, _Place]) -> Iterator[_Read]:
     """A function that reads elements of the tensor of a name.  E5001 where the file cannot be read."""
-    handles, stack = local(), ExitStack()  # a handle for each thread, so that none waits for another's reading
+    own, stack = local(), ExitStack()  # a handle and memory for each thread, so that none waits for another's reading
 
     def open_file() -> BinaryIO:
         try:
@@ -140,32 +147,41 @@ def _open_places(path: Path, places: Mapping[str, _Place]) -> Iterator[_Read]:
             raise TetradError("E5002", changed, path=path)
         return file
 
-    def read_bytes(start: int, count: int) -> Tensor:
-        if not hasattr(handles, "file"):
-            handles.file = open_file()
-        data = torch.empty(count, dtype=torch.uint8)
+    def allocate(count: int, is_temporary: bool) -> Tensor:
+        if not is_temporary:
+            return torch.empty(count, dtype=torch.uint8)
+        if not hasattr(own, "memory") or len(own.memory) < count:
+            own.memory = torch.empty(count, dtype=torch.uint8)
+        memory: Tensor = own.memory[:count]
+        return memory
+
+    def read_bytes(start: int, count: int, is_temporary: bool) -> Tensor:
+        if not hasattr(own, "file"):
+            own.file = open_file()
+        data = allocate(count, is_temporary)
         try:
-            handles.file.seek(start)
-            found = handles.file.readinto(data.numpy().data)
+            own.file.seek(start)
+            found = own.file.readinto(data.numpy().data)
         except OSError as error:
             raise weight_files.unreadable_error(path, error) from error
         if found != count:
             raise TetradError("E5002", changed, path=path)
         return data
 
-    def read_range(name: str, start: int, stop: int) -> Tensor:
+    def read(name: str, start: int, stop: int, is_temporary: bool) -> Tensor:
         place, width = places[name], places[name].layout.dtype.itemsize
         if start == stop:
             return torch.empty(0, dtype=place.layout.dtype)
         if place.stride is None:
-            return read_bytes(place.start + start * width, (stop - start) * width).view(place.layout.dtype)
+            data = read_bytes(place.start + start * width, (stop - start) * width, is_temporary)
+            return data.view(place.layout.dtype)
         shape = place.layout.shape
         span = 1 + sum((side - 1) * step for side, step in zip(shape, place.stride, strict=True))
-        whole = read_bytes(place.start, span * width).view(place.layout.dtype).as_strided(shape, place.stride)
+        whole = read_bytes(place.start, span * width, False).view(place.layout.dtype).as_strided(shape, place.stride)
         return whole.flatten()[start:stop].clone()
 
     changed = _("{path} was changed while it was read; start again")
     with stack:
         opened = path.stat()
-        handles.file = open_file()
-        yield read_range
+        own.file = open_file()
+        yield read

@@ -133,12 +133,12 @@ def _find_kind(name: str, dimensions: int, layers: LayerPatterns, convolutions: 
     """Which of the kinds of tensors that the LoRA does not hold a tensor is of; None for one that it holds."""
     path, _dot, tensor_name = name.rpartition(".")
     if tensor_name != "weight":
-        return _("biases")
+        return "biases"
     if layers.attention.fullmatch(path) or layers.text.fullmatch(path):
         return None
     if layers.convolutions.fullmatch(path):
-        return None if convolutions else _("convolutions")
-    return _("norms") if dimensions == 1 else _("other layers")
+        return None if convolutions else "convolutions"
+    return "norms" if dimensions == 1 else "other layers"
 
 
 def _check_same_layers(base: OpenCheckpoint, tuned: OpenCheckpoint) -> None:

@@ -37,6 +37,7 @@ from tetrad.merging.storing import store_tensor
 from tetrad.models.families import FAMILIES
 from tetrad.paths import expand_path
 
+_BLOCK = 2**20  # elements that are read at a time: reading less takes more time for each byte
 _RANGE = 2**17  # elements merged at a time, which fit into the cache; their memory is used again and again
 
 
@@ -131,11 +132,12 @@ class MergedTensors:
         """
         elements, normalized = math.prod(self.first.file[name].shape), self.normalized[name]
         used, unused = self._list_used(normalized)
-        for start in range(0, elements, _RANGE):
-            given = (normalized, start, min(start + _RANGE, elements))
+        for start in range(0, elements, _BLOCK):
+            given = (normalized, start, min(start + _BLOCK, elements))
             try:
-                part = source.read_range(*given) if source else self._combine_range(*given, rng)
-                yield store_tensor(name, part, dtype)
+                ranges = torch.split(source.read_range(*given), _RANGE) if source else self._combine_ranges(*given, rng)
+                for part in ranges:
+                    yield store_tensor(name, part, dtype)
             except TetradError:
                 for parent in [source] if source else used:
                     parent.require_finite(normalized)
@@ -185,13 +187,15 @@ class MergedTensors:
         weight = self.blocks[blocks.block_of(name, self.block_names)]
         return [1.0 if self.method.adds_differences else 1 - weight, weight]
 
-    def _combine_range(self, name: str, start: int, stop: int, rng: Generator) -> Tensor:
-        """Some elements of the merged tensor, in float32; a model with the weight 0 has no part in it."""
+    def _combine_ranges(self, name: str, start: int, stop: int, rng: Generator) -> Iterator[Tensor]:
+        """Some elements of the merged tensor in parts, in float32; a model with the weight 0 has no part in them."""
         weighted = zip((self.first, *self.others), self._weights_of(name), strict=True)
         models, weights = zip(*(pair for pair in weighted if pair[1]), strict=True)
-        tensors = (widen(model.read_range(name, start, stop)) for model in models)
-        base = widen(self.base.read_range(name, start, stop)) if self.base else None
-        return self.method.combine(tensors, base, weights, self.choices, rng)
+        sources = [*models, *([self.base] if self.base else [])]
+        ranges = [torch.split(source.read_range(name, start, stop), _RANGE) for source in sources]
+        for parts in zip(*ranges, strict=True):
+            base = widen(parts[-1]) if self.base else None
+            yield self.method.combine(map(widen, parts[: len(models)]), base, weights, self.choices, rng)
 
     def _combine_whole(self, name: str, rng: Generator) -> Tensor:
         """The merged tensor; of a first layer with more channels than the others', only the latent's are merged."""

@@ -50,7 +50,9 @@ def list_columns(order: Mapping[str, Any]) -> list[Column]:
     base = paths.get(work.base, work.base) if work.base else ""
     is_network = not _ARTIFACTS[task.parents].is_full_model
     alone = _stem(on) or str(Message(_("Base model alone")))
-    columns = [Column(alone, "", task.parents, model=on)] if is_network else []
+    # A LoRA that is extracted comes from one checkpoint and its base, or from two files, of which the base is one.
+    has_unseen_base = len(work.files) == 1 and not base and not _ARTIFACTS[result_type].is_full_model
+    columns = [Column(alone, "", task.parents, model=on)] if is_network or has_unseen_base else []
     columns += [Column(_stem(base), base, "checkpoint", model=base)] if base else []
     # Of an embedding, and of a checkpoint, the weight is no strength.
     has_strengths = task.files is not list_plain and bool(_ARTIFACTS[task.parents].prompt_tags)

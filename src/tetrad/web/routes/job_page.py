@@ -43,7 +43,9 @@ def remove_job(request: Request, number: int) -> Response:
 
 
 def describe_job(request: Request, job: Job) -> dict[str, Any]:
-    word, tone = STATES["queued" if job.state == "held" else job.state]
+    # Work on files cannot be continued, so it is stopped and not interrupted.
+    states = {"held": "queued", **({"interrupted": "stopped"} if read_order(job) else {})}
+    word, tone = STATES[states.get(job.state, job.state)]
     ahead = 0
     if job.is_waiting:
         jobs: list[Job] = request.app.state.queue.list()

@@ -36,12 +36,15 @@ function show() {
 
 function describeState() {
   if (job.state === "failed") {
-    return [h("div", { class: "note bad", role: "alert" }, h("div", {}, h("b", {}, _("It did not work; nothing was written.")), h("p", {}, job.sentence, " ", job.code && h("code", {}, job.code)))), h("div", { class: "row" }, h("button", { type: "button", class: "button", onclick: () => history.back() }, _("Change the choices")))];
+    return [h("div", { class: "note bad", role: "alert" }, h("div", {}, h("b", {}, _("It did not work; nothing was written.")), h("p", {}, job.sentence, " ", job.code && h("code", {}, job.code)))), changeChoices()];
   }
+  if (job.state === "interrupted") return [h("p", {}, job.sentence), changeChoices()];
   if (job.is_alive || job.is_waiting) return describeWork();
   return [job.files.length || job.texts.length ? null : h("p", {}, job.sentence), ...job.texts.map((text) => h("p", { class: "grow" }, text)),
     ...job.files.map((file) => h("div", { class: "stack tight" }, h("p", {}, h("b", { class: "run-name" }, file.name), ` · ${file.size}`), h("code", { class: "path small quiet" }, file.path))), notes(), job.files.length ? nextSteps() : null].filter(Boolean);
 }
+
+const changeChoices = () => h("div", { class: "row" }, h("button", { type: "button", class: "button", onclick: () => history.back() }, _("Change the choices")));
 
 function describeWork() {
   const bar = h("svg", { class: "progress", viewBox: "0 0 100 8", preserveAspectRatio: "none", role: "progressbar", "aria-label": job.title, "aria-valuenow": job.percent, "aria-valuemin": 0, "aria-valuemax": 100 }, h("rect", { width: job.percent, height: 8 }));
