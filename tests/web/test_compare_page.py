@@ -121,7 +121,7 @@ def test_what_is_not_there_yet_is_said(client: TestClient, places: Places) -> No
     columns = {
         each["name"]: each for each in client.get("/api/compare?runs=done&runs=failed&runs=alive").json()["columns"]
     }
-    assert columns["failed"]["state"] == "failed" and columns["failed"]["sentence"] == "no memory"
+    assert columns["failed"]["state"] == "failed" and columns["failed"]["sentence"] == "No memory."
     assert columns["alive"]["is_alive"] and columns["alive"]["file"] == ""
     assert {each["value"] for each in columns["failed"]["figures"]} >= {"–", "30 of 100"}
     page = client.get("/compare").text

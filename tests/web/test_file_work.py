@@ -267,7 +267,7 @@ def test_files_are_installed_and_removed_again(client: TestClient, app: FastAPI,
     with serving(places.state, places.runs):
         wait_until(lambda: is_over(app.state.queue.read_job(started["job"])), 300)
     shown = client.get(f"/api/files/jobs/{started['job']}").json()
-    assert shown["state"] == "finished" and "installed into Forge" in shown["texts"][0], shown
+    assert shown["state"] == "finished" and "Installed into Forge" in shown["texts"][0], shown
     address = f"/api/destinations/{to}/installed"
     (installed,) = client.get(address).json()
     assert installed["place"] == "models/Lora/fox.safetensors" and "fox.json" in installed["with"]

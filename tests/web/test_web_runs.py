@@ -109,7 +109,7 @@ def test_a_failed_run_says_why_and_what_is_safe(tmp_path: Path, code: str, title
     path = make_run(tmp_path)
     fail(path, code, "something went wrong")
     note = view(path)["note"]
-    assert (note["title"], note["text"]) == (title, "something went wrong. Step 20 is safe.")
+    assert (note["title"], note["text"]) == (title, "Something went wrong. Step 20 is safe.")
     assert (note["tone"], note["code"], note["resume"]) == ("bad", code, "Resume from step 20")
 
 

@@ -25,6 +25,7 @@ from tetrad.web.file_library import FileLibrary
 from tetrad.web.imports import Imports
 from tetrad.web.inputs import Inputs
 from tetrad.web.jobs import Job, Queue, Supervisor
+from tetrad.web.page_words import as_sentence
 from tetrad.web.picks import Picks
 from tetrad.web.places import Places
 from tetrad.web.planning import Planning
@@ -181,7 +182,7 @@ async def answer_wrong_values(request: Request, error: Exception) -> Response:
 async def answer_known_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, TetradError)
     status = 404 if error.code in _GONE else _STATUS_OF_EXIT_CODE.get(error.exit_code, 409)
-    return answer(request, status, {"text": error.message, "code": error.code})
+    return answer(request, status, {"text": as_sentence(error.as_record()), "code": error.code})
 
 
 async def answer_refused_write(request: Request, error: Exception) -> Response:

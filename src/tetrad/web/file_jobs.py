@@ -11,6 +11,7 @@ from tetrad.event_file import read_events
 from tetrad.formats.atomic_write import replace_file
 from tetrad.locales import Message, _, translate_record
 from tetrad.web.jobs import EVENTS, Job
+from tetrad.web.page_words import as_sentence
 
 _ORDER, _IMAGES = "work.json", "images"
 
@@ -103,4 +104,4 @@ def describe_work(job: Job, said: Said) -> str:
 
 
 def translate_all(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [text for record in records if (text := translate_record(record))]
+    return [text for record in records if (text := as_sentence(record))]

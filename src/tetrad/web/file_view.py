@@ -8,9 +8,10 @@ from urllib.parse import quote
 from starlette.exceptions import HTTPException
 
 from tetrad.inspection import format_value
-from tetrad.locales import Message, _, message_from_record, presentable, translate, translate_record
+from tetrad.locales import Message, _, message_from_record, presentable, translate
 from tetrad.sizes import format_size
 from tetrad.web.figures import format_day
+from tetrad.web.page_words import as_sentence
 from tetrad.web.runs import Runs
 
 KINDS = {
@@ -55,7 +56,7 @@ def describe_file(row: Mapping[str, Any], runs: Runs) -> dict[str, Any]:
 def list_problems(row: Mapping[str, Any]) -> list[str]:
     """What the header showed, then what the whole file showed, each once."""
     records = [*row["problems"], *(row.get("inspection") or {}).get("trouble", ())]
-    return list(dict.fromkeys(map(translate_record, records)))
+    return list(dict.fromkeys(map(as_sentence, records)))
 
 
 def read_hash(kind: str, inspection: Mapping[str, Any]) -> str:

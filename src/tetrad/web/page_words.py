@@ -39,4 +39,5 @@ def make_sentence(text: str, begins_with_name: bool = False) -> str:
     word = text.split(" ", 1)[0].rstrip(",:;")
     if language() == "en" and word.isalpha() and word != "tetrad" and not begins_with_name:
         text = text[0].upper() + text[1:]
-    return text if text[-1] in _ENDS else text + ("。" if language() == "zh_CN" else ".")
+    ends_with_path = "/" in text.rsplit(" ", 1)[-1]  # which people copy
+    return text if text[-1] in _ENDS or ends_with_path else text + ("。" if language() == "zh_CN" else ".")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from tetrad.contest.figures import format_duration
-from tetrad.locales import Message, _, presentable, translate_record
+from tetrad.locales import Message, _, presentable
 from tetrad.methods import METHODS
+from tetrad.web.page_words import as_sentence
 from tetrad.web.runs import Snapshot
 
 _FAILURES = {  # by the first digit of the code
@@ -17,7 +18,6 @@ _FAILURES = {  # by the first digit of the code
     "7": _("The training diverged"),
     "8": _("The device is missing"),
 }
-_ENDS = ".。!！?？"
 
 
 def can_resume(run: Snapshot) -> bool:
@@ -39,7 +39,7 @@ def describe_note(run: Snapshot, state: str) -> dict[str, Any] | None:
         "finished": _note_done,
     }
     if run.is_waiting_for_disk:
-        return _note("bad", Message(_("The disk is full")), translate_record(run.ending.note), "W4204")
+        return _note("bad", Message(_("The disk is full")), as_sentence(run.ending.note), "W4204")
     return describe[state](run) if state in describe else None
 
 
@@ -62,11 +62,10 @@ def _note_failed(run: Snapshot) -> dict[str, Any]:
     values = run.error.get("values")
     if isinstance(values, Mapping) and values.get("reason") == os.strerror(errno.ENOSPC):
         title = Message(_("The disk is full"))
-    text = translate_record(run.error)
+    text = as_sentence(run.error)
     if status.resume_step:
         safe = Message(_("Step {saved:,} is safe."), saved=status.resume_step)
-        template = _("{sentence} {more}") if text[-1:] in _ENDS else _("{sentence}. {more}")
-        text = str(Message(template, sentence=text, more=safe))
+        text = str(Message(_("{sentence} {more}"), sentence=text, more=safe))
     return _note("bad", title, text, code, run)
 
 

@@ -12,6 +12,7 @@ from tetrad.run.status import RunStatus
 from tetrad.sizes import format_size
 from tetrad.web.device import memory_of_run
 from tetrad.web.figures import format_clock, format_day, format_speed
+from tetrad.web.page_words import as_sentence
 from tetrad.web.run_notes import can_resume, describe_note
 from tetrad.web.runs import Snapshot
 
@@ -197,7 +198,7 @@ def describe_progress(run: Snapshot, state: str) -> str:
             return translate_record(run.ending.phase)
         return str(Message(_("{step:,} of {steps:,}"), **values))
     if state == "failed":
-        return translate_record(run.error)
+        return as_sentence(run.error)
     if state == "finished":
         count = len(run.files)
         return str(

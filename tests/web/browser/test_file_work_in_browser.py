@@ -105,7 +105,7 @@ def test_files_are_installed_and_one_is_removed_after_a_question(open_page: Open
     assert min(page.locator("#preview dd").evaluate_all("values => values.map((each) => each.offsetWidth)")) > 100
     address = page.url
     page.locator("#go").click()
-    expect(page.locator("#state")).to_contain_text("installed into Forge", timeout=SLOW)
+    expect(page.locator("#state")).to_contain_text("Installed into Forge", timeout=SLOW)
     installed = Path(site.folder) / "forge/models/Lora/fox.safetensors"
     assert installed.exists()
     page.goto(address)

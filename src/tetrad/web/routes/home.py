@@ -11,13 +11,14 @@ from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
 
 from tetrad.errors import TetradError
-from tetrad.locales import Message, _, ngettext, translate_record
+from tetrad.locales import Message, _, ngettext
 from tetrad.sizes import format_size
 from tetrad.web import starts
 from tetrad.web.checkup import check_up
 from tetrad.web.device import free_disk
 from tetrad.web.figures import format_day
 from tetrad.web.jobs import Job
+from tetrad.web.page_words import as_sentence
 from tetrad.web.places import count_files
 from tetrad.web.routes.drafts import describe_draft
 from tetrad.web.routes.shared import Entry, page
@@ -138,7 +139,7 @@ def describe_waiting(jobs: list[Job]) -> Iterator[dict[str, Any]]:
             sentence = Message(_("The program is being loaded."))
         elif job.state == "held":
             sentence = Message(_("It waits until you start it."))
-        text = translate_record(job.error) if job.state == "failed" else str(sentence)
+        text = as_sentence(job.error) if job.state == "failed" else str(sentence)
         state = "queued" if job.state == "held" else job.state
         word, tone = STATES[state]
         when = str(Message(_("added {time}"), time=format_day(job.wish.created, now)))

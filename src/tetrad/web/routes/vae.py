@@ -16,6 +16,7 @@ from tetrad.web.drawing.choices import AUTOMATIC, OWN_VAE
 from tetrad.web.file_library import FileLibrary
 from tetrad.web.file_view import describe_facts, unpack
 from tetrad.web.jobs import list_busy_devices
+from tetrad.web.page_words import as_sentence
 from tetrad.web.places import inside
 from tetrad.web.preferences import MountedVae, Preferences
 from tetrad.web.routes.shared import Entry, SentFile, page
@@ -77,7 +78,7 @@ async def mount_vae(request: Request, name: str, mount: Mount) -> dict[str, Any]
     if about["error"]:
         raise TetradError("E5201", _("{model} has no VAE inside; choose a VAE file"), model=Path(model).name)
     state.preferences.mount(model, MountedVae(vae, mount.trains))
-    warnings = [translate_record(each) for each in about["warnings"]]
+    warnings = [as_sentence(each) for each in about["warnings"]]
     return {"facts": describe_facts(about["facts"]), "warnings": warnings}
 
 
@@ -101,7 +102,7 @@ async def compare(request: Request, wish: Comparison) -> dict[str, Any]:
             "label": str(unpack(row["label"])),
             "measured": row["measured"],
             "psnr": row["psnr"],
-            "warnings": list(map(translate_record, row["warnings"])),
+            "warnings": list(map(as_sentence, row["warnings"])),
         }
         for row in made["rows"]
     ]
@@ -166,7 +167,7 @@ def show_choice(choice: dict[str, Any], has_own: bool | None) -> dict[str, Any]:
         missing = str(Message(_("there is no VAE inside, and no file gives it one; choose a VAE")))
         return {"name": str(Message(_("none"))), "reason": "", "warnings": [missing], "tone": "bad"}
     name = str(Message(_("its own"))) if not choice["path"] else str(presentable(choice["label"]))
-    warnings = [translate_record(each) for each in choice["warnings"]]
+    warnings = [as_sentence(each) for each in choice["warnings"]]
     return {
         "name": name,
         "reason": translate_record(choice["reason"]),
@@ -183,5 +184,5 @@ def describe_vae_file(row: dict[str, Any]) -> dict[str, Any]:
         "run": row["run"],
         "size": format_size(row["bytes"]),
         "hash": row["hash"],
-        "problems": [translate_record(each) for each in row["problems"]],
+        "problems": [as_sentence(each) for each in row["problems"]],
     }
