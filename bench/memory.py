@@ -65,6 +65,7 @@ def run_row(row: Row, model: Path, folder: Path) -> dict[str, float]:
     settings = {"fused_backward": True, "max_grad_norm": 0.0} if row.fused_backward else {}
     options = Train(
         steps=3,
+        precision="fp32",
         batch_size=row.batch_size,
         optimizer=row.optimizer,  # type: ignore[arg-type]
         gradient_checkpointing=row.checkpointing,
