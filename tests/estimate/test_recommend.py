@@ -14,6 +14,7 @@ from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.discover.subsets import Subset
 from tetrad.errors import TetradError
 from tetrad.estimate import recommend
+from tetrad.estimate.image_cost import ImageCost, estimate_image_seconds
 from tetrad.estimate.recommend import MethodEstimate, build_train_command, choose_method, estimate_methods
 from tetrad.estimate.speed import DeviceSpeed
 from tetrad.methods import METHODS
@@ -194,3 +195,12 @@ def test_memory_sizes_are_parsed(text: str, size: int) -> None:
 def test_invalid_memory_sizes_are_refused(text: str) -> None:
     with pytest.raises(TetradError):
         parse_memory(text)
+
+
+def test_the_time_of_a_method_has_the_previews_that_a_run_makes() -> None:
+    model = tiny.build_model(is_shallow=True)
+    free = {each.method: each for each in estimate_methods(model, 8, "object", CPU, 0, SPEED, image_cost=ImageCost(0, 0))}
+    cost = ImageCost(prediction=0, decoding=10**9)
+    for name, estimate in free.items():
+        found = {each.method: each for each in estimate_methods(model, 8, "object", CPU, 0, SPEED, image_cost=cost)}
+        assert found[name].seconds - estimate.seconds == pytest.approx(20 * estimate_image_seconds(cost, SPEED, 20, True))

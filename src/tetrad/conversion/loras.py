@@ -46,6 +46,9 @@ def convert_lora(job: Job) -> None:
     file = WeightFile(dict(lora.embeddings), dict(lora.metadata))
     words = bundles.list_words(file.tensors)
     embeddings = _choose_embeddings(job, file, words, model)
+    for word in bundles.list_words(embeddings):
+        template = _("the embedding '{word}' is inside the LoRA; a prompt that has the word {word} uses it")
+        job.notes.append(Message(template, word=word))
     split_paths = [job.out.with_name(f"{word}.safetensors") for word in words] if job.options.split else []
     for path in split_paths:
         check_output_path(path)

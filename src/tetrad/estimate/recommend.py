@@ -11,6 +11,7 @@ from typing import Any
 from tetrad.builtin.usual_training import count_usual_steps, list_usual_rates
 from tetrad.data.captions.caption_files import read_caption
 from tetrad.data.discover.layouts import Listing
+from tetrad.estimate.image_cost import ImageCost, estimate_image_seconds, measure_image_cost
 from tetrad.estimate.memory import MemoryOptions, choose_memory_options
 from tetrad.estimate.speed import SMALL_RESOLUTION, DeviceSpeed, estimate_step_seconds, measure_device_speed
 from tetrad.estimate.step_cost import StepCost, measure_step_cost
@@ -22,8 +23,10 @@ from tetrad.methods.trigger_word import is_rare, suggest_words
 from tetrad.models.base import Model
 from tetrad.models.device import DeviceSpec
 from tetrad.settings.field import as_toml, section_names
+from tetrad.settings.sample import Sample
 from tetrad.settings.toml import build_recipe
 
+_USUAL_PREVIEWS = 5 * 4  # of four prompts, before the first step and after each quarter of the steps
 _PRECISION_BYTES = {"fp16": 2, "bf16": 2, "fp32": 4}
 
 
@@ -36,7 +39,7 @@ class MethodEstimate:
     steps_per_image: float
     learning_rate: str | Message
     settings: Message | None  # the method's most important settings
-    seconds: float
+    seconds: float  # of all steps and previews
     memory_bytes: int
     file_bytes: int
     fits: bool
@@ -55,16 +58,19 @@ def estimate_methods(
     trigger_word: str = "zkr",
     class_word: str = "",
     given: Mapping[str, Any] = MappingProxyType({}),
+    image_cost: ImageCost | None = None,
 ) -> Iterator[MethodEstimate]:
     """An estimate for every method, in METHODS' order; `memory_limit` in bytes, 0 for none.
 
     `given` are settings of methods, such as `algorithm`; each counts for the methods that have it.
+    `image_cost` is that of the model, where it has been counted already.
     """
     resolution = model.resolution
     batch_size = 4 if resolution <= SMALL_RESOLUTION else 1
     device_speed = device_speed or measure_device_speed(
         device_spec.device, device_spec.dtype, model.width, resolution // model.vae.downsampling_factor, batch_size
     )
+    preview_seconds = _estimate_previews(model, device_spec, device_speed, image_cost)
     for name, method in make_methods(image_count, goal, trigger_word, class_word, given).items():
         step = measure_step_cost(model, method, resolution, resolution, batch_size)
         memory_options, memory_bytes = choose_memory_options(step, device_spec.device, device_spec.dtype, memory_limit)
@@ -75,7 +81,8 @@ def estimate_methods(
             steps / max(1, image_count),
             _format_learning_rates(method, model.name),
             method.describe(),
-            steps * estimate_step_seconds(step, device_speed, memory_options.gradient_checkpointing),
+            preview_seconds
+            + steps * estimate_step_seconds(step, device_speed, memory_options.gradient_checkpointing),
             memory_bytes,
             _estimate_file_bytes(model, method, step),
             not memory_limit or memory_bytes <= memory_limit,
@@ -83,6 +90,16 @@ def estimate_methods(
             method.advice.good_at,
             method.advice.bad_at,
         )
+
+
+def _estimate_previews(
+    model: Model, device_spec: DeviceSpec, device_speed: DeviceSpeed, image_cost: ImageCost | None
+) -> float:
+    """The seconds of a run's usual previews; a run of a large model on the CPU makes none."""
+    if model.resolution > SMALL_RESOLUTION and device_spec.device.type == "cpu":
+        return 0.0
+    sample, cost = Sample(), image_cost or measure_image_cost(model)
+    return _USUAL_PREVIEWS * estimate_image_seconds(cost, device_speed, sample.steps, sample.uses_guidance)
 
 
 def _format_learning_rates(method: MethodSettings, model: str) -> str | Message:

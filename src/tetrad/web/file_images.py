@@ -99,9 +99,17 @@ def suggest_prompt(words: Iterator[str], own: str) -> str:
     return ", ".join([own, *named] if own else named) or "a cat, on a meadow"
 
 
-def describe_columns(columns: list[Column]) -> list[dict[str, Any]]:
+def describe_columns(columns: list[Column], target: str) -> list[dict[str, Any]]:
+    """The columns as the page shows them; files of one name are told apart by the ends of their names."""
+    titles = [each.title for each in columns]
+    paths = [Path(target if each.is_result else each.path) for each in columns]
     return [
-        {"title": str(presentable(each.title)), "about": each.about, "is_result": each.is_result} for each in columns
+        {
+            "title": str(presentable(path.name if path.name and titles.count(each.title) > 1 else each.title)),
+            "about": each.about,
+            "is_result": each.is_result,
+        }
+        for each, path in zip(columns, paths, strict=True)
     ]
 
 

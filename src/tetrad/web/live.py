@@ -110,7 +110,7 @@ def present_event(line: bytes | dict[str, Any]) -> dict[str, Any] | None:
         "clock": format_clock(happening.time),
         "word": happening.word,
         "tone": happening.tone,
-        "text": make_sentence(happening.text, str(adapted.get("template")).startswith("{")),
+        "text": make_sentence(happening.text, adapted),
         "code": happening.code,
     }
 

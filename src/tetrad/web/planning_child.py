@@ -76,7 +76,7 @@ class Planner:
         key = (id(model), device, count, goal, word, values["class_word"])
         if key not in self.estimates:
             speed = self.measure(model, device, 4 if model.resolution <= SMALL_RESOLUTION else 1)
-            about = {"trigger_word": word, "class_word": values["class_word"]}
+            about = {"trigger_word": word, "class_word": values["class_word"], "image_cost": self.count_image(model)}
             found = advice.estimate_methods(model, count, goal, device, limit, speed, **about)
             self.estimates[key] = list(found)
         best, reason = advice.choose_method({each.method: each for each in self.estimates[key]}, goal)

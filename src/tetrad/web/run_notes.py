@@ -62,7 +62,7 @@ def _note_failed(run: Snapshot) -> dict[str, Any]:
     values = run.error.get("values")
     if isinstance(values, Mapping) and values.get("reason") == os.strerror(errno.ENOSPC):
         title = Message(_("The disk is full"))
-    text = as_sentence(run.error)
+    text = as_sentence(run.error, is_last=not status.resume_step)
     if status.resume_step:
         safe = Message(_("Step {saved:,} is safe."), saved=status.resume_step)
         text = str(Message(_("{sentence} {more}"), sentence=text, more=safe))

@@ -31,12 +31,12 @@ _METHODS = {
     **TITLES,
     "vae-decoder": _("VAE decoder"),
 }
-_PHASES = (
-    (_("Images read"), ("reading the images",)),
-    (_("Model loaded"), ("loading the model", "loading the VAE")),
-    (_("Latents cached"), ("encoding the images",)),
-    (_("Training"), ("training",)),
-    (_("Check the file"), ()),
+_PHASES = (  # what each is called while it is done, what before and after that, and the phases of a run in it
+    (_("Reading the images"), _("Images read"), ("reading the images",)),
+    (_("Loading the model"), _("Model loaded"), ("loading the model", "loading the VAE")),
+    (_("Caching the latents"), _("Latents cached"), ("encoding the images",)),
+    (_("Training"), _("Training"), ("training",)),
+    (_("Checking the file"), _("File checked"), ()),
 )
 COMMANDS = {"running": ("save", "sample", "pause", "stop"), "paused": ("save", "sample", "continue", "stop")}
 
@@ -148,7 +148,7 @@ def describe_epoch(run: Snapshot) -> str:
 def describe_phases(run: Snapshot, state: str) -> list[dict[str, str]]:
     """The phases in their order, each done, now or later."""
     template = str(run.ending.phase.get("template", ""))
-    current = next((n for n, (_word, names) in enumerate(_PHASES) if template in names), 0)
+    current = next((n for n, (*_words, names) in enumerate(_PHASES) if template in names), 0)
     if template == "generating previews":
         current = 3
     if run.status.steps and run.status.step >= run.status.steps:
@@ -157,8 +157,8 @@ def describe_phases(run: Snapshot, state: str) -> list[dict[str, str]]:
         current = len(_PHASES)
     states = ("done", "now", "later")
     return [
-        {"word": str(Message(word)), "state": states[(n > current) + (n >= current)]}
-        for n, (word, _names) in enumerate(_PHASES)
+        {"word": str(Message(now if n == current else word)), "state": states[(n > current) + (n >= current)]}
+        for n, (now, word, _names) in enumerate(_PHASES)
     ]
 
 

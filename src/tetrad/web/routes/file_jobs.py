@@ -64,7 +64,7 @@ def read_file_job(request: Request, number: int) -> dict[str, Any]:
         "code": str(job.error.get("code", "")),
         "files": [describe_result(path) for path in results] if job.state == "finished" else [],
         "can_delete": bool(results) and "work" in order,
-        "columns": describe_columns(columns) if job.state == "finished" and results else [],
+        "columns": describe_columns(columns, order["target"]) if job.state == "finished" and results else [],
         "needs_model": any(each.needs_model for each in columns),
         "model": request.app.state.choices.model_id(str(order.get("model", ""))),
         "prompt": presentable(order.get("prompt", "")),

@@ -22,6 +22,7 @@ from tetrad.web.file_jobs import write_order
 from tetrad.web.file_library import FileLibrary, Row
 from tetrad.web.file_tasks import TASKS, Task
 from tetrad.web.file_work import Resolved, Work
+from tetrad.web.page_words import capitalize
 from tetrad.web.routes.shared import page
 
 router = APIRouter()
@@ -103,7 +104,7 @@ async def start_work(request: Request, work: Work) -> StartedWork:
     number = state.queue.add(command, arguments, state.places.runs, "cpu", target.name)
     order = {"work": resolved.work.model_dump(), "paths": dict(resolved.paths), "target": str(target)}
     models = [each["model"] for each in found["files"]]
-    order |= {"model": await find_model(request, rows, models), "prompt": write_prompt(request, rows)}
+    order |= {"model": await find_model(request, rows, models), "prompt": write_prompt(request, await list_named(request, work, rows))}
     write_order(state.queue.folder_of(number), order)
     return StartedWork(job=number, address=f"/files/jobs/{number}")
 
@@ -183,6 +184,11 @@ async def find_model(request: Request, rows: list[Row], trained_on: list[str]) -
     return next((row["path"] for row in models if row["family"] in families), BUILTIN_NAME)
 
 
+async def list_named(request: Request, work: Work, rows: list[Row]) -> list[Row]:
+    """The files whose trigger words a prompt needs: those of the work, and an embedding that is put into one."""
+    return [*rows, await request.app.state.library.find(work.bundle)] if work.bundle else rows
+
+
 def write_prompt(request: Request, rows: list[Row]) -> str:
     """The first prompt of a run's previews, with the trigger words of all files."""
     runs = request.app.state.runs
@@ -195,7 +201,7 @@ def write_prompt(request: Request, rows: list[Row]) -> str:
 def describe_verification(found: Mapping[str, Any]) -> dict[str, Any]:
     """A verification in the reader's language; states and outcomes as tones of the style sheet."""
     return {
-        "what": translate_record(found["what"]),
+        "what": capitalize(translate_record(found["what"])),
         "family": translate_record(found["family"]),
         "findings": [
             {"label": translate(each["label"]), "tone": each["state"], "text": translate_record(each)}

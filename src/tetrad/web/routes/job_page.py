@@ -5,9 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from tetrad.locales import Message, _, ngettext, presentable, translate_record
+from tetrad.locales import Message, _, ngettext, presentable
 from tetrad.web.file_jobs import describe_work, read_order, read_said
 from tetrad.web.jobs import Job
+from tetrad.web.page_words import as_sentence
 from tetrad.web.routes.shared import page
 from tetrad.web.run_view import STATES
 
@@ -65,7 +66,7 @@ def describe_job(request: Request, job: Job) -> dict[str, Any]:
 def describe_state(job: Job, ahead: int) -> str:
     """What the job waits for, or why it failed."""
     if job.state == "failed":
-        return translate_record(job.error)
+        return as_sentence(job.error)
     if not job.is_waiting and read_order(job):
         return describe_work(job, read_said(job))
     if job.state == "queued" and ahead:

@@ -8,7 +8,7 @@ import { connect } from "./live.js";
 import { _ } from "./text.js";
 import { describeVerification } from "./verdicts.js";
 import { field, selectField, textField } from "./work_form.js";
-import { problemNote } from "./work_rows.js";
+import { problemNote, unbroken } from "./work_rows.js";
 
 const SECONDS = 1;
 let job = JSON.parse(get("data").textContent);
@@ -41,7 +41,7 @@ function describeState() {
   if (job.state === "interrupted") return [h("p", {}, job.sentence), changeChoices()];
   if (job.is_alive || job.is_waiting) return describeWork();
   return [job.files.length || job.texts.length ? null : h("p", {}, job.sentence), ...job.texts.map((text) => h("p", { class: "grow" }, text)),
-    ...job.files.map((file) => h("div", { class: "stack tight" }, h("p", {}, h("b", { class: "run-name" }, file.name), ` · ${file.size}`), h("code", { class: "path small quiet" }, file.path))), notes(), job.files.length ? nextSteps() : null].filter(Boolean);
+    ...job.files.map((file) => h("div", { class: "stack tight" }, h("p", {}, h("b", { class: "run-name" }, file.name), ` · ${unbroken(file.size)}`), h("code", { class: "path small quiet" }, file.path))), notes(), job.files.length ? nextSteps() : null].filter(Boolean);
 }
 
 const changeChoices = () => h("div", { class: "row" }, h("button", { type: "button", class: "button", onclick: () => history.back() }, _("Change the choices")));
@@ -114,7 +114,7 @@ function showColumns() {
     buttons.set(keyOf(wish), { element, wish, column });
     paint(keyOf(wish));
     cells.want(wish);
-    return h("section", { class: `card pad-s compared${column.is_result ? " result" : ""}`, "aria-labelledby": `column-${place}` }, h("div", { class: "stack tight" }, h("h3", { id: `column-${place}` }, column.title), h("p", { class: "small quiet" }, column.is_result ? _("the result") : column.about || " ")), h("div", { class: "compared-images" }, element));
+    return h("section", { class: `card pad-s compared${column.is_result ? " result" : ""}`, "aria-labelledby": `column-${place}` }, h("div", { class: "stack tight" }, h("h3", { id: `column-${place}` }, column.title), (column.is_result || column.about) && h("p", { class: "small quiet" }, column.is_result ? _("the result") : column.about)), h("div", { class: "compared-images" }, element));
   }));
 }
 

@@ -21,7 +21,7 @@ export function limitFields(page, exact) {
   return h("div", { class: "work-fields" }, selectField("limit", _("Size of the LoRA"), options, chosen, choose), value?.());
 }
 
-export const modelField = (page, help, label = _("Their base model"), none = _("not needed")) => selectField("model", label, [["", none], ...page.checkpoints(true)], page.work.model ?? "", (value) => page.set({ model: value || undefined }), help);
+export const modelField = (page, help, label = page.files.length > 1 ? _("Their base model") : _("Its base model"), none = _("not needed")) => selectField("model", label, [["", none], ...page.checkpoints(true)], page.work.model ?? "", (value) => page.set({ model: value || undefined }), help);
 
 export function intoField(page) {
   return selectField("into", _("Merge into"), [["", _("one LoRA")], ...page.checkpoints(true).map(([id, name]) => [id, id === BUILTIN ? name : _("the checkpoint {name}", { name })])], page.work.into ?? "", (value) => page.set({ into: value || undefined, rank: undefined, energy: undefined, max_size: undefined }, true),

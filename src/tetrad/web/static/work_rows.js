@@ -15,7 +15,10 @@ export async function loadRows() {
 
 export const thumb = (file, size = 48) => (file.preview ? h("img", { class: "thumb", src: file.preview, width: size, height: size, alt: "", loading: "lazy" }) : h("span", { class: "thumb blank", "aria-hidden": "true" }));
 
-export const about = (file) => [file.kind_word, file.family, file.size].filter(Boolean).join(" · ");
+export const about = (file) => [file.kind_word, file.family, unbroken(file.size)].filter(Boolean).join(" · ");
+
+// A number stays beside its unit.
+export const unbroken = (text) => text.replaceAll(" ", "\u00a0");
 
 export function problemNote(error) {
   const code = error.answer?.code;
