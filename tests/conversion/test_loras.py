@@ -110,7 +110,9 @@ def save_embedding(path: Path) -> Path:
 def test_embeddings_are_put_into_a_lora_and_taken_out_again(base: str, tmp_path: Path) -> None:
     lora = save_kind(tmp_path / "a", "LoRA")
     words = [save_embedding(tmp_path / f"{word}.safetensors") for word in ("zkr", "qwv")]
-    joined = convert(lora, "lycoris", tmp_path / "joined.safetensors", model=base, bundle=tuple(words)).paths[0]
+    result = convert(lora, "lycoris", tmp_path / "joined.safetensors", model=base, bundle=tuple(words))
+    assert all(any(f"'{word}' is inside" in str(note) for note in result.notes) for word in ("zkr", "qwv"))
+    joined = result.paths[0]
     assert sorted(library.list_bundled_words(joined)) == ["qwv", "zkr"]
     read = library.read_weights(joined, build_model(), "embedding", "zkr")
     assert torch.equal(read.tensors["text_encoder"], ROWS)

@@ -197,10 +197,10 @@ def test_invalid_memory_sizes_are_refused(text: str) -> None:
         parse_memory(text)
 
 
-def test_the_time_of_a_method_has_the_previews_that_a_run_makes() -> None:
+def test_previews_take_the_time_of_twenty_images_with_every_method() -> None:
     model = tiny.build_model(is_shallow=True)
-    free = {each.method: each for each in estimate_methods(model, 8, "object", CPU, 0, SPEED, image_cost=ImageCost(0, 0))}
-    cost = ImageCost(prediction=0, decoding=10**9)
-    for name, estimate in free.items():
-        found = {each.method: each for each in estimate_methods(model, 8, "object", CPU, 0, SPEED, image_cost=cost)}
-        assert found[name].seconds - estimate.seconds == pytest.approx(20 * estimate_image_seconds(cost, SPEED, 20, True))
+    cost = ImageCost(prediction=10**6, decoding=10**9)
+    found = list(estimate_methods(model, 8, "object", CPU, 0, SPEED, image_cost=cost))
+    expected = 20 * estimate_image_seconds(cost, SPEED, steps=20, uses_guidance=True)
+    assert [each.preview_seconds for each in found] == [pytest.approx(expected)] * len(METHODS)
+    assert all(0 < each.preview_seconds for each in estimates_for("object").values())

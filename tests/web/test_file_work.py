@@ -20,7 +20,7 @@ from tetrad.builtin import MODEL_PATH
 from tetrad.conversion.convert import _CONVERTERS
 from tetrad.errors import TetradError
 from tetrad.event_file import read_events
-from tetrad.web.file_images import list_columns, make_cell
+from tetrad.web.file_images import describe_columns, list_columns, make_cell
 from tetrad.web.file_tasks import TASKS
 from tetrad.web.file_work import Resolved, Work
 from tetrad.web.jobs import Queue
@@ -141,6 +141,13 @@ def test_the_result_is_shown_beside_its_parents() -> None:
     work = Work(task="extract", files=FILES)
     order = {"work": work.model_dump(), "paths": PATHS, "target": "/out/new.safetensors"}
     assert list_columns(order)[-1].model == PATHS["first"] and not any(each.needs_model for each in list_columns(order))
+
+
+def test_columns_of_files_with_one_name_are_told_apart() -> None:
+    work = Work(task="convert-hypernetwork", files=FILES[:1]).model_dump()
+    columns = list_columns({"work": work, "paths": {"first": "/in/hyo.pt"}, "target": "/out/hyo.safetensors"})
+    shown = describe_columns(columns, "/out/hyo.safetensors")
+    assert [each["title"] for each in shown] == ["Base model alone", "hyo.pt", "hyo.safetensors"]
 
 
 def test_an_embedding_takes_the_place_of_the_first_one_in_the_prompt(tmp_path: Path) -> None:

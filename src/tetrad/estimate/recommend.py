@@ -39,7 +39,8 @@ class MethodEstimate:
     steps_per_image: float
     learning_rate: str | Message
     settings: Message | None  # the method's most important settings
-    seconds: float  # of all steps and previews
+    seconds: float  # of all steps
+    preview_seconds: float  # of the previews that a run makes, come on top
     memory_bytes: int
     file_bytes: int
     fits: bool
@@ -81,8 +82,8 @@ def estimate_methods(
             steps / max(1, image_count),
             _format_learning_rates(method, model.name),
             method.describe(),
-            preview_seconds
-            + steps * estimate_step_seconds(step, device_speed, memory_options.gradient_checkpointing),
+            steps * estimate_step_seconds(step, device_speed, memory_options.gradient_checkpointing),
+            preview_seconds,
             memory_bytes,
             _estimate_file_bytes(model, method, step),
             not memory_limit or memory_bytes <= memory_limit,

@@ -21,6 +21,9 @@ export const get = (id) => document.getElementById(id);
 export const breakable = (name) => name.split(/(?<=[._])/).flatMap((part) => [part, h("wbr")]);
 
 // Say something to screen readers without moving the focus.
+// A text on one line: a number stays beside its unit.
+export const unbroken = (text) => text.replaceAll(" ", "\u00a0");
+
 export function announce(text) {
   get("announcer").textContent = text;
 }

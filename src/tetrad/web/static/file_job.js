@@ -3,12 +3,12 @@ import { ask, press } from "./api.js";
 import { busyNote } from "./busy.js";
 import { Cells } from "./cells.js";
 import { confirmLoss } from "./dialog.js";
-import { badge, get, h } from "./dom.js";
+import { badge, get, h, unbroken } from "./dom.js";
 import { connect } from "./live.js";
 import { _ } from "./text.js";
 import { describeVerification } from "./verdicts.js";
 import { field, selectField, textField } from "./work_form.js";
-import { problemNote, unbroken } from "./work_rows.js";
+import { problemNote } from "./work_rows.js";
 
 const SECONDS = 1;
 let job = JSON.parse(get("data").textContent);

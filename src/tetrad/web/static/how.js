@@ -25,7 +25,7 @@ async function compare() {
   }
   showError("methods-error", "");
   adopt(compared.draft);
-  get("reason").replaceChildren(h("b", {}, compared.best_title), " ", _("is recommended: {reason}.", { reason: compared.reason }), gap, ngettext("Times (without previews) and memory are for your {count} image on this computer.", "Times (without previews) and memory are for your {count} images on this computer.", compared.images));
+  get("reason").replaceChildren(h("b", {}, compared.best_title), " ", _("is recommended: {reason}.", { reason: compared.reason }), gap, ngettext("Times, with previews, and memory are for your {count} image on this computer.", "Times, with previews, and memory are for your {count} images on this computer.", compared.images));
   showMethods();
   return true;
 }

@@ -1,6 +1,6 @@
 // Plan: what the run will do, need and write; copy it as a command, save it as a recipe, start it.
 import { ask, press, ServerError } from "./api.js";
-import { badge, get, h } from "./dom.js";
+import { badge, get, h, unbroken } from "./dom.js";
 import { address, adopt, draft, storeNow } from "./draft.js";
 import { connect, enable } from "./live.js";
 import { _, ngettext, number } from "./text.js";
@@ -40,7 +40,7 @@ function show() {
   const views = Math.round(plan.views_per_image);
   const device = plan.device === "cpu" ? _("CPU") : plan.device;
   get("facts").replaceChildren(
-    fact(_("Time"), _("about {time}", { time: plan.time }), plan.previews ? ngettext("{device}, with previews {count} time", "{device}, with previews {count} times", plan.previews, { device }) : device),
+    fact(_("Time"), _("about {time}", { time: unbroken(plan.time) }), plan.previews ? ngettext("{device}, with previews {count} time", "{device}, with previews {count} times", plan.previews, { device }) : device),
     fact(_("Steps"), number(plan.steps), ngettext("each image {count} time", "each image {count} times", views)),
     fact(_("Memory"), plan.memory, _("{size} free", { size: plan.free_memory })),
     fact(_("Disk"), plan.disk, _("{size} free", { size: plan.free_disk })),

@@ -1,6 +1,6 @@
 // The page of a run: put the data of the page in place, then keep it up to date by the stream.
 import { ask, press } from "./api.js";
-import { announce, badge, get, h } from "./dom.js";
+import { announce, badge, get, h, unbroken } from "./dom.js";
 import { connect } from "./live.js";
 import { Matrix } from "./matrix.js";
 import { Plots } from "./plots.js";
@@ -81,7 +81,7 @@ function showProgress(before) {
   const isDone = view.state === "finished";
   const facts = [
     fact(_("Step"), number(view.step), view.step_detail),
-    !isDone && fact(_("Time left"), view.left, view.left_detail),
+    !isDone && fact(_("Time left"), unbroken(view.left), view.left_detail),
     !isDone && fact(_("Speed"), view.speed),
     view.memory && fact(_("Memory"), view.memory.used, view.memory.detail),
     fact(_("Loss, smoothed"), view.loss),

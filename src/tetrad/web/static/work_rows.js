@@ -1,6 +1,6 @@
 // The files that a page works on: the rows of the library, found by the ids in the page's address.
 import { ask, ServerError } from "./api.js";
-import { get, h } from "./dom.js";
+import { get, h, unbroken } from "./dom.js";
 import { _ } from "./text.js";
 
 export const BUILTIN = "builtin";
@@ -16,9 +16,6 @@ export async function loadRows() {
 export const thumb = (file, size = 48) => (file.preview ? h("img", { class: "thumb", src: file.preview, width: size, height: size, alt: "", loading: "lazy" }) : h("span", { class: "thumb blank", "aria-hidden": "true" }));
 
 export const about = (file) => [file.kind_word, file.family, unbroken(file.size)].filter(Boolean).join(" · ");
-
-// A number stays beside its unit.
-export const unbroken = (text) => text.replaceAll(" ", "\u00a0");
 
 export function problemNote(error) {
   const code = error.answer?.code;
