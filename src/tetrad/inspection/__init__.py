@@ -19,6 +19,6 @@ __all__, __getattr__ = export(
         "html_page": ["embed_image", "embed_thumbnail", "escape_text", "make_page"],
         "inspect": ["inspect_path"],
         "result": ["FileLabel", "Inspection"],
-        "text": ["format_byte_count", "format_value"],
+        "text": ["describe_byte_count", "format_byte_count", "format_value"],
     },
 )

@@ -29,6 +29,11 @@ def format_value(label: str, value: Any) -> str:
 
 def format_byte_count(byte_count: int) -> str:
     """`12 bytes`, `3.7 MB (3,670,016 bytes)`."""
+    return str(describe_byte_count(byte_count))
+
+
+def describe_byte_count(byte_count: int) -> Message:
+    """As `format_byte_count`, for a message that is read in another language later."""
     if byte_count < 1000:
-        return str(Message(_("{count:,} bytes"), count=byte_count))
-    return str(Message(_("{size} ({count:,} bytes)"), size=format_size(byte_count), count=byte_count))
+        return Message(_("{count:,} bytes"), count=byte_count)
+    return Message(_("{size} ({count:,} bytes)"), size=format_size(byte_count), count=byte_count)

@@ -10,7 +10,7 @@ from tetrad.comparison.diff import diff
 from tetrad.errors import TetradError
 from tetrad.formats import a1111, embedding_images, weight_files
 from tetrad.formats.tensor_streams import open_tensors
-from tetrad.inspection import Inspection, format_byte_count, inspect_path
+from tetrad.inspection import Inspection, describe_byte_count, inspect_path
 from tetrad.library.checkpoints import load_model
 from tetrad.library.identification import identify
 from tetrad.library.vae.read import find_vae_file, read_vae
@@ -57,7 +57,7 @@ def _check_content(inspection: Inspection) -> Iterator[Finding]:
     """Whether it is whole, finite and safe, and what else `inspect` found wrong with it."""
     path = Path(inspection.path)
     size = sum(each.stat().st_size for each in ([path] if path.is_file() else path.rglob("*")) if each.is_file())
-    yield Finding(_("whole"), "ok", Message(_("{size}, all of it could be read"), size=format_byte_count(size)))
+    yield Finding(_("whole"), "ok", Message(_("{size}, all of it could be read"), size=describe_byte_count(size)))
     names = tuple(inspection.not_finite)
     if names:
         template = ngettext(
