@@ -18,9 +18,8 @@ def counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[ob
     """What was really counted, with an empty cache."""
     calls: list[object] = []
     monkeypatch.setenv("TETRAD_CACHE", str(tmp_path))
-    monkeypatch.setattr(
-        step_cache, "measure_step_cost", lambda *given: calls.append(given) or measure_step_cost(*given)
-    )
+    count = step_cache.measure_step_cost
+    monkeypatch.setattr(step_cache, "measure_step_cost", lambda *given: calls.append(given) or count(*given))
     yield calls
 
 
