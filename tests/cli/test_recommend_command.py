@@ -40,7 +40,7 @@ def image_folder(tmp_path: Path) -> str:
 def fixed_step_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step of a known cost, so that nothing has to be measured."""
     step = StepCost(10**9, 10**8, (torch.Size([1000, 1000]),), 10**7, 10**6, 10**12)
-    monkeypatch.setattr("tetrad.estimate.recommend.measure_step_cost", lambda *given: step)
+    monkeypatch.setattr("tetrad.estimate.recommend.recall_step_cost", lambda *given: step)
     monkeypatch.setattr("tetrad.estimate.recommend.measure_device_speed", lambda *given: DeviceSpeed(1e9, 1e9))
 
 

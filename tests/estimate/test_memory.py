@@ -85,9 +85,10 @@ def test_a_copy_of_the_model_before_training_is_what_the_adapter_keeps(kind: str
     assert Copies().count_bytes(step, torch.float32) == 0
 
 
-def test_the_peak_counts_the_larger_of_gradients_and_activations() -> None:
-    parts = MemoryEstimate(frozen=8, trainable=4, gradients=4, optimizer=8, activations=6, other=1)
-    assert parts.total == 8 + 4 + 8 + 1 + 6
+def test_the_peak_is_where_the_backward_begins_or_where_the_deepest_layers_have_their_gradients() -> None:
+    given = {"frozen": 8, "trainable": 4, "optimizer": 8, "shallow_activations": 3, "in_flight": 2, "other": 1}
+    assert MemoryEstimate(**given, gradients=1, activations=6).total == 8 + 4 + 8 + 2 + 1 + 6
+    assert MemoryEstimate(**given, gradients=4, activations=6).total == 8 + 4 + 8 + 2 + 1 + 4 + 3
 
 
 def test_every_memory_option_reduces_its_part() -> None:

@@ -49,7 +49,7 @@ def test_gradient_checkpointing_is_turned_on_only_when_memory_is_short(
     monkeypatch: pytest.MonkeyPatch, free: int, setting: bool | None, checkpointing: bool, codes: list[str]
 ) -> None:
     monkeypatch.setattr(device, "SINGLE_THREAD_MAX_PARAMETERS", 0)
-    monkeypatch.setattr(forecast, "measure_step_cost", lambda *step: STEP)
+    monkeypatch.setattr(forecast, "recall_step_cost", lambda *step: STEP)
     monkeypatch.setattr(device, "get_free_memory", lambda device: free)
     settings = {} if setting is None else {"train__gradient_checkpointing": setting}
     plan, memory_forecast = plans.resolved(plans.recipe(train__steps=1, train__batch_size=1, **settings))

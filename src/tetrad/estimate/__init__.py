@@ -1,8 +1,8 @@
 """Estimates of memory and time before a run starts, and which method suits.
 
 `step_cost` counts what a training step keeps in memory and computes, on torch's meta device, and `image_cost` what an
-image computes; `memory` turns that into bytes and `speed` into seconds; `forecast` compares a run's memory with what is
-free; `recommend` compares the methods for `tetrad recommend`.
+image computes; `step_cache` keeps the former. `memory` turns them into bytes and `speed` into seconds; `forecast`
+compares a run's memory with what is free; `recommend` compares the methods for `tetrad recommend`.
 """
 
 from tetrad.lazy import export
@@ -22,6 +22,7 @@ __all__, __getattr__ = export(
         ],
         "recommend": ["MethodEstimate"],
         "speed": ["SMALL_RESOLUTION", "DeviceSpeed", "estimate_step_seconds", "measure_device_speed"],
+        "step_cache": ["recall_step_cost"],
         "step_cost": ["StepCost", "attach_without_memory", "copy_to_meta", "measure_step_cost"],
     },
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tetrad.estimate.memory import Copies, MemoryOptions, choose_memory_options, estimate_memory
-from tetrad.estimate.step_cost import measure_step_cost
+from tetrad.estimate.step_cache import recall_step_cost
 from tetrad.methods.settings import MethodSettings
 from tetrad.models import device as devices
 from tetrad.models.base import Model
@@ -41,7 +41,7 @@ def forecast_memory(
     """
     if devices.count_unet_parameters(model) < devices.SINGLE_THREAD_MAX_PARAMETERS:
         return None
-    step = measure_step_cost(model, method, resolution, resolution, batch_size)
+    step = recall_step_cost(model, method, resolution, resolution, batch_size)
     free_bytes = devices.get_free_memory(device.device)
     copied_bytes = Copies(train.ema > 0, keeps_original).count_bytes(step, device.dtype)
 

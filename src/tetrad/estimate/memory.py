@@ -17,6 +17,10 @@ GIB = 1 << 30
 FLOAT32_BYTES = 4
 # Share of the activations kept with gradient checkpointing: measured on Stable Diffusion 1 at 512 and 768 pixels.
 _CHECKPOINTING_SHARE = 0.25
+# What the backward holds for a moment, gradients of activations and workspaces, as a share of what the forward keeps
+# without checkpointing; and the share that is still kept when the deepest layers, which have most weights, have their
+# gradients. Both are fitted to the rows of bench/memory.py.
+_IN_FLIGHT_SHARE, _SHALLOW_SHARE = 0.3, 0.5
 _PROCESS_BYTES = GIB // 2  # Python and its libraries, measured
 _GPU_DRIVER_BYTES = 3 * GIB // 4  # a GPU's context and the workspaces of its kernels, assumed
 
@@ -29,14 +33,16 @@ class MemoryEstimate:
     trainable: int
     gradients: int
     optimizer: int
-    activations: int
+    activations: int  # kept by the forward
+    shallow_activations: int  # those of them that are kept when the deepest layers have their gradients
+    in_flight: int  # held by the backward for a moment
     other: int
 
     @property
     def total(self) -> int:
-        """The peak.  Gradients grow while activations are freed, so only the larger of the two counts."""
-        constant = self.frozen + self.trainable + self.optimizer + self.other
-        return constant + max(self.gradients, self.activations)
+        """The peak: where the backward begins, or where the deepest layers have their gradients."""
+        constant = self.frozen + self.trainable + self.optimizer + self.other + self.in_flight
+        return constant + max(self.activations, self.gradients + self.shallow_activations)
 
 
 def estimate_memory(
@@ -58,14 +64,16 @@ def estimate_memory(
     sizes = [shape.numel() for shape in step.trainable_shapes]
     is_half = dtype != torch.float32
     saved_bytes = dtype.itemsize * step.saved_elements + (FLOAT32_BYTES - dtype.itemsize) * step.saved_float32_elements
+    kept_bytes = saved_bytes * (_CHECKPOINTING_SHARE if gradient_checkpointing else 1)
     return MemoryEstimate(
         frozen=dtype.itemsize * (step.frozen_parameters - offloaded),
         trainable=FLOAT32_BYTES * sum(sizes),
         gradients=FLOAT32_BYTES * (max(sizes, default=0) if fused_backward else sum(sizes)),
         optimizer=count_optimizer_bytes(step.trainable_shapes, optimizer),
         # Autocast keeps a half-precision copy of the trainable weights from the forward on.
-        activations=round(saved_bytes * (_CHECKPOINTING_SHARE if gradient_checkpointing else 1))
-        + (dtype.itemsize * sum(sizes) if is_half else 0),
+        activations=round(kept_bytes) + (dtype.itemsize * sum(sizes) if is_half else 0),
+        shallow_activations=round(_SHALLOW_SHARE * kept_bytes),
+        in_flight=round(_IN_FLIGHT_SHARE * saved_bytes),
         other=_PROCESS_BYTES if device.type == "cpu" else _GPU_DRIVER_BYTES,
     )
 

@@ -14,7 +14,8 @@ from tetrad.data.discover.layouts import Listing
 from tetrad.estimate.image_cost import ImageCost, estimate_image_seconds, measure_image_cost
 from tetrad.estimate.memory import MemoryOptions, choose_memory_options
 from tetrad.estimate.speed import SMALL_RESOLUTION, DeviceSpeed, estimate_step_seconds, measure_device_speed
-from tetrad.estimate.step_cost import StepCost, measure_step_cost
+from tetrad.estimate.step_cache import recall_step_cost
+from tetrad.estimate.step_cost import StepCost
 from tetrad.locales import Message, _
 from tetrad.methods import METHODS
 from tetrad.methods.advice import parse_goal
@@ -73,7 +74,7 @@ def estimate_methods(
     )
     preview_seconds = _estimate_previews(model, device_spec, device_speed, image_cost)
     for name, method in make_methods(image_count, goal, trigger_word, class_word, given).items():
-        step = measure_step_cost(model, method, resolution, resolution, batch_size)
+        step = recall_step_cost(model, method, resolution, resolution, batch_size)
         memory_options, memory_bytes = choose_memory_options(step, device_spec.device, device_spec.dtype, memory_limit)
         steps = count_usual_steps(method, image_count, model.name)
         yield MethodEstimate(

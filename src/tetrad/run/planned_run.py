@@ -12,7 +12,8 @@ from tetrad.data.latent_cache import LatentCache
 from tetrad.estimate.image_cost import ImageCost, estimate_image_seconds, measure_image_cost
 from tetrad.estimate.memory import MEMORY_LADDER, Copies, MemoryOptions
 from tetrad.estimate.speed import DeviceSpeed, estimate_step_seconds, measure_device_speed
-from tetrad.estimate.step_cost import StepCost, copy_to_meta, measure_step_cost
+from tetrad.estimate.step_cache import recall_step_cost
+from tetrad.estimate.step_cost import StepCost, copy_to_meta
 from tetrad.methods.settings import MethodSettings
 from tetrad.models.base import Model
 from tetrad.models.device import DeviceSpec, describe_device, get_free_memory
@@ -60,7 +61,7 @@ class FreshSources:
         return measure_device_speed(device.device, device.dtype, model.width, side, batch_size)
 
     def count_step(self, model: Model, method: MethodSettings, side: int, batch_size: int) -> StepCost:
-        return measure_step_cost(model, method, side, side, batch_size)
+        return recall_step_cost(model, method, side, side, batch_size)
 
     def count_image(self, model: Model) -> ImageCost:
         return measure_image_cost(model)

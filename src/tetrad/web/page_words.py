@@ -7,7 +7,7 @@ from typing import Any
 from tetrad.locales import Message, _, language, translate_record
 from tetrad.run.words import SCAN_HINT
 
-_ENDS = ".。!！?？…\""  # a double quotation mark ends what people copy into a terminal
+_ENDS = '.。!！?？…"'  # a double quotation mark ends what people copy into a terminal
 _NAMES = {"tetrad", "diffusers", "safetensors", "torchrun"}  # of programs, in lower case everywhere
 _INSTEAD = {
     "W5202": _(

@@ -104,7 +104,10 @@ async def start_work(request: Request, work: Work) -> StartedWork:
     number = state.queue.add(command, arguments, state.places.runs, "cpu", target.name)
     order = {"work": resolved.work.model_dump(), "paths": dict(resolved.paths), "target": str(target)}
     models = [each["model"] for each in found["files"]]
-    order |= {"model": await find_model(request, rows, models), "prompt": write_prompt(request, await list_named(request, work, rows))}
+    order |= {
+        "model": await find_model(request, rows, models),
+        "prompt": write_prompt(request, await list_named(request, work, rows)),
+    }
     write_order(state.queue.folder_of(number), order)
     return StartedWork(job=number, address=f"/files/jobs/{number}")
 
