@@ -230,6 +230,13 @@ def test_work_is_previewed_queued_and_shown(
     assert XSS not in client.get("/files/merge", params={"file": ids[XSS]}).text
 
 
+def test_the_prompt_of_a_lora_names_what_is_put_into_it(client: TestClient) -> None:
+    ids = {name.removesuffix(".safetensors"): row["id"] for name, row in list_by_name(client).items()}
+    wish = {"task": "convert-lora", "files": [{"id": ids["fox"]}], "bundle": ids["owl"]}
+    number = client.post("/api/files/jobs", json=wish).json()["job"]
+    assert client.get(f"/api/files/jobs/{number}").json()["prompt"] == "fox, owl"
+
+
 def end_job(app: FastAPI, number: int, events: list[dict[str, Any]], code: int = 0) -> None:
     """Leave behind what the process of a job does."""
     folder = app.state.queue.folder_of(number)

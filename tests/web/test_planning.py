@@ -70,7 +70,7 @@ def test_the_methods_are_compared_once_for_the_same_images(
 
     def estimate(model: Any, images: int, *arguments: Any, **about: Any) -> list[MethodEstimate]:
         calls.append(images)
-        known = (100, 12.5, Message("5e-5"), Message("rank 4"), 60.0, 1 << 30, 1 << 20, True, MemoryOptions(True))
+        known = (100, 12.5, Message("5e-5"), Message("rank 4"), 60.0, 9.0, 1 << 30, 1 << 20, True, MemoryOptions(True))
         return [
             MethodEstimate(name, *known, method.advice.good_at, method.advice.bad_at)
             for name, method in METHODS.items()
@@ -89,6 +89,7 @@ def test_the_methods_are_compared_once_for_the_same_images(
         (found,) = planner.methods(request(model=str(tmp_path / "tiny.safetensors"), **values))
     assert calls == [8] and found["images"] == 8 and found["best"] in METHODS
     assert [each["method"] for each in found["methods"]] == list(METHODS)
+    assert (found["methods"][0]["seconds"], found["methods"][0]["preview_seconds"]) == (60, 9)
     assert found["methods"][0]["options"] == ["train.gradient_checkpointing=true"]
     assert found["methods"][0]["good_at"]["template"] == METHODS["textual-inversion"].advice.good_at
 

@@ -86,6 +86,11 @@ def test_a_run_that_was_told_to_stop_is_not_called_interrupted(tmp_path: Path) -
     assert view(path)["state"] == "interrupted"
 
 
+def test_a_run_after_its_last_step_says_that_it_checks_the_file(tmp_path: Path) -> None:
+    shown = view(make_run(tmp_path, step=100))
+    assert shown["phases"][-1] == {"word": "Checking the file", "state": "now"}
+
+
 def test_a_finished_run_names_its_file(tmp_path: Path) -> None:
     path = make_run(tmp_path, step=100, point=0)
     (path / "zkr.safetensors").write_bytes(b"x" * 2_000_000)
