@@ -202,5 +202,5 @@ def test_previews_take_the_time_of_twenty_images_with_every_method() -> None:
     cost = ImageCost(prediction=10**6, decoding=10**9)
     found = list(estimate_methods(model, 8, "object", CPU, 0, SPEED, image_cost=cost))
     expected = 20 * estimate_image_seconds(cost, SPEED, steps=20, uses_guidance=True)
-    assert [each.preview_seconds for each in found] == [pytest.approx(expected)] * len(METHODS)
-    assert all(each.preview_seconds > 0 for each in estimates_for("object").values())
+    assert [each.seconds_of_previews for each in found] == [pytest.approx(expected)] * len(METHODS)
+    assert all(each.seconds_of_previews > 0 for each in estimates_for("object").values())

@@ -89,7 +89,7 @@ def test_the_methods_are_compared_once_for_the_same_images(
         (found,) = planner.methods(request(model=str(tmp_path / "tiny.safetensors"), **values))
     assert calls == [8] and found["images"] == 8 and found["best"] in METHODS
     assert [each["method"] for each in found["methods"]] == list(METHODS)
-    assert (found["methods"][0]["seconds"], found["methods"][0]["preview_seconds"]) == (60, 9)
+    assert (found["methods"][0]["seconds"], found["methods"][0]["seconds_of_previews"]) == (60, 9)
     assert found["methods"][0]["options"] == ["train.gradient_checkpointing=true"]
     assert found["methods"][0]["good_at"]["template"] == METHODS["textual-inversion"].advice.good_at
 

@@ -203,7 +203,7 @@ def print_estimates(estimates: "list[MethodEstimate]") -> None:
         _("steps per image"): lambda each: f"{round(each.steps_per_image, 2):g}",
         _("learning rate"): lambda each: str(each.learning_rate),
         _("settings"): lambda each: str(each.settings or "-"),
-        _("time, estimated"): lambda each: format_rough_duration(each.seconds + each.preview_seconds),
+        _("time, estimated"): lambda each: format_rough_duration(each.seconds + each.seconds_of_previews),
         _("memory, estimated"): describe_memory,
         _("options to save memory"): lambda each: (
             " ".join(flag.removeprefix("--set ") for flag in each.memory_options.flags) or "-"

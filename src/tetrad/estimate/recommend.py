@@ -41,7 +41,7 @@ class MethodEstimate:
     learning_rate: str | Message
     settings: Message | None  # the method's most important settings
     seconds: float  # of all steps
-    preview_seconds: float  # of the previews that a run makes, come on top
+    seconds_of_previews: float  # of the previews that a run makes, come on top
     memory_bytes: int
     file_bytes: int
     fits: bool
@@ -72,7 +72,7 @@ def estimate_methods(
     device_speed = device_speed or measure_device_speed(
         device_spec.device, device_spec.dtype, model.width, resolution // model.vae.downsampling_factor, batch_size
     )
-    preview_seconds = _estimate_previews(model, device_spec, device_speed, image_cost)
+    seconds_of_previews = _estimate_previews(model, device_spec, device_speed, image_cost)
     for name, method in make_methods(image_count, goal, trigger_word, class_word, given).items():
         step = recall_step_cost(model, method, resolution, resolution, batch_size)
         memory_options, memory_bytes = choose_memory_options(step, device_spec.device, device_spec.dtype, memory_limit)
@@ -84,7 +84,7 @@ def estimate_methods(
             _format_learning_rates(method, model.name),
             method.describe(),
             steps * estimate_step_seconds(step, device_speed, memory_options.gradient_checkpointing),
-            preview_seconds,
+            seconds_of_previews,
             memory_bytes,
             _estimate_file_bytes(model, method, step),
             not memory_limit or memory_bytes <= memory_limit,

@@ -73,7 +73,7 @@ function showNote(before) {
 }
 
 function fact(title, value, detail = "") {
-  return h("div", {}, h("dt", {}, title), h("dd", {}, value, detail && h("small", {}, ` ${detail}`)));
+  return h("div", {}, h("dt", {}, title), h("dd", {}, value, detail && " ", detail && h("small", {}, detail)));
 }
 
 function showProgress(before) {
