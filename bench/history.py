@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 HISTORY = Path(__file__).with_name("history.jsonl")
 PLOT = Path(__file__).parents[1] / "docs" / "speed.png"
 _SLOWER = 1.05  # a ratio this many times as high as usual is worth a look
-_WIDTH, _ROW, _TOP, _LEFT, _RIGHT = 900, 60, 40, 260, 830  # pixels
+_WIDTH, _ROW, _TOP, _LEFT, _RIGHT = 900, 60, 40, 260, 790  # pixels
 _LOWEST, _HIGHEST = 0.5, 1.2  # the ratios at the edges of a row
 _COLOURS = {"fp32_ratio": "#3b6ea5", "bf16_ratio": "#b03a2e"}
 
@@ -73,7 +73,7 @@ def draw_history(entries: list[dict[str, Any]]) -> Image.Image:
         measured, bottom = [entry for entry in entries if entry["case"] == case], _TOP + _ROW * (row + 1) - 6
         draw.text((20, bottom - _height(1)), case, "black", font, "lm")
         draw.line((_LEFT, bottom - _height(1), _RIGHT, bottom - _height(1)), "#bbbbbb")
-        for name, colour in _COLOURS.items():
+        for column, (name, colour) in enumerate(_COLOURS.items()):
             points = [
                 (_LEFT + (_RIGHT - _LEFT) * (number + 0.5) / len(measured), bottom - _height(entry[name]))
                 for number, entry in enumerate(measured)
@@ -83,7 +83,9 @@ def draw_history(entries: list[dict[str, Any]]) -> Image.Image:
             for x, y in points:
                 draw.ellipse((x - 3, y - 3, x + 3, y + 3), colour)
             if name in measured[-1]:
-                draw.text((_RIGHT + 10, points[-1][1]), f"{measured[-1][name]:.2f}", colour, font, "lm")
+                draw.text(
+                    (_RIGHT + 12 + 48 * column, bottom - _height(1)), f"{measured[-1][name]:.2f}", colour, font, "lm"
+                )
     return image
 
 
