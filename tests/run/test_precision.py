@@ -17,14 +17,15 @@ from tetrad.settings import build_recipe
 
 
 def choose(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, gain: float, smallest: int = 1_000, **train: str
+    monkeypatch: pytest.MonkeyPatch, folder: Path, gain: float, smallest: int = 1_000, **given: str
 ) -> torch.dtype:
     """The dtype for a tiny model, on a CPU that computes in bfloat16 `gain` times as fast as in float32."""
     monkeypatch.setattr(precision, "has_native_bfloat16", lambda: gain > 0)
     monkeypatch.setattr(precision, "measure_bfloat16_gain", lambda: gain)
     monkeypatch.setattr(precision, "SINGLE_THREAD_MAX_PARAMETERS", smallest)
     model = tiny.save_shallow_checkpoint(folder / "model.safetensors")
-    return select_training_device(build_recipe({"model": str(model), "train": {"device": "cpu", **train}})).dtype
+    train = build_recipe({"model": str(model), "train": {"device": "cpu", **given}}).train
+    return select_training_device(train.device, train.precision, str(model)).dtype
 
 
 def test_a_large_model_is_trained_in_bfloat16_where_the_cpu_is_faster_with_it(

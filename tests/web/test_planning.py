@@ -15,6 +15,7 @@ from tetrad.estimate.recommend import MethodEstimate
 from tetrad.estimate.speed import DeviceSpeed
 from tetrad.locales import Message
 from tetrad.methods import METHODS
+from tetrad.models.device import select_device
 from tetrad.settings.toml import as_values
 from tetrad.web import planning_child
 from tetrad.web.drafts import Draft
@@ -60,7 +61,7 @@ def test_a_plan_says_that_the_built_in_model_cannot_learn_photos(tmp_path: Path,
 
 
 def planner_arguments() -> tuple[Any, int]:
-    return planning_child.select_device("cpu"), 2
+    return select_device("cpu"), 2
 
 
 def test_the_methods_are_compared_once_for_the_same_images(

@@ -78,11 +78,12 @@ def recommend(
     announce_loading()
     from tetrad import library
     from tetrad.estimate import recommend as advice
-    from tetrad.models.device import get_free_memory, select_device
+    from tetrad.models.device import get_free_memory
     from tetrad.run.dataset import find_images
+    from tetrad.run.precision import select_training_device
     from tetrad.settings import Data
 
-    device_spec = select_device(device)
+    device_spec = select_training_device(device, "auto", model)
     limit = limit or get_free_memory(device_spec.device)
     listing = find_images(Data(images=images, class_word=class_word), "", False)
     print_skipped(listing)

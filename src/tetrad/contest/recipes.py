@@ -13,10 +13,11 @@ from tetrad.estimate.recommend import MethodEstimate
 from tetrad.locales import Message, _
 from tetrad.methods import METHODS
 from tetrad.methods.advice import parse_goal
-from tetrad.models.device import get_free_memory, select_device
+from tetrad.models.device import get_free_memory
 from tetrad.run.continuation import locate_start
 from tetrad.run.dataset import find_images
 from tetrad.run.planned_run import FreshSources, plan_run, read_dataset
+from tetrad.run.precision import select_training_device
 from tetrad.run.rehearsal import rehearse
 from tetrad.settings import Data, Recipe, build_recipe
 from tetrad.settings.field import replace as replace_settings
@@ -44,7 +45,7 @@ def make_recipes(wish: Wish, out: Path, methods: Sequence[str]) -> Planned:
     listing = find_images(Data(images=wish.images, class_word=wish.class_word), "", False)
     word = advice.suggest_trigger_word(listing, wish.trigger_word)
     wish = replace(wish, trigger_word=word)
-    device = select_device(wish.device)
+    device = select_training_device(wish.device, "auto", wish.model)
     limit = get_free_memory(device.device)
     model = library.load_model(wish.model)
     found = advice.estimate_methods(

@@ -188,7 +188,7 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
 
     The recipe is one of `locate_start`.
     """
-    device = select_training_device(recipe)
+    device = select_training_device(recipe.train.device, recipe.train.precision, recipe.model)
     model = sources.open_model(recipe.model, recipe.prediction)
     start = None
     if recipe.continue_from:

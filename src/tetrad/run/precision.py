@@ -10,22 +10,27 @@ from tetrad import library
 from tetrad.builtin import resolve_model_path
 from tetrad.errors import TetradError
 from tetrad.estimate.speed import measure_device_speed
-from tetrad.models.device import SINGLE_THREAD_MAX_PARAMETERS, DeviceSpec, count_unet_parameters, select_device
-from tetrad.settings import Recipe
+from tetrad.models.device import (
+    SINGLE_THREAD_MAX_PARAMETERS,
+    DeviceSpec,
+    Precision,
+    count_unet_parameters,
+    select_device,
+)
 
 _PROBE_WIDTH, _PROBE_SIDE = 128, 32  # channels and latents of the layers that are measured: less than a second
 _WORTH_IT = 1.2  # times as fast as float32, so that noise of the measurement does not decide
 
 
-def select_training_device(recipe: Recipe) -> DeviceSpec:
-    """The device of a run and the dtype of its frozen weights.  E8001 for a device that is not there.
+def select_training_device(name: str, precision: Precision, model: str) -> DeviceSpec:
+    """The device called `name` and the dtype of a model's frozen weights on it.  E8001 for one that is not there.
 
-    With `precision = "auto"`, a large model is trained in bfloat16 also on a CPU that computes in it natively and is
+    With the precision "auto", a large model is trained in bfloat16 also on a CPU that computes in it natively and is
     faster with it, which is measured. A small model gains nothing.
     """
-    device = select_device(recipe.train.device, recipe.train.precision)
-    on_cpu = recipe.train.precision == "auto" and device.device.type == "cpu"
-    if on_cpu and has_native_bfloat16() and _is_large(recipe.model) and measure_bfloat16_gain() >= _WORTH_IT:
+    device = select_device(name, precision)
+    on_cpu = precision == "auto" and device.device.type == "cpu"
+    if on_cpu and has_native_bfloat16() and _is_large(model) and measure_bfloat16_gain() >= _WORTH_IT:
         return replace(device, dtype=torch.bfloat16)
     return device
 

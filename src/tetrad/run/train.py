@@ -66,7 +66,7 @@ def train(recipe: Recipe, stop: Stop = never_stop, resumption: Resumption | None
         return
     early_notes = list(preflight.builtin_model_notes(recipe))
     yield from early_notes
-    device = select_training_device(recipe)
+    device = select_training_device(recipe.train.device, recipe.train.precision, recipe.model)
     check_optimizer(recipe.train.optimizer, recipe.train.optimizer_args, recipe.train.weight_decay)
     located = resumption.start.apply(recipe) if resumption else locate_start(recipe)
     with start_team(located, device) as team:

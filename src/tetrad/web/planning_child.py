@@ -26,11 +26,12 @@ from tetrad.methods.settings import MethodSettings
 from tetrad.methods.trigger_word import advise_on_trigger_word, suggest_words
 from tetrad.models import device as devices
 from tetrad.models.base import Model
-from tetrad.models.device import DeviceSpec, get_free_memory, select_device
+from tetrad.models.device import DeviceSpec, get_free_memory
 from tetrad.models.tokenizer import encode_token_ids
 from tetrad.run.continuation import locate_start
 from tetrad.run.dataset import find_images, select_training_vae
 from tetrad.run.planned_run import plan_run, read_dataset
+from tetrad.run.precision import select_training_device
 from tetrad.settings import Data, build_recipe
 from tetrad.web.drafts import describe_command
 from tetrad.web.file_list import list_files_of_page
@@ -68,7 +69,10 @@ class Planner:
     def methods(self, request: Request) -> Answers:
         """The four methods for the images in "images", and which of them suits best."""
         values = request.values
-        device, model = select_device(values["device"]), self.open_model(values["model"])
+        device, model = (
+            select_training_device(values["device"], "auto", values["model"]),
+            self.open_model(values["model"]),
+        )
         listing = find_images(Data(images=values["images"], class_word=values["class_word"]), "", False)
         limit, goal = get_free_memory(device.device), values["goal"]
         word = advice.suggest_trigger_word(listing, values["trigger_word"])
