@@ -52,6 +52,7 @@ __all__, __getattr__ = export(
         "own_process": ["is_own_process_alive", "is_training", "start_own_process", "stop_own_process"],
         "plan": ["Plan"],
         "planned_run": ["FreshSources", "PlannedRun", "plan_run", "read_dataset"],
+        "precision": ["select_training_device"],
         "preflight": ["device_note"],
         "previews": ["make_overfit_prompts"],
         "processes.world": ["read_world"],
