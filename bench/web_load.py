@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import os
 import random
+import re
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
@@ -56,10 +59,10 @@ async def follow(client: httpx2.AsyncClient, served: Served, delays: list[float]
     address = f"{served.base}/api/live?run=live"
     async with client.stream("GET", address) as response:
         async for line in response.aiter_lines():
-            if line.startswith("data: ") and '"sent ' in line:
+            if line.startswith("data: ") and '"Sent ' in line:
                 for event in json.loads(line[6:])["events"]:
-                    if event["text"].startswith("sent "):
-                        delays.append(time.time() - float(event["text"][5:]))
+                    if event["text"].startswith("Sent "):
+                        delays.append(time.time() - float(event["text"][5:].rstrip(".")))
                         count += 1
             if time.time() > until:
                 return count
@@ -76,16 +79,44 @@ async def measure_streams(served: Served) -> None:
         before, end = process.memory_info().rss, time.time() + SECONDS
         tabs = [asyncio.create_task(follow(client, served, delays, end + 1)) for _tab in range(CLIENTS)]
         await asyncio.sleep(1)
-        sent = 0
+        sent, begun = 0, time.time()
         while time.time() < end:
             add_event(path, event="note", text=f"sent {time.time():.4f}", template="", code="")
             sent += 1
-            await asyncio.sleep(1 / EVENTS_PER_SECOND)
+            await asyncio.sleep(max(0.0, begun + sent / EVENTS_PER_SECOND - time.time()))
         counts = await asyncio.gather(*tabs)
     ninety_fifth = statistics.quantiles(delays, n=20)[-1]
     grown = (process.memory_info().rss - before) / 2**20
     lost = sum(sent - count for count in counts)
     print(f"{CLIENTS} tabs, {sent} events each: p95 {ninety_fifth * 1e3:.0f} ms, {lost} lost, {grown:+.0f} MiB")
+
+
+async def measure_uploads(served: Served, files: int = 500, size: int = 8_000_000) -> None:
+    """Large files that are dropped on the page, one after the other as its script sends them."""
+    piece, process = os.urandom(1 << 16), psutil.Process(served.process.pid)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(size // len(piece)):
+            yield piece
+
+    async with httpx2.AsyncClient(timeout=60, base_url=served.base) as client:
+        await client.get(served.url)
+        csrf = re.search('name="csrf" content="([^"]+)"', (await client.get("/")).text)
+        assert csrf
+        client.headers["x-tetrad-csrf"] = csrf[1]
+        draft, before, peak = (await client.post("/api/drafts")).json()["id"], process.memory_info().rss, 0
+        start = time.monotonic()
+        for number in range(files):
+            answer = await client.post(
+                f"/api/drafts/{draft}/files",
+                params={"file": f"IMG {number}.jpg"},
+                content=pieces(),
+                headers={"content-type": "application/octet-stream"},
+            )
+            assert answer.status_code == 200, answer.text
+            peak = max(peak, process.memory_info().rss)
+    seconds, mib = time.monotonic() - start, 2**20
+    print(f"{files} × {size / 1e6:.0f} MB in {seconds:.0f} s; server {before // mib} → at most {peak // mib} MiB")
 
 
 def main() -> None:
@@ -94,6 +125,7 @@ def main() -> None:
         measure_series(Path(folder) / "metrics.jsonl")
         with serving(Path(folder) / "web") as served:
             asyncio.run(measure_streams(served))
+            asyncio.run(measure_uploads(served))
 
 
 if __name__ == "__main__":

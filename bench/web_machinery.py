@@ -1,4 +1,4 @@
-"""What the machinery of the web page costs: `python -m bench.web_machinery queue|uploads|thumbnails|drawing`."""
+"""What the machinery of the web page costs: `python -m bench.web_machinery queue|thumbnails|drawing`."""
 
 import argparse
 import asyncio
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -21,7 +21,6 @@ from tetrad.web.image_list import ImageList, ImageRow
 from tetrad.web.jobs import Queue
 from tetrad.web.resident import Resident
 from tetrad.web.thumbnails import Thumbnails
-from tetrad.web.uploads import receive
 
 SERVER = """
 import sys, time
@@ -53,23 +52,6 @@ def measure_queue(place: Path, jobs: int = 20, kills: int = 5) -> None:
         f"{jobs} jobs, server killed {kills} times: in order {order == numbers}, each once {once}, overlaps {overlaps}"
     )
     print(f"{time.monotonic() - start:.0f} s in all")
-
-
-async def measure_uploads(place: Path, files: int = 500, size: int = 8_000_000) -> None:
-    """A data set of large files, streamed in pieces as a server gets them."""
-    data_set, process = DataSets(place).create("photos"), psutil.Process()
-    piece, before, peak = os.urandom(1 << 16), process.memory_info().rss, 0
-
-    async def pieces() -> AsyncIterator[bytes]:
-        for _ in range(size // len(piece)):
-            yield piece
-
-    start = time.monotonic()
-    for number in range(files):
-        await receive(data_set, f"IMG {number}.jpg", pieces())
-        peak = max(peak, process.memory_info().rss)
-    seconds = time.monotonic() - start
-    print(f"{files} × {size / 1e6:.0f} MB in {seconds:.0f} s; RSS {before // MIB} → at most {peak // MIB} MiB")
 
 
 async def measure_thumbnails(place: Path, count: int = 2000) -> None:
@@ -118,7 +100,6 @@ async def measure_drawing(place: Path) -> None:
 def main() -> None:
     measures: dict[str, Callable[[Path], object]] = {
         "queue": measure_queue,
-        "uploads": lambda place: asyncio.run(measure_uploads(place)),
         "thumbnails": lambda place: asyncio.run(measure_thumbnails(place)),
         "drawing": lambda place: asyncio.run(measure_drawing(place)),
     }
