@@ -1,7 +1,7 @@
 """Scores of each method's demo task on the built-in model: likeness, obedience, leak, file size, seconds.
 
     python -m bench.methods               all four methods, each a line of the README's table
-    python -m bench.methods --method lora
+    python -m bench.methods --method lora --precision bf16 --seed 1
 
 The seconds are those of training alone, without imports, with one thread.
 """
@@ -9,6 +9,7 @@ The seconds are those of training alone, without imports, with one thread.
 import argparse
 import tempfile
 import time
+from dataclasses import replace
 
 import torch
 
@@ -17,12 +18,17 @@ from tetrad.evaluation.builtin import EvaluationScores, evaluate_training
 from tetrad.library import attach_weights, load_model
 from tetrad.run.events import Finished
 from tetrad.run.train import train
+from tetrad.settings.train import Precision
 
 
-def measure_method(method: str, folder: str) -> tuple[EvaluationScores, int, float]:
-    """The scores, the size of the file in bytes, the seconds of training."""
+def measure_method(
+    method: str, folder: str, precision: Precision = "auto", seed: int | None = None
+) -> tuple[EvaluationScores, int, float]:
+    """The scores, the size of the file in bytes, the seconds of training; `seed` in place of the demo's."""
     demo_task, start_time = DEMO_TASKS[method], time.monotonic()
-    [finished] = [event for event in train(demo_task.recipe(folder)) if isinstance(event, Finished)]
+    recipe = demo_task.recipe(folder)
+    settings = replace(recipe.train, precision=precision, seed=recipe.train.seed if seed is None else seed)
+    [finished] = [event for event in train(replace(recipe, train=settings)) if isinstance(event, Finished)]
     seconds = time.monotonic() - start_time
     model = load_model("builtin")
     scores = evaluate_training(
@@ -37,13 +43,15 @@ def measure_method(method: str, folder: str) -> tuple[EvaluationScores, int, flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", choices=list(DEMO_TASKS), help="only this one")
-    only_method = parser.parse_args().method
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
+    parser.add_argument("--seed", type=int, help="of the training, in place of the demo's")
+    given = parser.parse_args()
     torch.set_num_threads(1)
     print("| method | trained on | likeness before → after | obedience | leak | file | training |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for method in [only_method] if only_method else DEMO_TASKS:
+    for method in [given.method] if given.method else DEMO_TASKS:
         with tempfile.TemporaryDirectory() as folder:
-            scores, size, seconds = measure_method(method, folder)
+            scores, size, seconds = measure_method(method, folder, given.precision, given.seed)
         likeness = f"{scores.likeness_before:.0%} → {scores.likeness:.0%}"
         shares = f"{likeness} | {scores.obedience:.0%} | {scores.leak:.2f}"
         task_text = f"{DEMO_TASKS[method].task.name}, {DEMO_TASKS[method].steps} steps"
