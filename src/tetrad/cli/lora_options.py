@@ -45,8 +45,10 @@ SMALLEST_ERROR = 5e-5  # that is shown
 _POWERS = {"b": 0, "k": 1, "m": 2, "g": 3, "": 2}
 # Of what no LoRA holds: the kinds of `LoraReport.left_out`.
 _KIND_TITLES = {
-    **{"biases": _("biases"), "convolutions": _("convolutions")},
-    **{"norms": _("norms"), "other layers": _("other layers")},
+    "biases": _("biases"),
+    "convolutions": _("convolutions"),
+    "norms": _("norms"),
+    "other layers": _("other layers"),
 }
 
 

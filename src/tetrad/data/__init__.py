@@ -45,7 +45,7 @@ __all__, __getattr__ = export(
             "has_own_text",
             "inspect_photos",
             "no_usable_image_error",
-            "report_guessed_encodings",
+            "warn_about_captions",
         ],
         "discover.dataset_config": ["list_metadata_file"],
         "discover.image_files": [

@@ -102,7 +102,7 @@ def collect_photos(
     for photo, photo_problems in results:
         photos += [photo] if photo else []
         problems += photo_problems
-    problems += [*_report_duplicates(photos), *_report_near_duplicates(photos), *report_guessed_encodings(photos)]
+    problems += [*_report_duplicates(photos), *_report_near_duplicates(photos), *warn_about_captions(photos)]
     problems.sort(key=lambda s: s.path.as_posix())
     if not photos or (
         not exclude_class_images(photos) and not all(entry.subset.is_class_images for entry in listing.entries)
@@ -163,7 +163,7 @@ def group_similar(photos: Iterable[Photo]) -> list[list[Photo]]:
     return [[unique[index] for index in group] for group in groups]
 
 
-def report_guessed_encodings(photos: Iterable[Photo]) -> Iterator[FileProblem]:
+def warn_about_captions(photos: Iterable[Photo]) -> Iterator[FileProblem]:
     """Warn once per folder about captions that are not UTF-8, and about those that are a web UI's text."""
     photos = list(photos)
     yield from describe_guessed_encodings(

@@ -168,7 +168,7 @@ def _open_places(path: Path, places: Mapping[str, _Place]) -> Iterator[_Read]:
             raise TetradError("E5002", changed, path=path)
         return data
 
-    def read(name: str, start: int, stop: int, is_temporary: bool) -> Tensor:
+    def read_elements(name: str, start: int, stop: int, is_temporary: bool) -> Tensor:
         place, width = places[name], places[name].layout.dtype.itemsize
         if start == stop:
             return torch.empty(0, dtype=place.layout.dtype)
@@ -184,4 +184,4 @@ def _open_places(path: Path, places: Mapping[str, _Place]) -> Iterator[_Read]:
     with stack:
         opened = path.stat()
         own.file = open_file()
-        yield read
+        yield read_elements

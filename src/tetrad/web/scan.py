@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tetrad.data.cache_folder import CacheFolder, get_cache_folder
 from tetrad.data.captions.caption_files import CAPTION_SUFFIXES
-from tetrad.data.dataset import Photo, inspect_photos, report_guessed_encodings
+from tetrad.data.dataset import Photo, inspect_photos, warn_about_captions
 from tetrad.data.discover.image_files import FileProblem
 from tetrad.data.discover.layouts import Listing
 from tetrad.images.examine import FIXES
@@ -53,7 +53,7 @@ class Scanner:
         results = [self._results[state] for state in states]
         photos = [photo for photo, _problems in results if photo]
         problems = [*listing.problems, *(problem for _photo, found in results for problem in found)]
-        report = make_report(listing, photos, [*problems, *report_guessed_encodings(photos)], resolution)
+        report = make_report(listing, photos, [*problems, *warn_about_captions(photos)], resolution)
         yield from map(_describe_image, report.images)
         yield _describe_report(report)
 

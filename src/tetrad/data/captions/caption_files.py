@@ -11,11 +11,15 @@ from tetrad.data.captions import encodings
 from tetrad.documents import open_regular
 from tetrad.images.infotext import parse_infotext
 from tetrad.locales import Message, _
+from tetrad.methods import METHODS
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".TXT", ".CAPTION")
 _MAX_CAPTION_BYTES = 100_000  # a caption is one or two sentences; a larger file is something else
 # Byte order marks inside a text, spaces and joins without width, directions of writing. Joiners form letters and emoji.
 _INVISIBLE_MARKS = frozenset("\ufeff\u200b\u2060\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_NETWORK_TAG = re.compile(
+    rf"\s*<({'|'.join(tag for method in METHODS.values() for tag in method.artifact.prompt_tags)}):[^>]*>"
+)
 # Prefixes that cameras and phones give to file names; they do not describe the image.
 _CAMERA_NAMES = frozenset({"img", "dsc", "dscn", "dscf", "pxl", "mvimg", "image", "photo", "screenshot", "whatsapp"})
 
@@ -62,8 +66,8 @@ def read_caption(image_path: Path, suffixes: Sequence[str] = CAPTION_SUFFIXES, f
             problem = error
             continue
         prompt = find_prompt(text)
-        if prompt or (text and prompt is None):
-            return RawCaption(prompt or text, suffix.lower(), problem, guessed_encoding, prompt is not None)
+        if caption := text if prompt is None else prompt:
+            return RawCaption(caption, suffix.lower(), problem, guessed_encoding, is_infotext=prompt is not None)
     return RawCaption(problem=problem)
 
 
@@ -72,7 +76,7 @@ def find_prompt(text: str) -> str | None:
     infotext = parse_infotext(text)
     if "Steps" not in infotext.parameters:
         return None
-    return re.sub(r"\s*<(lora|lyco|hypernet):[^>]*>", "", infotext.prompt).strip(" ,\n")
+    return _NETWORK_TAG.sub("", infotext.prompt).strip(" ,\n")
 
 
 def detect_folder_encoding(folder: Path, suffixes: Sequence[str] = CAPTION_SUFFIXES) -> str:

@@ -14,7 +14,7 @@ from tetrad.data.dataset import (
     group_similar,
     inspect_photos,
     no_usable_image_error,
-    report_guessed_encodings,
+    warn_about_captions,
 )
 from tetrad.data.discover.image_files import FileProblem
 from tetrad.data.discover.layouts import Listing
@@ -70,7 +70,7 @@ def scan_images(
         photos += [photo] if photo else []
         problems += photo_problems
         on_progress(number, len(listing))
-    return make_report(listing, photos, [*problems, *report_guessed_encodings(photos)], resolution)
+    return make_report(listing, photos, [*problems, *warn_about_captions(photos)], resolution)
 
 
 def make_report(
