@@ -69,10 +69,8 @@ class Planner:
     def methods(self, request: Request) -> Answers:
         """The four methods for the images in "images", and which of them suits best."""
         values = request.values
-        device, model = (
-            select_training_device(values["device"], "auto", values["model"]),
-            self.open_model(values["model"]),
-        )
+        device = select_training_device(values["device"], "auto", values["model"])
+        model = self.open_model(values["model"])
         listing = find_images(Data(images=values["images"], class_word=values["class_word"]), "", False)
         limit, goal = get_free_memory(device.device), values["goal"]
         word = advice.suggest_trigger_word(listing, values["trigger_word"])
