@@ -42,7 +42,7 @@ def test_a_running_run_says_how_long_it_takes(tmp_path: Path) -> None:
     assert shown["step_detail"] == "/ 100 · epoch 2 of 5" and shown["next_preview"] == {"step": 40, "when": "in 10 s"}
     assert shown["commands"] == ["save", "sample", "pause", "stop"]
     assert [phase["state"] for phase in shown["phases"]] == ["done", "done", "done", "now", "later"]
-    assert [phase["word"] for phase in shown["phases"]][-2:] == ["Training", "File checked"]
+    assert [phase["word"] for phase in shown["phases"]][-2:] == ["Training", "Checking the file"]
 
 
 def test_previews_that_are_still_to_come_count_for_the_time_left(tmp_path: Path) -> None:

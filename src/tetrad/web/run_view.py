@@ -31,7 +31,7 @@ _METHODS = {
     **TITLES,
     "vae-decoder": _("VAE decoder"),
 }
-_PHASES = (  # what each is called while it is done, what before and after that, and the phases of a run in it
+_PHASES = (  # what each is called until it is done, what after that, and the phases of a run in it
     (_("Reading the images"), _("Images read"), ("reading the images",)),
     (_("Loading the model"), _("Model loaded"), ("loading the model", "loading the VAE")),
     (_("Caching the latents"), _("Latents cached"), ("encoding the images",)),
@@ -157,7 +157,7 @@ def describe_phases(run: Snapshot, state: str) -> list[dict[str, str]]:
         current = len(_PHASES)
     states = ("done", "now", "later")
     return [
-        {"word": str(Message(now if n == current else word)), "state": states[(n > current) + (n >= current)]}
+        {"word": str(Message(word if n < current else now)), "state": states[(n > current) + (n >= current)]}
         for n, (now, word, _names) in enumerate(_PHASES)
     ]
 
