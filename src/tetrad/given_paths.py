@@ -15,11 +15,11 @@ BUILTIN_MODEL = "W5202"  # the built-in model does not suit what it is given
 INIT_IMAGE_LABEL, MASK_LABEL = Message(_("init image")), Message(_("mask"))  # in error messages
 
 
-def check_images_exist(images: str) -> None:
-    """E4001 where the training images do not exist."""
-    path = resolve_images_path(images)
-    if not path.exists():
-        raise missing_images_error(path)
+def check_images_exist(*images: str) -> None:
+    """E4001 where a folder of training images does not exist."""
+    for each in images:
+        if not (path := resolve_images_path(each)).exists():
+            raise missing_images_error(path)
 
 
 def missing_images_error(path: Path) -> TetradError:

@@ -80,6 +80,7 @@ WIRES = [
     Wire("prediction", "v", "training"),
     Wire("continue_from", "start.safetensors", "training", {"train.steps": 5}),
     Wire("data.images", "other", "training"),
+    Wire("data.folders", [{"images": "other"}], "training"),
     Wire("data.metadata", "captions.json", "training"),
     Wire("data.trigger_word", "qqq", "training", {"data.captions.template": "a [name]"}),
     Wire("data.class_word", "dog", "training", {"data.captions.template": "a [name]"}),
@@ -315,6 +316,8 @@ def save_image(path: Path, seed: int) -> None:
 def build(folder: Path, values: Values, out: Path) -> Recipe:
     nested: dict[str, Any] = {}
     for key, value in values.items():
+        if key == "data.folders":
+            value = [each | {"images": str(folder / each["images"])} for each in value]
         put(nested, key, str((out if key == "save.out" else folder) / value) if key in PATHS and value else value)
     return build_recipe(nested)
 

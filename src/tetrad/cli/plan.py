@@ -28,7 +28,7 @@ app = typer.Typer(help=HELP, cls=TrainGroup, no_args_is_help=True, rich_markup_m
 
 def plan_recipe(recipe: Recipe, as_json: bool, estimate: bool = False) -> None:
     """Print what a run of the recipe would do and need."""
-    check_images_exist(recipe.data.images)
+    check_images_exist(*recipe.data.image_folders)
     check_model_exists(recipe.model)
     check_trained_file_exists(recipe.continue_from)
     announce_loading()

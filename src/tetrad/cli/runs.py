@@ -33,7 +33,7 @@ def collect_values(
     flags: Mapping[str, Setting],
     given: Mapping[str, Any],
     assignments: list[str] | None,
-    arguments: Mapping[str, str],
+    arguments: Mapping[str, Any],
     imported: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The values of a recipe file, or imported settings, overridden by the command line: arguments, flags, --set."""
@@ -41,7 +41,7 @@ def collect_values(
     for key, value in imported.items():
         put(values, key, value)
     for key, argument in arguments.items():
-        if argument:
+        if argument not in ("", None):
             put(values, key, argument)
     for name, value in given.items():
         if value is not None:

@@ -1,6 +1,6 @@
 """`tetrad train`: train from a folder of images.  One command for each method; its flags come from the settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ from tetrad.settings.recipe import Recipe
 from tetrad.settings.toml import build_recipe
 from tetrad.settings.values import quote
 
-IMAGES_HELP = _("Folder of images, or builtin:subject, builtin:person, builtin:style")
+IMAGES_HELP = _("Folder of images, or several of them, or builtin:subject, builtin:person, builtin:style")
 HELP = _(
     "Train a model on your images; `tetrad train --recipe FILE` takes the method from the recipe, and `--from FILE`"
     " from another trainer's configuration."
@@ -61,7 +61,7 @@ def method_command(
     flags = {setting.key.replace(".", "_"): setting for setting in settings if setting.flags}
 
     def train(
-        images: str,
+        images: list[str] | None,
         recipe: Path | None,
         source: Path | None,
         assignments: list[str] | None,
@@ -71,7 +71,7 @@ def method_command(
         own = {name: given.pop(name) for name in own_options}
         check_recipe_command(recipe, kind)
         job = read_source(source, recipe, kind) if source else None
-        arguments = {"method.kind": kind, "data.images": images}
+        arguments = {"method.kind": kind, **as_settings(images or [])}
         imported = without_length(job, given, assignments) if job else {}
         values = collect_values(recipe, flags, given, assignments, arguments, imported)
         check_method(values, kind)
@@ -82,7 +82,7 @@ def method_command(
     return build_command(
         train,
         [
-            make_parameter("images", Annotated[str, typer.Argument(help=IMAGES_HELP)], ""),
+            make_parameter("images", Annotated[list[str] | None, typer.Argument(help=IMAGES_HELP)], None),
             *flag_parameters(settings),
             make_parameter("recipe", RecipeFile, None),
             make_parameter("source", SourceFile, None),
@@ -91,6 +91,13 @@ def method_command(
             make_parameter("as_json", AsJson, False),
         ],
     )
+
+
+def as_settings(images: Sequence[str]) -> dict[str, Any]:
+    """The settings of the folders of a command line, which replace all those of a recipe."""
+    if not images:
+        return {}
+    return {"data.images": images[0], "data.folders": [{"images": each} for each in images[1:]]}
 
 
 def check_method(values: dict[str, Any], kind: str) -> None:
@@ -107,7 +114,7 @@ def check_method(values: dict[str, Any], kind: str) -> None:
 
 def run_recipe(recipe: Recipe, as_json: bool) -> Any:
     """Run a recipe and show its events; exits with 75 where it was interrupted and the result so far is saved."""
-    check_images_exist(recipe.data.images)
+    check_images_exist(*recipe.data.image_folders)
     check_model_exists(recipe.model)
     check_trained_file_exists(recipe.continue_from)
     announce_loading()

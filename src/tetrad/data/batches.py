@@ -44,7 +44,7 @@ class TrainingSample:
         return cls(
             distributions,
             photo.captions,
-            weight=prior_loss_weight if subset.is_class_images else 1.0,
+            weight=subset.weight * (prior_loss_weight if subset.is_class_images else 1.0),
             is_class_image=subset.is_class_images,
             micro_conditioning=compute_micro_conditioning((photo.width, photo.height), size),
             repeats=subset.repeats,

@@ -12,7 +12,7 @@ from tetrad.data.captions.caption_files import RawCaption, read_caption
 from tetrad.data.captions.captions import Captions, TrainingProgress
 from tetrad.data.dataset import Photo, has_own_text
 from tetrad.data.discover.subsets import Subset, get_caption_suffixes
-from tetrad.settings.data import CaptionSettings
+from tetrad.settings.captions import CaptionSettings
 from tetrad.settings.field import replace
 
 _DEFAULTS = CaptionSettings()

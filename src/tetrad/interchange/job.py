@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tetrad.errors import TetradError
+from tetrad.interchange.folders import Folders
 from tetrad.interchange.pictures import Bucket, Pictures, one_size
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
 Value = Any
+FOLDERS = "data.folders"
 _WORDS = {"true": True, "false": False}
 
 
@@ -66,6 +68,7 @@ class Job:
         self.failures: list[Message] = []  # why the file does not start in its own trainer
         self.missing: list[MissingFile] = []
         self.implied: set[str] = set()  # entries that do not stand in the file, but that its trainer adds
+        self.folders = Folders()
         self.pictures: Pictures | None = None  # None where the folder of images does not exist
         self.has_plain_folder = False  # images are in the folder itself, not in folders named like 10_zkr
         self.plain_repeats = 0  # repeats of the images of such a folder, where its trainer chooses them
@@ -142,8 +145,15 @@ class Job:
 
     def map(self, name: str, settings: Mapping[str, Value], reason: Message | None = None) -> None:
         """The key becomes these settings."""
-        self.settings |= settings
-        self._put(name, Outcome.MAPPED, settings, reason)
+        of_run, of_folder = self.folders.sort(settings)
+        self.settings |= of_run
+        shown = of_run | ({FOLDERS: of_folder} if of_folder else {})
+        self._put(name, Outcome.MAPPED, shown, reason)
+
+    def finish_folders(self) -> None:
+        """Make the tables of further folders."""
+        if tables := self.folders.make_tables(self.settings):
+            self.settings[FOLDERS] = tables
 
     def equal(self, name: str, reason: Message | None = None) -> None:
         """The key asks for what Tetrad does anyway."""
@@ -167,7 +177,7 @@ class Job:
         """A key with the path of a file becomes a setting; a file that is not there is remembered."""
         if value := self.get(name):
             self.map(name, {setting: str(value)})
-            self.look_for(name, setting)
+            self.look_for(name, FOLDERS if self.folders.current > 0 else setting)
 
     def look_for(self, name: str, setting: str = "") -> None:
         """Remember a file that a key names and that is not there; `setting` is what replaces it on the command line."""

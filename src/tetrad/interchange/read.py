@@ -11,7 +11,7 @@ from tetrad.errors import TetradError
 from tetrad.interchange.ai_toolkit.read import read_ai_toolkit
 from tetrad.interchange.commands import Command
 from tetrad.interchange.document import Document, open_document
-from tetrad.interchange.job import Job, Outcome
+from tetrad.interchange.job import FOLDERS, Job, MissingFile, Outcome
 from tetrad.interchange.kohya import read as kohya
 from tetrad.interchange.kohya.keys import KEYS
 from tetrad.interchange.kohya_ss.read import read_kohya_ss
@@ -255,12 +255,19 @@ def check(job: Job, is_strict: bool = False) -> None:
         raise TetradError("E3166", template, file=job.path, keys=", ".join(undone))
 
 
+def _is_used(missing: MissingFile, values: Mapping[str, Any]) -> bool:
+    """Whether a run with these values would need the file."""
+    if missing.setting == FOLDERS:
+        return any(each.get("images") == missing.value for each in values.get(FOLDERS, ()))
+    return bool(values.get(missing.setting, missing.value) == missing.value)
+
+
 def missing_files_error(job: Job, values: Mapping[str, Any] | None = None) -> TetradError | None:
     """E3165 with every file of the configuration that is not there; None where all are.
 
     `values` are those of the run by setting; a file that they replace is not missed.
     """
-    missed = [each for each in job.missing if values is None or values.get(each.setting, each.value) == each.value]
+    missed = [each for each in job.missing if values is None or _is_used(each, values)]
     if not missed:
         return None
     listed = "; ".join(f"{each.key} = {each.value}" for each in missed)

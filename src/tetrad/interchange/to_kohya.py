@@ -262,9 +262,9 @@ def _number(text: Any) -> float:
 
 def _list_undone(plan: Mapping[str, Any]) -> list[Message]:
     """A sentence for each value that differs from its default and has no key."""
-    defaults = {setting.key: setting.default for setting in settings_of(Recipe)}
     method = METHODS[str(plan["method.kind"])]
-    defaults |= {setting.key: setting.default for setting in settings_of(method, "method.")}
+    settings = [*settings_of(Recipe), *settings_of(method, "method.")]
+    defaults = {each.key: [*each.default] if isinstance(each.default, tuple) else each.default for each in settings}
     known = {*_PLAIN, *_NETWORK_ARGUMENTS, *_OWN, *_TRAINING}
     template = _("sd-scripts has no key for {setting} = {value}")
     found = [

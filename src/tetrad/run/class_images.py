@@ -79,10 +79,14 @@ def check_prompt(prompt: str, class_word: str, trigger_word: str) -> None:
 
 def check_folder(data: Data) -> None:
     """E3156 where class images and training images share a folder, so that each would be used as the other."""
-    if not data.class_images.images:
-        return
-    folder = resolve_images_path(data.images).resolve()
-    class_folder = expand_path(data.class_images.images).resolve()
+    own = [data.images, *(each.images for each in data.folders if not each.class_images)]
+    of_class = [data.class_images.images, *(each.images for each in data.folders if each.class_images)]
+    for class_folder in filter(None, of_class):
+        for folder in own:
+            _check_pair(resolve_images_path(folder).resolve(), expand_path(class_folder).resolve())
+
+
+def _check_pair(folder: Path, class_folder: Path) -> None:
     if folder.is_relative_to(class_folder) or class_folder.is_relative_to(folder):
         raise TetradError(
             "E3156",

@@ -15,6 +15,7 @@ from tetrad.data.discover.dataset_config import list_metadata_file
 from tetrad.data.discover.image_files import FileProblem
 from tetrad.data.discover.layouts import Listing
 from tetrad.data.discover.list_dataset import list_dataset
+from tetrad.data.discover.several_folders import add_folders
 from tetrad.data.discover.subsets import Subset
 from tetrad.data.encoding import EncodingJob, encode_photos
 from tetrad.data.latent_cache import LatentCache
@@ -119,8 +120,10 @@ def find_images(data: Data, trigger_word: str, requires_trigger_word: bool) -> L
         trigger_word, data.class_word, data.captions, use_subject_templates=requires_trigger_word, repeats=data.repeats
     )
     if data.metadata:
-        return list_metadata_file(expand_path(data.metadata), path, replace(subset, prefers_metadata=True))
-    return list_dataset(path, subset)
+        listing = list_metadata_file(expand_path(data.metadata), path, replace(subset, prefers_metadata=True))
+    else:
+        listing = list_dataset(path, subset)
+    return add_folders(listing, [(resolve_images_path(each.images), each) for each in data.folders], subset)
 
 
 def _open_photos(
@@ -242,7 +245,8 @@ def _plan_encoding(data: DataPlan, model: Model, photo: Photo) -> EncodingJob:
     """The size of a photo, and whether it is mirrored and masked; its subset's own settings come first."""
     subset, (width, height) = photo.subset, bucket_of(photo, data.resolution)
     masked = data.alpha_mask if subset.alpha_mask is None else subset.alpha_mask
-    mask_path = find_mask(photo.path, data.masks) if data.masks and not subset.is_class_images else None
+    masks = data.masks if subset.masks is None else subset.masks
+    mask_path = find_mask(photo.path, masks) if masks and not subset.is_class_images else None
     factor = model.vae.downsampling_factor
     return EncodingJob(
         photo,

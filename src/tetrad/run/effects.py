@@ -15,7 +15,7 @@ from tetrad.run.events import Note
 from tetrad.run.plan import Plan, TrainPlan
 from tetrad.run.step_files import list_planned_steps
 from tetrad.settings import Recipe
-from tetrad.settings.data import CaptionSettings
+from tetrad.settings.captions import CaptionSettings
 from tetrad.settings.effects import without_effect
 from tetrad.settings.field import Facts, replace
 from tetrad.settings.train import Train

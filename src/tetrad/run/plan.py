@@ -10,7 +10,8 @@ import tomli_w
 
 from tetrad.locales import Message, _, ngettext
 from tetrad.methods.settings import MethodSettings
-from tetrad.settings.data import CaptionSettings
+from tetrad.settings.captions import CaptionSettings
+from tetrad.settings.image_folder import ImageFolder
 from tetrad.settings.learning_rate import LearningRate
 from tetrad.settings.loss import Loss
 from tetrad.settings.preserve import PreserveSettings
@@ -45,6 +46,7 @@ class ClassImagePlan:
 @dataclass(frozen=True)
 class DataPlan:
     images: str
+    folders: tuple[ImageFolder, ...]  # more of them
     trigger_word: str  # "" for none
     class_word: str
     resolution: int
@@ -252,7 +254,7 @@ def _to_toml_value(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key or "other parts": _to_toml_value(inner) for key, inner in value.items()}
     if not is_dataclass(value) or isinstance(value, type):
-        return list(value) if isinstance(value, tuple) else value
+        return [_to_toml_value(each) for each in value] if isinstance(value, tuple) else value
     if hasattr(value, "__pydantic_fields__"):
         return as_values(value)
     return {field.name: _to_toml_value(getattr(value, field.name)) for field in fields(value)}

@@ -74,6 +74,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Plan, MemoryForecast | None]:
         model=ModelPlan(recipe.model, model.family, model.noise.prediction, recipe.vae, recipe.continue_from),
         data=DataPlan(
             images=recipe.data.images,
+            folders=recipe.data.folders,
             trigger_word=dataset.trigger_word,
             class_word=dataset.class_word,
             resolution=resolution,

@@ -1,11 +1,12 @@
 """The settings of a run, without torch: one source for recipes, flags, docs and the JSON schema.
 
-`field` declares one setting. Each section of a recipe has a module: `data` (with captions, `class_images` and
-`preserve`), `train`, `loss`, `sample`, `judge`, `log`, `save`, and `method`, the union of the methods' own settings.
-`recipe` joins the sections, and `vae_decoder` is the recipe of a VAE decoder. `learning_rate`, `optimizers`, `samplers`
-and `device` are types of settings, `train_checks` finds settings that contradict each other, and `values` has the rules
-for their values. `toml` reads and writes recipes, `effects` finds settings without effect, `docs` writes the page of
-all settings and `schema` the JSON schema. `other_names` finds the setting that a name of another trainer stands for.
+`field` declares one setting. Each section of a recipe has a module: `data` (with `captions`, `image_folder`,
+`class_images` and `preserve`), `train`, `loss`, `sample`, `judge`, `log`, `save`, and `method`, the union of the
+methods' own settings. `recipe` joins the sections, and `vae_decoder` is the recipe of a VAE decoder. `learning_rate`,
+`optimizers`, `samplers` and `device` are types of settings, `train_checks` finds settings that contradict each other,
+and `values` has the rules for their values. `toml` reads and writes recipes, `effects` finds settings without effect,
+`docs` writes the page of all settings and `schema` the JSON schema. `other_names` finds the setting that a name of
+another trainer stands for.
 """
 
 from typing import TYPE_CHECKING
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING
 from tetrad.lazy import export
 
 if TYPE_CHECKING:  # so that type checkers know what the sections are
+    from tetrad.settings.captions import CaptionSettings as CaptionSettings
     from tetrad.settings.class_images import ClassImageSettings as ClassImageSettings
-    from tetrad.settings.data import CaptionSettings as CaptionSettings
     from tetrad.settings.data import Data as Data
     from tetrad.settings.judge import Judge as Judge
     from tetrad.settings.log import Log as Log
@@ -35,7 +36,8 @@ __all__, __getattr__ = export(
     __name__,
     {
         "class_images": ["ClassImageSettings"],
-        "data": ["CaptionSettings", "Data"],
+        "captions": ["CaptionSettings"],
+        "data": ["Data"],
         "device": ["check_device_name"],
         "effects": ["without_effect"],
         "field": [

@@ -1,12 +1,13 @@
 """Write docs/settings.md, the page of all settings."""
 
 from collections.abc import Iterable
+from dataclasses import is_dataclass
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 from tetrad.locales import _, translate
 from tetrad.methods import METHODS
-from tetrad.settings.field import Setting, settings_of
+from tetrad.settings.field import Setting, settings_of, settings_of_entries
 from tetrad.settings.learning_rate import LearningRate
 from tetrad.settings.recipe import Recipe
 from tetrad.settings.vae_decoder import DecoderRecipe
@@ -16,6 +17,10 @@ HEAD = _("""# Every setting
 In a recipe (`--recipe run.toml`) the part before the dot is a section. On the command line, any setting is
 `--set key=value`; the most common settings also have a flag. The last column is the name in kohya's sd-scripts, or in
 A1111 for hypernetworks and embeddings.
+""")
+FOLDERS_HEAD = _("""## Each of `[[data.folders]]`
+
+A table in a recipe for each folder, or `--set 'data.folders=[{images="photos/b", repeats=2}]'`.
 """)
 DECODER_HEAD = _("""## A recipe of `tetrad train vae-decoder`
 """)
@@ -28,7 +33,9 @@ COLUMNS = (_("setting"), _("flag"), _("type"), _("default"), _("meaning"), _("ko
 
 def settings_page() -> str:
     """The whole page: the settings of every run, those of each method, and those of a VAE decoder's training."""
-    tables = [table(settings_of(Recipe))]
+    folders = [each for setting in settings_of(Recipe) for each in settings_of_entries(setting)]
+    folders = [each for each in folders if each.key.count(".") == 2]
+    tables = [table(settings_of(Recipe)), f"{translate(FOLDERS_HEAD)}\n{table(folders)}"]
     for kind, method in METHODS.items():
         tables.append(f'## `method.kind = "{kind}"`\n\n{table(settings_of(method, "method."))}')
     tables.append(f"{translate(DECODER_HEAD)}\n{table(settings_of(DecoderRecipe))}")
@@ -70,6 +77,8 @@ def type_name(hint: Any) -> str:
     kinds = [kind for kind in get_args(hint) if kind not in (NoneType, Ellipsis, "")]
     if LearningRate in kinds:
         return "float or str"
+    if any(map(is_dataclass, kinds)):
+        return "list of tables" if get_origin(hint) is tuple else "table"
     names = [type_name(kind) if isinstance(kind, type) or get_args(kind) else str(kind) for kind in kinds]
     if get_origin(hint) is dict:
         return f"table of {names[-1]}"

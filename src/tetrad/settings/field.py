@@ -189,6 +189,15 @@ def settings_of(section: Any, prefix: str = "") -> Iterator[Setting]:
             )
 
 
+def settings_of_entries(setting: Setting) -> Iterator[Setting]:
+    """The settings in the tables that a setting's value is made of, such as `data.folders.repeats`; mostly none."""
+    for entry in filter(is_dataclass, get_args(setting.type)):
+        if hasattr(entry, "__pydantic_fields__"):
+            for each in settings_of(entry, f"{setting.key}."):
+                yield each
+                yield from settings_of_entries(each)
+
+
 def find_limits(node: Any) -> dict[str, float]:
     """The limits (ge, gt, le, lt) in a field's metadata or in a type; of a list or a table those of its entries."""
     limits = {key: getattr(node, key) for key in ("ge", "gt", "le", "lt") if getattr(node, key, None) is not None}

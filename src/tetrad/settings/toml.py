@@ -15,7 +15,7 @@ from tetrad.documents import parse_toml, read_text_file
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
 from tetrad.methods import METHODS
-from tetrad.settings.field import Setting, range_error, replace, section_names, settings_of
+from tetrad.settings.field import Setting, range_error, replace, section_names, settings_of, settings_of_entries
 from tetrad.settings.learning_rate import LearningRate
 from tetrad.settings.method import DEFAULT
 from tetrad.settings.other_names import MeantSetting, find_meant_setting
@@ -142,6 +142,7 @@ def build_settings(
         return TypeAdapter(schema).validate_python(values)
     except ValidationError as error:
         settings = {setting.key: setting for setting in all_settings(schema, types)}
+        settings |= {each.key: each for setting in [*settings.values()] for each in settings_of_entries(setting)}
         raise as_tetrad_error(error.errors(include_url=False)[0], settings) from error
 
 
@@ -252,8 +253,12 @@ def unknown_keys(
     for key, value in values.items():
         if key not in known and not (key == "kind" and hasattr(schema, "kind")):
             yield path + key, value, known
-        elif isinstance(value, Mapping) and is_dataclass(inner := types.get(key)):
-            yield from unknown_keys(value, inner, get_type_hints(inner), f"{path}{key}.")
+            continue
+        kinds = (types.get(key), *get_args(types.get(key)))
+        inner = next((each for each in kinds if hasattr(each, "__pydantic_fields__")), None)
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if inner and isinstance(each, Mapping):
+                yield from unknown_keys(each, inner, get_type_hints(inner), f"{path}{key}.")
 
 
 def dump_recipe(recipe: Any) -> str:
@@ -268,6 +273,8 @@ def as_values(settings: Any) -> dict[str, Any]:
         value = getattr(settings, name)
         if isinstance(value, LearningRate):
             value = value.pieces[0][0] if value.is_single_rate else str(value)
+        if isinstance(value, tuple):
+            value = [as_values(each) if is_dataclass(each) else each for each in value]
         if value is not None:
             values[name] = as_values(value) if is_dataclass(value) else value
     return values

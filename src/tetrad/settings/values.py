@@ -33,7 +33,8 @@ class PlainValue:
         made = handler(schema)
         if made.get("type") != "array":
             return made
-        text = [] if made["items"].get("type") == "string" else [{"type": "string", "pattern": LIST_OF_NUMBERS}]
+        is_number = made["items"].get("type") in ("integer", "number")
+        text = [{"type": "string", "pattern": LIST_OF_NUMBERS}] if is_number else []
         return {"anyOf": [made, made["items"], *text]}
 
 

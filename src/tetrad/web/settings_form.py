@@ -11,7 +11,7 @@ from tetrad.settings.field import Setting, as_number, as_toml
 from tetrad.settings.learning_rate import LearningRate
 
 # Settings that the steps before decide, with questions of their own.
-ASKED_ELSEWHERE = ("model", "vae", "data.images", "data.trigger_word", "data.class_word", "save.out")
+ASKED_ELSEWHERE = ("model", "vae", "data.images", "data.folders", "data.trigger_word", "data.class_word", "save.out")
 GROUPS: Mapping[str, str] = {
     "model": _("Base model"),
     "data": _("Images"),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tetrad.settings.data import CaptionSettings
+from tetrad.settings.captions import CaptionSettings
 
 if TYPE_CHECKING:
     from torch import Generator

@@ -3,6 +3,7 @@
 - `list_dataset`: the entry point; decides what kind of data set a path is
 - `layouts`: plain folders, folders with a metadata file, kohya's numbered folders
 - `dataset_config`: kohya's dataset_config.toml or .json
+- `several_folders`: more folders beside the first one
 - `zip_archives`: unpack an archive into the cache, with limits
 - `subsets`: settings of a group of images, and the captions they give to one image
 - `image_files`: list files, select images by name, describe files that are left out
@@ -27,6 +28,7 @@ __all__, __getattr__ = export(
             "select_images",
         ],
         "layouts": ["ImageEntry", "Listing", "list_folder"],
+        "several_folders": ["add_folders"],
         "subsets": ["Subset", "get_caption_suffixes"],
         "zip_archives": ["decode_member_name"],
     },

@@ -44,7 +44,12 @@ _SUBSET_KEYS = {
     "is_reg": (bool, "is_class_images"),
     "alpha_mask": (bool, "alpha_mask"),
 }
-_SOURCE_KEYS = {"image_dir": (str, ""), "class_tokens": (str, ""), "metadata_file": (str, "")}
+_SOURCE_KEYS = {
+    "image_dir": (str, ""),
+    "class_tokens": (str, ""),
+    "metadata_file": (str, ""),
+    "conditioning_data_dir": (str, ""),
+}
 _DATASET_KEYS = ("batch_size", "resolution")
 _KEY_TYPES = _CAPTION_KEYS | _SUBSET_KEYS | _SOURCE_KEYS | {"batch_size": (int, "")}
 _TYPE_NAMES = {bool: _("true or false"), str: _("text"), int: _("a whole number"), float: _("a number")}
@@ -64,7 +69,6 @@ _UNSUPPORTED_KEYS: dict[str, object] = {
     "face_crop_aug_range": None,
     "custom_attributes": None,
     "cache_info": False,
-    "conditioning_data_dir": None,
 }
 _AUGMENTATION_KEYS = {"color_aug", "random_crop", "face_crop_aug_range"}
 
@@ -195,6 +199,8 @@ def _list_config_subset(path: Path, section: _ConfigSection, folder: Path, defau
     if not 1 <= subset.repeats <= _MAX_REPEATS:
         expected = Message(_("from {minimum} to {maximum}"), minimum=1, maximum=_MAX_REPEATS)
         raise _invalid_value_error(f"{section.location}.num_repeats", subset.repeats, expected)
+    if masks := section["conditioning_data_dir"]:
+        subset = replace(subset, masks=str(_resolve_relative_path(path, masks)))
     if class_tokens := section["class_tokens"]:
         subset = replace(subset.with_class_tokens(class_tokens), caption_source="class_tokens")
     if metadata_file := section["metadata_file"]:

@@ -129,7 +129,7 @@ def _find_kohya_subsets(root: Path, paths: Sequence[Path], defaults: Subset) -> 
                 subset = replace(
                     defaults,
                     is_class_images=defaults.is_class_images or is_class_images,
-                    repeats=kohya_name[0],
+                    repeats=defaults.repeats if "data.repeats" in defaults.own_settings else kohya_name[0],
                     own_settings=defaults.own_settings | {"data.repeats"},
                 ).with_class_tokens(kohya_name[1])
                 subset_of[folder] = subset

@@ -9,7 +9,7 @@ from typing import Self
 from tetrad.data.captions.caption_files import CAPTION_SUFFIXES, RawCaption, make_caption_from_name, read_caption
 from tetrad.data.captions.captions import Captions, contains_word
 from tetrad.data.captions.templates import SUBJECT_TEMPLATES, CaptionTemplate, load_template
-from tetrad.settings.data import CaptionSettings
+from tetrad.settings.captions import CaptionSettings
 
 _KOHYA_FOLDER_NAME = re.compile(r"([1-9]\d{0,2})_(.*\w.*)")  # kohya's "10_zkr dog"; four digits are more likely a year
 
@@ -29,6 +29,8 @@ class Subset:
     flip: bool | None = None
     resolution: int = 0
     alpha_mask: bool | None = None
+    masks: str | None = None  # a folder of masks; "" for none
+    weight: float = 1.0  # of the loss
     prefers_metadata: bool = False  # a caption in a metadata file comes before the caption file beside the image
     own_settings: frozenset[str] = frozenset()  # settings that the dataset gives itself, such as "data.repeats"
 

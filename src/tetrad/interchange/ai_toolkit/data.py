@@ -3,51 +3,60 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tetrad.interchange.job import Job
+from tetrad.interchange.ai_toolkit.keys import KEYS
+from tetrad.interchange.job import Job, table_name
 from tetrad.interchange.pictures import read_folder
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
 
 def decide_datasets(job: Job) -> None:
-    """The first folder of training images and the first of class images."""
-    numbers = sorted({int(name[9 : name.index("]")]) for name in job.entries if name.startswith("datasets[")})
-    own = [number for number in numbers if not job.flag(f"datasets[{number}].is_reg")]
-    reg = [number for number in numbers if number not in own]
-    for number in numbers:
-        prefix = f"datasets[{number}]."
-        if number in own[1:] or number in reg[1:]:
-            for name in job.entries:
-                if name.startswith(prefix):
-                    job.leave(name, Message(_("only the first folder of images is used")))
-        else:
-            (_decide_class_images if number in reg else _decide_folder)(job, prefix)
+    """The folders of training images, and those of class images."""
     _decide_word(job)
+    numbers = sorted({int(name[9 : name.index("]")]) for name in job.entries if name.startswith("datasets[")})
+    reg = [number for number in numbers if job.flag(f"datasets[{number}].is_reg")]
+    own = [number for number in numbers if number not in reg]
+    for position, number in enumerate((*own, *reg[1:])):
+        with job.folders.use(position):
+            _decide_folder(job, f"datasets[{number}].")
+    for number in reg[:1]:
+        _decide_class_images(job, f"datasets[{number}].")
+    if reg:
+        template = _(
+            "there every second step is a batch of class images; here they are beside the images in every step"
+        )
+        job.notes.append(Message(template))
+    job.finish_folders()
 
 
 def _folder_key(job: Job, prefix: str) -> str:
     return f"{prefix}folder_path" if job.get(f"{prefix}folder_path") else f"{prefix}dataset_path"
 
 
+def _apply_table(job: Job, prefix: str) -> None:
+    """What stands for itself in the table of keys."""
+    for name in list(job.entries):
+        if name.startswith(prefix) and (rule := KEYS.get(table_name(name))):
+            rule(job, name)
+
+
 def _decide_class_images(job: Job, prefix: str) -> None:
-    """Class images, whose rhythm is another one there."""
+    """The first class images, whose rhythm is another one there."""
+    _apply_table(job, prefix)
     name = _folder_key(job, prefix)
     others = {job.word(key) for key in job.entries if key.endswith("].folder_path") and not key.startswith(prefix)}
     if job.word(name) in others:
         job.leave(name, Message(_("class images and images are in the same folder; the run has no class images")))
     else:
         job.take_path(name, "data.class_images.images")
-        template = _(
-            "there every second step is a batch of class images; here they are beside the images in every step"
-        )
-        job.notes.append(Message(template))
     for key in ("resolution", "num_repeats", "is_reg", "caption_dropout_rate", "caption_ext"):
         if f"{prefix}{key}" in job.entries:
             job.skip(f"{prefix}{key}", Message(_("class images are used as the images are")))
 
 
 def _decide_folder(job: Job, prefix: str) -> None:
-    """The images, their resolution and repeats."""
+    """The images, their resolutions and repeats."""
+    _apply_table(job, prefix)
     name = _folder_key(job, prefix)
     job.take_path(name, "data.images")
     other = f"{prefix}dataset_path"
@@ -55,20 +64,34 @@ def _decide_folder(job: Job, prefix: str) -> None:
         job.skip(other, Message(_("{key} comes first"), key="folder_path"))
     sides = _read_sides(job, f"{prefix}resolution")
     repeats = job.whole(f"{prefix}num_repeats", 1) or 1
-    if len(set(sides)) > 1 and f"{prefix}resolution" in job.entries:
-        job.settings["data.resolution"] = sides[-1]
-        template = _("images are trained at one resolution, {largest}")
-        job.leave(f"{prefix}resolution", Message(template, largest=sides[-1]))
-    else:
-        job.map(f"{prefix}resolution", {"data.resolution": sides[-1]})
-    if f"{prefix}num_repeats" in job.entries:
-        job.map(f"{prefix}num_repeats", {"data.repeats": repeats})
-    if f"{prefix}is_reg" in job.entries:
+    job.map(f"{prefix}resolution", {"data.resolution": sides[-1]})
+    job.map(f"{prefix}num_repeats", {"data.repeats": repeats})
+    if job.flag(f"{prefix}is_reg"):
+        job.map(f"{prefix}is_reg", {"data.class_images": True})
+    elif f"{prefix}is_reg" in job.entries:
         job.equal(f"{prefix}is_reg")
     folder = expand_path(job.word(name))
-    if job.get(name) and (found := read_folder(folder)):
-        job.pictures = found.repeat(repeats * len(sides))
+    if job.get(name) and (found := read_folder(folder)) and not job.flag(f"{prefix}is_reg"):
+        found = found.repeat(repeats * len(sides))
+        job.pictures = job.pictures + found if job.pictures else found
     _decide_captions(job, prefix)
+    _decide_weight(job, f"{prefix}loss_multiplier")
+    if len(sides) > 1:
+        job.folders.copy_at_sides(sides[:-1], job.settings)
+        template = _("each image is used once at every resolution: {sides}")
+        reason = Message(template, sides=", ".join(map(str, sides)))
+        job.map(f"{prefix}resolution", {"data.resolution": sides[-1]}, reason)
+
+
+def _decide_weight(job: Job, name: str) -> None:
+    """The loss weight of a folder, which is that of another one beside the first."""
+    if job.number(name, 1.0) == 1.0:
+        if name in job.entries:
+            job.equal(name)
+    elif job.folders.current:
+        job.map(name, {"data.weight": job.number(name, 1.0)})
+    else:
+        job.leave(name, Message(_("the first folder of images counts once in the loss")))
 
 
 def _read_sides(job: Job, name: str) -> list[int]:
@@ -90,6 +113,10 @@ def _decide_captions(job: Job, prefix: str) -> None:
             job.skip(extension, Message(_("{key} comes first"), key="caption_type"))
     elif extension in job.entries:
         job.map(extension, {"data.captions.extension": job.word(extension, "txt")})
+    own = f"{prefix}trigger_word"
+    if own in job.entries or "data.trigger_word" in job.folders.of_first:
+        word = job.word(own) or job.word("process.trigger_word")
+        job.map(own, {"data.trigger_word": word}) if word else job.equal(own)
     flips = f"{prefix}flip_x"
     if flips in job.entries:
         reason = Message(_("there each image is used twice in an epoch, upright and mirrored; here either at random"))
@@ -98,10 +125,9 @@ def _decide_captions(job: Job, prefix: str) -> None:
 
 def _decide_word(job: Job) -> None:
     """The trigger word is put before captions that lack it, which Tetrad does too."""
-    names = [name for name in job.entries if name == "process.trigger_word" or name.endswith("].trigger_word")]
-    for name in names:
-        word = job.word(name)
-        job.map(name, {"data.trigger_word": word}) if word else job.equal(name)
+    word = job.word("process.trigger_word")
+    if "process.trigger_word" in job.entries:
+        job.map("process.trigger_word", {"data.trigger_word": word}) if word else job.equal("process.trigger_word")
 
 
 def decide_saving(job: Job) -> None:

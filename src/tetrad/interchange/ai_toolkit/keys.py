@@ -190,6 +190,7 @@ KEYS: dict[str, Rule] = {
         "datasets.folder_path datasets.dataset_path datasets.resolution datasets.num_repeats datasets.is_reg", elsewhere
     ),
     **_each("datasets.caption_ext datasets.caption_type datasets.flip_x datasets.trigger_word", elsewhere),
+    "datasets.loss_multiplier": elsewhere,
     "datasets.default_caption": not_done(_("an image without a caption gets the trigger word")),
     "datasets.caption_dropout_rate": to("data.captions.dropout", float),
     "datasets.shuffle_tokens": to("data.captions.shuffle", bool),
@@ -198,8 +199,8 @@ KEYS: dict[str, Rule] = {
     "datasets.buckets": not_done(_("images keep their shape instead of a square"), unless=(None, True)),
     "datasets.bucket_tolerance": not_done(_("the sides of Tetrad's buckets are multiples of 64"), unless=(None, 64)),
     **_each(
-        "datasets.scale datasets.loss_multiplier datasets.network_weight",
-        not_done(_("all folders count the same in the loss"), unless=(None, 1, 1.0)),
+        "datasets.scale datasets.network_weight",
+        not_done(_("images are not enlarged, and the network has its full strength"), unless=(None, 1, 1.0)),
     ),
     **_each(
         "datasets.square_crop datasets.random_crop datasets.random_scale datasets.flip_y datasets.augments"

@@ -96,7 +96,7 @@ def _check_type(job: Job) -> None:
 def _fill(job: Job) -> Job:
     _check_type(job)
     for name in list(job.entries):
-        if rule := KEYS.get(table_name(name)):
+        if not name.startswith("datasets[") and (rule := KEYS.get(table_name(name))):
             rule(job, name)
     kind = _decide_method(job)
     decide_datasets(job)

@@ -13,7 +13,7 @@ from tetrad.paths import expand_path
 
 
 def decide_concepts(job: Job) -> None:
-    """The first folder of images that is enabled, its repeats and captions; further folders are not done."""
+    """The folders of images that are enabled, with their repeats, captions and weights."""
     _decide_resolution(job)
     job.bucket = onetrainer_bucket if job.get("aspect_ratio_bucketing") is not False else one_size
     inside = [name for name in job.entries if name.startswith("concepts[")]
@@ -28,12 +28,13 @@ def decide_concepts(job: Job) -> None:
     enabled = [number for number in numbers if job.get(f"concepts[{number}].enabled") is not False]
     kinds = {number: job.word(f"concepts[{number}].type", "STANDARD") for number in enabled}
     usable = [number for number in enabled if kinds[number] == "STANDARD"]
-    if len(usable) > 1:
-        job.notes.append(
-            Message(_("the configuration has {count} folders of images; only the first is used"), count=len(usable))
-        )
     for number in numbers:
-        _decide_concept(job, f"concepts[{number}].", bool(usable) and number == usable[0], kinds.get(number, ""))
+        if number not in usable:
+            _leave_out(job, f"concepts[{number}].", kinds.get(number, ""))
+    for position, number in enumerate(usable):
+        with job.folders.use(position):
+            _decide_concept(job, f"concepts[{number}].")
+    job.finish_folders()
 
 
 def _read_file(job: Job) -> None:
@@ -54,21 +55,20 @@ def _read_file(job: Job) -> None:
     entries = flatten({"concepts": [item for item in concepts if isinstance(item, Mapping)]})
     job.entries |= entries
     job.equal("concept_file_name", Message(_("its keys are listed one by one")))
-    for name in entries:
-        rule = CONCEPT_KEYS.get(name.partition("].")[2])
-        if rule:
+
+
+def _leave_out(job: Job, prefix: str, kind: str) -> None:
+    """A folder that is not enabled, which has the kind "", or is no folder of training images."""
+    template = _("only folders of training images are used") if kind else _("it is not enabled")
+    for name in job.entries:
+        if name.startswith(prefix):
+            job.leave(name, Message(template)) if kind else job.skip(name, Message(template))
+
+
+def _decide_concept(job: Job, prefix: str) -> None:
+    for name in list(job.entries):
+        if name.startswith(prefix) and (rule := CONCEPT_KEYS.get(name.removeprefix(prefix))):
             rule(job, name)
-
-
-def _decide_concept(job: Job, prefix: str, is_used: bool, kind: str) -> None:
-    if not is_used:
-        template = {"": _("it is not enabled"), "STANDARD": _("only the first folder of images is used")}.get(
-            kind, _("only folders of training images are used")
-        )
-        for name in job.entries:
-            if name.startswith(prefix):
-                job.leave(name, Message(template)) if kind else job.skip(name, Message(template))
-        return
     job.take_path(f"{prefix}path", "data.images")
     folder = expand_path(job.word(f"{prefix}path"))
     balancing, strategy = (
@@ -77,10 +77,10 @@ def _decide_concept(job: Job, prefix: str, is_used: bool, kind: str) -> None:
     )
     if found := read_folder(folder, job.flag(f"{prefix}include_subdirectories")) if job.get(f"{prefix}path") else None:
         count = int(balancing) if strategy == "SAMPLES" else int(len(found) * balancing)
-        job.pictures = found.fill(count)
+        job.pictures = job.pictures + found.fill(count) if job.pictures else found.fill(count)
     for key in ("balancing", "balancing_strategy"):
-        if f"{prefix}{key}" in job.entries:
-            if strategy == "REPEATS" and balancing == int(balancing):
+        if f"{prefix}{key}" in job.entries or (key == "balancing" and job.folders.current > 0):
+            if strategy == "REPEATS" and balancing == int(balancing) > 0:
                 job.map(f"{prefix}{key}", {"data.repeats": int(balancing)})
             else:
                 job.leave(f"{prefix}{key}", Message(_("each image is used equally often, in whole repeats")))
@@ -88,6 +88,28 @@ def _decide_concept(job: Job, prefix: str, is_used: bool, kind: str) -> None:
         if f"{prefix}{key}" in job.entries:
             job.equal(f"{prefix}{key}")
     _decide_captions(job, prefix)
+    _decide_weight(job, prefix)
+
+
+def _decide_weight(job: Job, prefix: str) -> None:
+    """The weight of a folder in the loss, and a resolution of its own; the first one has those of the run."""
+    name, weight = f"{prefix}loss_weight", job.number(f"{prefix}loss_weight", 1.0) or 0.0
+    if weight == 1.0:
+        if name in job.entries:
+            job.equal(name)
+    elif job.folders.current and weight > 0:
+        job.map(name, {"data.weight": weight})
+    else:
+        job.leave(name, Message(_("the first folder of images counts once in the loss")))
+    name = f"{prefix}image.enable_resolution_override"
+    side = job.whole(f"{prefix}image.resolution_override") if job.flag(name) else 0
+    if not side:
+        if name in job.entries:
+            job.equal(name)
+    elif job.folders.current:
+        job.map(name, {"data.resolution": side})
+    else:
+        job.leave(name, Message(_("the first folder of images has the resolution of the run")))
 
 
 def _decide_captions(job: Job, prefix: str) -> None:

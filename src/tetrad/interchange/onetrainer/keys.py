@@ -198,7 +198,7 @@ CONCEPT_KEYS: dict[str, Rule] = {
         "name seed __version image.__version text.__version image_variations text_variations concept_stats",
         meaningless(reasons.CACHING),
     ),
-    "loss_weight": not_done(_("all folders count the same in the loss"), unless=(None, 1, 1.0)),
+    "loss_weight": elsewhere,
     **_each("text.prompt_source text.prompt_path", elsewhere),
     "text.enable_tag_shuffling": to("data.captions.shuffle", bool),
     "text.tag_delimiter": to("data.captions.separator", str),
@@ -231,5 +231,5 @@ CONCEPT_KEYS: dict[str, Rule] = {
         " image.random_saturation_max_strength image.random_hue_max_strength image.resolution_override",
         meaningless(_("it only counts with the switch before it")),
     ),
-    "image.enable_resolution_override": not_done(_("all images are trained at the same resolution")),
+    "image.enable_resolution_override": elsewhere,
 }

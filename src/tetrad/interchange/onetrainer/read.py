@@ -58,8 +58,9 @@ def read_onetrainer(path: Path, values: Mapping[str, Any]) -> Job:
     _note_version(job)
     for name in list(job.entries):
         base = table_name(name)
-        rule = CONCEPT_KEYS.get(base.removeprefix("concepts.")) if base.startswith("concepts.") else KEYS.get(base)
-        if rule:
+        if base.startswith("concepts."):
+            continue  # `decide_concepts` reads them folder by folder
+        if rule := KEYS.get(base):
             rule(job, name)
         elif base.split(".")[0] in FOREIGN_PARTS:
             job.skip(name, Message(reasons.OTHER_FAMILY))

@@ -79,7 +79,10 @@ def make_run_job(run: Path, only: Sequence[str] = (), model: str = "", images: s
     word, class_word = str(data["trigger_word"]), str(data["class_word"])
     settings = build_recipe(read_values(run / "recipe.toml")).data
     folder = images or _find_from(run, str(data["images"]))
-    photos = read_photos(replace(settings, images=folder, trigger_word=word, class_word=class_word), artifact)
+    more = () if images else tuple(replace(each, images=_find_from(run, each.images)) for each in settings.folders)
+    photos = read_photos(
+        replace(settings, images=folder, folders=more, trigger_word=word, class_word=class_word), artifact
+    )
     return Job(
         tuple(Candidate(each.step, describe_file(each, artifact)) for each in checkpoints),
         artifact,

@@ -185,17 +185,16 @@ def _picture(path: Path, side: int = _SAMPLE_SIDE) -> str:
 def _images(plan: Mapping[str, Any]) -> str:
     """The training images with their captions, as far as they are still there."""
     data = plan.get("data", {})
-    folder = resolve_images_path(str(data.get("images", ""))) if data.get("images") else None
-    if folder is None or not folder.is_dir():
-        return ""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGE_SUFFIXES)
+    names = [str(each["images"]) for each in (data, *data.get("folders", ())) if each.get("images")]
+    folders = [folder for name in names if (folder := resolve_images_path(name)).is_dir()]
+    paths = [path for each in folders for path in sorted(each.rglob("*")) if path.suffix.lower() in _IMAGE_SUFFIXES]
     figures = "".join(
         f"<figure>{_picture(path, _THUMBNAIL_SIDE)}<figcaption>{escape_text(path.name)}<br>"
         f'<span class="quiet">{escape_text(_read_caption(path))}</span></figcaption></figure>'
         for path in paths[:_MAX_IMAGES]
     )
     template = ngettext("{count} image of {folder}", "{count} images of {folder}", len(paths))
-    summary = escape_text(Message(template, folder=str(data["images"])))
+    summary = escape_text(Message(template, folder=", ".join(names)))
     note = f'<p class="quiet">{summary}</p>'
     return _card(_("Training images"), f'{note}<div class="thumbnails">{figures}</div>') if paths else ""
 
