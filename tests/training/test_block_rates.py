@@ -12,7 +12,8 @@ from tetrad.formats import ldm
 from tetrad.methods import DreamBooth, Lora
 from tetrad.methods.base import ParamGroup
 from tetrad.models import FAMILIES
-from tetrad.training.block_rates import list_blocks, name_blocks, parse_block_rates, split_by_block
+from tetrad.models.block_names import list_blocks, name_blocks
+from tetrad.training.block_rates import parse_block_rates, split_by_block
 
 SIDES = {"input_blocks": "IN", "output_blocks": "OUT"}
 

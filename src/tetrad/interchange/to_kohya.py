@@ -8,6 +8,7 @@ from typing import Any
 import tomli_w
 
 from tetrad.errors import TetradError
+from tetrad.interchange.kohya.blocks import write_ranks
 from tetrad.interchange.kohya.saving import SAMPLERS
 from tetrad.locales import Message, _, ngettext
 from tetrad.methods import METHODS, Lora
@@ -15,7 +16,7 @@ from tetrad.methods.lora.metadata import is_lycoris, list_network_arguments, nam
 from tetrad.settings.field import settings_of
 from tetrad.settings.optimizers import get_facts
 from tetrad.settings.recipe import Recipe
-from tetrad.settings.toml import read_values
+from tetrad.settings.toml import flatten, read_values
 
 _SCRIPTS = {"lora": "train_network.py", "textual-inversion": "train_textual_inversion.py", "dreambooth": "train_db.py"}
 _DTYPES = {"float32": "no", "float16": "fp16", "bfloat16": "bf16"}
@@ -98,6 +99,7 @@ _NETWORK_ARGUMENTS = {  # what `list_network_arguments` writes
         *("full_matrix", "constraint", "rescaled", "wd_on_output"),
     )
 }
+_BLOCK_TABLES = {f"method.{kind}block_{size}" for kind in ("", "conv_") for size in ("ranks", "alphas")}
 # Settings of Tetrad's own, which change no result, or which other keys stand for.
 _OWN = {
     "model.family",
@@ -147,7 +149,7 @@ def export_run(folder: Path) -> Export:
     """A run by its plan.  E3168 where the folder is no run's, or sd-scripts has no such method."""
     if not (folder / "plan.toml").is_file():
         raise TetradError("E3168", _("{folder} is no folder of a run: there is no plan.toml in it"), folder=folder)
-    plan = _flatten(read_values(folder / "plan.toml"))
+    plan = flatten(read_values(folder / "plan.toml"), _BLOCK_TABLES)
     kind = str(plan.get("method.kind", ""))
     if kind not in _SCRIPTS:
         template = _("sd-scripts trains no {method}; it trains {known}")
@@ -158,16 +160,6 @@ def export_run(folder: Path) -> Export:
     if plan.get("model.family") == "sdxl" and kind == "dreambooth":
         script = "sdxl_train.py"
     return Export(tomli_w.dumps(values), script, tuple(_list_undone(plan)))
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _convert(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -225,6 +217,8 @@ def _convert_method(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
     if kind == "lora":
         lora = _read_lora(plan)
         arguments = [f"{key}={value}" for key, value in list_network_arguments(lora).items() if _is_argument(lora, key)]
+        ranks = {} if is_lycoris(lora) else write_ranks(lora, str(plan["model.family"]))
+        arguments += [f"{key}={value}" for key, value in ranks.items()]
         arguments += ["rs_lora=True"] if lora.rslora and is_lycoris(lora) else []
         values |= {
             "network_module": name_network_module(lora),
@@ -242,6 +236,12 @@ def _convert_method(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
     else:
         values["stop_text_encoder_training"] = -1
     return values
+
+
+def _is_written(plan: Mapping[str, Any], name: str) -> bool:
+    """Whether a table of blocks is written: sd-scripts has them for the U-Net, and LyCORIS has none."""
+    blocks = plan[name] if name in _BLOCK_TABLES else ()
+    return bool(blocks) and "text_encoder" not in blocks and not is_lycoris(_read_lora(plan))
 
 
 def _read_lora(plan: Mapping[str, Any]) -> Lora:
@@ -270,7 +270,7 @@ def _list_undone(plan: Mapping[str, Any]) -> list[Message]:
     found = [
         Message(template, setting=name, value=value)
         for name, value in plan.items()
-        if name in defaults and name not in known and value != defaults[name]
+        if name in defaults and name not in known and value != defaults[name] and not _is_written(plan, name)
     ]
     if method is not Lora or not is_lycoris(_read_lora(plan)):
         found += [

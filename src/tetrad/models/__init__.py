@@ -9,6 +9,7 @@ A new family is one file and one line in FAMILIES, which is in `families`.
   the family of a VAE.
 - `infer_config` works out network configurations from tensor shapes; `prediction` finds out whether a checkpoint
   predicts ε or v; `checks` reads its metadata and refuses models of another purpose.
+- `block_names` numbers the blocks of the U-Net.
 - `device` chooses device and dtype. `copying` copies a model. `diffusers_folder` writes one as a diffusers folder.
 """
 

@@ -8,12 +8,9 @@ from dataclasses import replace
 from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.methods.base import ParamGroup
-from tetrad.models.base import Model, denoiser_of
+from tetrad.models.base import Model
+from tetrad.models.block_names import BASE, IN, LAST, MID, OUT, list_blocks, name_blocks
 
-_BASE, _LAST, _MIDDLE = "BASE", "LAST", "MID"
-_SIDES = {"down": "IN", "up": "OUT"}
-_BLOCK = re.compile(r"unet\.(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)")
-_MIDDLE_BLOCK = re.compile(r"unet\.mid_block\.(resnets|attentions)\.(\d+)")
 _PRESET = re.compile(r"(\w+?)(?:\+(\S+))?")
 _MAX_FACTOR = 100.0
 # sd-scripts' curves over the blocks of a side, from the position of a block, 0 to 1, to its factor.
@@ -54,26 +51,6 @@ def _take(group: ParamGroup, numbers: Sequence[int], factor: float) -> ParamGrou
     )
 
 
-def name_blocks(path: str, model: Model) -> list[str]:
-    """The blocks that contain a layer, the smallest first: IN04, down_1_0, down_1, down, IN, unet."""
-    *own, whole = model.layers.blocks(path)
-    if match := _BLOCK.match(path):
-        side, level, kind, layer = match[1], int(match[2]), match[3], int(match[4])
-        number = 3 * level + (2 if kind.endswith("samplers") else layer) + (side == "down")
-        return [f"{_SIDES[side]}{number:02}", *own, _SIDES[side], whole]
-    if match := _MIDDLE_BLOCK.match(path):
-        number = 1 if match[1] == "attentions" else 2 * int(match[2])
-        return [f"{_MIDDLE}{number:02}", *own, _MIDDLE, whole]
-    edges = {"unet.conv_in": "IN00", "unet.conv_norm_out": _LAST, "unet.conv_out": _LAST}
-    return [edges.get(path, _BASE), *own, whole]
-
-
-def list_blocks(model: Model) -> list[str]:
-    """Every name of a block of a model, in the order of the U-Net."""
-    paths = (f"{model.denoiser}.{name}" for name, _module in denoiser_of(model).named_modules() if name)
-    return list(dict.fromkeys(name for path in paths for name in name_blocks(path, model)))
-
-
 def parse_block_rates(text: str, blocks: Sequence[str], model: str) -> dict[str, float]:
     """The factor of each block that is named: from `IN04=0.5, OUT=cosine+0.2`, or from a list of numbers.
 
@@ -82,7 +59,7 @@ def parse_block_rates(text: str, blocks: Sequence[str], model: str) -> dict[str,
     """
     items = [item for item in re.split(r"[,\s]+", text) if item]
     if len(items) == 1 and items[0].partition("+")[0].lower() in _PRESETS:
-        items = [f"{side}={items[0]}" for side in _SIDES.values()]
+        items = [f"{side}={items[0]}" for side in (IN, OUT)]
     if all("=" in item for item in items):
         factors: dict[str, float] = {}
         for name, _equals, value in (item.partition("=") for item in items):
@@ -125,9 +102,9 @@ def _read_block(name: str, value: str, blocks: Sequence[str], model: str) -> dic
 def _list_numbered(blocks: Iterable[str]) -> list[list[str]]:
     """The lists of blocks that a list of numbers may stand for."""
     names = sorted({block for block in blocks if re.fullmatch(r"(IN|OUT|MID)\d\d", block)})
-    ins, middle, outs = ([name for name in names if name.startswith(side)] for side in ("IN", _MIDDLE, "OUT"))
-    plain, detailed = [*ins, _MIDDLE, *outs], [*ins, *middle, *outs]
-    return [plain, detailed, [_BASE, *plain, _LAST], [_BASE, *detailed, _LAST]]
+    ins, middle, outs = ([name for name in names if name.startswith(side)] for side in (IN, MID, OUT))
+    plain, detailed = [*ins, MID, *outs], [*ins, *middle, *outs]
+    return [plain, detailed, [BASE, *plain, LAST], [BASE, *detailed, LAST]]
 
 
 def _read_number(text: str, where: str) -> float:

@@ -139,6 +139,8 @@ def _decide_arguments(job: Job, arguments: dict[str, Any], algorithm: str, is_ly
             job.notes.append(_FULL_PRESET)
     if algorithm:
         blocks.map_weights(job, arguments)
+    if is_lycoris:
+        arguments = {key: value for key, value in arguments.items() if not _skip_block_ranks(job, key)}
     for key, value in arguments.items():
         name = f"network_args {key}"
         if not is_trained and key not in ("algo", "preset"):
@@ -146,6 +148,15 @@ def _decide_arguments(job: Job, arguments: dict[str, Any], algorithm: str, is_ly
             job.equal(name) if off else job.leave(name, Message(_("it is for another type of network")))
         else:
             _decide_argument(job, name, key, value, algorithm)
+    if is_trained and not is_lycoris:
+        blocks.map_ranks(job, arguments)
+
+
+def _skip_block_ranks(job: Job, key: str) -> bool:
+    """LyCORIS has no ranks by block."""
+    if key in blocks.RANKS:
+        job.skip(f"network_args {key}", Message(_("LyCORIS has no ranks by block")))
+    return key in blocks.RANKS
 
 
 def _decide_argument(job: Job, name: str, key: str, value: Any, algorithm: str) -> None:
@@ -180,10 +191,8 @@ def _decide_argument(job: Job, name: str, key: str, value: Any, algorithm: str) 
         job.leave(name, Message(template, key="dora_wd" if key == "use_dora" else "rs_lora"))
     elif key in ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio"):
         _decide_plus_ratio(job, name, key, value)
-    elif key in ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas"):
-        job.leave(name, Message(_("all blocks get the same rank and alpha; give method.block_ranks")))
-    elif key in blocks.WEIGHTS:
-        pass  # `blocks.map_weights` decides them together
+    elif key in (*blocks.WEIGHTS, *blocks.RANKS):
+        pass  # `blocks` decides them together
     elif key == "preset" and value in _EQUAL_PRESETS:
         job.equal(name)
     elif key == "preset":

@@ -27,6 +27,7 @@ from tetrad.methods.lora.weights import (
     named_layers,
 )
 from tetrad.models.base import Model
+from tetrad.models.block_names import list_blocks
 from tetrad.weights import Weights
 
 __all__ = ["FORMATS", "attach", "check_settings", "describe_file", "full_precision_parts", "load", "resume_from"]
@@ -74,15 +75,17 @@ def load(model: Model, weights: Weights, strength: float | Mapping[str, float] =
 
 
 def check_settings(settings: Lora, model: Model) -> None:
-    """E3121 for a block the model does not have."""
+    """E3121 for a block the model does not have, or in which no layer is trained; one with a number may be empty."""
     available = {
         block
         for path, _layer in named_layers(model)
         if blocks.is_trained_layer(settings, path, model)
         for block in model.layers.blocks(path)
     }
+    numbered = [block for block in list_blocks(model) if block.isupper()]
     for key in ("block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas"):
-        blocks.require(key, getattr(settings, key), available, model.name)
+        names = set(getattr(settings, key)).difference(numbered)
+        blocks.require(key, names, available, model.name)
 
 
 def full_precision_parts(settings: Lora, model: Model) -> tuple[str, ...]:

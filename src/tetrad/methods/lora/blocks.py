@@ -7,6 +7,7 @@ from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.methods.lora.settings import Lora
 from tetrad.models.base import Model
+from tetrad.models.block_names import name_blocks
 
 _Value = TypeVar("_Value")
 
@@ -24,7 +25,7 @@ def is_trained_layer(settings: Lora, path: str, model: Model) -> bool:
 
 def resolve_size(settings: Lora, path: str, is_convolution: bool, model: Model) -> tuple[int, float]:
     """A layer's rank and its effective alpha: the change is scaled by alpha / rank, with rsLoRA too."""
-    layer_blocks = model.layers.blocks(path)
+    layer_blocks = list_blocks_of(path, model)
     if is_convolution:
         rank = lookup(layer_blocks, settings.conv_block_ranks, settings.conv_rank)
         alpha = lookup(layer_blocks, settings.conv_block_alphas, settings.conv_alpha)
@@ -33,6 +34,11 @@ def resolve_size(settings: Lora, path: str, is_convolution: bool, model: Model) 
         alpha = lookup(layer_blocks, settings.block_alphas, settings.alpha)
     alpha = rank if alpha is None else alpha
     return rank, alpha * rank**0.5 if settings.rslora else alpha
+
+
+def list_blocks_of(path: str, model: Model) -> Sequence[str]:
+    """The blocks that contain a layer, the smallest first; those of the U-Net by kohya's numbers too."""
+    return name_blocks(path, model) if path.startswith(f"{model.denoiser}.") else model.layers.blocks(path)
 
 
 def lookup(blocks: Sequence[str], values: Mapping[str, _Value], default: _Value) -> _Value:
