@@ -141,6 +141,10 @@ def test_rates_by_block_of_sdxl_are_factors(tmp_path: Path) -> None:
             '"masked_training": true, "unmasked_weight": 0.1, "normalize_masked_area_loss": true',
             {"data.alpha_mask": True, "data.unmasked_weight": 0.1, "loss.normalize_masks": True},
         ),
+        (
+            '"masked_training": true, "masked_prior_preservation_weight": 0.7',
+            {"data.unmasked_prior_weight": 0.7, "data.unmasked_weight": 0.1, "data.unmasked_probability": 0.1},
+        ),
     ],
 )  # fmt: skip
 def test_keys_of_onetrainer(text: str, expected: dict[str, Any], tmp_path: Path) -> None:
@@ -157,12 +161,16 @@ config:
     - type: sd_trainer
       network: {type: lora, linear: 16, linear_alpha: 16}
       datasets: [{folder_path: images, mask_path: masks, mask_min_value: 0.1}]
-      train: {steps: 100, lr: 1e-4, optimizer: prodigy, content_or_style: content, max_denoising_steps: 899}
+      train: {steps: 100, lr: 1e-4, optimizer: prodigy, content_or_style: content, max_denoising_steps: 899,
+              batch_size: 2, inverted_mask_prior: true, diff_output_preservation: true,
+              diff_output_preservation_class: dog, diff_output_preservation_multiplier: 0.5}
       model: {name_or_path: m.safetensors, arch: sd15}
 """
     settings = read(tmp_path, text, "run.yaml").settings
     expected = {
         "train.optimizer": "prodigy", "train.learning_rate": 1.0, "loss.timestep_distribution": "content",
         "loss.min_timestep": 100, "loss.max_timestep": 1000, "data.masks": "masks", "data.unmasked_weight": 0.1,
+        "data.unmasked_prior_weight": 0.5, "data.preserve.samples": 2, "data.preserve.weight": 0.5,
+        "data.preserve.captions": ["dog"], "data.preserve.learning_rate_factor": 1.0,
     }  # fmt: skip
     assert {key: settings.get(key) for key in expected} == expected

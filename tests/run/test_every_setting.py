@@ -90,6 +90,8 @@ WIRES = [
     Wire("data.alpha_mask", True, "training"),
     Wire("data.masks", "masks", "training"),
     Wire("data.unmasked_weight", 0.5, "training", {"data.alpha_mask": True}),
+    Wire("data.unmasked_probability", 1.0, "training", {"data.alpha_mask": True}),
+    Wire("data.unmasked_prior_weight", 1.0, "training", {"data.alpha_mask": True}),
     Wire("data.captions.template", "a [name]", "training"),
     Wire("data.captions.shuffle", True, "training"),
     Wire("data.captions.keep_tokens", 3, "training", TAGS),

@@ -15,7 +15,7 @@ from tetrad.data.latent_cache import LatentCache
 from tetrad.errors import TetradError
 from tetrad.run.class_images import check_folder
 from tetrad.run.dataset import encode_samples, load_dataset
-from tetrad.run.plan import ClassImagePlan, DataPlan
+from tetrad.run.resolve_data import resolve_data
 from tetrad.settings import build_recipe
 
 
@@ -37,13 +37,7 @@ def load(first: Path, *folders: dict[str, Any], **data: Any) -> list[TrainingSam
             next(loading)
     except StopIteration as finished:
         dataset = finished.value
-    given = recipe.data
-    plan = DataPlan(
-        *(given.images, given.folders, dataset.trigger_word, dataset.class_word, given.resolution, given.flip),
-        *(given.alpha_mask, given.masks, given.unmasked_weight, given.captions),
-        class_images=ClassImagePlan("", 0, "", 0.5),
-        preserve=given.preserve,
-    )
+    plan = resolve_data(recipe, dataset, 64)
     return list(encode_samples(plan, tiny.build_model(is_shallow=True), dataset.photos, cache))
 
 
@@ -60,7 +54,13 @@ def test_a_folder_has_settings_of_its_own_and_else_those_of_the_run(tmp_path: Pa
             **{"flip": False, "masks": str(masks), "captions": {"prefix": "old,"}},
         },
         {"images": str(make_folder(tmp_path / "dogs", color="green")), "class_images": True, "class_word": "dog"},
-        **{"trigger_word": "zkr", "repeats": 2, "flip": True, "captions": {"suffix": "new"}},
+        **{
+            "trigger_word": "zkr",
+            "repeats": 2,
+            "flip": True,
+            "captions": {"suffix": "new"},
+            "class_images": {"weight": 0.5},
+        },
     )
     assert plain.captions.default_caption == "zkr, a cat new"
     assert (plain.repeats, plain.weight, len(plain.distributions), plain.masks) == (2, 1.0, 2, ())

@@ -53,7 +53,7 @@ class ImageScoring:
         samples = train.batch_size * train.gradient_accumulation
         self.budget = TimeBudget(count_predictions(self.request.steps, self.request.cfg_scale), samples)
         self.has_failed = self._has_explained = False
-        if not plan.preserves_others:  # preservation has kept it already
+        if not plan.has_teacher:  # else it is kept already
             adapter.keep_original()
 
     def score(self, step: int, file: str, is_end: bool) -> Generator[Event, None, Rows]:

@@ -11,6 +11,7 @@ import tomli_w
 from tetrad.locales import Message, _, ngettext
 from tetrad.methods.settings import MethodSettings
 from tetrad.settings.captions import CaptionSettings
+from tetrad.settings.field import replace
 from tetrad.settings.image_folder import ImageFolder
 from tetrad.settings.learning_rate import LearningRate
 from tetrad.settings.loss import Loss
@@ -54,6 +55,8 @@ class DataPlan:
     alpha_mask: bool
     masks: str  # a folder; "" for none
     unmasked_weight: float
+    unmasked_prior_weight: float  # 0: off
+    unmasked_probability: float
     captions: CaptionSettings
     class_images: ClassImagePlan
     preserve: PreserveSettings
@@ -165,8 +168,15 @@ class Plan:
     judge: JudgePlan
 
     @property
-    def preserves_others(self) -> bool:
-        return preserves_others(self.data.preserve, self.method)
+    def preserve(self) -> PreserveSettings:
+        """The settings of the samples that are preserved, off where the method needs none."""
+        preserve = self.data.preserve
+        return preserve if preserves_others(preserve, self.method) else replace(preserve, samples=0)
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether steps need what the model predicted before training."""
+        return self.preserve.is_enabled or self.data.unmasked_prior_weight > 0
 
     @property
     def batch_samples(self) -> int:
@@ -176,7 +186,7 @@ class Plan:
     @property
     def keeps_original(self) -> bool:
         """Whether the run needs the model as it was before training, beside the one that it trains."""
-        return self.preserves_others or self.judge.uses_images
+        return self.has_teacher or self.judge.uses_images
 
     def as_values(self) -> dict[str, Any]:
         """The whole plan as values that TOML and JSON can hold, by section."""

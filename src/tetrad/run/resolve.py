@@ -19,13 +19,13 @@ from tetrad.methods.base import behavior_of
 from tetrad.methods.settings import MethodSettings
 from tetrad.models.base import Model
 from tetrad.models.device import DeviceSpec
-from tetrad.run.class_images import resolve_class_images
 from tetrad.run.continuation import check_replaceable, name_of, read_trained_steps
 from tetrad.run.dataset import Dataset
 from tetrad.run.folder import file_name
-from tetrad.run.plan import DataPlan, JudgePlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan, count_preserved
+from tetrad.run.plan import JudgePlan, ModelPlan, Plan, SamplePlan, SavePlan, TrainPlan, count_preserved
 from tetrad.run.previews import default_prompts
 from tetrad.run.processes.share import check_share
+from tetrad.run.resolve_data import resolve_data
 from tetrad.run.resolve_judge import resolve_judge
 from tetrad.settings import Recipe, Sample, Train
 from tetrad.settings.field import replace
@@ -72,20 +72,7 @@ def resolve(recipe: Recipe, facts: Facts) -> tuple[Plan, MemoryForecast | None]:
     train, forecast = _resolve_train(recipe, method, facts, resolution, judge)
     plan = Plan(
         model=ModelPlan(recipe.model, model.family, model.noise.prediction, recipe.vae, recipe.continue_from),
-        data=DataPlan(
-            images=recipe.data.images,
-            folders=recipe.data.folders,
-            trigger_word=dataset.trigger_word,
-            class_word=dataset.class_word,
-            resolution=resolution,
-            flip=recipe.data.flip,
-            alpha_mask=recipe.data.alpha_mask,
-            masks=recipe.data.masks,
-            unmasked_weight=recipe.data.unmasked_weight,
-            captions=recipe.data.captions,
-            class_images=resolve_class_images(recipe, dataset, resolution),
-            preserve=recipe.data.preserve,
-        ),
+        data=resolve_data(recipe, dataset, resolution),
         text=replace(recipe.text, clip_skip=recipe.text.clip_skip or model.text_encoders[0].default_clip_skip),
         method=method,
         train=train,
@@ -145,7 +132,7 @@ def _resolve_train(
     preserved = count_preserved(preserve, method, batch_size)
     rate_factor = preserve.learning_rate_factor if preserved else 1.0
     optimizer = get_facts(train.optimizer)
-    keeps_original = preserved > 0 or judge.uses_images
+    keeps_original = preserved > 0 or judge.uses_images or recipe.data.unmasked_prior_weight > 0
     samples = batch_size + preserved
     forecast = forecast_memory(facts.model, method, train, resolution, samples, facts.device, keeps_original)
     checkpointing = train.gradient_checkpointing

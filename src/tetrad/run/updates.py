@@ -164,6 +164,8 @@ def make_updates(
         Ema(parameters_of(adapter), train.ema) if train.ema else None,
         points,
         Recovery(gradient_checkpointing=train.gradient_checkpointing),
-        make_preservation(plan.data.preserve, model, adapter) if plan.preserves_others else add_nothing,
+        make_preservation(
+            plan.preserve, plan.data.unmasked_prior_weight, model, adapter, plan.data.unmasked_probability
+        ),
         leader,
     )

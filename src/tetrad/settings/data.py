@@ -99,7 +99,24 @@ class Data:
         group="data",
         needs=Needs("has transparency"),
         ge=0,
-        lt=1,
+        le=1,
+    )
+    unmasked_prior_weight: float = option(
+        0.0,
+        _("Loss weight of what the model predicted before training, as the target where a mask excludes; 0: off"),
+        group="data",
+        needs=Needs("has transparency"),
+        hint=_("1 holds the excluded area as strongly as the rest is trained"),
+        ge=0,
+        le=100,
+    )
+    unmasked_probability: float = option(
+        0.0,
+        _("Probability of using an image without its mask"),
+        group="data",
+        needs=Needs("has transparency"),
+        ge=0,
+        le=1,
     )
     captions: CaptionSettings = field(default_factory=CaptionSettings)
     class_images: ClassImageSettings = field(default_factory=ClassImageSettings)

@@ -65,20 +65,21 @@ def _mask_min(job: Job, name: str) -> None:
     other = name.replace("mask_min_value", "mask_path")
     if not job.get(other):
         job.skip(name, Message(_("it only counts with {value}"), value="mask_path"))
-    elif (weight := job.number(name, 0.0) or 0.0) < 1:
-        job.map(name, {"data.unmasked_weight": weight})
     else:
-        job.skip(name, Message(_("with a weight of 1 masks exclude nothing")))
+        job.map(name, {"data.unmasked_weight": job.number(name, 0.0) or 0.0})
 
 
 def _each(names: str, rule: Rule) -> dict[str, Rule]:
     return dict.fromkeys(names.split(), rule)
 
 
-def _if_preserving(job: Job, name: str) -> None:
-    """A number of a preservation that is off has no effect."""
-    on = job.flag("train.diff_output_preservation") or job.flag("train.blank_prompt_preservation")
-    job.leave(name, Message(_PRESERVATION)) if on else job.equal(name)
+def _inverted_mask_prior(job: Job, name: str) -> None:
+    """What a mask excludes is held by the model's prediction before training, at half the weight unless it is given."""
+    multiplier = "train.inverted_mask_prior_multiplier"
+    if not job.flag("train.inverted_mask_prior"):
+        job.equal(name)
+    else:
+        job.map(name, {"data.unmasked_prior_weight": job.number(multiplier, 0.5) or 0.0})
 
 
 KEYS: dict[str, Rule] = {
@@ -151,17 +152,14 @@ KEYS: dict[str, Rule] = {
     "train.seed": to("train.seed", int),
     **_each("train.ema_config.use_ema train.ema_config.ema_decay", elsewhere),
     "train.ema_config": same(),
-    **_each("train.diff_output_preservation train.blank_prompt_preservation", not_done(_PRESERVATION)),
-    **_each(
-        "train.diff_output_preservation_class train.diff_output_preservation_multiplier"
-        " train.blank_prompt_preservation_multiplier",
-        _if_preserving,
-    ),
+    **_each("train.diff_output_preservation train.blank_prompt_preservation", elsewhere),
+    **_each("train.diff_output_preservation_class train.diff_output_preservation_multiplier", elsewhere),
+    "train.blank_prompt_preservation_multiplier": elsewhere,
+    **_each("train.inverted_mask_prior train.inverted_mask_prior_multiplier", _inverted_mask_prior),
     "train.reg_weight": to("data.class_images.weight", float),
     **_each(
         "train.prompt_dropout_prob train.negative_prompt train.max_negative_prompts train.short_and_long_captions"
-        " train.single_item_batching train.do_prior_divergence train.do_cfg train.do_random_cfg"
-        " train.inverted_mask_prior",
+        " train.single_item_batching train.do_prior_divergence train.do_cfg train.do_random_cfg",
         not_done(_("captions are used as they are"), unless=(None, "", 0, False, 1, 0.0)),
     ),
     **_each(

@@ -7,7 +7,7 @@ from typing import Any
 from tetrad.errors import TetradError
 from tetrad.interchange.ai_toolkit.data import decide_datasets, decide_previews, decide_saving
 from tetrad.interchange.ai_toolkit.keys import KEYS
-from tetrad.interchange.ai_toolkit.training import decide_length, decide_training
+from tetrad.interchange.ai_toolkit.training import decide_length, decide_preservation, decide_training
 from tetrad.interchange.flat import flatten
 from tetrad.interchange.job import Entry, Job, table_name
 from tetrad.interchange.kohya.read import leave_unknown
@@ -102,6 +102,7 @@ def _fill(job: Job) -> Job:
     decide_datasets(job)
     decide_length(job)
     decide_training(job, kind)
+    decide_preservation(job)
     decide_saving(job)
     decide_previews(job)
     for name in job.entries:

@@ -114,3 +114,34 @@ def _decide_ema(job: Job) -> None:
     for name in ("train.ema_config.use_ema", "train.ema_config.ema_decay"):
         if name in job.entries:
             job.map(name, {"train.ema": decay}) if on else job.equal(name)
+
+
+def decide_preservation(job: Job) -> None:
+    """Samples whose target is the model's prediction before training: on the class word, or on an empty caption."""
+    by_class, by_blank = "train.diff_output_preservation", "train.blank_prompt_preservation"
+    kinds = [name for name in (by_class, by_blank) if job.flag(name)]
+    for name in (by_class, by_blank):
+        multiplier, word = f"{name}_multiplier", f"{name}_class"
+        if name not in kinds:
+            for key in (name, multiplier, word):
+                if key in job.entries:
+                    job.equal(key)
+        elif name != kinds[0]:
+            for key in (name, multiplier):
+                if key in job.entries:
+                    job.skip(key, Message(_("{key} comes first"), key=kinds[0]))
+        else:
+            _map_preservation(job, name)
+
+
+def _map_preservation(job: Job, name: str) -> None:
+    batch = job.settings["train.batch_size"]
+    captions = [job.word(f"{name}_class", "person")] if name == "train.diff_output_preservation" else [""]
+    settings = {"data.preserve.samples": batch, "data.preserve.learning_rate_factor": 1.0}
+    template = _("each caption there has the class word in place of the trigger word; here it is the class word alone")
+    if captions == [""]:
+        job.map(name, settings | {"data.preserve.captions": captions})
+    else:
+        job.map(name, settings, Message(template))
+        job.map(f"{name}_class", {"data.preserve.captions": captions})
+    job.map(f"{name}_multiplier", {"data.preserve.weight": job.number(f"{name}_multiplier", 1.0) or 1.0})

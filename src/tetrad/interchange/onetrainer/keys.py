@@ -12,6 +12,12 @@ FOREIGN_PARTS = words(
     "prior transformer effnet_encoder decoder decoder_text_encoder decoder_vqgan text_encoder_3 text_encoder_4"
     " unconditional_transformer"
 )
+# Numbers of masked training: the setting, and what it is where the file leaves it out.
+_MASK_NUMBERS = {
+    "unmasked_weight": ("data.unmasked_weight", 0.1),
+    "unmasked_probability": ("data.unmasked_probability", 0.1),
+    "masked_prior_preservation_weight": ("data.unmasked_prior_weight", 0.0),
+}
 _DTYPES = {"FLOAT_16": "fp16", "BFLOAT_16": "bf16", "FLOAT_32": "fp32", "TFLOAT_32": "fp32"}
 
 
@@ -62,6 +68,17 @@ def _strength(setting: str, usual: float) -> Rule:
     return rule
 
 
+def _masked_training(job: Job, name: str) -> None:
+    """Masks with OneTrainer's numbers, also with those that the file leaves out."""
+    if not job.flag(name):
+        job.equal(name)
+        return
+    job.map(name, {"data.alpha_mask": True, "loss.normalize_masks": job.flag("normalize_masked_area_loss")})
+    for key, (setting, usual) in _MASK_NUMBERS.items():
+        if key not in job.entries and usual:
+            job.map(key, {setting: usual})
+
+
 def _masking(job: Job, name: str) -> None:
     """The numbers of masked training; -masklabel.png beside an image is its mask in both."""
     value = job.number(name, 0.0) if name != "normalize_masked_area_loss" else None
@@ -69,15 +86,10 @@ def _masking(job: Job, name: str) -> None:
         job.skip(name, Message(_("it only counts with {value}"), value="masked_training"))
     elif name == "normalize_masked_area_loss":
         job.map(name, {"loss.normalize_masks": job.flag(name)})
-    elif name == "unmasked_weight" and (value or 0.0) < 1:
-        job.map(name, {"data.unmasked_weight": value or 0.0})
-    elif name == "unmasked_probability":
-        reason = Message(_("no step is trained without its mask"))
-        job.leave(name, reason) if value else job.equal(name)
     else:
-        job.leave(name, Message(_("what a mask excludes is not held by the model's own prediction"))) if value else (
-            job.equal(name)
-        )
+        is_divided = name == "masked_prior_preservation_weight" and value and job.flag("normalize_masked_area_loss")
+        reason = Message(_("it counts for each position, whatever the sizes of the two areas are"))
+        job.map(name, {_MASK_NUMBERS[name][0]: value or 0.0}, reason if is_divided else None)
 
 
 KEYS: dict[str, Rule] = {
@@ -117,14 +129,7 @@ KEYS: dict[str, Rule] = {
     "additional_embeddings": not_done(_("embeddings are not trained together with another method")),
     "preserve_embedding_norm": not_done(_("an embedding may grow longer than it was")),
     **_each("concept_file_name concepts resolution aspect_ratio_bucketing", elsewhere),
-    "masked_training": lambda job, name: (
-        job.map(
-            name,
-            {"data.alpha_mask": True, "loss.normalize_masks": job.flag("normalize_masked_area_loss")},
-        )
-        if job.flag(name)
-        else job.equal(name)
-    ),
+    "masked_training": _masked_training,
     **_each(
         "unmasked_probability unmasked_weight normalize_masked_area_loss masked_prior_preservation_weight", _masking
     ),
