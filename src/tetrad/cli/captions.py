@@ -116,6 +116,19 @@ def make(
     tagger: Annotated[
         Path | None, typer.Option(help=_("Folder of a WD14 tagger: model.onnx and selected_tags.csv"))
     ] = None,
+    with_model: Annotated[
+        Path | None,
+        typer.Option(help=_("Folder of a BLIP, GIT or Florence-2 model, as transformers writes it (safetensors)")),
+    ] = None,
+    prompt: Annotated[
+        str,
+        typer.Option(
+            help=_(
+                "With --with-model: the beginning of each caption (BLIP, GIT), or a question or <CAPTION>,"
+                " <DETAILED_CAPTION>, <MORE_DETAILED_CAPTION> (Florence-2)"
+            )
+        ),
+    ] = "",
     threshold: Annotated[
         float, typer.Option(min=0.0, max=1.0, help=_("With --tagger: the least probability of a tag"))
     ] = 0.35,
@@ -128,7 +141,7 @@ def make(
     dry_run: DryRun = False,
 ) -> None:
     captions = open_folder(folder)
-    captioner = choose_captioner(command, tagger, threshold, character_threshold)
+    captioner = choose_captioner(command, tagger, with_model, prompt, (threshold, character_threshold))
     limit = _CAPTIONED_IN_DRY_RUN if dry_run else None
     images = captions.list_images_to_make(overwrite)[:limit]
     with show_progress(Message(_("captioning")), len(images)) as advance:
@@ -163,19 +176,29 @@ def open_folder(folder: Path) -> "CaptionFolder":
 
 
 def choose_captioner(
-    command: str | None, tagger: Path | None, threshold: float, character_threshold: float
+    command: str | None, tagger: Path | None, model: Path | None, prompt: str, thresholds: tuple[float, float]
 ) -> "Callable[[Path], str]":
-    """What makes the captions.  E2001 without or with both of --with and --tagger."""
-    if (command is None) == (tagger is None):
-        raise TetradError("E2001", _("give either --with, a program, or --tagger, the folder of a tagger"))
+    """What makes the captions.  E2001 unless one of --with, --tagger and --with-model is given."""
+    if sum(each is not None for each in (command, tagger, model)) != 1:
+        template = _(
+            "give one of --with, a program, --tagger, the folder of a tagger, and --with-model, that of a model"
+        )
+        raise TetradError("E2001", template)
+    if prompt and model is None:
+        raise TetradError("E2001", _("--prompt is for --with-model; a program has it among its arguments"))
     if command is not None:
         from tetrad.data.captions.command import Command
 
         return Command(command)
-    assert tagger is not None
-    from tetrad.data.captions.tagger import Tagger
+    if tagger is not None:
+        from tetrad.data.captions.tagger import Tagger
 
-    return Tagger(expand_path(tagger), threshold, character_threshold)
+        return Tagger(expand_path(tagger), *thresholds)
+    assert model is not None
+    from tetrad.data.captions.captioner import Captioner
+    from tetrad.models.device import select_generation_device
+
+    return Captioner(expand_path(model), prompt, select_generation_device().device)
 
 
 def finish(captions: "CaptionFolder", edit: "CaptionEdit", dry_run: bool) -> None:

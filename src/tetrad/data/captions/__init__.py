@@ -11,6 +11,7 @@
 - `folder`: the captions of a folder of images, listed and changed together
 - `command`: caption images with a program
 - `tagger`: tag images with a WD14 tagger
+- `captioner`: caption images with a BLIP, GIT or Florence-2 model in a folder
 - `translation`: translate Chinese tags with a dictionary
 """
 
