@@ -4,7 +4,8 @@ from math import log
 
 import pytest
 
-from tetrad.data.buckets import make_bucket_sizes, select_bucket
+from tetrad.data.buckets import find_bucket, make_bucket_sizes, select_bucket
+from tetrad.settings.buckets import BucketSettings
 
 RESOLUTIONS = [16, 64, 72, 128, 255, 256, 300, 512, 640, 768, 1000, 1024]
 SHAPES = [(1, 1), (2, 1), (3, 2), (4, 3), (16, 9), (21, 9), (5, 1), (100, 1), (1023, 1024), (6000, 4000)]
@@ -61,3 +62,19 @@ def test_of_equally_close_buckets_the_larger_is_used() -> None:
             35,
         )
     assert select_bucket(7, 7, [(64, 64), (512, 512), (256, 256)]) == (512, 512)
+
+
+def test_a_small_image_keeps_its_size_and_a_square_is_always_the_same() -> None:
+    keeps = BucketSettings(enlarge=False)
+    assert find_bucket(300, 200, 512, keeps) == (256, 192)
+    assert find_bucket(300, 20, 512, keeps) == (256, 64)  # at least a step
+    assert find_bucket(3000, 2000, 512, keeps) == find_bucket(3000, 2000, 512, BucketSettings())
+    assert find_bucket(3000, 20, 512, BucketSettings(square=True)) == (512, 512)
+
+
+def test_sides_have_the_given_step_and_limits() -> None:
+    assert make_bucket_sizes(1024, 64, 256, 1024)[-1] == (1024, 1024)  # sd-scripts' own limits
+    assert find_bucket(3000, 1000, 512, BucketSettings(step=32)) == (864, 288)
+    assert find_bucket(4000, 1000, 512, BucketSettings(min_side=384)) == (640, 384)
+    assert find_bucket(4000, 1000, 512, BucketSettings(max_side=640)) == (640, 384)
+    assert find_bucket(64, 64, 64, BucketSettings(step=512)) == (64, 64)

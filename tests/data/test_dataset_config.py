@@ -12,7 +12,7 @@ from tetrad.data.discover.layouts import Listing
 from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.discover.subsets import Subset
 from tetrad.errors import TetradError
-from tetrad.settings import CaptionSettings
+from tetrad.settings import BucketSettings, CaptionSettings
 
 FULL_CONFIG = """
 [general]
@@ -168,3 +168,13 @@ def test_a_configuration_that_is_not_text_is_refused(tmp_path: Path, content: by
     with pytest.raises(TetradError) as caught:
         list_dataset(tmp_path / "set.json")
     assert caught.value.code == "E4170"
+
+
+def test_each_dataset_has_buckets_of_its_own(tmp_path: Path) -> None:
+    write_images(tmp_path, "one/a.png")
+    tables = [{"subsets": [{"image_dir": "one"}]}, {"subsets": [{"image_dir": "one"}], "enable_bucket": False}]
+    tables[0] |= {"bucket_no_upscale": True, "bucket_reso_steps": 32, "min_bucket_reso": 128, "max_bucket_reso": 768}
+    (tmp_path / "data.json").write_text(json.dumps({"datasets": tables}))
+    first, second = list_dataset(tmp_path / "data.json").entries
+    assert first.subset.buckets == BucketSettings(enlarge=False, step=32, min_side=128, max_side=768)
+    assert second.subset.buckets == BucketSettings(square=True)

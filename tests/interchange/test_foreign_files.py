@@ -156,7 +156,7 @@ def test_import_writes_a_recipe_that_has_the_files_values(tmp_path: Path) -> Non
     assert "rank = 16\nalpha = 1.0" in out.read_text()
     again = run("import", case, "--out", out)
     assert again.returncode == 4 and "already exists" in again.stderr
-    strict = run("import", CASES / "gui-lora-01.json", "--strict", "--json")
+    strict = run("import", CASES / "gui-lora-15.json", "--strict", "--json")
     assert strict.returncode == 3 and "E3166" in strict.stderr
 
 

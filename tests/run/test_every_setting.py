@@ -74,6 +74,7 @@ class Observed:
     scores: object = ()  # of what was measured
 
 
+WIDE = {"data.images": "wide"}
 WIRES = [
     Wire("model", "other.safetensors", "training"),
     Wire("vae", "vae.safetensors", "training"),
@@ -92,6 +93,11 @@ WIRES = [
     Wire("data.unmasked_weight", 0.5, "training", {"data.alpha_mask": True}),
     Wire("data.unmasked_probability", 1.0, "training", {"data.alpha_mask": True}),
     Wire("data.unmasked_prior_weight", 1.0, "training", {"data.alpha_mask": True}),
+    Wire("data.buckets.square", True, "training", WIDE),
+    Wire("data.buckets.enlarge", False, "training", {"data.resolution": 96}),
+    Wire("data.buckets.step", 32, "training", WIDE),
+    Wire("data.buckets.min_side", 56, "training", WIDE),
+    Wire("data.buckets.max_side", 72, "training", WIDE),
     Wire("data.captions.template", "a [name]", "training"),
     Wire("data.captions.shuffle", True, "training"),
     Wire("data.captions.keep_tokens", 3, "training", TAGS),
@@ -290,6 +296,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (path / name).mkdir()
         for image_number in range(2):
             save_image(path / name / f"red dog {image_number}.png", seed=10 * number + image_number)
+    (path / "wide").mkdir()
+    Image.open(path / "images" / "red dog 0.png").resize((128, 64)).save(path / "wide" / "a.png")
     xl = tiny.build_model(family="sdxl")
     tiny.save_checkpoint(path / "tiny-xl.safetensors", xl, tiny.build_weights(family="sdxl").metadata)
     (path / "masks").mkdir()

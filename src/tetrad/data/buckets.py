@@ -3,28 +3,43 @@
 from math import ceil, log
 from typing import TYPE_CHECKING
 
+from tetrad.settings.buckets import BucketSettings
+
 if TYPE_CHECKING:
     from tetrad.data.dataset import Photo
 
 
 def bucket_of(photo: "Photo", resolution: int) -> tuple[int, int]:
     """The size (width, height) at which a photo is used for training; its subset may have a resolution of its own."""
-    return select_bucket(photo.width, photo.height, make_bucket_sizes(photo.subset.resolution or resolution))
+    return find_bucket(photo.width, photo.height, photo.subset.resolution or resolution, photo.subset.buckets)
 
 
-def make_bucket_sizes(resolution: int, side_multiple: int | None = None) -> list[tuple[int, int]]:
+def find_bucket(width: int, height: int, resolution: int, buckets: BucketSettings) -> tuple[int, int]:
+    """The size for an image of a size; one that is small may keep its own, cut to whole steps."""
+    step = _find_step(resolution, buckets)
+    if buckets.square:
+        return (resolution // step * step,) * 2
+    if not buckets.enlarge and width * height <= resolution**2:
+        return max(step, width // step * step), max(step, height // step * step)
+    return select_bucket(width, height, make_bucket_sizes(resolution, step, buckets.min_side, buckets.max_side))
+
+
+def make_bucket_sizes(
+    resolution: int, side_multiple: int | None = None, min_side: int = 0, max_side: int = 0
+) -> list[tuple[int, int]]:
     """Sizes (width, height) of at most resolution² pixels, with sides that are multiples of `side_multiple`.
 
-    Sides are from half to twice the resolution, so aspect ratios from 1:4 to 4:1. The square is always included.
+    Sides are from half to twice the resolution, so aspect ratios from 1:4 to 4:1, unless other limits are given. The
+    square is always included.
     """
     side_multiple = side_multiple or _get_default_side_multiple(resolution)
     assert resolution >= side_multiple, (resolution, side_multiple)
-    max_side = 2 * resolution // side_multiple * side_multiple
+    lowest, highest = min_side or resolution / 2, (max_side or 2 * resolution) // side_multiple * side_multiple
     square_side = resolution // side_multiple * side_multiple
     bucket_sizes = {(square_side, square_side)}
-    for width in range(ceil(resolution / 2 / side_multiple) * side_multiple, max_side + 1, side_multiple):
-        height = min(resolution**2 // width // side_multiple * side_multiple, max_side)
-        if height >= resolution / 2:
+    for width in range(ceil(lowest / side_multiple) * side_multiple, highest + 1, side_multiple):
+        height = min(resolution**2 // width // side_multiple * side_multiple, highest)
+        if height >= lowest:
             bucket_sizes |= {(width, height), (height, width)}
     return sorted(bucket_sizes)
 
@@ -38,6 +53,12 @@ def select_bucket(width: int, height: int, sizes: list[tuple[int, int]]) -> tupl
         return round(distance, 9), -size[0] * size[1]
 
     return min(sizes, key=aspect_distance)
+
+
+def _find_step(resolution: int, buckets: BucketSettings) -> int:
+    """What sides are multiples of: at most the resolution."""
+    step = buckets.step or _get_default_side_multiple(resolution)
+    return min(step, resolution // 8 * 8)
 
 
 def _get_default_side_multiple(resolution: int) -> int:

@@ -11,6 +11,7 @@ from tetrad.data.discover.layouts import Listing, list_folder
 from tetrad.data.discover.subsets import Subset
 from tetrad.errors import TetradError
 from tetrad.locales import Message, ngettext
+from tetrad.settings.buckets import BucketSettings
 
 _GENERATED_FILE_NAME = re.compile(r"class-([0-9a-f]{8})-(\d{5})\.png")  # hash of prompt and model, number
 
@@ -23,7 +24,9 @@ class ClassImages:
     missing_paths: tuple[Path, ...] = ()
 
 
-def find_class_images(folder: Path, prompt: str, count: int, generator_identity: str) -> ClassImages:
+def find_class_images(
+    folder: Path, prompt: str, count: int, generator_identity: str, buckets: BucketSettings | None = None
+) -> ClassImages:
     """The class images in `folder`, and the paths of the missing ones up to `count`.
 
     The user's own images count, and so do generated ones whose file name has the hash of this prompt and of
@@ -31,7 +34,8 @@ def find_class_images(folder: Path, prompt: str, count: int, generator_identity:
     missing and all images count. The number in a missing path is the seed to generate it with. Raises E4001 and E4002
     if there is no image and none is to be generated.
     """
-    subset = Subset(is_class_images=True, caption=prompt, caption_source="class prompt")
+    buckets = buckets or BucketSettings()
+    subset = Subset(is_class_images=True, caption=prompt, caption_source="class prompt", buckets=buckets)
     if not count:
         return ClassImages(list_folder(folder, subset))
     listing = _list_folder_if_any(folder, subset)

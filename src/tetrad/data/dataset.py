@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tetrad.data.buckets import make_bucket_sizes, select_bucket
+from tetrad.data.buckets import find_bucket
 from tetrad.data.cache_folder import CacheFolder
 from tetrad.data.captions.caption_files import detect_folder_encoding
 from tetrad.data.captions.captions import Captions
@@ -212,11 +212,10 @@ def _examine_entry(
     """Decode an image that is not in the cache, and keep there what is seen and what is encoded.  Raises BadImage."""
     is_kept = entry.path.suffix.lower() not in _JPEG_SUFFIXES
     resolution = (entry.subset.resolution or find_resolution()) if is_kept else 0
-    sizes = make_bucket_sizes(resolution) if resolution else []
 
     def keep(upright: UprightImage) -> None:
-        if sizes:
-            cache.fitted.keep(file_hash, upright, select_bucket(*upright.size, sizes))
+        if resolution:
+            cache.fitted.keep(file_hash, upright, find_bucket(*upright.size, resolution, entry.subset.buckets))
 
     info = examine_image(entry.path, keep)
     cache.put_image_info(file_hash, info)

@@ -13,7 +13,6 @@ CACHING = _("Tetrad caches latents and text encodings automatically where they d
 VAE_OVERFLOW = _("Tetrad switches a VAE that overflows to float32 by itself")
 FAMILY = _("the model's family is read from its file")
 CROP = _("images keep their shape and are cropped to the centre, so there is less variety")
-OTHER_BUCKETS = _("the buckets follow from the resolution, so long images may be cropped elsewhere")
 NO_STATE = _("the saved state of another trainer cannot be read; continue from its weights with --continue-from")
 ALWAYS_RESUMES = _("a run can always be resumed")
 KEEPS_FILES = _("Tetrad always writes into the file how it was trained")

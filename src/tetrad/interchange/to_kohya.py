@@ -131,8 +131,8 @@ _OWN = {
     "loss.huber_schedule",
     "loss.min_timestep",
     "loss.max_timestep",
-    "data.masks",
-    "train.optimizer_args",
+    *("data.masks", "train.optimizer_args"),
+    *(f"data.buckets.{name}" for name in ("square", "enlarge", "step", "min_side", "max_side")),
 }
 
 
@@ -169,9 +169,11 @@ def _convert(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
     values: dict[str, Any] = {
         "dataset_config" if images.endswith((".toml", ".json")) else "train_data_dir": images,
         "resolution": f"{side},{side}",
-        "enable_bucket": True,
-        "min_bucket_reso": side // 2,
-        "max_bucket_reso": 2 * side,
+        "enable_bucket": not plan.get("data.buckets.square"),
+        "bucket_no_upscale": plan.get("data.buckets.enlarge") is False,
+        "bucket_reso_steps": plan.get("data.buckets.step") or 64,
+        "min_bucket_reso": plan.get("data.buckets.min_side") or side // 2,
+        "max_bucket_reso": plan.get("data.buckets.max_side") or 2 * side,
         "max_train_steps": new_steps,
         "optimizer_type": _OPTIMIZERS.get(plan["train.optimizer"], get_facts(plan["train.optimizer"]).path),
         "lr_scheduler": _write_scheduler(plan),

@@ -25,7 +25,7 @@ from tetrad.run.dataset import Dataset, problem_note
 from tetrad.run.events import Event, Note, Phase, Progress
 from tetrad.run.plan import ClassImagePlan, Plan
 from tetrad.run.watch import StoppedWhileGenerating, Watch, stop_between_steps
-from tetrad.settings import Data, Recipe
+from tetrad.settings import BucketSettings, Data, Recipe
 
 _SAMPLER_STEPS = 30
 BATCH_SIZE = 4
@@ -109,8 +109,10 @@ def short_hash(*texts: str) -> str:
     return hashlib.sha256(repr(texts).encode()).hexdigest()[:16]
 
 
-def _list_class_images(plan: ClassImagePlan, generator_identity: str) -> ClassImages:
-    return find_class_images(expand_path(plan.folder), plan.prompt, plan.count, generator_identity)
+def _list_class_images(
+    plan: ClassImagePlan, generator_identity: str, buckets: BucketSettings | None = None
+) -> ClassImages:
+    return find_class_images(expand_path(plan.folder), plan.prompt, plan.count, generator_identity, buckets)
 
 
 def count_missing(plan: ClassImagePlan, generator_identity: str) -> int:
@@ -159,7 +161,7 @@ def load_class_images(plan: Plan, generator_identity: str, cache: LatentCache) -
     """The class images to train on; yields a note for each that cannot be used, and returns the others."""
     if not plan.data.class_images.is_enabled:
         return []
-    listing = _list_class_images(plan.data.class_images, generator_identity).listing
+    listing = _list_class_images(plan.data.class_images, generator_identity, plan.data.buckets).listing
     photos, problems = collect_photos(listing, inspect_photos(listing, cache, lambda: plan.data.resolution))
     yield from map(problem_note, problems)
     return photos

@@ -117,7 +117,12 @@ def find_images(data: Data, trigger_word: str, requires_trigger_word: bool) -> L
     if requires_trigger_word:
         check_template_has_name(data.captions.template, trigger_word)
     subset = Subset(
-        trigger_word, data.class_word, data.captions, use_subject_templates=requires_trigger_word, repeats=data.repeats
+        trigger_word,
+        data.class_word,
+        data.captions,
+        use_subject_templates=requires_trigger_word,
+        repeats=data.repeats,
+        buckets=data.buckets,
     )
     if data.metadata:
         listing = list_metadata_file(expand_path(data.metadata), path, replace(subset, prefers_metadata=True))

@@ -10,6 +10,7 @@ import tomli_w
 
 from tetrad.locales import Message, _, ngettext
 from tetrad.methods.settings import MethodSettings
+from tetrad.settings.buckets import BucketSettings
 from tetrad.settings.captions import CaptionSettings
 from tetrad.settings.field import replace
 from tetrad.settings.image_folder import ImageFolder
@@ -57,6 +58,7 @@ class DataPlan:
     unmasked_weight: float
     unmasked_prior_weight: float  # 0: off
     unmasked_probability: float
+    buckets: BucketSettings
     captions: CaptionSettings
     class_images: ClassImagePlan
     preserve: PreserveSettings

@@ -21,6 +21,7 @@ def resolve_data(recipe: Recipe, dataset: Dataset, resolution: int) -> DataPlan:
         unmasked_weight=data.unmasked_weight,
         unmasked_prior_weight=data.unmasked_prior_weight,
         unmasked_probability=data.unmasked_probability,
+        buckets=data.buckets,
         captions=data.captions,
         class_images=resolve_class_images(recipe, dataset, resolution),
         preserve=data.preserve,

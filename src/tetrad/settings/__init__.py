@@ -1,6 +1,6 @@
 """The settings of a run, without torch: one source for recipes, flags, docs and the JSON schema.
 
-`field` declares one setting. Each section of a recipe has a module: `data` (with `captions`, `image_folder`,
+`field` declares one setting. Each section of a recipe has a module: `data` (with `buckets`, `captions`, `image_folder`,
 `class_images` and `preserve`), `train`, `loss`, `sample`, `judge`, `log`, `save`, and `method`, the union of the
 methods' own settings. `recipe` joins the sections, and `vae_decoder` is the recipe of a VAE decoder. `learning_rate`,
 `optimizers`, `samplers` and `device` are types of settings, `train_checks` finds settings that contradict each other,
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tetrad.lazy import export
 
 if TYPE_CHECKING:  # so that type checkers know what the sections are
+    from tetrad.settings.buckets import BucketSettings as BucketSettings
     from tetrad.settings.captions import CaptionSettings as CaptionSettings
     from tetrad.settings.class_images import ClassImageSettings as ClassImageSettings
     from tetrad.settings.data import Data as Data
@@ -36,6 +37,7 @@ __all__, __getattr__ = export(
     __name__,
     {
         "class_images": ["ClassImageSettings"],
+        "buckets": ["BucketSettings"],
         "captions": ["CaptionSettings"],
         "data": ["Data"],
         "device": ["check_device_name"],

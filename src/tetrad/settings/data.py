@@ -3,6 +3,7 @@
 from dataclasses import field
 
 from tetrad.locales import Message, _
+from tetrad.settings.buckets import BucketSettings
 from tetrad.settings.captions import LEFT_OPEN, CaptionSettings
 from tetrad.settings.class_images import ClassImageSettings
 from tetrad.settings.field import Needs, option, settings_class
@@ -118,6 +119,7 @@ class Data:
         ge=0,
         le=1,
     )
+    buckets: BucketSettings = field(default_factory=BucketSettings)
     captions: CaptionSettings = field(default_factory=CaptionSettings)
     class_images: ClassImageSettings = field(default_factory=ClassImageSettings)
     preserve: PreserveSettings = field(default_factory=PreserveSettings)

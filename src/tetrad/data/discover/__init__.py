@@ -2,7 +2,7 @@
 
 - `list_dataset`: the entry point; decides what kind of data set a path is
 - `layouts`: plain folders, folders with a metadata file, kohya's numbered folders
-- `dataset_config`: kohya's dataset_config.toml or .json
+- `dataset_config`: kohya's dataset_config.toml or .json; `dataset_keys` are its keys
 - `several_folders`: more folders beside the first one
 - `zip_archives`: unpack an archive into the cache, with limits
 - `subsets`: settings of a group of images, and the captions they give to one image

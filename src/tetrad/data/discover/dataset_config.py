@@ -1,7 +1,6 @@
 """Read kohya's dataset_config.toml (or .json): folders, repeats and caption settings of each subset."""
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod, sqrt
 from pathlib import Path
@@ -9,68 +8,26 @@ from typing import Any
 
 from tetrad.data.captions.caption_files import BadCaption, RawCaption, read_text
 from tetrad.data.captions.metadata_files import read_metadata
-from tetrad.data.discover.image_files import FileProblem, list_names
+from tetrad.data.discover.dataset_keys import (
+    BUCKET_KEYS,
+    CAPTION_KEYS,
+    KEY_TYPES,
+    SUBSET_KEYS,
+    TYPE_NAMES,
+    describe_ignored_keys,
+)
+from tetrad.data.discover.image_files import FileProblem
 from tetrad.data.discover.layouts import ImageEntry, Listing, list_folder
 from tetrad.data.discover.subsets import Subset
 from tetrad.documents import parse_json, parse_toml
 from tetrad.errors import TetradError, naming_file
 from tetrad.interchange.read import find_trainer
-from tetrad.locales import Message, _, ngettext
+from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 from tetrad.settings.toml import replace_in
 
 _MAX_CONFIG_BYTES = 10_000_000
 _MAX_REPEATS, _MAX_BATCH_SIZE = 10_000, 256  # as train.batch_size
-# kohya's key: its type, and the name of our field.
-_CAPTION_KEYS = {
-    "shuffle_caption": (bool, "shuffle"),
-    "caption_separator": (str, "separator"),
-    "keep_tokens": (int, "keep_tokens"),
-    "keep_tokens_separator": (str, "keep_separator"),
-    "secondary_separator": (str, "secondary_separator"),
-    "enable_wildcard": (bool, "wildcards"),
-    "caption_prefix": (str, "prefix"),
-    "caption_suffix": (str, "suffix"),
-    "caption_dropout_rate": (float, "dropout"),
-    "caption_tag_dropout_rate": (float, "tag_dropout"),
-    "caption_dropout_every_n_epochs": (int, "dropout_epochs"),
-    "token_warmup_step": (float, "tag_warmup"),
-    "token_warmup_min": (int, "first_tags"),
-    "caption_extension": (str, "extension"),
-}
-_SUBSET_KEYS = {
-    "num_repeats": (int, "repeats"),
-    "flip_aug": (bool, "flip"),
-    "is_reg": (bool, "is_class_images"),
-    "alpha_mask": (bool, "alpha_mask"),
-}
-_SOURCE_KEYS = {
-    "image_dir": (str, ""),
-    "class_tokens": (str, ""),
-    "metadata_file": (str, ""),
-    "conditioning_data_dir": (str, ""),
-}
-_DATASET_KEYS = ("batch_size", "resolution")
-_KEY_TYPES = _CAPTION_KEYS | _SUBSET_KEYS | _SOURCE_KEYS | {"batch_size": (int, "")}
-_TYPE_NAMES = {bool: _("true or false"), str: _("text"), int: _("a whole number"), float: _("a number")}
-# Keys that Tetrad ignores, and the value with which they have no effect in kohya's trainer either.
-_UNSUPPORTED_KEYS: dict[str, object] = {
-    "enable_bucket": True,
-    "min_bucket_reso": None,
-    "max_bucket_reso": None,
-    "bucket_reso_steps": None,
-    "bucket_no_upscale": False,
-    "network_multiplier": 1.0,
-    "validation_split": 0.0,
-    "validation_seed": None,
-    "resize_interpolation": None,
-    "color_aug": False,
-    "random_crop": False,
-    "face_crop_aug_range": None,
-    "custom_attributes": None,
-    "cache_info": False,
-}
-_AUGMENTATION_KEYS = {"color_aug", "random_crop", "face_crop_aug_range"}
 
 
 @dataclass(frozen=True)
@@ -82,12 +39,12 @@ class _ConfigSection:
 
     def __getitem__(self, key: str) -> Any:
         """The value of a key, or None.  E4171 if it has the wrong type."""
-        value, value_type = self.values.get(key), _KEY_TYPES[key][0]
+        value, value_type = self.values.get(key), KEY_TYPES[key][0]
         if value_type is float and type(value) is int:
             return float(value)
         if value is None or type(value) is value_type:
             return value
-        raise _invalid_value_error(f"{self.location}.{key}", value, Message(_TYPE_NAMES[value_type]))
+        raise _invalid_value_error(f"{self.location}.{key}", value, Message(TYPE_NAMES[value_type]))
 
     def iterate_tables(self, key: str) -> Iterator["_ConfigSection"]:
         """The tables of a list; each inherits the keys of this table that it does not set itself."""
@@ -117,7 +74,7 @@ def list_dataset_config(path: Path, defaults: Subset) -> Listing:
     content = _parse_config(path)
     general = content.get("general", {})
     entries: list[ImageEntry] = []
-    problems = [FileProblem(path, "W4151", reason) for reason in _describe_ignored_keys(content)]
+    problems = [FileProblem(path, "W4151", reason) for reason in describe_ignored_keys(content)]
     sizes: list[tuple[int, int]] = []
     with naming_file(path):
         if not isinstance(general, dict):
@@ -185,12 +142,18 @@ def _invalid_value_error(key: str, value: object, expected: Message) -> TetradEr
 
 def _list_config_subset(path: Path, section: _ConfigSection, folder: Path, defaults: Subset) -> Listing:
     """The images of one [[datasets.subsets]] table."""
-    fields = {field: section[key] for key, (_type, field) in _SUBSET_KEYS.items() if section[key] is not None}
-    caption_fields = {field: section[key] for key, (_type, field) in _CAPTION_KEYS.items() if section[key] is not None}
+    fields = {field: section[key] for key, (_type, field) in SUBSET_KEYS.items() if section[key] is not None}
+    caption_fields = {field: section[key] for key, (_type, field) in CAPTION_KEYS.items() if section[key] is not None}
+    buckets = {
+        field: not value if type(value) is bool else value
+        for key, (_type, field) in BUCKET_KEYS.items()
+        if (value := section[key]) is not None
+    }
     own_settings = {f"data.{field}" for field in fields} | {f"data.captions.{field}" for field in caption_fields}
     subset = replace(
         defaults,
         **fields,
+        buckets=replace_in("data.buckets", defaults.buckets, **buckets),
         caption_settings=replace_in("data.captions", defaults.caption_settings, **caption_fields),
         own_settings=frozenset(own_settings),
     )
@@ -250,48 +213,3 @@ def _read_resolution(section: _ConfigSection) -> int:
         expected = Message(_("from 32 to 4096, or [width, height] of such numbers"))
         raise _invalid_value_error(f"{section.location}.resolution", value, expected)
     return round(sqrt(prod(sides)))
-
-
-def _describe_ignored_keys(content: Mapping[str, Any]) -> Iterator[Message]:
-    """A warning for all keys that Tetrad ignores, then one for each key that is unknown or in the wrong table."""
-    keys = [(level, name, value) for level, table in _walk_tables(content) for name, value in table.items()]
-    unsupported = (
-        name for _level, name, value in keys if name in _UNSUPPORTED_KEYS and _UNSUPPORTED_KEYS[name] != value
-    )
-    if ignored := list(dict.fromkeys(unsupported)):
-        yield _describe_unsupported_keys(ignored)
-    known = [*_KEY_TYPES, *_DATASET_KEYS, *_UNSUPPORTED_KEYS]
-    for level, name in dict.fromkeys((level, name) for level, name, _value in keys):
-        if name in ("general", "datasets", "subsets"):
-            continue
-        if name not in known:
-            if closest := difflib.get_close_matches(name, known, n=1):
-                template = _("{key} is not a key of a dataset configuration; did you mean {suggestion}?")
-                yield Message(template, key=name, suggestion=closest[0])
-            else:
-                yield Message(_("{key} is not a key of a dataset configuration"), key=name)
-        elif level == "" or (level == "subsets" and name in _DATASET_KEYS):
-            table = "[general]" if level == "" else "[[datasets]]"
-            yield Message(_("{key} has no effect in this table; move it to {table}"), key=name, table=table)
-
-
-def _describe_unsupported_keys(names: Sequence[str]) -> Message:
-    keys = list_names(names, len(names))
-    if _AUGMENTATION_KEYS & set(names):
-        template = ngettext(
-            "{keys} has no effect: each image is encoded once, without augmentation, cropped to its center",
-            "{keys} have no effect: each image is encoded once, without augmentation, cropped to its center",
-            len(names),
-        )
-        return Message(template, keys=keys)
-    return Message(ngettext("{keys} has no effect", "{keys} have no effect", len(names)), keys=keys)
-
-
-def _walk_tables(content: Mapping[str, Any], level: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every table of a configuration, with the name of its level: "", "general", "datasets" or "subsets"."""
-    yield level, content
-    for name in ("general", "datasets", "subsets"):
-        child = content.get(name)
-        for table in child if isinstance(child, list) else [child]:
-            if isinstance(table, dict):
-                yield from _walk_tables(table, name)

@@ -9,6 +9,7 @@ from typing import Self
 from tetrad.data.captions.caption_files import CAPTION_SUFFIXES, RawCaption, make_caption_from_name, read_caption
 from tetrad.data.captions.captions import Captions, contains_word
 from tetrad.data.captions.templates import SUBJECT_TEMPLATES, CaptionTemplate, load_template
+from tetrad.settings.buckets import BucketSettings
 from tetrad.settings.captions import CaptionSettings
 
 _KOHYA_FOLDER_NAME = re.compile(r"([1-9]\d{0,2})_(.*\w.*)")  # kohya's "10_zkr dog"; four digits are more likely a year
@@ -28,6 +29,7 @@ class Subset:
     is_class_images: bool = False
     flip: bool | None = None
     resolution: int = 0
+    buckets: BucketSettings = field(default_factory=BucketSettings)
     alpha_mask: bool | None = None
     masks: str | None = None  # a folder of masks; "" for none
     weight: float = 1.0  # of the loss

@@ -194,8 +194,10 @@ KEYS: dict[str, Rule] = {
     "datasets.shuffle_tokens": to("data.captions.shuffle", bool),
     "datasets.token_dropout_rate": to("data.captions.tag_dropout", float),
     "datasets.keep_tokens": to("data.captions.keep_tokens", int),
-    "datasets.buckets": not_done(_("images keep their shape instead of a square"), unless=(None, True)),
-    "datasets.bucket_tolerance": not_done(_("the sides of Tetrad's buckets are multiples of 64"), unless=(None, 64)),
+    "datasets.buckets": lambda job, name: (
+        job.equal(name) if job.flag(name) else job.map(name, {"data.buckets.square": True})
+    ),
+    "datasets.bucket_tolerance": to("data.buckets.step", int),
     **_each(
         "datasets.scale datasets.network_weight",
         not_done(_("images are not enlarged, and the network has its full strength"), unless=(None, 1, 1.0)),

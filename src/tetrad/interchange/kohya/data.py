@@ -3,7 +3,6 @@
 from math import ceil, prod, sqrt
 from pathlib import Path
 
-from tetrad.interchange import reasons
 from tetrad.interchange.job import Job
 from tetrad.interchange.kohya.training import folder_of, sides_of
 from tetrad.interchange.pictures import read_folder, read_folders, repeats_of, words_of
@@ -29,7 +28,7 @@ def decide_data(job: Job) -> None:
             job.equal(name)
     _decide_repeats(job, source)
     _decide_resolution(job, source)
-    _decide_bucket_sides(job)
+    _decide_buckets(job)
     _note_cached_text(job)
 
 
@@ -111,22 +110,61 @@ def _decide_resolution(job: Job, source: str) -> None:
         return
     side = round(sqrt(prod(sides)))
     template = _("{width} × {height} is not a square; images keep their own shapes at this area")
+    if not job.flag("enable_bucket"):
+        template = _("{width} × {height} is not a square; images are cut to a square of this area")
     reason = None if sides[0] == sides[1] else Message(template, width=sides[0], height=sides[1])
     job.map("resolution", {"data.resolution": side}, reason)
 
 
-def _decide_bucket_sides(job: Job) -> None:
-    """The shortest and the longest side of an image: half and twice the resolution here."""
+def _decide_buckets(job: Job) -> None:
+    """The sizes of images: all of one shape without enable_bucket, else in buckets of sd-scripts' sides."""
+    others = ("bucket_no_upscale", "min_bucket_reso", "max_bucket_reso")
+    if not job.flag("enable_bucket"):
+        job.map("enable_bucket", {"data.buckets.square": True})
+        for name in others:
+            if name in job.entries:
+                job.skip(name, Message(_("it only counts with {value}"), value="enable_bucket"))
+    else:
+        job.equal("enable_bucket")
+        keeps_size = job.flag("bucket_no_upscale")
+        if keeps_size:
+            job.map("bucket_no_upscale", {"data.buckets.enlarge": False})
+        elif "bucket_no_upscale" in job.entries:
+            job.equal("bucket_no_upscale")
+        _decide_bucket_sides(job, keeps_size)
+    _decide_bucket_step(job)
+
+
+def _decide_bucket_sides(job: Job, keeps_size: bool) -> None:
+    """The shortest and the longest side, also those that the file leaves out: half and twice the resolution here."""
     side = job.settings.get("data.resolution", 0)
-    for name, ours in (("min_bucket_reso", side // 2), ("max_bucket_reso", 2 * side)):
-        if name not in job.entries:
-            continue
-        if job.flag("bucket_no_upscale"):
+    for name, usual, setting, ours in (
+        ("min_bucket_reso", 256, "data.buckets.min_side", side // 2),
+        ("max_bucket_reso", 1024, "data.buckets.max_side", 2 * side),
+    ):
+        if keeps_size and name in job.entries:
             job.skip(name, Message(_("it has no effect with bucket_no_upscale")))
-        elif job.whole(name) == ours or not job.get(name):
+        elif not keeps_size and side and (value := job.whole(name, usual) or usual) != ours:
+            job.map(name, {setting: value})
+        elif name in job.entries:
             job.equal(name)
-        else:
-            job.leave(name, Message(reasons.OTHER_BUCKETS))
+
+
+def _decide_bucket_step(job: Job) -> None:
+    """Multiples of 64, or of 32 for SDXL; sd-scripts stops with another number."""
+    step = job.whole("bucket_reso_steps", 64) or 64
+    if "bucket_reso_steps" not in job.entries:
+        return
+    lowest = 32 if job.base.startswith("sdxl") or job.flag("sdxl") else 64
+    if step % lowest:
+        template = _("bucket_reso_steps must be a multiple of {lowest} for sd-scripts, which stops with {value}")
+        job.failures.append(Message(template, lowest=lowest, value=step))
+    ours = min(512, max(8, step // 8 * 8))
+    reason = None if ours == step else Message(_("sides are multiples of 8, by which the VAE divides them"))
+    if step == 64:
+        job.equal("bucket_reso_steps")
+    else:
+        job.map("bucket_reso_steps", {"data.buckets.step": ours}, reason)
 
 
 def _note_cached_text(job: Job) -> None:

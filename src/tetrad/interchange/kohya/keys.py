@@ -84,14 +84,7 @@ _MODEL: dict[str, Rule] = {
 }
 _DATA: dict[str, Rule] = {
     **_each("train_data_dir reg_data_dir in_json dataset_config dataset_repeats resolution", elsewhere),
-    "enable_bucket": lambda job, name: (
-        job.equal(name)
-        if job.flag(name)
-        else job.leave(name, Message(_("images keep their shape instead of a square")))
-    ),
-    **_each("min_bucket_reso max_bucket_reso", elsewhere),
-    "bucket_reso_steps": not_done(_("the sides of Tetrad's buckets are multiples of 64"), unless=(None, "", 64, "64")),
-    "bucket_no_upscale": not_done(_("small images are enlarged to the resolution, which blurs them")),
+    **_each("enable_bucket bucket_no_upscale bucket_reso_steps min_bucket_reso max_bucket_reso", elsewhere),
     "shuffle_caption": _flag("data.captions.shuffle"),
     "keep_tokens": _whole("data.captions.keep_tokens"),
     "keep_tokens_separator": to("data.captions.keep_separator", str),

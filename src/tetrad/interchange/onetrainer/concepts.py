@@ -155,6 +155,4 @@ def _decide_resolution(job: Job) -> None:
         job.leave("resolution", Message(_("images are trained at one resolution, {largest}"), largest=max(sides)))
     if "aspect_ratio_bucketing" in job.entries:
         on = job.flag("aspect_ratio_bucketing")
-        job.equal("aspect_ratio_bucketing") if on else job.leave(
-            "aspect_ratio_bucketing", Message(_("images keep their shape instead of a square"))
-        )
+        job.equal("aspect_ratio_bucketing") if on else job.map("aspect_ratio_bucketing", {"data.buckets.square": True})
