@@ -76,5 +76,5 @@ def test_sides_have_the_given_step_and_limits() -> None:
     assert make_bucket_sizes(1024, 64, 256, 1024)[-1] == (1024, 1024)  # sd-scripts' own limits
     assert find_bucket(3000, 1000, 512, BucketSettings(step=32)) == (864, 288)
     assert find_bucket(4000, 1000, 512, BucketSettings(min_side=384)) == (640, 384)
-    assert find_bucket(4000, 1000, 512, BucketSettings(max_side=640)) == (640, 384)
+    assert find_bucket(4000, 1000, 512, BucketSettings(max_side=640)) == (640, 256)
     assert find_bucket(64, 64, 64, BucketSettings(step=512)) == (64, 64)
