@@ -143,3 +143,33 @@ def test_masked_losses_are_means_over_the_mask_or_over_the_image() -> None:
     torch.testing.assert_close(over_image, (error * mask).flatten(1).mean(1))
     torch.testing.assert_close(build_objective(Loss()).reduce(error, mask), over_image / (6 + 3 * 0.25) * 9)
     assert torch.equal(build_objective(Loss(normalize_masks=False)).reduce(error, None), error.flatten(1).mean(1))
+
+
+def test_the_offset_grows_with_the_mean_of_a_channel_and_its_strength_is_drawn_for_the_batch() -> None:
+    """sd-scripts' apply_noise_offset and get_noise_noisy_latents_and_timesteps."""
+    z = torch.stack([torch.zeros(4, 8, 8), torch.full((4, 8, 8), -3.0)])
+    rng = generator(0, 0, "eps")
+    eps, constants = torch.randn(z.shape, generator=rng), torch.randn(2, 4, 1, 1, generator=rng)
+    found = build_objective(Loss(noise_offset=0.1, adaptive_noise_scale=0.2)).noise(z, generator(0, 0, "eps"))
+    torch.testing.assert_close(found, eps + torch.tensor([0.1, 0.7]).view(2, 1, 1, 1) * constants)
+    less = build_objective(Loss(noise_offset=0.1, adaptive_noise_scale=-0.2)).noise(z, generator(0, 0, "eps"))
+    assert torch.equal(less[1], eps[1])  # at least 0
+    strength = torch.rand((), generator=rng)
+    drawn = build_objective(Loss(noise_offset=0.1, noise_offset_random=True)).noise(z, generator(0, 0, "eps"))
+    torch.testing.assert_close(drawn, eps + strength * 0.1 * constants)
+    perturb = build_objective(Loss(input_perturbation=0.5, input_perturbation_random=True)).input_noise
+    rng = generator(0, 0, "more")
+    strength = torch.rand((), generator=rng)
+    torch.testing.assert_close(
+        perturb(eps, generator(0, 0, "more")), eps + 0.5 * strength * torch.randn(z.shape, generator=rng)
+    )
+
+
+def test_the_weights_of_v_are_those_of_sd_scripts() -> None:
+    """scale_v_prediction_loss_like_noise_prediction and add_v_prediction_like_loss."""
+    alphas_cumprod = scaled_linear()
+    ratio = (alphas_cumprod / (1 - alphas_cumprod)).clamp(max=1000)
+    scaled = build_objective(Loss(scale_v_loss=True)).weight(DDPM(alphas_cumprod, "v"), EVERY)
+    torch.testing.assert_close(scaled, ratio / (ratio + 1), rtol=2e-3, atol=0)
+    added = build_objective(Loss(v_loss_weight=0.3)).weight(DDPM(alphas_cumprod), EVERY)
+    torch.testing.assert_close(added, 1 + 0.3 * (ratio + 1) / ratio, rtol=2e-3, atol=0)

@@ -22,12 +22,27 @@ def gaussian(z: Tensor, rng: Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class Offset:
-    """Noise offset: ε plus a random constant for each channel, so that brightness is trained too.  [Guttenberg 2023]"""
+    """Noise offset: ε plus a random constant for each channel, so that brightness is trained too.  [Guttenberg 2023]
+
+    `adaptive` times the mean of a channel is added to the amount, which is at least 0, and `is_random` multiplies the
+    amount by one number from 0 to 1 for the whole batch.  [as in sd-scripts]
+    """
 
     amount: float = 0.05
+    adaptive: float = 0.0
+    is_random: bool = False
 
     def __call__(self, z: Tensor, rng: Generator) -> Tensor:
-        return gaussian(z, rng) + self.amount * gaussian(z[:, :, :1, :1], rng)
+        eps, constants = gaussian(z, rng), gaussian(z[:, :, :1, :1], rng)
+        amount = self.amount * _draw_strength(self.is_random, rng)
+        if self.adaptive:
+            return eps + (amount + self.adaptive * z.mean((2, 3), keepdim=True).abs()).clamp(min=0) * constants
+        return eps + amount * constants
+
+
+def _draw_strength(is_random: bool, rng: Generator) -> float:
+    """A number from 0 to 1 where it is random; else 1, without drawing one."""
+    return torch.rand((), generator=rng).item() if is_random else 1.0
 
 
 @dataclass(frozen=True)
@@ -43,16 +58,16 @@ class Pyramid:
     base: Callable[[Tensor, Generator], Tensor] = gaussian
 
     def __call__(self, z: Tensor, rng: Generator) -> Tensor:
-        eps = self.base(torch.empty(z.shape), rng)
+        eps = self.base(z, rng)
         coarseness = 1.0
         for layer in range(1, self.layers + 1):
             coarseness *= 2 + 2 * torch.rand((), generator=rng).item()
             height, width = (max(1, int(side / coarseness)) for side in z.shape[2:])
-            coarse = torch.randn((*z.shape[:2], height, width), generator=rng)
+            coarse = torch.randn((*z.shape[:2], height, width), generator=rng).to(z.device, non_blocking=True)
             eps = eps + self.discount**layer * F.interpolate(coarse, z.shape[2:], mode="bilinear")
             if height == width == 1:
                 break
-        return (eps / eps.std()).to(z.device, non_blocking=True)
+        return eps / eps.std()
 
 
 def _unperturbed(eps: Tensor, rng: Generator) -> Tensor:
@@ -65,9 +80,10 @@ class InputPerturbation:
     """More noise in the input than in the target, so that the network tolerates its own errors.  [Ning et al. 2023]"""
 
     amount: float = 0.1
+    is_random: bool = False  # from 0 to the amount, one number for the batch
 
     def __call__(self, eps: Tensor, rng: Generator) -> Tensor:
-        return eps + self.amount * gaussian(eps, rng)
+        return eps + self.amount * _draw_strength(self.is_random, rng) * gaussian(eps, rng)
 
 
 _SNR_FLOOR = 1e-4  # replaces an SNR of 0, at the end of a zero-terminal schedule, so that weights stay finite
@@ -97,6 +113,22 @@ def debiased_weight(noise: Noise, t: Tensor) -> Tensor:
     For ε that is 1 / √SNR, for v √SNR / (SNR + 1), where kohya's scripts have 1 / (SNR + 1).
     """
     return snr(noise, t).clamp(_SNR_FLOOR, 1000).sqrt() / noise.error_scale(t).clamp(_SNR_FLOOR, 1000)
+
+
+def scaled_v_weight(noise: Noise, t: Tensor) -> Tensor:
+    """The loss of v weighted as that of ε: SNR / (SNR + 1), SNR at most 1000; 1 for ε.  [as in sd-scripts]"""
+    return snr(noise, t).clamp(_SNR_FLOOR, 1000) / noise.error_scale(t).clamp(_SNR_FLOOR, 1001)
+
+
+@dataclass(frozen=True)
+class AddedVLoss:
+    """1 + `amount` · (SNR + 1) / SNR, SNR at most 1000: the loss of ε and that of v together.  [as in sd-scripts]"""
+
+    amount: float
+
+    def __call__(self, noise: Noise, t: Tensor) -> Tensor:
+        ratio = snr(noise, t).clamp(_SNR_FLOOR, 1000)
+        return 1 + self.amount * (ratio + 1) / noise.error_scale(t).clamp(_SNR_FLOOR, 1001)
 
 
 @dataclass(frozen=True)
@@ -194,15 +226,20 @@ def build_objective(loss: Loss) -> Objective:
         "huber": Huber(loss.huber_c, schedule=schedule),
         "smooth_l1": Huber(loss.huber_c, smooth=True, schedule=schedule),
     }
-    offset = Offset(loss.noise_offset) if loss.noise_offset else gaussian
+    offset: Callable[[Tensor, Generator], Tensor] = gaussian
+    if loss.noise_offset:
+        offset = Offset(loss.noise_offset, loss.adaptive_noise_scale, loss.noise_offset_random)
+    perturbation = InputPerturbation(loss.input_perturbation, loss.input_perturbation_random)
     weights: list[Callable[[Noise, Tensor], Tensor]] = [
         *([MinSnr(loss.min_snr_gamma)] if loss.min_snr_gamma else []),
         *([debiased_weight] if loss.debiased else []),
+        *([scaled_v_weight] if loss.scale_v_loss else []),
+        *([AddedVLoss(loss.v_loss_weight)] if loss.v_loss_weight else []),
     ]
     return Objective(
         times=build_timesteps(loss),
         noise=Pyramid(loss.pyramid_layers, loss.pyramid_discount, offset) if loss.pyramid_layers else offset,
-        input_noise=InputPerturbation(loss.input_perturbation) if loss.input_perturbation else _unperturbed,
+        input_noise=perturbation if loss.input_perturbation else _unperturbed,
         weight=Product(tuple(weights)),
         error=error[loss.type],
         reduce=masked_mean if loss.normalize_masks else mean_of_masked,

@@ -5,7 +5,7 @@ files. Each trainer has a reader: `kohya` (sd-scripts), `kohya_ss`, `lora_script
 fill a `job`: the outcome of each key, by the rules of `rules` and the texts of `reasons`; `folders` keeps what each
 folder of images has for itself. `flat` flattens nested
 values, `optimizers` and `rates` translate optimizers and learning rates, `arithmetic` counts steps as the trainers do,
-and `pictures` counts their images. `report` lists the outcome, `to_kohya` writes sd-scripts' keys.
+and `pictures` counts their images. `report` lists the outcome, `to_kohya` writes sd-scripts' keys, by `exported_keys`.
 """
 
 from tetrad.lazy import export

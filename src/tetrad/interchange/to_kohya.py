@@ -8,6 +8,7 @@ from typing import Any
 import tomli_w
 
 from tetrad.errors import TetradError
+from tetrad.interchange.exported_keys import BLOCK_TABLES, NETWORK_ARGUMENTS, OWN, PLAIN, TRAINING
 from tetrad.interchange.kohya.blocks import write_ranks
 from tetrad.interchange.kohya.saving import SAMPLERS
 from tetrad.locales import Message, _, ngettext
@@ -31,109 +32,6 @@ _OPTIMIZERS = {
 }
 _SCHEDULERS = {"rex": "cosine"}  # what is written for a schedule that sd-scripts does not have
 _SAMPLER_NAMES = {ours: theirs for theirs, ours in reversed(SAMPLERS.items())} | {"DPM++ 2M": "dpmsolver++"}
-_TRAINING = (
-    *("train.optimizer", "train.scheduler", "train.weight_decay", "train.steps"),
-    *("train.warmup_from_zero", "train.device"),
-)
-# Values of the plan whose key is only another name; what is off there is left out.
-_PLAIN = {
-    "model.path": "pretrained_model_name_or_path",
-    "model.vae": "vae",
-    "model.continue_from": "network_weights",
-    "data.flip": "flip_aug",
-    "data.alpha_mask": "alpha_mask",
-    "data.captions.shuffle": "shuffle_caption",
-    "data.captions.keep_tokens": "keep_tokens",
-    "data.captions.keep_separator": "keep_tokens_separator",
-    "data.captions.tag_dropout": "caption_tag_dropout_rate",
-    "data.captions.dropout": "caption_dropout_rate",
-    "data.captions.dropout_epochs": "caption_dropout_every_n_epochs",
-    "data.captions.tag_warmup": "token_warmup_step",
-    "data.captions.first_tags": "token_warmup_min",
-    "data.captions.separator": "caption_separator",
-    "data.captions.secondary_separator": "secondary_separator",
-    "data.captions.wildcards": "enable_wildcard",
-    "data.captions.prefix": "caption_prefix",
-    "data.captions.suffix": "caption_suffix",
-    "data.captions.extension": "caption_extension",
-    "data.class_images.folder": "reg_data_dir",
-    "data.class_images.weight": "prior_loss_weight",
-    "text.max_tokens": "max_token_length",
-    "train.batch_size": "train_batch_size",
-    "train.gradient_accumulation": "gradient_accumulation_steps",
-    "train.scheduler_cycles": "lr_scheduler_num_cycles",
-    "train.scheduler_power": "lr_scheduler_power",
-    "train.scheduler_min_ratio": "lr_scheduler_min_lr_ratio",
-    "train.scheduler_timescale": "lr_scheduler_timescale",
-    "train.decay_steps": "lr_decay_steps",
-    "train.warmup_steps": "lr_warmup_steps",
-    "train.max_grad_norm": "max_grad_norm",
-    "train.seed": "seed",
-    "train.fused_backward": "fused_backward_pass",
-    "train.gradient_checkpointing": "gradient_checkpointing",
-    "loss.type": "loss_type",
-    "loss.noise_offset": "noise_offset",
-    "loss.pyramid_layers": "multires_noise_iterations",
-    "loss.pyramid_discount": "multires_noise_discount",
-    "loss.input_perturbation": "ip_noise_gamma",
-    "loss.min_snr_gamma": "min_snr_gamma",
-    "loss.debiased": "debiased_estimation_loss",
-    "loss.zero_terminal_snr": "zero_terminal_snr",
-    "save.out": "output_dir",
-    "save.name": "output_name",
-    "save.every": "save_every_n_steps",
-    "save.every_epochs": "save_every_n_epochs",
-    "save.precision": "save_precision",
-    "sample.every": "sample_every_n_steps",
-    "sample.before_training": "sample_at_first",
-    "method.rank": "network_dim",
-    "method.dropout": "network_dropout",
-    "method.max_norm": "scale_weight_norms",
-    "method.vectors": "num_vectors_per_token",
-    "method.initial_text": "init_word",
-}
-_NETWORK_ARGUMENTS = {  # what `list_network_arguments` writes
-    f"method.{name}"
-    for name in (
-        *("algorithm", "conv_rank", "rank_dropout", "module_dropout", "use_tucker", "factor", "decompose_both"),
-        *("full_matrix", "constraint", "rescaled", "wd_on_output"),
-    )
-}
-_BLOCK_TABLES = {f"method.{kind}block_{size}" for kind in ("", "conv_") for size in ("ranks", "alphas")}
-# Settings of Tetrad's own, which change no result, or which other keys stand for.
-_OWN = {
-    "model.family",
-    "model.prediction",
-    "data.images",
-    "data.trigger_word",
-    "data.class_word",
-    "data.resolution",
-    "data.class_images.prompt",
-    "data.class_images.count",
-    "method.kind",
-    "method.alpha",
-    "method.conv_alpha",
-    "method.text_encoder",
-    "method.dora",
-    "method.rslora",
-    "method.plus_ratio",
-    "method.subject",
-    "method.steps_per_image",
-    "text.clip_skip",
-    "save.format",
-    "save.keep_resume",
-    "sample.sampler",
-    "sample.prompts",
-    "sample.overfit_prompts",
-    "sample.steps",
-    "sample.cfg_scale",
-    "loss.huber_c",
-    "loss.huber_schedule",
-    "loss.min_timestep",
-    "loss.max_timestep",
-    *("data.masks", "train.optimizer_args"),
-    *(f"data.buckets.{name}" for name in ("square", "enlarge", "step", "min_side", "max_side")),
-}
 
 
 @dataclass(frozen=True)
@@ -149,12 +47,12 @@ def export_run(folder: Path) -> Export:
     """A run by its plan.  E3168 where the folder is no run's, or sd-scripts has no such method."""
     if not (folder / "plan.toml").is_file():
         raise TetradError("E3168", _("{folder} is no folder of a run: there is no plan.toml in it"), folder=folder)
-    plan = flatten(read_values(folder / "plan.toml"), _BLOCK_TABLES)
+    plan = flatten(read_values(folder / "plan.toml"), BLOCK_TABLES)
     kind = str(plan.get("method.kind", ""))
     if kind not in _SCRIPTS:
         template = _("sd-scripts trains no {method}; it trains {known}")
         raise TetradError("E3168", template, method=kind, known=", ".join(_SCRIPTS))
-    values = {key: plan[name] for name, key in _PLAIN.items() if plan.get(name) not in (None, "", 0, False)}
+    values = {key: plan[name] for name, key in PLAIN.items() if plan.get(name) not in (None, "", 0, False)}
     values |= _convert(plan, kind)
     script = f"sdxl_{_SCRIPTS[kind]}" if plan.get("model.family") == "sdxl" and kind != "dreambooth" else _SCRIPTS[kind]
     if plan.get("model.family") == "sdxl" and kind == "dreambooth":
@@ -242,7 +140,7 @@ def _convert_method(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 def _is_written(plan: Mapping[str, Any], name: str) -> bool:
     """Whether a table of blocks is written: sd-scripts has them for the U-Net, and LyCORIS has none."""
-    blocks = plan[name] if name in _BLOCK_TABLES else ()
+    blocks = plan[name] if name in BLOCK_TABLES else ()
     return bool(blocks) and "text_encoder" not in blocks and not is_lycoris(_read_lora(plan))
 
 
@@ -267,7 +165,7 @@ def _list_undone(plan: Mapping[str, Any]) -> list[Message]:
     method = METHODS[str(plan["method.kind"])]
     settings = [*settings_of(Recipe), *settings_of(method, "method.")]
     defaults = {each.key: [*each.default] if isinstance(each.default, tuple) else each.default for each in settings}
-    known = {*_PLAIN, *_NETWORK_ARGUMENTS, *_OWN, *_TRAINING}
+    known = {*PLAIN, *NETWORK_ARGUMENTS, *OWN, *TRAINING}
     template = _("sd-scripts has no key for {setting} = {value}")
     found = [
         Message(template, setting=name, value=value)

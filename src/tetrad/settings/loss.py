@@ -48,6 +48,22 @@ class Loss:
         ge=0,
         le=1,
     )
+    noise_offset_random: bool = option(
+        False,
+        _("Draw the strength of the noise offset at random, from 0 to noise_offset, for each batch"),
+        group="loss",
+        kohya="noise_offset_random_strength",
+        needs=Needs("loss.noise_offset"),
+    )
+    adaptive_noise_scale: float = option(
+        0.0,
+        _("Factor of the mean of each latent channel that is added to the noise offset; 0: off"),
+        group="loss",
+        kohya="adaptive_noise_scale",
+        needs=Needs("loss.noise_offset"),
+        ge=-1,
+        le=1,
+    )
     pyramid_layers: int = option(
         0,
         _("Number of layers of multi-resolution (pyramid) noise; 0: off"),
@@ -75,6 +91,13 @@ class Loss:
         ge=0,
         le=1,
     )
+    input_perturbation_random: bool = option(
+        False,
+        _("Draw the strength of the input perturbation at random, from 0 to input_perturbation, for each batch"),
+        group="loss",
+        kohya="ip_noise_gamma_random_strength",
+        needs=Needs("loss.input_perturbation"),
+    )
     min_snr_gamma: float = option(
         0.0,
         _("Gamma of the Min-SNR loss weighting; 5 is typical; 0: off"),
@@ -88,6 +111,20 @@ class Loss:
         _("Debiased estimation: loss weighting by 1 / √SNR"),
         group="loss",
         kohya="debiased_estimation_loss",
+    )
+    scale_v_loss: bool = option(
+        False,
+        _("Weight the loss of a model that predicts v as that of one that predicts epsilon, by SNR / (SNR + 1)"),
+        group="loss",
+        kohya="scale_v_pred_loss_like_noise_pred",
+    )
+    v_loss_weight: float = option(
+        0.0,
+        _("Weight of the loss of v that is added to the loss of epsilon; 0: off"),
+        group="loss",
+        kohya="v_pred_like_loss",
+        ge=0,
+        le=100,
     )
     min_timestep: int = option(
         0,

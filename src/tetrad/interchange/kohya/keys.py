@@ -9,7 +9,6 @@ from tetrad.locales import Message, _
 _DTYPES = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
 _ERRORS = {"l2": "l2", "l1": "l1", "huber": "huber", "smooth_l1": "smooth_l1"}
 _NOT_MERGED = _("base LoRAs are not merged in first; merge them into the model before training")
-_STEP_WEIGHTS = _("the loss is not weighted by this function of the time step, so late steps count more")
 
 
 def _dtype(setting: str) -> Rule:
@@ -152,14 +151,11 @@ _LOSS: dict[str, Rule] = {
     **_each("huber_c huber_scale huber_schedule", elsewhere),
     **_each("noise_offset multires_noise_iterations multires_noise_discount", elsewhere),
     **_each("min_snr_gamma debiased_estimation_loss", elsewhere),
-    **_each(
-        "noise_offset_random_strength ip_noise_gamma_random_strength",
-        not_done(_("the strength is not random, so on average it is twice as high")),
-    ),
+    **_each("noise_offset_random_strength ip_noise_gamma_random_strength adaptive_noise_scale", elsewhere),
     "noise_offset_type": meaningless(_("only kohya_ss reads it, sd-scripts does not")),
-    "adaptive_noise_scale": not_done(_("the noise offset does not grow with the brightness of the image")),
     "ip_noise_gamma": _number("loss.input_perturbation"),
-    **_each("scale_v_pred_loss_like_noise_pred v_pred_like_loss", not_done(_STEP_WEIGHTS)),
+    "scale_v_pred_loss_like_noise_pred": _flag("loss.scale_v_loss"),
+    "v_pred_like_loss": _number("loss.v_loss_weight"),
     "zero_terminal_snr": _flag("loss.zero_terminal_snr"),
     "min_timestep": _whole_unless_off("loss.min_timestep"),
     "max_timestep": _whole_unless_off("loss.max_timestep"),

@@ -32,6 +32,7 @@ def decide_loss(job: Job) -> None:
     offset = job.number("noise_offset", 0.0) or 0.0
     if "noise_offset" in job.entries:
         job.map("noise_offset", {"loss.noise_offset": offset}) if offset else job.equal("noise_offset")
+    _decide_strengths(job)
     if "multires_noise_iterations" in job.entries:
         name = "multires_noise_iterations"
         job.map(name, {"loss.pyramid_layers": multires}) if multires else job.equal(name)
@@ -47,6 +48,24 @@ def decide_loss(job: Job) -> None:
         name = "debiased_estimation_loss"
         job.map(name, {"loss.debiased": True}) if job.flag(name) else job.equal(name)
     _decide_huber(job)
+
+
+def _decide_strengths(job: Job) -> None:
+    """How the strengths of the noise offset and of the input perturbation change."""
+    for name, of, setting in (
+        ("noise_offset_random_strength", "noise_offset", "loss.noise_offset_random"),
+        ("adaptive_noise_scale", "noise_offset", "loss.adaptive_noise_scale"),
+        ("ip_noise_gamma_random_strength", "ip_noise_gamma", "loss.input_perturbation_random"),
+    ):
+        if name not in job.entries or name in job.rows:
+            continue
+        if not (job.number(of, 0.0) or 0.0):
+            job.skip(name, _only_with(of))
+        elif name == "adaptive_noise_scale":
+            scale = job.number(name, 0.0) or 0.0
+            job.map(name, {setting: scale}) if scale else job.equal(name)
+        else:
+            job.map(name, {setting: True}) if job.flag(name) else job.equal(name)
 
 
 def _decide_huber(job: Job) -> None:
