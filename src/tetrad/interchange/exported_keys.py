@@ -101,6 +101,7 @@ OWN = {
     "sample.overfit_prompts",
     "sample.steps",
     "sample.cfg_scale",
+    *(f"sample.{name}" for name in ("seed", "next_seeds", "width", "height")),
     "loss.huber_c",
     "loss.huber_schedule",
     "loss.min_timestep",

@@ -150,6 +150,9 @@ def _decide_preview(job: Job) -> None:
         "negative_prompts": ("sample.negative_prompt", str),
         "sample_cfg": ("sample.cfg_scale", float),
         "sample_steps": ("sample.steps", int),
+        "sample_seed": ("sample.seed", int),
+        "sample_width": ("sample.width", int),
+        "sample_height": ("sample.height", int),
     }
     for name in _PREVIEW:
         if name not in job.entries:
@@ -163,8 +166,10 @@ def _decide_preview(job: Job) -> None:
             job.map(name, {setting: kind(job.get(name))})
         elif name == "prompt_file":
             job.rename(name, "sample_prompts", job.get(name))
+        elif job.flag(name):
+            job.leave(name, Message(_("previews have the same prompts each time, none is chosen at random")))
         else:
-            job.leave(name, Message(_("previews have the size of the training images and the seed of the run")))
+            job.equal(name)
 
 
 def _decide_moved_images(job: Job) -> None:

@@ -134,6 +134,10 @@ class SamplePlan:
     steps: int
     cfg_scale: float
     sampler: str
+    seed: int
+    next_seeds: bool  # each prompt has the seed after that of the one before
+    width: int  # 0: of the training
+    height: int
 
 
 @dataclass(frozen=True)

@@ -204,7 +204,7 @@ class Previews:
         self.sample, self.folder, self.name = plan.sample, folder, folder.name
         self.prompts = (*self.sample.prompts, *self.sample.overfit_prompts)
         self.labels = [describe_purpose(prompt, plan, captions) for prompt in self.prompts]
-        self.seed, self.clip_skip, self.first = plan.train.seed, clip_skip, plan.train.steps_before
+        self.clip_skip, self.first = clip_skip, plan.train.steps_before
         self.columns: dict[int, list[Image.Image]] = {}  # by the step after which they were generated
 
     @property
@@ -228,7 +228,7 @@ class Previews:
         """
         if not self.prompts:
             return
-        requests = [self.make_request(prompt) for prompt in self.prompts]
+        requests = [self.make_request(prompt, number) for number, prompt in enumerate(self.prompts)]
         column = []
         yield Phase(Message(_("generating previews")), len(requests))
         try:
@@ -258,10 +258,12 @@ class Previews:
                 with suppress(BadImage, OSError):  # the sheet goes without it
                     self.columns[number] = [load_image(path) for path in paths]
 
-    def make_request(self, prompt: str) -> Request:
+    def make_request(self, prompt: str, number: int = 0) -> Request:
+        """The request for a prompt, whose number counts from 0."""
         sample = self.sample
-        settings = (sample.negative_prompt, self.seed, sample.steps, sample.cfg_scale, sample.sampler)
-        return Request(prompt, *settings, clip_skip=self.clip_skip)
+        seed = sample.seed + number * sample.next_seeds
+        settings = (sample.negative_prompt, seed, sample.steps, sample.cfg_scale, sample.sampler)
+        return Request(prompt, *settings, width=sample.width, height=sample.height, clip_skip=self.clip_skip)
 
     def make_sheet(self, step: int) -> Image.Image:
         """The contact sheet: a row for each prompt, a column for each of the last MAX_SHEET_COLUMNS steps."""
@@ -274,5 +276,5 @@ class Previews:
         headings = [
             label_text(Message(_("step {step}"), step=number) if number else Message(_("before"))) for number in steps
         ]
-        title = Message(_("{name}, step {step}, seed {seed}"), name=self.name, step=step, seed=self.seed)
+        title = Message(_("{name}, step {step}, seed {seed}"), name=self.name, step=step, seed=self.sample.seed)
         return contact_sheet.make_contact_sheet(rows, labels, headings, label_text(title))

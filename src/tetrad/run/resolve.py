@@ -193,6 +193,10 @@ def _resolve_sample(
         steps=sample.steps,
         cfg_scale=sample.cfg_scale,
         sampler=sample.sampler,
+        seed=train.seed if sample.seed is None else sample.seed,
+        next_seeds=sample.next_seeds,
+        width=sample.width,
+        height=sample.height,
     )
 
 

@@ -1,10 +1,16 @@
 """Settings of the previews during training."""
 
-from tetrad.locales import _
+from tetrad.locales import Message, _
 from tetrad.settings.field import Needs, option, settings_class
 from tetrad.settings.samplers import SamplerName
+from tetrad.settings.values import Check
 
 PREVIEWS = Needs("makes previews")
+_SIDE = Check(
+    lambda side: side == 0 or (side >= 64 and side % 8 == 0),
+    Message(_("a multiple of 8 from 64 to 4096, or 0 for the size of the training")),
+    {"multipleOf": 8, "not": {"exclusiveMinimum": 0, "exclusiveMaximum": 64}},
+)
 
 
 @settings_class
@@ -71,6 +77,39 @@ class Sample:
         group="previews",
         kohya="sample_sampler",
         needs=PREVIEWS,
+    )
+
+    seed: int | None = option(
+        None,
+        _("Seed of the previews; not given: that of the run"),
+        group="previews",
+        needs=PREVIEWS,
+        ge=0,
+        le=2**63 - 1,
+    )
+    next_seeds: bool = option(
+        False,
+        _("Give each preview prompt the seed after that of the one before"),
+        group="previews",
+        needs=PREVIEWS,
+    )
+    width: int = option(
+        0,
+        _("Width of the previews in pixels; 0: that of the training"),
+        group="previews",
+        needs=PREVIEWS,
+        check=_SIDE,
+        ge=0,
+        le=4096,
+    )
+    height: int = option(
+        0,
+        _("Height of the previews in pixels; 0: that of the training"),
+        group="previews",
+        needs=PREVIEWS,
+        check=_SIDE,
+        ge=0,
+        le=4096,
     )
 
     @property

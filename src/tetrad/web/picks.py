@@ -68,7 +68,8 @@ class Pick:
         self.artifact = artifact_of(plan)
         self.word, self.model = str(plan["data"]["trigger_word"]), plan["model"]
         # A run of another version may lack some of these.
-        self.sample, self.seed = plan.get("sample", {}), plan["train"].get("seed", 0)
+        self.sample = plan.get("sample", {})
+        self.seed = self.sample.get("seed", plan["train"].get("seed", 0))
         self.checkpoints = list_checkpoints(run)
 
     @property

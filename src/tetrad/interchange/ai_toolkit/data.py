@@ -170,12 +170,12 @@ def decide_previews(job: Job) -> None:
 
 
 def _decide_sizes(job: Job) -> None:
-    """Previews have the size of the training images."""
+    """The size of the previews, where it is not that of the training images."""
     side = job.settings.get("data.resolution", 0)
     for name in ("sample.width", "sample.height"):
         if name in job.entries:
-            reason = Message(_("previews have the size of the training images"))
-            job.equal(name) if job.whole(name) == side else job.leave(name, reason)
+            own = job.whole(name) // 8 * 8
+            job.equal(name) if own in (0, side) else job.map(name, {name: max(64, own)})
 
 
 def _clean(job: Job, texts: list[Any]) -> list[str]:

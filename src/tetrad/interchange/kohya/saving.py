@@ -1,6 +1,7 @@
 """What sd-scripts' keys of the loss, of saved files and of previews become."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from tetrad.documents import read_text_file
@@ -23,6 +24,11 @@ SAMPLERS = {
     "ddpm": "Euler a",
 }
 _SAME_SAMPLERS = ("ddim", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver++")
+# Negative prompt, steps, guidance, seed and size of a prompt's preview.
+_PROMPT_OPTIONS: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
+    *(("n", "negative_prompt", str), ("s", "steps", int), ("l", "cfg_scale", float), ("d", "seed", int)),
+    *(("w", "width", lambda text: int(text) // 8 * 8), ("h", "height", lambda text: int(text) // 8 * 8)),
+)
 _OPTION = re.compile(r"\s--(\w+)\s+(.*?)(?=\s--\w+\s|$)")
 
 
@@ -192,11 +198,11 @@ def _decide_prompts(job: Job) -> None:
 
 
 def parse_prompts(lines: list[str]) -> dict[str, Any]:
-    """Prompts with the options of the first line that has them: --n negative prompt, --s steps, --l guidance."""
+    """Prompts with the options of the first line that has them: --n, --s, --l, --d, --w and --h."""
     settings: dict[str, Any] = {"sample.prompts": [_OPTION.sub("", f" {line}").strip() for line in lines]}
     for line in lines:
         options = {match[1]: match[2].strip() for match in _OPTION.finditer(f" {line}")}
-        for option, setting, kind in (("n", "negative_prompt", str), ("s", "steps", int), ("l", "cfg_scale", float)):
+        for option, setting, kind in _PROMPT_OPTIONS:
             if option in options:
                 try:
                     settings.setdefault(f"sample.{setting}", kind(options[option]))
