@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from tetrad.cli.captions import choose_captioner
 from tetrad.data.captions.captioner import Captioner
 from tetrad.data.captions.command import NoCaption
 from tetrad.errors import TetradError
@@ -112,10 +113,13 @@ def test_the_command_writes_the_captions_of_a_folder(tmp_path: Path, image: Path
     assert done.returncode == 0, done.stderr
     caption = (tmp_path / "images" / "image.txt").read_text()
     assert caption == Captioner(tmp_path / "blip", "a photo of")(tmp_path / "images" / "image.png")
-    both = run("captions", "make", tmp_path / "images", "--with-model", tmp_path / "blip", "--tagger", tmp_path)
-    assert both.returncode == 2 and "E2001" in both.stderr
-    lost = run("captions", "make", tmp_path / "images", "--tagger", tmp_path, "--prompt", "a")
-    assert lost.returncode == 2 and "--prompt is for --with-model" in lost.stderr
+    for given, words in (
+        ((None, tmp_path, tmp_path / "blip", ""), "give one of --with"),
+        ((None, None, None, ""), "give one of --with"),
+        ((None, tmp_path, None, "a"), "--prompt is for --with-model"),
+    ):
+        with pytest.raises(TetradError, match=words):
+            choose_captioner(*given, (0.35, 0.85))
 
 
 def edit(path: Path, **values: Any) -> None:

@@ -50,7 +50,7 @@ class Loss:
     )
     noise_offset_random: bool = option(
         False,
-        _("Draw the strength of the noise offset at random, from 0 to noise_offset, for each batch"),
+        _("Use a random strength of the noise offset for each batch, from 0 to noise_offset"),
         group="loss",
         kohya="noise_offset_random_strength",
         needs=Needs("loss.noise_offset"),
@@ -93,7 +93,7 @@ class Loss:
     )
     input_perturbation_random: bool = option(
         False,
-        _("Draw the strength of the input perturbation at random, from 0 to input_perturbation, for each batch"),
+        _("Use a random strength of the input perturbation for each batch, from 0 to input_perturbation"),
         group="loss",
         kohya="ip_noise_gamma_random_strength",
         needs=Needs("loss.input_perturbation"),

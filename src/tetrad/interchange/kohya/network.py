@@ -181,6 +181,8 @@ def _decide_argument(job: Job, name: str, key: str, value: Any, algorithm: str) 
         job.map(name, {"method.conv_alpha": float(value)}) if job.settings.get("method.conv_rank") else job.equal(name)
     elif key == "algo":
         _decide_algorithm(job, name, str(value).lower(), algorithm)
+    elif key == "train_on_input":
+        job.skip(name, Message(_("it only counts with {value}"), value="ia3"))
     elif key == "bypass_mode":
         job.skip(name, Message(_("it computes the same change in another way")))
     elif key in ("dora_wd", "rs_lora"):
@@ -195,6 +197,8 @@ def _decide_argument(job: Job, name: str, key: str, value: Any, algorithm: str) 
         pass  # `blocks` decides them together
     elif key == "preset" and value in _EQUAL_PRESETS:
         job.equal(name)
+    elif key == "preset" and value == "full":
+        job.leave(name, _FULL_PRESET)
     elif key == "preset":
         template = _("the preset {preset} trains other layers; Tetrad trains attention and feed-forward layers")
         job.leave(name, Message(template, preset=value))
