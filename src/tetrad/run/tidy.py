@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tetrad.data.cache_folder import CacheFolder, get_cache_folder
+from tetrad.cache_location import get_cache_folder
+from tetrad.data.cache_folder import CacheFolder
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import is_temporary, remove_all, remove_left_behind
 from tetrad.locales import Message, ngettext
