@@ -10,6 +10,7 @@ from tetrad.data.discover.dataset_config import list_dataset_config
 from tetrad.data.discover.subsets import Subset
 from tetrad.interchange.job import Job
 from tetrad.interchange.read import make_recipe, missing_files_error, read_configuration
+from tetrad.interchange.report import describe_row
 from tetrad.settings.data import Data
 
 
@@ -47,6 +48,8 @@ def test_each_enabled_concept_of_onetrainer_is_a_folder(tmp_path: Path) -> None:
     assert job.settings["train.steps"] == 2 * 2 + 2 * 3 + 2
     shown = {row.key: row.settings for row in job.list_rows()}
     assert shown["concepts[1].loss_weight"] == {"data.folders": {"weight": 0.5}}
+    row = next(row for row in job.list_rows() if row.key == "concepts[1].path")
+    assert f'data.folders = {{images = "{two}"}}' in str(describe_row(row))
 
 
 def test_a_folder_that_is_not_there_is_named_unless_the_command_line_replaces_it(tmp_path: Path) -> None:

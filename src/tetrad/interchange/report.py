@@ -1,6 +1,6 @@
 """What became of each key of a configuration, as sentences for people and as records for programs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tetrad.interchange.job import Job, Outcome, Row
@@ -40,6 +40,9 @@ def describe_row(row: Row) -> Message:
 
 
 def _as_text(value: Any) -> str:
+    """A value as TOML; a table on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_as_text(each)}" for key, each in value.items()) + "}"
     return as_toml(list(value) if isinstance(value, tuple) else value)
 
 
