@@ -174,3 +174,9 @@ config:
         "data.preserve.captions": ["dog"], "data.preserve.learning_rate_factor": 1.0,
     }  # fmt: skip
     assert {key: settings.get(key) for key in expected} == expected
+
+
+def test_what_a_file_says_about_itself_is_one_table(tmp_path: Path) -> None:
+    job = read(tmp_path, LORA + 'metadata_author = "me"\nmetadata_title = "mine"\nmetadata_tags = ""\n')
+    assert make_recipe(job).save.about == {"author": "me", "title": "mine"}
+    assert job.rows["metadata_title"].settings == {"save.about": {"title": "mine"}}

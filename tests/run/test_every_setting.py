@@ -72,6 +72,7 @@ class Observed:
     memory: object  # tensors kept for the backward pass, and hooks that update parameters during it
     error: str | None = None  # the code it was refused with
     scores: object = ()  # of what was measured
+    about: object = ()  # what the result says about itself
 
 
 WIDE = {"data.images": "wide"}
@@ -218,6 +219,7 @@ WIRES = [
     Wire("sample.next_seeds", True, "previews", PREVIEWS | {"sample.prompts": ["a dog", "a dog"]}),
     Wire("sample.width", 96, "previews", PREVIEWS),
     Wire("sample.height", 96, "previews", PREVIEWS),
+    Wire("save.about", {"author": "me", "title": "mine"}, "about"),
     Wire("sample.steps", 3, "previews", PREVIEWS),
     Wire("sample.cfg_scale", 2.0, "previews", PREVIEWS),
     Wire("sample.sampler", "Euler", "previews", PREVIEWS | {"sample.steps": 3}),
@@ -388,6 +390,11 @@ class Observer:
             without_effect=[event.message.values["setting"] for event in events if is_about_effect(event)],
             memory=(len(packed), len(hooks)),
             scores=read_scores(saved[-1].parent),
+            about=[
+                pair
+                for pair in sorted(read_weight_file(saved[-1]).metadata.items())
+                if pair[0].startswith("modelspec.") and pair[0] != "modelspec.date"
+            ],
         )
 
 

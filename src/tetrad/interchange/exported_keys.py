@@ -95,6 +95,7 @@ OWN = {
     "method.steps_per_image",
     "text.clip_skip",
     "save.format",
+    "save.about",
     "save.keep_resume",
     "sample.sampler",
     "sample.prompts",

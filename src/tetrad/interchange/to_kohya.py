@@ -47,7 +47,7 @@ def export_run(folder: Path) -> Export:
     """A run by its plan.  E3168 where the folder is no run's, or sd-scripts has no such method."""
     if not (folder / "plan.toml").is_file():
         raise TetradError("E3168", _("{folder} is no folder of a run: there is no plan.toml in it"), folder=folder)
-    plan = flatten(read_values(folder / "plan.toml"), BLOCK_TABLES)
+    plan = flatten(read_values(folder / "plan.toml"), {*BLOCK_TABLES, "save.about"})
     kind = str(plan.get("method.kind", ""))
     if kind not in _SCRIPTS:
         template = _("sd-scripts trains no {method}; it trains {known}")
@@ -90,6 +90,7 @@ def _convert(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
     if plan["loss.type"] in ("huber", "smooth_l1"):
         values |= {"huber_c": plan["loss.huber_c"], "huber_schedule": plan.get("loss.huber_schedule", "constant")}
     values |= _write_timesteps(plan)
+    values |= {f"metadata_{name}": text for name, text in plan.get("save.about", {}).items()}
     if plan.get("data.masks"):
         values |= {"masked_loss": True, "conditioning_data_dir": plan["data.masks"]}
     if plan.get("sample.every"):

@@ -103,7 +103,8 @@ def _dataset_entries(plan: Plan, outcome: Outcome) -> dict[str, object]:
         "ss_batch_size_per_device": plan.train.batch_size,
         "ss_total_batch_size": plan.train.batch_size * plan.train.gradient_accumulation,
         "ss_resolution": (side, side),
-        "ss_enable_bucket": True,
+        "ss_enable_bucket": not plan.data.buckets.square,
+        "ss_bucket_no_upscale": not plan.data.buckets.enlarge,
         "ss_flip_aug": plan.data.flip,
         "ss_dataset_dirs": json.dumps({outcome.folder: folder}, ensure_ascii=False),
         "ss_tag_frequency": json.dumps({outcome.folder: dict(tags.most_common())}, ensure_ascii=False),
@@ -128,4 +129,5 @@ def _modelspec_entries(plan: Plan, model: Model, outcome: Outcome) -> dict[str, 
         "modelspec.prediction_type": model.metadata["modelspec.prediction_type"],
         "modelspec.date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return entries | ({"modelspec.trigger_phrase": plan.data.trigger_word} if plan.data.trigger_word else {})
+    entries |= {"modelspec.trigger_phrase": plan.data.trigger_word} if plan.data.trigger_word else {}
+    return entries | {f"modelspec.{name}": text for name, text in plan.save.about.items()}

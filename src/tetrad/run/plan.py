@@ -122,6 +122,7 @@ class SavePlan:
     precision: str
     keep_resume: bool  # keep the resume points of a run that has ended
     replace: bool  # write the result over the file that the run continues from
+    about: Mapping[str, str]  # what the file says about itself
 
 
 @dataclass(frozen=True)

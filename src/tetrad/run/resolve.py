@@ -104,6 +104,7 @@ def _resolve_save(
         precision=save.precision or method.artifact.precision,
         keep_resume=save.keep_resume,
         replace=save.replace and bool(recipe.continue_from),
+        about=save.about,
     )
 
 

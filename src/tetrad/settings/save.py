@@ -9,6 +9,7 @@ from tetrad.methods import METHODS
 from tetrad.settings.field import Needs, option, settings_class
 from tetrad.settings.values import Check
 
+ABOUT = ("title", "author", "description", "license", "tags")  # of Stability's model specification
 _MAX_NAME_LENGTH = 80
 _MAX_NAME_BYTES = 200  # a file system allows 255, and files have the step and an extension after the name
 # Formats of all methods; which of them a method has is checked by the recipe, which knows the method.
@@ -142,6 +143,17 @@ class Save:
         group="saving",
         flag="--replace",
         needs=Needs("continues"),
+    )
+    about: dict[str, str] = option(
+        {},
+        _("What the saved file says about itself: title, author, description, license, tags"),
+        group="saving",
+        kohya="metadata_title, metadata_author, metadata_description, metadata_license, metadata_tags",
+        check=Check(
+            lambda about: set(about) <= set(ABOUT),
+            Message(_("a table with some of {choices}"), choices=", ".join(ABOUT)),
+            {"propertyNames": {"enum": list(ABOUT)}},
+        ),
     )
     keep_resume: bool = keep_resume_option(kohya="save_state_on_train_end")
     max_resume_gb: float = MAX_RESUME_GB

@@ -66,6 +66,17 @@ def _alpha_mask(job: Job, name: str) -> None:
     job.map(name, {"data.alpha_mask": on} | ({"loss.normalize_masks": False} if on else {}))
 
 
+def _about(job: Job, name: str) -> None:
+    """What the file says about itself; each key adds a line to the table."""
+    known = job.settings.get("save.about", {})
+    if text := job.word(name):
+        own = {name.removeprefix("metadata_"): text}
+        job.map(name, {"save.about": own})
+        job.settings["save.about"] = known | own
+    else:
+        job.equal(name)
+
+
 def _each(names: str, rule: Rule) -> dict[str, Rule]:
     """The same rule for several keys."""
     return dict.fromkeys(names.split(), rule)
@@ -189,10 +200,7 @@ _SAVING: dict[str, Rule] = {
         meaningless(reasons.UPLOAD),
     ),
     **_each("huggingface_token wandb_api_key", meaningless(reasons.SECRET)),
-    **_each(
-        "metadata_title metadata_author metadata_description metadata_license metadata_tags",
-        not_done(_("the file does not carry it; a model page is the place for it")),
-    ),
+    **_each("metadata_title metadata_author metadata_description metadata_license metadata_tags", _about),
     **_each(
         "logging_dir log_with log_prefix log_tracker_name log_tracker_config log_config wandb_run_name use_wandb",
         meaningless(reasons.LOGGING),
