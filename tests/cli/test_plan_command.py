@@ -69,3 +69,14 @@ def test_the_estimate_has_the_previews_with_their_sampling_steps_and_guidance(
     assert 0 < decoding < short and unguided == pytest.approx((long - decoding) / 2 + decoding)
     once = estimate("every=40", "steps=11", "before_training=false") - without
     assert long == pytest.approx(3 * once)
+    wide, square = (estimate("every=20", "steps=11", "width=128", f"height={side}") - without for side in (64, 128))
+    assert square == pytest.approx(2 * wide)
+
+
+def test_the_estimate_counts_predictions_of_the_model_before_training(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--estimate", "--set", "sample.every=-1")
+    free = run_plan(capsys, *options)["seconds"]
+    held = run_plan(capsys, *options, "--set", "data.unmasked_prior_weight=1")["seconds"]
+    assert held == pytest.approx(1.3 * free)

@@ -191,6 +191,12 @@ class Plan:
         return self.train.batch_size + count_preserved(self.data.preserve, self.method, self.train.batch_size)
 
     @property
+    def teacher_samples(self) -> int:
+        """The samples of a pass whose prediction before training is needed too."""
+        preserved = self.batch_samples - self.train.batch_size
+        return preserved + (self.train.batch_size if self.data.unmasked_prior_weight else 0)
+
+    @property
     def keeps_original(self) -> bool:
         """Whether the run needs the model as it was before training, beside the one that it trains."""
         return self.has_teacher or self.judge.uses_images
