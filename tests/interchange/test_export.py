@@ -82,3 +82,17 @@ def test_an_exported_run_reads_back_the_same(kind: str, tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TetradError, match="no plan"):
         export_run(tmp_path)
+
+
+def test_a_schedule_of_torch_is_written_with_its_arguments(tmp_path: Path) -> None:
+    own = 'scheduler = "cosine_annealing"\nscheduler_timescale = 400\nscheduler_min_ratio = 0.1'
+    text = (
+        PLAN.format(kind="lora").replace('scheduler = "cosine"', own).replace("warmup_steps = 20", "warmup_steps = 0")
+    )
+    (tmp_path / "plan.toml").write_text(text)
+    exported = export_run(tmp_path)
+    assert not any("scheduler" in str(each) for each in exported.undone)
+    (tmp_path / "run.toml").write_text(exported.text)
+    train = make_recipe(read_configuration(tmp_path / "run.toml")).train
+    assert (train.scheduler, train.scheduler_timescale) == ("cosine_annealing", 400)
+    assert train.scheduler_min_ratio == pytest.approx(0.1)

@@ -51,6 +51,15 @@ def test_every_argument_that_is_mapped_is_one_of_the_class(name: str) -> None:
             },
         ),
         (
+            'lr_scheduler_type = "CosineAnnealingLR"\nlr_scheduler_args = ["T_max=1000", "eta_min=2e-5"]\n'
+            "max_train_steps = 1500",
+            {
+                "train.scheduler": "cosine_annealing",
+                "train.scheduler_timescale": 1000,
+                "train.scheduler_min_ratio": pytest.approx(0.2),
+            },
+        ),
+        (
             'optimizer_type = "DAdaptAdam"\noptimizer_args = ["decouple=True", "weight_decay=0.1"]',
             {
                 "train.optimizer": "dadaptadam",

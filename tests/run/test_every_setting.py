@@ -150,6 +150,7 @@ WIRES = [
     Wire("train.scheduler", "linear", "training", {"train.steps": 3}),
     Wire("train.scheduler_min_ratio", 0.5, "training"),
     Wire("train.scheduler_timescale", 1, "training", {"train.scheduler": "inverse_sqrt"}),
+    Wire("train.scheduler_timescale", 1, "training", {"train.scheduler": "cosine_annealing"}),
     Wire("train.decay_steps", 2, "training", {"train.scheduler": "warmup_stable_decay", "train.steps": 3}),
     Wire("train.scheduler_cycles", 2, "training", {"train.scheduler": "cosine_with_restarts", "train.steps": 5}),
     Wire("train.scheduler_power", 1.0, "training", {"train.scheduler": "polynomial"}),

@@ -101,3 +101,13 @@ def test_rex_is_onetrainers() -> None:
     for step in range(5, 42):
         remaining = 1 - (step - 1 - 4) / 36
         assert ours(step) == pytest.approx(0.2 + 0.8 * remaining / (0.1 + 0.9 * remaining))
+
+
+def test_cosine_annealing_is_torchs_also_after_its_period() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.5)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=7, eta_min=0.1)
+    ours = Decay("cosine_annealing", 20, timescale=7, min_ratio=0.2)
+    for step in range(1, 21):
+        assert 0.5 * ours(step) == pytest.approx(schedule.get_last_lr()[0], abs=1e-9)
+        optimizer.step()
+        schedule.step()

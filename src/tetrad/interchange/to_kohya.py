@@ -30,7 +30,10 @@ _OPTIMIZERS = {
     "dadaptadam": "DAdaptAdam",
     "adamwschedulefree": "AdamWScheduleFree",
 }
-_SCHEDULERS = {"rex": "cosine"}  # what is written for a schedule that sd-scripts does not have
+_SCHEDULERS = {
+    "rex": "cosine",
+    "cosine_annealing": "cosine",
+}  # what is written for a schedule that sd-scripts does not have
 _SAMPLER_NAMES = {ours: theirs for theirs, ours in reversed(SAMPLERS.items())} | {"DPM++ 2M": "dpmsolver++"}
 
 
@@ -90,6 +93,11 @@ def _convert(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
     if plan["loss.type"] in ("huber", "smooth_l1"):
         values |= {"huber_c": plan["loss.huber_c"], "huber_schedule": plan.get("loss.huber_schedule", "constant")}
     values |= _write_timesteps(plan)
+    if plan["train.scheduler"] == "cosine_annealing":
+        lowest = plan.get("train.scheduler_min_ratio", 0) * _number(plan.get("train.learning_rates.other parts"))
+        period = plan.get("train.scheduler_timescale", plan["train.steps"])
+        values["lr_scheduler_type"] = "CosineAnnealingLR"
+        values["lr_scheduler_args"] = [f"T_max={period}", f"eta_min={lowest}"]
     values |= {f"metadata_{name}": text for name, text in plan.get("save.about", {}).items()}
     if plan.get("data.masks"):
         values |= {"masked_loss": True, "conditioning_data_dir": plan["data.masks"]}
@@ -181,7 +189,7 @@ def _list_undone(plan: Mapping[str, Any]) -> list[Message]:
         found.append(Message(_("the learning rate is a schedule with its own steps; its first rate is written")))
     if plan.get("train.warmup_steps") and not plan.get("train.warmup_from_zero"):
         found.append(Message(_("the first step of the warm-up has rate 0 in sd-scripts, and each step a little less")))
-    if plan["train.scheduler"] in _SCHEDULERS:
+    if plan["train.scheduler"] == "rex":
         found.append(Message(template, setting="train.scheduler", value=plan["train.scheduler"]))
     if plan.get("sample.every"):
         found.append(Message(_("sd-scripts reads preview prompts from a file; give it with sample_prompts")))

@@ -18,8 +18,8 @@ from tetrad.settings.learning_rate import LearningRate
 from tetrad.settings.loss import Loss
 from tetrad.settings.preserve import PreserveSettings
 from tetrad.settings.recipe import Text
+from tetrad.settings.schedulers import Scheduler
 from tetrad.settings.toml import as_values
-from tetrad.settings.train import Scheduler
 
 
 @dataclass(frozen=True)

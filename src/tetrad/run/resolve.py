@@ -155,7 +155,7 @@ def _resolve_train(
         scheduler_cycles=train.scheduler_cycles,
         scheduler_power=train.scheduler_power,
         scheduler_min_ratio=train.scheduler_min_ratio,
-        scheduler_timescale=train.scheduler_timescale or train.warmup_steps or _TIMESCALE,
+        scheduler_timescale=train.scheduler_timescale or _usual_timescale(train, steps),
         decay_steps=train.decay_steps or round(_DECAY_SHARE * steps),
         warmup_steps=train.warmup_steps,
         warmup_from_zero=train.warmup_from_zero,
@@ -175,6 +175,11 @@ def _resolve_train(
     )
     check_share(plan, train.allow_slower)
     return plan, forecast
+
+
+def _usual_timescale(train: Train, steps: int) -> int:
+    """The steps of a schedule that has its own length: all of them, or for inverse_sqrt those of the warm-up."""
+    return steps if train.scheduler == "cosine_annealing" else train.warmup_steps or _TIMESCALE
 
 
 def _resolve_sample(

@@ -8,18 +8,9 @@ from tetrad.settings.device import DeviceName
 from tetrad.settings.field import Needs, option, settings_class
 from tetrad.settings.learning_rate import ABOVE_ZERO, OptionalLearningRate
 from tetrad.settings.optimizers import Argument, NameOrClass, OptimizerName
+from tetrad.settings.schedulers import Scheduler
 from tetrad.settings.values import zero_or_at_least
 
-Scheduler = Literal[
-    "constant",
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "inverse_sqrt",
-    "warmup_stable_decay",
-    "rex",
-]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PLAIN = Needs("plain learning rate")
 TEXT_ENCODER = Needs("trains text encoder")
@@ -145,10 +136,13 @@ class Train:
     )
     scheduler_timescale: int = option(
         0,
-        _("Steps in which inverse_sqrt falls to 1/√2 of the rate; 0: the steps of the warm-up, or 10000"),
+        _(
+            "Steps in which inverse_sqrt falls to 1/√2 of the rate (0: those of the warm-up, or 10000), or"
+            " cosine_annealing to its lowest rate, after which it rises again (0: all steps)"
+        ),
         group="training",
         kohya="lr_scheduler_timescale",
-        needs=changes_rates(PLAIN, Needs("train.scheduler", ("inverse_sqrt",))),
+        needs=changes_rates(PLAIN, Needs("train.scheduler", ("inverse_sqrt", "cosine_annealing"))),
         ge=0,
         le=1_000_000,
     )

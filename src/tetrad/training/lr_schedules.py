@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tetrad.settings.learning_rate import LearningRate
-from tetrad.settings.train import Scheduler
+from tetrad.settings.schedulers import Scheduler
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Decay:
     power: float = 2.0  # of polynomial
     warmup_from_zero: bool = False  # the first update of the warm-up has rate 0, as in kohya's sd-scripts
     min_ratio: float = 0.0
-    timescale: int = 10_000  # of inverse_sqrt
+    timescale: int = 10_000  # of inverse_sqrt, and of cosine_annealing
     decay_steps: int = 0  # of warmup_stable_decay
 
     def __call__(self, step: int) -> float:
@@ -67,6 +67,11 @@ def _warmup_stable_decay(decay: Decay, count: int) -> float:
     return (1 + math.cos(math.pi * decay.progress(count, stable_steps))) / 2
 
 
+def _cosine_annealing(decay: Decay, count: int) -> float:
+    """A cosine of this half period, down and up again, as torch's CosineAnnealingLR."""
+    return (1 + math.cos(math.pi * count / max(1, decay.timescale))) / 2
+
+
 def _rex(decay: Decay, count: int) -> float:
     """(1 - p) / (0.1 + 0.9 (1 - p)): high for long, then steep.  [Chen et al. 2022, with OneTrainer's 0.9 for 0.5]"""
     remaining = 1 - decay.progress(count)
@@ -83,6 +88,7 @@ _SHAPES: dict[Scheduler, Callable[[Decay, int], float]] = {
     "inverse_sqrt": _inverse_sqrt,
     "warmup_stable_decay": _warmup_stable_decay,
     "rex": _rex,
+    "cosine_annealing": _cosine_annealing,
 }
 
 

@@ -145,7 +145,9 @@ def decide_schedule(job: Job) -> None:
         else:
             job.equal("lr_scheduler_args")
     base = "constant" if name in ("constant_with_warmup", "adafactor") else name
-    if base in _SCHEDULES:
+    if torch_class:
+        settings["train.scheduler"] = name
+    elif base in _SCHEDULES:
         settings["train.scheduler"] = _OURS.get(base, base)
     else:
         settings["train.scheduler"] = "cosine" if "cosine" in base.lower() else "constant"
@@ -173,16 +175,21 @@ def _note_unknown_schedule(job: Job, name: str) -> None:
 
 
 def _decide_torch_schedule(job: Job, torch_class: str, arguments: list[str], steps: int) -> str:
-    """The schedule of a torch class: CosineAnnealingLR over the whole run is cosine."""
+    """The schedule of a torch class: CosineAnnealingLR with its own number of steps."""
     values = parse_arguments(job, "lr_scheduler_args", arguments)
     period, lowest = values.get("T_max"), values.get("eta_min", 0)
     is_cosine = torch_class.rpartition(".")[2] == "CosineAnnealingLR"
     if "lr_scheduler" in job.entries:
         job.skip("lr_scheduler", Message(_("lr_scheduler_type comes first")))
-    if is_cosine and steps and period == steps and not lowest:
-        job.map("lr_scheduler_type", {"train.scheduler": "cosine"})
-        job.map("lr_scheduler_args", {"train.scheduler": "cosine"})
-        return "cosine"
+    if is_cosine and isinstance(period, int) and period > 0:
+        rate = job.number("unet_lr") or job.number("learning_rate") or 0.0
+        ratio = {"train.scheduler_min_ratio": lowest / rate} if lowest and 0 < lowest < rate else {}
+        is_whole = period == steps
+        name = "cosine" if is_whole else "cosine_annealing"
+        job.map("lr_scheduler_type", {"train.scheduler": name})
+        own = {} if is_whole else {"train.scheduler_timescale": period}
+        job.map("lr_scheduler_args", own | ratio or {"train.scheduler": name})
+        return name
     template = _("Tetrad does not have this schedule; the run uses {scheduler}")
     ours = "cosine" if is_cosine else "constant"
     job.leave("lr_scheduler_type", Message(template, scheduler=ours))
