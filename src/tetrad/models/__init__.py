@@ -30,6 +30,7 @@ __all__, __getattr__ = export(
             "move_networks",
             "without_autocast",
         ],
+        "block_names": ["BASE", "IN", "LAST", "MID", "OUT", "list_blocks", "name_blocks"],
         "copying": ["copy_model"],
         "clip": [
             "CHUNK_LENGTH",

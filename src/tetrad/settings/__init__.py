@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # so that type checkers know what the sections are
     from tetrad.settings.captions import CaptionSettings as CaptionSettings
     from tetrad.settings.class_images import ClassImageSettings as ClassImageSettings
     from tetrad.settings.data import Data as Data
+    from tetrad.settings.image_folder import ImageFolder as ImageFolder
     from tetrad.settings.judge import Judge as Judge
     from tetrad.settings.log import Log as Log
     from tetrad.settings.loss import Loss as Loss
@@ -56,6 +57,7 @@ __all__, __getattr__ = export(
             "settings_of",
             "range_error",
         ],
+        "image_folder": ["ImageFolder"],
         "judge": ["Judge"],
         "log": ["Log"],
         "learning_rate": ["MAX_FACTOR", "MAX_LEARNING_RATE", "LearningRate", "parse_learning_rate"],

@@ -33,6 +33,7 @@ __all__, __getattr__ = export(
         "captions": ["Captions", "TrainingProgress", "contains_word", "replace_word", "split_tags", "find_placeholder"],
         "edits": ["add_tags", "check_text_to_find", "count_tags", "list_tags", "normalize_caption", "remove_tags"],
         "command": ["Command"],
+        "captioner": ["Captioner"],
         "tagger": ["Tagger"],
         "journal": ["CaptionJournal", "Change", "find_caption_file", "find_changed_since"],
         "folder": ["CaptionChange", "CaptionEdit", "CaptionFolder"],

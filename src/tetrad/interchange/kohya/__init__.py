@@ -10,6 +10,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
+        "blocks": ["write_ranks"],
         "keys": ["FLAGS", "KEYS", "LISTS"],
         "network": ["note_small_alpha"],
         "read": ["fill_job", "leave_unknown"],
