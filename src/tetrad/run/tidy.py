@@ -91,7 +91,8 @@ def _tidy_cache() -> None:
 
 def _last_use(path: Path) -> float:
     """When a file, or one of the files in a folder, was written or used last; in Unix time."""
-    return max(each.stat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ())))
+    inside = path.iterdir() if path.is_dir() else iter([path])
+    return max(path.stat().st_mtime, *(each.stat().st_mtime for each in inside))
 
 
 def _remove_finished(runs: list[Path]) -> None:
