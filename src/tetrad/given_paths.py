@@ -5,7 +5,7 @@ from pathlib import Path
 from tetrad.builtin import BUILTIN_NAME, resolve_images_path, resolve_model_path
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
-from tetrad.paths import expand_path
+from tetrad.paths import expand_path, is_pattern
 
 # What people can train on; docs/models.md has the whole list.
 _CHECKPOINTS = {"sd1": "v1-5-pruned-emaonly-fp16.safetensors", "sdxl": "sd_xl_base_1.0.safetensors"}
@@ -18,7 +18,7 @@ INIT_IMAGE_LABEL, MASK_LABEL = Message(_("init image")), Message(_("mask"))  # i
 def check_images_exist(images: str) -> None:
     """E4001 where the training images do not exist."""
     path = resolve_images_path(images)
-    if not path.exists():
+    if not path.exists() and not is_pattern(path):
         raise missing_images_error(path)
 
 

@@ -1,6 +1,7 @@
 """From a folder of images to batches of latents.
 
 - `discover`: find the image files of a folder or a dataset configuration
+- `shards`: images in tar shards, read where they are
 - `captions`: read, clean and vary captions
 - `dataset`: decode the images and report the ones that cannot be used
 - `caption_effects`: find the caption settings that change a caption
@@ -63,6 +64,7 @@ __all__, __getattr__ = export(
         "encoding": ["EncodingJob", "encode_photos"],
         "cache_folder": ["CacheFolder", "get_cache_folder"],
         "masks": ["find_mask"],
+        "shards.member_path": ["MemberPath", "get_shown_name"],
         "latent_cache": ["LatentCache"],
         "parallel": ["map_ahead"],
     },

@@ -16,6 +16,7 @@ from tetrad.data.discover.image_files import FileProblem, join_phrases, list_nam
 from tetrad.data.discover.layouts import ImageEntry, Listing
 from tetrad.data.discover.subsets import Subset, get_caption_suffixes
 from tetrad.data.parallel import call_once, map_ahead
+from tetrad.data.shards.member_path import get_shown_name
 from tetrad.errors import TetradError
 from tetrad.images.bands import UprightImage
 from tetrad.images.diagnosis import BadImage, check_is_file, explain_unreadable
@@ -121,7 +122,7 @@ def no_usable_image_error(folder: Path, skipped_images: Sequence[FileProblem]) -
         len(skipped_images),
     )
     first = skipped_images[0]
-    values = {"folder": folder, "file": first.path.name, "reason": first.reason, "code": first.code}
+    values = {"folder": folder, "file": get_shown_name(first.path), "reason": first.reason, "code": first.code}
     return TetradError("E4003", template, **values)
 
 
@@ -132,7 +133,7 @@ def _report_duplicates(photos: Iterable[Photo]) -> Iterator[FileProblem]:
             template = _(
                 "it is the same image as {file}, so this image is used more often than others; delete one copy"
             )
-            yield FileProblem(copy.path, "W4155", Message(template, file=first.path.name))
+            yield FileProblem(copy.path, "W4155", Message(template, file=get_shown_name(first.path)))
 
 
 def group_copies(photos: Iterable[Photo]) -> list[list[Photo]]:
@@ -152,7 +153,7 @@ def _report_near_duplicates(photos: Iterable[Photo]) -> Iterator[FileProblem]:
             "{count} other files are nearly the same image ({files}), so this image counts {total} times",
             len(others),
         )
-        names = list_names([path.name for path in others])
+        names = list_names([get_shown_name(path) for path in others])
         yield FileProblem(first, "W4156", Message(template, files=names, total=len(group)))
 
 

@@ -46,7 +46,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     check_is_file(path)
     with SILENCED_WARNINGS:  # Pillow warns about broken EXIF and large images; both are handled here
         try:
-            with Image.open(path, formats=list_formats()) as image:
+            with path.open("rb") as file, Image.open(file, formats=list_formats()) as image:
                 _check_pixel_count(image)
                 _check_scans(image, path)
                 yield image

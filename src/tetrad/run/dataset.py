@@ -19,6 +19,7 @@ from tetrad.data.discover.subsets import Subset
 from tetrad.data.encoding import EncodingJob, encode_photos
 from tetrad.data.latent_cache import LatentCache
 from tetrad.data.masks import find_mask
+from tetrad.data.shards.member_path import get_shown_name
 from tetrad.errors import TetradError
 from tetrad.inspection.dataset.report import DatasetReport
 from tetrad.inspection.dataset.scan import make_report
@@ -163,7 +164,7 @@ def report_notes(report: DatasetReport) -> Iterator[Note]:
 
 def problem_note(problem: FileProblem) -> Note:
     """The warning about a file."""
-    return Note(Message(_("{file}: {reason}"), file=problem.path.name, reason=problem.reason), problem.code)
+    return Note(Message(_("{file}: {reason}"), file=get_shown_name(problem.path), reason=problem.reason), problem.code)
 
 
 def dataset_summary(photos: Sequence[Photo], skipped_count: int) -> Message:
