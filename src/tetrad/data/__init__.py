@@ -6,8 +6,9 @@
 - `dataset`: decode the images and report the ones that cannot be used
 - `caption_effects`: find the caption settings that change a caption
 - `buckets`: the sizes that images are resized to, so that they can share a batch
-- `encoding`: encode each image with the VAE once; `parallel` decodes ahead in threads
+- `encoding`: encode each image with the VAE once; `parallel` decodes in threads, `turns` shares out to processes
 - `latent_cache`: keep latents and masks on disk, in a `cache_folder` that also knows what was seen in each image
+- `record_shards`: the files that a large data set's cache is in
 - `fitted_images`: keep large images at the size that they are trained at until they are encoded
 - `masks`: loss masks from transparency or mask files
 - `class_images`: the class images of prior preservation
@@ -61,7 +62,7 @@ __all__, __getattr__ = export(
         "discover.layouts": ["Listing"],
         "discover.subsets": ["Subset"],
         "discover.zip_archives": ["decode_member_name"],
-        "encoding": ["EncodingJob", "encode_photos"],
+        "encoding": ["EncodingJob", "encode_in_turns", "encode_photos"],
         "cache_folder": ["CacheFolder", "get_cache_folder"],
         "masks": ["find_mask"],
         "shards.member_path": ["MemberPath", "get_shown_name"],

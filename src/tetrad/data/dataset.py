@@ -187,15 +187,12 @@ def _inspect_photo(
 ) -> tuple[Photo, tuple[FileProblem, ...]]:
     """Decode one image, and report its caption file if that cannot be used.  Raises BadImage."""
     path = entry.path
-    check_is_file(path)
-    try:
-        with path.open("rb") as file:
-            file_hash = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise explain_unreadable(error) from error
+    file_hash = (cache.get_file_hash(path) if cache else "") or _hash_file(path)
     info = cache.get_image_info(file_hash) if cache else None
     if info is None:
         info = _examine_entry(entry, file_hash, cache, find_resolution) if cache else examine_image(path)
+        if cache:
+            cache.put_file_hash(path, file_hash)
     captions, raw_caption = entry.subset.make_captions(path, entry.raw_caption, folder_encoding)
     problems = (
         (FileProblem(raw_caption.problem.path, raw_caption.problem.code, raw_caption.problem.skip_message),)
@@ -205,6 +202,16 @@ def _inspect_photo(
     read_as = (raw_caption.guessed_encoding, raw_caption.is_infotext)
     photo = Photo(path, file_hash, captions, raw_caption.source, entry.subset, info, *read_as)
     return photo, problems
+
+
+def _hash_file(path: Path) -> str:
+    """sha256 of a file.  Raises BadImage."""
+    check_is_file(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise explain_unreadable(error) from error
 
 
 def _examine_entry(

@@ -16,7 +16,7 @@ from tetrad.data.discover.image_files import FileProblem
 from tetrad.data.discover.layouts import Listing
 from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.discover.subsets import Subset
-from tetrad.data.encoding import EncodingJob, encode_photos
+from tetrad.data.encoding import EncodingJob, encode_in_turns, encode_photos
 from tetrad.data.latent_cache import LatentCache
 from tetrad.data.masks import find_mask
 from tetrad.data.shards.member_path import get_shown_name
@@ -34,6 +34,7 @@ from tetrad.run.watch import Stop, StoppedBeforeStart, never_stop
 from tetrad.run.words import SCAN_HINT
 from tetrad.settings import Data
 
+_FEW_IMAGES = 5_000  # up to which the cache has a file for each
 # What only a scan says. Other notes of a run are about copies, truncated captions, trigger words and buckets.
 _ADVICE_OF_SCAN = ("W4140", "W4142", "W4143", "W4144", "W4158", "W4160", "W4161")
 
@@ -99,6 +100,8 @@ def load_dataset(
             _("Textual Inversion needs a trigger word; give one with --trigger-word, for example --trigger-word zkr"),
         )
     resolution = data.resolution or listing.resolution
+    if listing.shards or len(listing) > _FEW_IMAGES:
+        cache.use_records()
     photos, notes = yield from _open_photos(listing, cache, stop, lambda: resolution or find_model_resolution())
     return Dataset(
         photos,
@@ -195,6 +198,8 @@ def encode_images(
     yield Note(Message(_("latents are made by the VAE of {vae}; no VAE is trained"), vae=model.vae.source))
     yield from (make_note(warning, "W3151") for warning in choice.warnings)
     yield Phase(Message(_("encoding the images")), len(photos))
+    if not (yield from _encode_together(plan.data, model, photos, cache, stop)):
+        return []
     samples: list[TrainingSample] = []
     for sample in encode_samples(plan.data, model, photos, cache):
         samples.append(sample)
@@ -208,6 +213,19 @@ def encode_images(
         model.vae = own
     model.vae.offload()
     return samples
+
+
+def _encode_together(
+    data: DataPlan, model: Model, photos: Sequence[Photo], cache: LatentCache, stop: Stop
+) -> Generator[Event, None, bool]:
+    """Encode a large data set together with other processes that encode it; False where the run is stopped."""
+    if cache.records:
+        jobs = [_plan_encoding(data, model, photo) for photo in photos]
+        for finished in encode_in_turns(jobs, model.vae.encode, library.hash_model_vae_encoder(model), cache):
+            yield Progress(min(finished, len(photos)))
+            if stop():
+                return False
+    return True
 
 
 def _wait_for_cache(cache: LatentCache, disk: DiskGuard) -> Iterator[Event]:
@@ -232,9 +250,8 @@ def encode_samples(
 ) -> Iterator[TrainingSample]:
     """Each photo as a latent distribution, from the cache or from the VAE."""
     jobs = [_plan_encoding(data, model, photo) for photo in photos]
-    encoded_photos = encode_photos(jobs, model.vae.encode, library.hash_model_vae_encoder(model), cache)
-    for job, encoded in zip(jobs, encoded_photos, strict=True):
-        weight = data.class_images.weight
+    for encoded in encode_photos(jobs, model.vae.encode, library.hash_model_vae_encoder(model), cache):
+        job, weight = encoded.job, data.class_images.weight
         masks = tuple(mask.clamp(min=data.unmasked_weight) for mask in encoded.masks)
         yield TrainingSample.from_photo(job.photo, encoded.distributions, job.size, weight, masks)
 

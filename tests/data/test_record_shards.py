@@ -1,0 +1,156 @@
+"""A large data set's cache: whole records only, written by several processes, and made again if damaged."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from photos import load_dataset
+from test_latent_cache import Encoder, equal, write_folder
+
+from tetrad.data import record_shards
+from tetrad.data.encoding import EncodingJob, encode_in_turns, encode_photos
+from tetrad.data.latent_cache import LatentCache, Latents
+from tetrad.data.record_shards import RecordShards
+from tetrad.errors import TetradError
+
+
+def test_records_are_found_by_name_in_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_shards, "_FILE_BYTES", 1000)
+    monkeypatch.setattr(record_shards, "_MERGED_AT", 7)
+    one, other = RecordShards(tmp_path), RecordShards(tmp_path)
+    for number in range(100):
+        (one if number % 2 else other).put(f"name {number}", str(number).encode() * 20)
+    assert len(list(tmp_path.glob("*.index"))) >= 4
+    one.refresh()
+    for records in (one, RecordShards(tmp_path)):
+        assert [records.get(f"name {number}") for number in range(100)] == [str(n).encode() * 20 for n in range(100)]
+        assert records.get("another") is None and "another" not in records
+    assert "name 0" not in RecordShards(tmp_path / "elsewhere")
+
+
+def test_the_newest_record_counts_and_an_empty_one_removes_it(tmp_path: Path) -> None:
+    records = RecordShards(tmp_path)
+    for content in (b"first", b"second"):
+        records.put("a", content)
+    records.put("b", b"b")
+    records.put("b", b"")
+    for each in (records, RecordShards(tmp_path)):
+        assert (each.get("a"), each.get("b"), "b" in each) == (b"second", None, False)
+
+
+def test_a_record_that_was_cut_off_is_not_read_and_those_before_it_are(tmp_path: Path) -> None:
+    records = RecordShards(tmp_path)
+    records.put("a", b"whole")
+    records.put("b", b"not whole")
+    [path] = tmp_path.glob("*.records")
+    path.write_bytes(path.read_bytes()[:-3])
+    after = RecordShards(tmp_path)
+    after.put("c", b"new")
+    assert [RecordShards(tmp_path).get(name) for name in "abc"] == [b"whole", None, b"new"]
+
+
+def test_a_full_disk_leaves_no_part_of_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = RecordShards(tmp_path)
+    records.put("a", b"a")
+
+    class Full(record_shards.struct.Struct):
+        def pack(self, *values: object) -> bytes:
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record_shards, "_HEAD", Full("<4s16sI"))
+        with pytest.raises(OSError, match="No space"):
+            records.put("b", b"b")
+    records.put("c", b"c")
+    assert [RecordShards(tmp_path).get(name) for name in "abc"] == [b"a", None, b"c"]
+
+
+def write_many(folder: Path, process: int) -> None:
+    records = RecordShards(folder)
+    for number in range(200):
+        records.put(f"{process}/{number}", os.urandom(number))
+        records.put(f"{process}", str(number).encode())
+
+
+def test_processes_write_at_once_without_conflict(tmp_path: Path) -> None:
+    children = [multiprocessing.get_context("fork").Process(target=write_many, args=(tmp_path, n)) for n in range(4)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    records = RecordShards(tmp_path)
+    assert [len(records.get(f"{process}/{n}") or b"") for process in range(4) for n in range(200)] == [*range(200)] * 4
+    assert [records.get(str(process)) for process in range(4)] == [b"199"] * 4
+
+
+def make_jobs(path: Path) -> list[EncodingJob]:
+    return [EncodingJob(photo, (24, 16)) for photo in load_dataset(path)[0]]
+
+
+def large_cache(folder: Path) -> LatentCache:
+    cache = LatentCache(folder)
+    cache.use_records()
+    return cache
+
+
+def encode(jobs: list[EncodingJob], cache: LatentCache, encoder: Encoder) -> list[tuple[Latents, ...]]:
+    return [encoded.distributions for encoded in encode_photos(jobs, encoder, "a", cache)]
+
+
+def test_latents_of_a_large_data_set_stay_on_the_disk_and_are_the_same(tmp_path: Path) -> None:
+    jobs, encoder = make_jobs(write_folder(tmp_path / "set")), Encoder()
+    fresh = encode(jobs, LatentCache(None), Encoder())
+    first = encode(jobs, large_cache(tmp_path / "cache"), encoder)
+    again = encode(jobs, large_cache(tmp_path / "cache"), encoder)
+    assert encoder.count == 3
+    assert [[type(each).__name__ for each in row] for row in (*first, *again)] == [["StoredLatents"]] * 6
+    assert all((a.mean == b.mean).all() and a.shape == b.shape for (a,), (b,) in zip(first, fresh, strict=True))
+    assert not (tmp_path / "cache" / "latents").exists()
+
+
+def test_files_of_a_data_set_that_has_grown_are_still_used(tmp_path: Path) -> None:
+    jobs, encoder = make_jobs(write_folder(tmp_path / "set")), Encoder()
+    fresh = encode(jobs, LatentCache(tmp_path / "cache"), Encoder())
+    assert equal(fresh, fresh)
+    [first, *_others] = encode(jobs, large_cache(tmp_path / "cache"), encoder)
+    assert encoder.count == 0 and (first[0].mean == fresh[0][0].mean).all()
+
+
+@pytest.mark.parametrize("damage", [lambda content: bytes([content[-1] ^ 1]), lambda content: b""])
+def test_damage_after_the_start_stops_the_run_and_the_next_one_encodes_again(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    jobs, encoder, cache = make_jobs(write_folder(tmp_path / "set")), Encoder(), large_cache(tmp_path / "cache")
+    *_others, (last,) = encode(jobs, cache, Encoder())
+    [file] = (tmp_path / "cache" / "records").iterdir()
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + damage(content))
+    with pytest.raises(TetradError) as caught:
+        _mean = last.mean
+    assert caught.value.code == "E4163"
+    [*_others, (last,)] = encode(jobs, large_cache(tmp_path / "cache"), encoder)
+    assert encoder.count == 1 and last.mean.isfinite().all()
+
+
+def test_what_one_process_encodes_the_other_one_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tetrad.data.encoding._PART", 2)
+    jobs, one, other = make_jobs(write_folder(tmp_path / "set", 6)), Encoder(), Encoder()
+    turns = encode_in_turns(jobs, one, "a", large_cache(tmp_path / "cache"))
+    next(turns)  # the first part is taken now, and its lock is held
+    others = encode_in_turns(jobs, other, "a", large_cache(tmp_path / "cache"))
+    assert [finished for finished in (next(others) for _ in range(6))][-1] == 4
+    assert other.count == 4
+    list(turns)
+    assert list(others)[-1] == 6
+    assert (one.count, other.count) == (2, 4)
+
+
+def test_the_part_of_a_killed_process_is_done_by_another(tmp_path: Path) -> None:
+    jobs, one, other = make_jobs(write_folder(tmp_path / "set")), Encoder(), Encoder()
+    turns = encode_in_turns(jobs, one, "a", large_cache(tmp_path / "cache"))
+    next(turns)
+    turns.close()  # the system releases the locks of a killed process
+    list(encode_in_turns(jobs, other, "a", large_cache(tmp_path / "cache")))
+    assert (one.count, other.count) == (1, 2)
