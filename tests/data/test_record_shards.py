@@ -1,7 +1,9 @@
 """A large data set's cache: whole records only, written by several processes, and made again if damaged."""
 
+import hashlib
 import multiprocessing
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 from photos import load_dataset
 from test_latent_cache import Encoder, equal, write_folder
 
-from tetrad.data import record_shards
+from tetrad.data import dataset, record_shards
+from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.encoding import EncodingJob, encode_in_turns, encode_photos
 from tetrad.data.latent_cache import LatentCache, Latents
 from tetrad.data.record_shards import RecordShards
@@ -154,3 +157,26 @@ def test_the_part_of_a_killed_process_is_done_by_another(tmp_path: Path) -> None
     turns.close()  # the system releases the locks of a killed process
     list(encode_in_turns(jobs, other, "a", large_cache(tmp_path / "cache")))
     assert (one.count, other.count) == (1, 2)
+
+
+def test_images_in_shards_are_looked_at_once_and_by_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    examine = dataset.examine_image
+    monkeypatch.setattr(dataset, "examine_image", lambda path, *more: decoded.append(path.name) or examine(path, *more))
+    monkeypatch.setattr(dataset, "_PART", 2)
+    with tarfile.open(tmp_path / "one.tar", "w") as archive:
+        for image in sorted(write_folder(tmp_path / "set", 6).iterdir()):
+            archive.add(image, image.name)
+    listing, (one, other) = list_dataset(tmp_path / "one.tar"), (large_cache(tmp_path / "cache") for _ in range(2))
+    turns = dataset.inspect_in_turns(listing, one)
+    next(turns)
+    others = dataset.inspect_in_turns(listing, other)
+    assert max(next(others) for _ in range(6)) == 4
+    assert list(turns)[-1] == list(others)[-1] == 6
+    photos = [photo for photo, _problems in dataset.inspect_photos(listing, large_cache(tmp_path / "cache"))]
+    assert sorted(decoded) == [f"{number}.png" for number in range(6)]
+    assert [photo.file_hash for photo in photos if photo] == [
+        hashlib.sha256((tmp_path / "set" / f"{number}.png").read_bytes()).hexdigest() for number in range(6)
+    ]

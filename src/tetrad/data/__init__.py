@@ -38,6 +38,7 @@ __all__, __getattr__ = export(
         "captions.templates": ["check_template_has_name", "find_line_without_name", "find_unknown_text"],
         "class_images": ["ClassImages", "find_class_images", "parse_class_image_number"],
         "dataset": [
+            "MAX_COMPARED",
             "Photo",
             "collect_photos",
             "describe_caption_sources",
@@ -45,6 +46,7 @@ __all__, __getattr__ = export(
             "group_copies",
             "group_similar",
             "has_own_text",
+            "inspect_in_turns",
             "inspect_photos",
             "no_usable_image_error",
             "warn_about_captions",
@@ -65,6 +67,7 @@ __all__, __getattr__ = export(
         "encoding": ["EncodingJob", "encode_in_turns", "encode_photos"],
         "cache_folder": ["CacheFolder", "get_cache_folder"],
         "masks": ["find_mask"],
+        "shards.list_shards": ["estimate_shards", "find_shards"],
         "shards.member_path": ["MemberPath", "get_shown_name"],
         "latent_cache": ["LatentCache"],
         "parallel": ["map_ahead"],

@@ -4,7 +4,8 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tetrad.data.buckets import make_bucket_sizes, select_bucket
@@ -17,6 +18,7 @@ from tetrad.data.discover.layouts import ImageEntry, Listing
 from tetrad.data.discover.subsets import Subset, get_caption_suffixes
 from tetrad.data.parallel import call_once, map_ahead
 from tetrad.data.shards.member_path import get_shown_name
+from tetrad.data.turns import take_turns
 from tetrad.errors import TetradError
 from tetrad.images.bands import UprightImage
 from tetrad.images.diagnosis import BadImage, check_is_file, explain_unreadable
@@ -47,10 +49,12 @@ _MADE_SOURCES = (
 )
 
 
+_PART = 256  # images that one of several processes looks at at a time
+MAX_COMPARED = 10_000
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe")  # of images that are decoded at a fraction instead of kept
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
     """An image file that was decoded completely; sizes are after EXIF orientation."""
 
@@ -93,6 +97,34 @@ def inspect_photos(
         for entry in listing.entries
     )
     return map_ahead(lambda pair: _inspect_entry(pair[0], pair[1], cache, find_resolution), entries)
+
+
+def inspect_in_turns(
+    listing: Listing, cache: CacheFolder, find_resolution: Callable[[], int] = lambda: 0
+) -> Iterator[int]:
+    """Look at the images of shards that the records of the cache do not know, together with other processes.
+
+    Yields the number of images that are finished, about. Those that cannot be used are left to `inspect_photos`, and so
+    is everything in a folder without locks.
+    """
+    records, entries = cache.records, listing.entries
+    if records is None or cache.folder is None or not listing.shards:
+        return
+
+    def is_done(part: Sequence[ImageEntry]) -> bool:
+        records.refresh()
+        return all(cache.get_file_hash(entry.path) for entry in part)
+
+    def inspect(part: Sequence[ImageEntry]) -> Iterator[object]:
+        return inspect_photos(replace(listing, entries=tuple(part)), cache, find_resolution)
+
+    parts = [entries[begin : begin + _PART] for begin in range(0, len(entries), _PART)]
+    named = [(f"{part[0].path.absolute()} {len(part)}", part) for part in parts]
+    with suppress(OSError):
+        for finished in take_turns(cache.folder / "turns", named, is_done, inspect):
+            yield min(finished * _PART, len(entries))
+            if cache.refused:
+                return
 
 
 def collect_photos(
@@ -158,8 +190,13 @@ def _report_near_duplicates(photos: Iterable[Photo]) -> Iterator[FileProblem]:
 
 
 def group_similar(photos: Iterable[Photo]) -> list[list[Photo]]:
-    """The photos of each group of nearly the same images; of files with the same bytes only the first counts."""
+    """The photos of each group of nearly the same images; of files with the same bytes only the first counts.
+
+    Of more than `MAX_COMPARED` different images none are compared: the time grows with the square of their number.
+    """
     unique = list({photo.file_hash: photo for photo in reversed(list(photos))}.values())[::-1]
+    if len(unique) > MAX_COMPARED:
+        return []
     groups = group_near_duplicates([photo.info.thumbnail for photo in unique])
     return [[unique[index] for index in group] for group in groups]
 

@@ -1,6 +1,6 @@
 """Many small records in few large files, which several processes write at once: the cache of a large data set.
 
-A million files are slow to list, copy and delete. Here each process appends to files of its own, so that there is nothing
+A million files are slow to list, copy and delete. Here each process appends to its own files, so that there is nothing
 to lock, and reads those of all. A record that a killed process has not finished is the last one of its file, and is not
 read.
 """

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def compute_crop(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[fl
     return left, top, left + width, top + height
 
 
+@lru_cache(10_000)  # so that a million images of a few sizes share them
 def compute_micro_conditioning(
     original_size: tuple[int, int], target_size: tuple[int, int]
 ) -> tuple[int, int, int, int, int, int]:

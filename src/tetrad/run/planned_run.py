@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from tetrad.data.cache_folder import get_cache_folder
 from tetrad.data.latent_cache import LatentCache
 from tetrad.estimate.image_cost import ImageCost, estimate_image_seconds, measure_image_cost
 from tetrad.estimate.memory import MEMORY_LADDER, Copies, MemoryOptions
-from tetrad.estimate.speed import DeviceSpeed, estimate_step_seconds, measure_device_speed
+from tetrad.estimate.speed import DeviceSpeed, estimate_seconds, estimate_step_seconds, measure_device_speed
 from tetrad.estimate.step_cache import recall_step_cost
 from tetrad.estimate.step_cost import StepCost, copy_to_meta
 from tetrad.methods.settings import MethodSettings
@@ -21,7 +21,8 @@ from tetrad.paths import expand_path
 from tetrad.run import preflight
 from tetrad.run.class_images import count_missing, describe_generator
 from tetrad.run.continuation import read_trigger_word
-from tetrad.run.dataset import Dataset, load_dataset
+from tetrad.run.dataset import Dataset, DatasetSample, load_dataset
+from tetrad.run.dataset_sample import SampleFinder
 from tetrad.run.disk import DiskNeed, estimate_need
 from tetrad.run.events import Note
 from tetrad.run.open_model import find_model_resolution
@@ -32,6 +33,8 @@ from tetrad.run.processes.share import process_notes
 from tetrad.run.resolve import Facts, resolve
 from tetrad.run.step_files import list_planned_steps
 from tetrad.settings import Recipe
+
+_USUAL_RESOLUTION = 512  # of a model whose own is not known before it is loaded
 
 
 class PlanSources(Protocol):
@@ -77,6 +80,20 @@ class Rung:
 
 
 @dataclass(frozen=True)
+class Preparation:
+    """What a large data set takes before it is trained on, in one process; the cache keeps it."""
+
+    decoding_seconds: float  # measured on some images
+    encoding_seconds: float  # estimated like a step
+    memory_bytes: int  # of the computer, for the list of the images
+
+    @property
+    def seconds(self) -> float:
+        """Images are decoded in other threads than that which encodes."""
+        return max(self.decoding_seconds, self.encoding_seconds)
+
+
+@dataclass(frozen=True)
 class PlannedRun:
     """A plan and what a run of it would need in one process; times are estimates, accurate to about a third."""
 
@@ -87,6 +104,8 @@ class PlannedRun:
     image: ImageCost | None  # None where the run makes no previews
     speed: DeviceSpeed
     disk: DiskNeed
+    sample: DatasetSample | None  # that the plan of a large data set is estimated from
+    preparation: Preparation | None  # of a large data set
     missing_class_images: int  # they are generated before the training
     notes: Sequence[Note]
 
@@ -158,6 +177,7 @@ class PlannedRun:
             "steps_per_image": train.steps_per_image,
             "views_per_image": self.views_per_image,
             "seconds": self.seconds,
+            "preparation": asdict(self.preparation) if self.preparation else None,
             "memory_bytes": self.memory_bytes,
             "free_memory_bytes": self.free_memory_bytes,
             "device": describe_device(self.device.device),
@@ -195,14 +215,17 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
         start = library.read_weights(expand_path(recipe.continue_from), model, recipe.method.artifact.type)
     plan, _forecast = resolve(recipe, Facts(dataset, model, start, device))
     identity = describe_generator(recipe.model, plan.data.resolution, recipe.text.clip_skip)
+    speed = sources.measure(model, device, plan.batch_samples)
     return PlannedRun(
         plan,
         model,
         device,
         sources.count_step(model, plan.method, plan.data.resolution, plan.batch_samples),
         sources.count_image(model) if list_preview_steps(plan) else None,
-        sources.measure(model, device, plan.batch_samples),
+        speed,
         estimate_need(plan, model, dataset.photos, identity),
+        dataset.sample,
+        _estimate_preparation(plan, dataset.sample, sources.count_image(model), speed) if dataset.sample else None,
         count_missing(plan.data.class_images, identity),
         [
             *preflight.builtin_model_notes(recipe),
@@ -213,15 +236,22 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
     )
 
 
+def _estimate_preparation(plan: Plan, sample: DatasetSample, cost: ImageCost, speed: DeviceSpeed) -> Preparation:
+    pixels = (plan.data.resolution / cost.resolution) ** 2 * (2 if plan.data.flip else 1)
+    encoding = estimate_seconds(round(cost.encoding * pixels), speed)
+    return Preparation(sample.total * sample.seconds, sample.total * encoding, sample.memory_bytes)
+
+
 def read_dataset(recipe: Recipe) -> Dataset:
-    """The images of a recipe, each decoded once; the recipe is one of `locate_start`."""
+    """The images of a recipe, each decoded once, or a sample of many; the recipe is one of `locate_start`."""
     required = recipe.method.artifact.requires_trigger_word
     word = read_trigger_word(recipe.continue_from, recipe.method.artifact)
     cache, find_resolution = LatentCache(get_cache_folder()), partial(find_model_resolution, recipe.model)
-    events = load_dataset(recipe.data, required, word, cache, find_model_resolution=find_resolution)
+    finder = SampleFinder()
+    events = load_dataset(recipe.data, required, word, cache, find_model_resolution=find_resolution, find=finder.find)
     while True:
         try:
             next(events)
         except StopIteration as end:
             dataset: Dataset = end.value
-            return dataset
+            return finder.enlarge(dataset, dataset.resolution or find_resolution() or _USUAL_RESOLUTION)

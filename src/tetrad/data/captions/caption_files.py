@@ -44,7 +44,7 @@ class BadCaption(Exception):
         return Message(_("{reason}, so it is left out; {advice}"), reason=self.reason, advice=self.advice)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RawCaption:
     """The caption text of an image, its source, and the problem with a caption file that could not be used."""
 

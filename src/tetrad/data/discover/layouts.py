@@ -26,7 +26,7 @@ from tetrad.locales import Message, _, ngettext
 _CLASS_IMAGE_FOLDERS = ("reg", "regularization", "regularisation")  # names of class image folders in kohya's layout
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageEntry:
     """An image file, its subset, and its caption from a metadata file."""
 

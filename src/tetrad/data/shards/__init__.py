@@ -14,7 +14,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "list_shards": ["find_shards", "list_shards"],
+        "list_shards": ["estimate_shards", "find_shards", "list_shards"],
         "member_path": ["MemberPath", "get_shown_name", "is_any_file", "open_file"],
     },
 )

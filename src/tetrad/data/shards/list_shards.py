@@ -25,6 +25,7 @@ from tetrad.locales import Message, _, ngettext
 from tetrad.paths import expand_pattern, is_pattern
 
 _MAX_JSON_BYTES = 100_000
+_LOOKED_AT = 4  # shards that a plan reads the names in
 
 
 def find_shards(path: Path) -> list[Path]:
@@ -59,6 +60,20 @@ def list_shards(path: Path, shards: Sequence[Path], subset: Subset) -> Listing:
         raise TetradError("E4002", _("{path} has no images; give tar files with JPEG, PNG or WebP images"), path=path)
     root = path if path.is_dir() else shards[0].parent
     return Listing(root, tuple(entries), tuple(problems), shards=tuple(shards))
+
+
+def estimate_shards(path: Path, shards: Sequence[Path], subset: Subset) -> tuple[Listing, int, bool]:
+    """The images of a few shards, how many images all shards have, and whether all were counted.
+
+    Where not, the number is estimated from the sizes of the shards.  E4002 where the few have no images.
+    """
+    chosen = [shards[number * len(shards) // _LOOKED_AT] for number in range(_LOOKED_AT)]
+    chosen = list(dict.fromkeys(chosen)) if len(shards) > _LOOKED_AT else list(shards)
+    listing = list_shards(path, chosen, subset)
+    if len(chosen) == len(shards):
+        return listing, len(listing), True
+    seen, size = (sum(shard.stat().st_size for shard in each) for each in (chosen, shards))
+    return listing, round(len(listing) * size / seen), False
 
 
 def list_shard(shard: Path, subset: Subset) -> tuple[list[ImageEntry], list[FileProblem]]:
