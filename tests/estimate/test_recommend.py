@@ -199,7 +199,7 @@ def test_invalid_memory_sizes_are_refused(text: str) -> None:
 
 def test_previews_take_the_time_of_twenty_images_with_every_method() -> None:
     model = tiny.build_model(is_shallow=True)
-    cost = ImageCost(prediction=10**6, decoding=10**9, encoding=0)
+    cost = ImageCost(prediction=10**6, decoding=10**9)
     found = list(estimate_methods(model, 8, "object", CPU, 0, SPEED, image_cost=cost))
     expected = 20 * estimate_image_seconds(cost, SPEED, steps=20, uses_guidance=True)
     assert [each.seconds_of_previews for each in found] == [pytest.approx(expected)] * len(METHODS)

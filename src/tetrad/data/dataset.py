@@ -82,18 +82,22 @@ class Photo:
 
 
 def inspect_photos(
-    listing: Listing, cache: CacheFolder | None = None, find_resolution: Callable[[], int] = lambda: 0
+    listing: Listing,
+    cache: CacheFolder | None = None,
+    find_resolution: Callable[[], int] = lambda: 0,
+    detect_encoding: Callable[[Path, tuple[str, ...]], str] | None = None,
 ) -> Iterator[tuple[Photo | None, tuple[FileProblem, ...]]]:
     """For each file of a listing: the photo, or None if it cannot be used, and the problems.
 
     Images that are not in the cache are decoded, in several threads, so the first run on a large folder takes a while.
     Those that would take long again are kept in the cache at the size for the training resolution, for `encode_photos`.
     `find_resolution` is called where one needs it; it gives 0 where the resolution is not known or nothing is trained.
+    `detect_encoding` is `detect_folder_encoding`, which may remember what it has found for other images of a folder.
     """
     find_resolution = call_once(find_resolution)
-    detect_encoding = functools.cache(detect_folder_encoding)
+    detect = detect_encoding or functools.cache(detect_folder_encoding)
     entries = (
-        (entry, detect_encoding(entry.path.parent, get_caption_suffixes(entry.subset.caption_settings.extension)))
+        (entry, detect(entry.path.parent, get_caption_suffixes(entry.subset.caption_settings.extension)))
         for entry in listing.entries
     )
     return map_ahead(lambda pair: _inspect_entry(pair[0], pair[1], cache, find_resolution), entries)
@@ -111,12 +115,14 @@ def inspect_in_turns(
     if records is None or cache.folder is None or not listing.shards:
         return
 
+    detect_encoding = functools.cache(detect_folder_encoding)
+
     def is_done(part: Sequence[ImageEntry]) -> bool:
         records.refresh()
         return all(cache.get_file_hash(entry.path) for entry in part)
 
     def inspect(part: Sequence[ImageEntry]) -> Iterator[object]:
-        return inspect_photos(replace(listing, entries=tuple(part)), cache, find_resolution)
+        return inspect_photos(replace(listing, entries=tuple(part)), cache, find_resolution, detect_encoding)
 
     parts = [entries[begin : begin + _PART] for begin in range(0, len(entries), _PART)]
     named = [(f"{part[0].path.absolute()} {len(part)}", part) for part in parts]

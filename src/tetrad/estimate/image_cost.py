@@ -18,8 +18,6 @@ class ImageCost:
 
     prediction: int  # for one prompt in one sampling step
     decoding: int  # by the VAE
-    encoding: int  # by the VAE
-    resolution: int = 512  # the side of the image
 
 
 def measure_image_cost(model: Model) -> ImageCost:
@@ -33,11 +31,7 @@ def measure_image_cost(model: Model) -> ImageCost:
             meta_model.predict(z, torch.zeros(1, dtype=torch.long, device=_META), c)
         with FlopCounterMode(display=False) as decoding:
             meta_model.vae.network.decode(z)
-        with FlopCounterMode(display=False) as encoding:
-            meta_model.vae.network.encode(torch.zeros(1, 3, model.resolution, model.resolution, device=_META))
-    return ImageCost(
-        prediction.get_total_flops(), decoding.get_total_flops(), encoding.get_total_flops(), model.resolution
-    )
+    return ImageCost(prediction.get_total_flops(), decoding.get_total_flops())
 
 
 def estimate_image_seconds(cost: ImageCost, device_speed: DeviceSpeed, steps: int, uses_guidance: bool) -> float:

@@ -1,9 +1,12 @@
 """A few images of a large data set, for a plan that does not decode every image."""
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+
+import torch
 
 from tetrad.builtin import resolve_images_path
 from tetrad.data.buckets import bucket_of
@@ -15,14 +18,31 @@ from tetrad.images.bands import decode_image, fit_on_white
 from tetrad.images.examine import examine_image
 from tetrad.images.tensors import to_tensor
 from tetrad.locales import Message, _
+from tetrad.models.device import DeviceSpec
 from tetrad.run.dataset import Dataset, DatasetSample, find_images, make_subset
 from tetrad.run.events import Note
-from tetrad.settings import Data
+from tetrad.run.open_model import open_model
+from tetrad.run.plan import DataPlan
+from tetrad.settings import Data, Recipe
 
 FEW_IMAGES = 2_000  # up to which a plan looks at all of them
-_SAMPLE, _TIMED = 64, 16
+_SAMPLE, _TIMED, _ENCODED = 64, 16, 3
 # Bytes of memory that a run takes for an image, and for a letter of its caption: `python -m bench.large_data`.
 _IMAGE_BYTES, _LETTER_BYTES = 1_600, 2
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What a large data set takes before it is trained on, in one process; the cache keeps it."""
+
+    decoding_seconds: float  # measured on some images
+    encoding_seconds: float  # measured on one size
+    memory_bytes: int  # of the computer, for the list of the images
+
+    @property
+    def seconds(self) -> float:
+        """Images are decoded in other threads than that which encodes."""
+        return max(self.decoding_seconds, self.encoding_seconds)
 
 
 @dataclass
@@ -64,6 +84,21 @@ class SampleFinder:
         note = Note(Message(template, sample=len(photos), total=self.total))
         notes = [note, *(each for each in dataset.notes if each.code)]
         return replace(dataset, photos=sample.repeat(), sample=sample, notes=notes)
+
+
+def prepare_sample(recipe: Recipe, device: DeviceSpec, data: DataPlan, sample: DatasetSample) -> Preparation:
+    """What the whole data set of a sample takes; the model is loaded to encode an image of the most frequent size."""
+    model, _start = open_model(recipe, device)
+    sizes = Counter(bucket_of(photo, data.resolution) for photo in sample.photos)
+    width, height = sizes.most_common(1)[0][0]
+    seconds = []
+    for _round in range(_ENCODED):
+        began = time.perf_counter()
+        mean, _std = model.vae.encode(torch.rand(1, 3, height, width))
+        mean.cpu()
+        seconds.append(time.perf_counter() - began)
+    views = 2 if data.flip else 1
+    return Preparation(sample.total * sample.seconds, sample.total * views * min(seconds), sample.memory_bytes)
 
 
 def _time_images(photos: Sequence[Photo], resolution: int) -> float:

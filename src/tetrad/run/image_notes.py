@@ -22,7 +22,7 @@ _ADVICE_OF_SCAN = ("W4140", "W4142", "W4143", "W4144", "W4158", "W4160", "W4161"
 
 def image_notes(listing: Listing, photos: Sequence[Photo], problems: Sequence[FileProblem]) -> Iterator[Note]:
     """The problems of files, of many images the first ones only, a summary, and the short form of a scan."""
-    are_many = len(photos) > MAX_COMPARED
+    are_many = len(listing) > MAX_COMPARED
     counts: Counter[str] = Counter()
     for problem in problems:
         counts[problem.code] += 1
@@ -37,7 +37,7 @@ def image_notes(listing: Listing, photos: Sequence[Photo], problems: Sequence[Fi
             )
             yield Note(Message(template), code)
     yield Note(dataset_summary(photos, sum(problem.is_skipped_image for problem in problems)))
-    described = photos[:: len(photos) // _DESCRIBED] if are_many else photos
+    described = photos[:: max(1, len(photos) // _DESCRIBED)] if are_many else photos
     if are_many:
         among = _(
             "near duplicates are looked for among up to {limit:,} images only; {sample:,} images are described here"

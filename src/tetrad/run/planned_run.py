@@ -11,7 +11,7 @@ from tetrad.data.cache_folder import get_cache_folder
 from tetrad.data.latent_cache import LatentCache
 from tetrad.estimate.image_cost import ImageCost, estimate_image_seconds, measure_image_cost
 from tetrad.estimate.memory import MEMORY_LADDER, Copies, MemoryOptions
-from tetrad.estimate.speed import DeviceSpeed, estimate_seconds, estimate_step_seconds, measure_device_speed
+from tetrad.estimate.speed import DeviceSpeed, estimate_step_seconds, measure_device_speed
 from tetrad.estimate.step_cache import recall_step_cost
 from tetrad.estimate.step_cost import StepCost, copy_to_meta
 from tetrad.methods.settings import MethodSettings
@@ -22,7 +22,7 @@ from tetrad.run import preflight
 from tetrad.run.class_images import count_missing, describe_generator
 from tetrad.run.continuation import read_trigger_word
 from tetrad.run.dataset import Dataset, DatasetSample, load_dataset
-from tetrad.run.dataset_sample import SampleFinder
+from tetrad.run.dataset_sample import Preparation, SampleFinder, prepare_sample
 from tetrad.run.disk import DiskNeed, estimate_need
 from tetrad.run.events import Note
 from tetrad.run.open_model import find_model_resolution
@@ -77,20 +77,6 @@ class Rung:
     options: MemoryOptions
     memory_bytes: int
     seconds: float  # of all steps and previews
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """What a large data set takes before it is trained on, in one process; the cache keeps it."""
-
-    decoding_seconds: float  # measured on some images
-    encoding_seconds: float  # estimated like a step
-    memory_bytes: int  # of the computer, for the list of the images
-
-    @property
-    def seconds(self) -> float:
-        """Images are decoded in other threads than that which encodes."""
-        return max(self.decoding_seconds, self.encoding_seconds)
 
 
 @dataclass(frozen=True)
@@ -215,17 +201,16 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
         start = library.read_weights(expand_path(recipe.continue_from), model, recipe.method.artifact.type)
     plan, _forecast = resolve(recipe, Facts(dataset, model, start, device))
     identity = describe_generator(recipe.model, plan.data.resolution, recipe.text.clip_skip)
-    speed = sources.measure(model, device, plan.batch_samples)
     return PlannedRun(
         plan,
         model,
         device,
         sources.count_step(model, plan.method, plan.data.resolution, plan.batch_samples),
         sources.count_image(model) if list_preview_steps(plan) else None,
-        speed,
+        sources.measure(model, device, plan.batch_samples),
         estimate_need(plan, model, dataset.photos, identity),
         dataset.sample,
-        _estimate_preparation(plan, dataset.sample, sources.count_image(model), speed) if dataset.sample else None,
+        prepare_sample(recipe, device, plan.data, dataset.sample) if dataset.sample else None,
         count_missing(plan.data.class_images, identity),
         [
             *preflight.builtin_model_notes(recipe),
@@ -234,12 +219,6 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
             *process_notes(plan.train),
         ],
     )
-
-
-def _estimate_preparation(plan: Plan, sample: DatasetSample, cost: ImageCost, speed: DeviceSpeed) -> Preparation:
-    pixels = (plan.data.resolution / cost.resolution) ** 2 * (2 if plan.data.flip else 1)
-    encoding = estimate_seconds(round(cost.encoding * pixels), speed)
-    return Preparation(sample.total * sample.seconds, sample.total * encoding, sample.memory_bytes)
 
 
 def read_dataset(recipe: Recipe) -> Dataset:

@@ -4,7 +4,7 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from tetrad.data.shards.tar_index import TarIndex, read_tar_index
@@ -36,8 +36,9 @@ class MemberPath(type(Path())):  # type: ignore[misc]  # as `Path` itself has no
     def open(self, *_args: Any, **_options: Any) -> BinaryIO:
         """The file's bytes, to be read.  Raises FileNotFoundError, and OSError for a shard that cannot be read."""
         shard, member = self._split()
-        begin, size = self._find(read_tar_index(Path(shard)), member)
-        with open_regular(Path(shard)) as file:
+        shard_path = Path(shard)
+        begin, size = self._find(read_tar_index(shard_path), member)
+        with open_regular(shard_path) as file:
             file.seek(begin)
             return io.BytesIO(file.read(size))
 
@@ -65,9 +66,10 @@ class MemberPath(type(Path())):  # type: ignore[misc]  # as `Path` itself has no
     def iterdir(self) -> Iterator["MemberPath"]:
         """The files of the shard that are directly in this folder; the shard is the folder of those without one."""
         shard, folder = self._split()
+        prefix = f"{folder}/" if folder else ""
         for name in read_tar_index(Path(shard)).members:
-            if PurePosixPath(name).parent.as_posix() == (folder or "."):
-                yield MemberPath(shard, name)
+            if name.startswith(prefix) and "/" not in name[len(prefix) :]:
+                yield MemberPath(f"{shard}/{name}")
 
     def _split(self) -> tuple[str, str]:
         """The shard, and the name in it.  Folders may be named like shards, so the first file counts."""
