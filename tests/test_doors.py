@@ -12,7 +12,8 @@ DOORS = {
     # The second opens its own atlas; the third decodes a JPEG again that the first has opened.
     "Image.open": {"images/load.py", "builtin/drawings.py", "images/jpeg_data.py"},
     "torch.load": {"formats/pickles.py"},
-    "safe_open": {"formats/weight_files.py", "data/latent_cache.py"},  # the second opens its own files
+    "safe_open": {"formats/weight_files.py"},
+    "safetensors.torch.load": {"data/latent_cache.py"},  # it opens its own files
     "json.load": set(),
     "json.loads": {"documents.py"},
     "tomllib.load": set(),

@@ -1,7 +1,7 @@
 """From a folder of images to batches of latents.
 
 - `discover`: find the image files of a folder or a dataset configuration
-- `shards`: images in tar shards, read where they are
+- `shards`: images in tar, Parquet and Arrow files, read where they are
 - `captions`: read, clean and vary captions
 - `dataset`: decode the images and report the ones that cannot be used
 - `caption_effects`: find the caption settings that change a caption

@@ -1,17 +1,17 @@
 """Latent distributions and loss masks, and the cache that keeps them on disk for the next run."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Generator, Tensor
 
 from tetrad.data.cache_folder import CacheFolder
+from tetrad.documents import parse_json
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
 
@@ -116,7 +116,9 @@ class LatentCache(CacheFolder):
         return None
 
     def put_tensors(self, subfolder: str, key: str, tensors: dict[str, Tensor]) -> None:
-        self._write(_get_name(subfolder, key), save(tensors, {"sha256": _compute_checksum(key, tensors)}))
+        self._write(
+            _get_name(subfolder, key), safetensors.torch.save(tensors, {"sha256": _compute_checksum(key, tensors)})
+        )
 
 
 def _get_name(subfolder: str, key: str) -> str:
@@ -125,9 +127,9 @@ def _get_name(subfolder: str, key: str) -> str:
 
 def _parse_tensors(key: str, content: bytes) -> dict[str, Tensor]:
     """The tensors of a safetensors file.  ValueError or SafetensorError if it is damaged, or that of another key."""
-    tensors: dict[str, Tensor] = load(content)
+    tensors: dict[str, Tensor] = safetensors.torch.load(content)
     length = int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    metadata = parse_json(content[8 : 8 + length].decode()).get("__metadata__", {})
     if metadata.get("sha256") != _compute_checksum(key, tensors):
         raise ValueError(key)
     return tensors

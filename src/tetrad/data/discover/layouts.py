@@ -45,7 +45,7 @@ class Listing:
     batch_size: int = 0  # from the data set; 0: not given
     resolution: int = 0  # from the data set; 0: not given
     archive: Path | None = None  # the zip archive that was unpacked into `root`
-    shards: tuple[Path, ...] = ()  # the tar files that the images are in
+    shards: tuple[Path, ...] = ()  # the tar, Parquet or Arrow files that the images are in
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -1,4 +1,4 @@
-"""List the images of tar shards, with the captions that stand in JSON files beside them."""
+"""List the images of shards, with the captions that stand in JSON files beside them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,35 +17,50 @@ from tetrad.data.discover.image_files import (
 )
 from tetrad.data.discover.layouts import ImageEntry, Listing
 from tetrad.data.discover.subsets import Subset, get_caption_suffixes
-from tetrad.data.shards.member_path import SHARD_SUFFIX, MemberPath
-from tetrad.data.shards.tar_index import TarIndex, read_tar_index
+from tetrad.data.shards.member_path import MemberPath
+from tetrad.data.shards.shard import Shard, is_shard_name, read_shard
+from tetrad.data.shards.table_shard import TABLE_SUFFIXES
 from tetrad.documents import parse_json
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _, ngettext
 from tetrad.paths import expand_pattern, is_pattern
 
 _MAX_JSON_BYTES = 100_000
+_SAVED_NAMES = ("dataset_dict.json", "dataset_infos.json", "README.md")  # in the folder of a Hugging Face data set
+_TRAINING_FOLDERS = ("train", "data")  # in it
 _LOOKED_AT = 4  # shards that a plan reads the names in
 
 
 def find_shards(path: Path) -> list[Path]:
-    """The tar shards that a path names: one, all of a folder without images, or those of a pattern; [] if it is none.
+    """The shards that a path names: one, all of a folder without images, or those of a pattern; [] if it is none.
 
     E4182 where a pattern names shards that do not exist.
     """
     if path.is_file():
-        return [path] if path.suffix.lower() == SHARD_SUFFIX else []
+        return [path] if is_shard_name(path.name) else []
     if path.is_dir():
-        names = [each for each in path.iterdir() if not is_hidden(each.name)]
-        shards = sorted(each for each in names if each.suffix.lower() == SHARD_SUFFIX and each.is_file())
-        return [] if any(is_image_name(each.name) for each in names) else shards
+        return _find_in_folder(path)
     if not is_pattern(path):
         return []
-    shards = [each for each in expand_pattern(path) if each.suffix.lower() == SHARD_SUFFIX]
+    shards = [each for each in expand_pattern(path) if is_shard_name(each.name)]
     missing = [each.name for each in shards if not each.is_file()]
     if missing or not shards:
         raise _missing_shards_error(path, missing, len(shards))
     return shards
+
+
+def _find_in_folder(folder: Path) -> list[Path]:
+    """The shards of a folder without images, or of the folder in it that a saved data set has its images in."""
+    paths = [each for each in folder.iterdir() if not is_hidden(each.name)]
+    if any(is_image_name(each.name) for each in paths):
+        return []
+    if shards := sorted(each for each in paths if is_shard_name(each.name) and each.is_file()):
+        tables = [each for each in shards if each.suffix.lower() in TABLE_SUFFIXES]
+        others = [each for each in tables if not each.name.startswith("train")]  # of testing, and indices of `datasets`
+        return [each for each in shards if each not in others] if len(others) < len(tables) else shards
+    inner = next((folder / name for name in _TRAINING_FOLDERS if (folder / name).is_dir()), None)
+    is_saved = any((folder / name).is_file() for name in _SAVED_NAMES)
+    return _find_in_folder(inner) if inner and is_saved else []
 
 
 def list_shards(path: Path, shards: Sequence[Path], subset: Subset) -> Listing:
@@ -57,7 +72,11 @@ def list_shards(path: Path, shards: Sequence[Path], subset: Subset) -> Listing:
         entries += found
         problems += shard_problems
     if not entries and not problems:
-        raise TetradError("E4002", _("{path} has no images; give tar files with JPEG, PNG or WebP images"), path=path)
+        raise TetradError(
+            "E4002",
+            _("{path} has no images; give .tar, .parquet or .arrow files with JPEG, PNG or WebP images"),
+            path=path,
+        )
     root = path if path.is_dir() else shards[0].parent
     return Listing(root, tuple(entries), tuple(problems), shards=tuple(shards))
 
@@ -79,7 +98,7 @@ def estimate_shards(path: Path, shards: Sequence[Path], subset: Subset) -> tuple
 def list_shard(shard: Path, subset: Subset) -> tuple[list[ImageEntry], list[FileProblem]]:
     """The images of one shard, and what is wrong with it."""
     try:
-        index = read_tar_index(shard)
+        index = read_shard(shard)
     except OSError as error:
         reason = Message(_("it cannot be read ({reason}); check its permissions"), reason=error.strerror)
         return [], [FileProblem(shard, "E4123", reason)]
@@ -104,7 +123,7 @@ class _Beside:
     """What captions a shard has for its images."""
 
     shard: Path
-    index: TarIndex
+    index: Shard
     suffixes: Sequence[str]  # of caption files
 
     def read_json(self, image: Path) -> RawCaption:
@@ -142,7 +161,7 @@ class _Beside:
 
 def _missing_shards_error(path: Path, missing: Sequence[str], total: int) -> TetradError:
     if not total:
-        return TetradError("E4182", _("{path} names no tar file; check the pattern"), path=path)
+        return TetradError("E4182", _("{path} names no .tar, .parquet or .arrow file; check the pattern"), path=path)
     template = ngettext(
         "{path} names {total} shards, and {count} of them is missing: {names}; copy it again, or give a pattern of"
         " those that exist",

@@ -1,16 +1,18 @@
-"""The path of a file in a tar shard, such as `shards/000.tar/a.png`, which is opened like any other."""
+"""The path of a file in a shard, such as `shards/000.tar/a.png`, which is opened like any other."""
 
+import errno
 import io
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tetrad.data.shards.tar_index import TarIndex, read_tar_index
+from tetrad.data.shards.shard import SHARD_SUFFIXES, read_shard
 from tetrad.documents import open_regular
 
-SHARD_SUFFIX = ".tar"
+_SHARD_END = re.compile("|".join(f"{re.escape(suffix)}/" for suffix in SHARD_SUFFIXES), re.IGNORECASE)
 
 
 class MemberPath(type(Path())):  # type: ignore[misc]  # as `Path` itself has no subclasses before Python 3.12
@@ -36,11 +38,10 @@ class MemberPath(type(Path())):  # type: ignore[misc]  # as `Path` itself has no
     def open(self, *_args: Any, **_options: Any) -> BinaryIO:
         """The file's bytes, to be read.  Raises FileNotFoundError, and OSError for a shard that cannot be read."""
         shard, member = self._split()
-        shard_path = Path(shard)
-        begin, size = self._find(read_tar_index(shard_path), member)
-        with open_regular(shard_path) as file:
-            file.seek(begin)
-            return io.BytesIO(file.read(size))
+        try:
+            return io.BytesIO(read_shard(Path(shard)).read(member))
+        except KeyError:
+            raise self._missing_error() from None
 
     def read_bytes(self) -> bytes:
         with self.open() as file:
@@ -48,7 +49,9 @@ class MemberPath(type(Path())):  # type: ignore[misc]  # as `Path` itself has no
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         shard, member = self._split()
-        state, (_begin, size) = Path(shard).stat(), self._find(read_tar_index(Path(shard)), member)
+        state, size = Path(shard).stat(), read_shard(Path(shard)).members.get(member)
+        if size is None:
+            raise self._missing_error()
         return os.stat_result((stat.S_IFREG | 0o444, *state[1:6], size, *state[7:10]))
 
     def is_file(self) -> bool:
@@ -67,24 +70,21 @@ class MemberPath(type(Path())):  # type: ignore[misc]  # as `Path` itself has no
         """The files of the shard that are directly in this folder; the shard is the folder of those without one."""
         shard, folder = self._split()
         prefix = f"{folder}/" if folder else ""
-        for name in read_tar_index(Path(shard)).members:
+        for name in read_shard(Path(shard)).members:
             if name.startswith(prefix) and "/" not in name[len(prefix) :]:
                 yield MemberPath(f"{shard}/{name}")
 
     def _split(self) -> tuple[str, str]:
         """The shard, and the name in it.  Folders may be named like shards, so the first file counts."""
         whole = self.as_posix()
-        end = -1
-        while (end := whole.lower().find(f"{SHARD_SUFFIX}/", end + 1)) >= 0:
-            shard = whole[: end + len(SHARD_SUFFIX)]
+        for end in _SHARD_END.finditer(whole):
+            shard = whole[: end.end() - 1]
             if os.path.isfile(shard):
-                return shard, whole[len(shard) + 1 :]
+                return shard, whole[end.end() :]
         return whole, ""
 
-    def _find(self, index: TarIndex, member: str) -> tuple[int, int]:
-        if member not in index.members:
-            raise FileNotFoundError(2, os.strerror(2), str(self))
-        return index.members[member]
+    def _missing_error(self) -> FileNotFoundError:
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
 
 
 def open_file(path: Path) -> BinaryIO:

@@ -138,7 +138,7 @@ def describe_layout(listing: Listing) -> Message:
     """What kind of data set it is."""
     root = listing.root
     if listing.shards:
-        return Message(ngettext("{count} tar shard", "{count} tar shards", len(listing.shards)))
+        return Message(ngettext("{count} shard", "{count} shards", len(listing.shards)))
     if listing.archive:
         return Message(_("a zip archive with {layout}"), layout=describe_layout(replace(listing, archive=None)))
     if root.is_file():

@@ -1,4 +1,4 @@
-"""Where each file of a tar shard begins, found by reading its headers once."""
+"""A tar file as a shard: where each of its files begins is found by reading its headers once."""
 
 import tarfile
 from collections.abc import Mapping
@@ -7,42 +7,52 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from tetrad.data.discover.member_names import describe_bad_name
+from tetrad.documents import open_regular
 from tetrad.locales import Message, _
 
-_KEPT_INDEXES = 16  # shards are read one after the other
+_KEPT = 16  # shards are read one after the other
 _BLOCK = tarfile.BLOCKSIZE
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")  # gzip, bzip2, xz, zstandard
 _COPY_AGAIN = _("it ends in the middle of {member}, so what follows is missing; copy it again")
 
 
 @dataclass(frozen=True)
-class TarIndex:
-    """The files of a shard in their order: name, then offset and size in bytes.  `damage` is a whole clause."""
+class TarShard:
+    """The files of a tar file by name: their sizes, and where they begin."""
 
-    members: Mapping[str, tuple[int, int]]
+    path: str
+    members: Mapping[str, int]
+    offsets: Mapping[str, int]
     damage: Message | None = None
     bad_names: tuple[tuple[str, Message], ...] = ()
 
+    def read(self, name: str) -> bytes:
+        """The bytes of a file.  Raises KeyError and OSError."""
+        begin, size = self.offsets[name], self.members[name]
+        with open_regular(Path(self.path)) as file:
+            file.seek(begin)
+            return file.read(size)
 
-def read_tar_index(path: Path) -> TarIndex:
-    """The index of a shard, read again only when the file has changed.  Raises OSError."""
-    state = path.stat()
-    return _read_index(str(path), state.st_size, state.st_mtime_ns)
 
-
-@lru_cache(_KEPT_INDEXES)
-def _read_index(path: str, size: int, _changed: int) -> TarIndex:
-    members: dict[str, tuple[int, int]] = {}
+@lru_cache(_KEPT)
+def read_tar_shard(path: str, size: int, _changed: int) -> TarShard:
+    """The files of a tar file of this size, changed at this time.  Raises OSError."""
+    members: dict[str, int] = {}
+    offsets: dict[str, int] = {}
     bad_names: list[tuple[str, Message]] = []
     with open(path, "rb") as file:  # noqa: PTH123 - the key of the cache is a text
         if file.read(8).startswith(_COMPRESSED):
-            return TarIndex({}, Message(_("it is compressed, so images cannot be read from it; decompress it")))
+            return TarShard(
+                path, {}, {}, Message(_("it is compressed, so images cannot be read from it; decompress it"))
+            )
         file.seek(0)
         try:
             archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - it has nothing to close
         except tarfile.TarError:
-            return TarIndex({}, Message(_("it is not a tar file, or its beginning is damaged; copy it again")))
-        end, last, is_cut = _read_headers(archive, size, members, bad_names)
+            return TarShard(
+                path, {}, {}, Message(_("it is not a tar file, or its beginning is damaged; copy it again"))
+            )
+        end, last, is_cut = _read_headers(archive, size, (members, offsets), bad_names)
         file.seek(end)
         is_ended = file.read(_BLOCK) == bytes(_BLOCK)
     damage = None
@@ -50,11 +60,14 @@ def _read_index(path: str, size: int, _changed: int) -> TarIndex:
         damage = Message(_COPY_AGAIN, member=last) if is_cut else _describe_missing_end(last)
     elif not is_ended:
         damage = Message(_("it is damaged after {member}, so what follows is missing; copy it again"), member=last)
-    return TarIndex(members, damage, tuple(bad_names))
+    return TarShard(path, members, offsets, damage, tuple(bad_names))
 
 
 def _read_headers(
-    archive: tarfile.TarFile, size: int, members: dict[str, tuple[int, int]], bad_names: list[tuple[str, Message]]
+    archive: tarfile.TarFile,
+    size: int,
+    found: tuple[dict[str, int], dict[str, int]],
+    bad_names: list[tuple[str, Message]],
 ) -> tuple[int, str, bool]:
     """Fill in what the headers say: where they end, the last file, and whether the shard ends in the middle of it."""
     last = ""
@@ -69,7 +82,8 @@ def _read_headers(
             if reason := describe_bad_name(member.name):
                 bad_names.append((member.name, reason))
             else:
-                members[PurePosixPath(member.name).as_posix()] = (member.offset_data, member.size)
+                name = PurePosixPath(member.name).as_posix()
+                found[0][name], found[1][name] = member.size, member.offset_data
     except tarfile.TarError:
         return archive.offset, last, archive.offset >= size
     return archive.offset, last, False
