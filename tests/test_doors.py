@@ -13,7 +13,8 @@ DOORS = {
     "Image.open": {"images/load.py", "builtin/drawings.py", "images/jpeg_data.py"},
     "torch.load": {"formats/pickles.py"},
     "safe_open": {"formats/weight_files.py"},
-    "safetensors.torch.load": {"data/latent_cache.py"},  # it opens its own files
+    # The first opens its own files, the second what other processes of the same run send.
+    "safetensors.torch.load": {"data/latent_cache.py", "training/processes.py"},
     "json.load": set(),
     "json.loads": {"documents.py"},
     "tomllib.load": set(),

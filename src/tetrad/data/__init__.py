@@ -65,7 +65,7 @@ __all__, __getattr__ = export(
         "discover.subsets": ["Subset"],
         "discover.zip_archives": ["decode_member_name"],
         "encoding": ["EncodingJob", "encode_in_turns", "encode_photos"],
-        "cache_folder": ["CacheFolder", "get_cache_folder"],
+        "cache_folder": ["CacheFolder"],
         "masks": ["find_mask"],
         "shards.list_shards": ["estimate_shards", "find_shards"],
         "shards.member_path": ["MemberPath", "get_shown_name"],

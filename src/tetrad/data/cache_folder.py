@@ -2,14 +2,11 @@
 
 import hashlib
 import json
-import os
 import threading
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from platformdirs import user_cache_path
 
 from tetrad.data.fitted_images import FittedImages
 from tetrad.data.record_shards import RecordShards
@@ -128,10 +125,3 @@ def _info_name(file_hash: str) -> str:
 def _compute_checksum(file_hash: str, values: dict[str, Any]) -> str:
     """sha256 of the values and of the file that they belong to, so that an edited or exchanged file is not used."""
     return hashlib.sha256(json.dumps([file_hash, values], sort_keys=True).encode()).hexdigest()
-
-
-def get_cache_folder() -> Path:
-    """$TETRAD_CACHE, or `tetrad` in the user's cache folder."""
-    if folder := os.environ.get("TETRAD_CACHE"):
-        return Path(folder)
-    return user_cache_path("tetrad", appauthor=False)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from functools import partial
 
-from tetrad.data.cache_folder import get_cache_folder
+from tetrad.cache_location import get_cache_folder
 from tetrad.data.latent_cache import LatentCache
 from tetrad.locales import Message, _, ngettext
 from tetrad.run.continuation import locate_start, read_trigger_word
