@@ -3,11 +3,14 @@
 import hashlib
 import multiprocessing
 import os
+import resource
+import signal
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from photos import load_dataset
 from test_latent_cache import Encoder, equal, write_folder
 
@@ -51,34 +54,35 @@ def test_a_record_that_was_cut_off_is_not_read_and_those_before_it_are(tmp_path:
     path.write_bytes(path.read_bytes()[:-3])
     after = RecordShards(tmp_path)
     after.put("c", b"new")
+    assert ["a" in after, "b" in after] == [True, False]
     assert [RecordShards(tmp_path).get(name) for name in "abc"] == [b"whole", None, b"new"]
 
 
-def test_a_full_disk_leaves_no_part_of_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_could_not_be_written_is_not_there_and_later_ones_are(tmp_path: Path) -> None:
     records = RecordShards(tmp_path)
     records.put("a", b"a")
-
-    class Full(record_shards.struct.Struct):
-        def pack(self, *values: object) -> bytes:
-            raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(record_shards, "_HEAD", Full("<4s16sI"))
-        with pytest.raises(OSError, match="No space"):
-            records.put("b", b"b")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            records.put("b", bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     records.put("c", b"c")
-    assert [RecordShards(tmp_path).get(name) for name in "abc"] == [b"a", None, b"c"]
+    for each in (records, RecordShards(tmp_path)):
+        assert [each.get(name) for name in "abc"] == [b"a", None, b"c"]
 
 
-def write_many(folder: Path, process: int) -> None:
-    records = RecordShards(folder)
+def write_many(records: RecordShards, process: int) -> None:
     for number in range(200):
         records.put(f"{process}/{number}", os.urandom(number))
         records.put(f"{process}", str(number).encode())
 
 
 def test_processes_write_at_once_without_conflict(tmp_path: Path) -> None:
-    children = [multiprocessing.get_context("fork").Process(target=write_many, args=(tmp_path, n)) for n in range(4)]
+    shared = RecordShards(tmp_path)
+    shared.put("first", b"before the processes began")
+    children = [multiprocessing.get_context("fork").Process(target=write_many, args=(shared, n)) for n in range(4)]
     for child in children:
         child.start()
     for child in children:
@@ -86,6 +90,7 @@ def test_processes_write_at_once_without_conflict(tmp_path: Path) -> None:
     records = RecordShards(tmp_path)
     assert [len(records.get(f"{process}/{n}") or b"") for process in range(4) for n in range(200)] == [*range(200)] * 4
     assert [records.get(str(process)) for process in range(4)] == [b"199"] * 4
+    assert records.get("first") == b"before the processes began"
 
 
 def make_jobs(path: Path) -> list[EncodingJob]:
@@ -150,21 +155,36 @@ def test_what_one_process_encodes_the_other_one_leaves_out(tmp_path: Path, monke
     assert (one.count, other.count) == (2, 4)
 
 
-def test_the_part_of_a_killed_process_is_done_by_another(tmp_path: Path) -> None:
-    jobs, one, other = make_jobs(write_folder(tmp_path / "set")), Encoder(), Encoder()
-    turns = encode_in_turns(jobs, one, "a", large_cache(tmp_path / "cache"))
-    next(turns)
-    turns.close()  # the system releases the locks of a killed process
-    list(encode_in_turns(jobs, other, "a", large_cache(tmp_path / "cache")))
-    assert (one.count, other.count) == (1, 2)
+def encode_until_killed(jobs: list[EncodingJob], folder: Path) -> None:
+    encoder = Encoder()
+
+    def encode_two(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if encoder.count == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return encoder(images)
+
+    list(encode_in_turns(jobs, encode_two, "a", large_cache(folder)))
+
+
+def test_what_a_killed_process_has_not_encoded_is_encoded_by_another(tmp_path: Path) -> None:
+    jobs, encoder = make_jobs(write_folder(tmp_path / "set", 5)), Encoder()
+    arguments = (jobs, tmp_path / "cache")
+    child = multiprocessing.get_context("fork").Process(target=encode_until_killed, args=arguments)
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    list(encode_in_turns(jobs, encoder, "a", large_cache(tmp_path / "cache")))
+    assert encoder.count == 3
 
 
 def test_images_in_shards_are_looked_at_once_and_by_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[str] = []
-    examine = dataset.examine_image
+    read: list[str] = []
+    examine, hash_file = dataset.examine_image, dataset._hash_file
     monkeypatch.setattr(dataset, "examine_image", lambda path, *more: decoded.append(path.name) or examine(path, *more))
+    monkeypatch.setattr(dataset, "_hash_file", lambda path: read.append(path.name) or hash_file(path))
     monkeypatch.setattr(dataset, "_PART", 2)
     with tarfile.open(tmp_path / "one.tar", "w") as archive:
         for image in sorted(write_folder(tmp_path / "set", 6).iterdir()):
@@ -176,7 +196,7 @@ def test_images_in_shards_are_looked_at_once_and_by_one_process(
     assert max(next(others) for _ in range(6)) == 4
     assert list(turns)[-1] == list(others)[-1] == 6
     photos = [photo for photo, _problems in dataset.inspect_photos(listing, large_cache(tmp_path / "cache"))]
-    assert sorted(decoded) == [f"{number}.png" for number in range(6)]
+    assert sorted(decoded) == sorted(read) == [f"{number}.png" for number in range(6)]
     assert [photo.file_hash for photo in photos if photo] == [
         hashlib.sha256((tmp_path / "set" / f"{number}.png").read_bytes()).hexdigest() for number in range(6)
     ]

@@ -115,7 +115,7 @@ class CacheFolder:
 def _hash_name(path: MemberPath) -> str:
     """The name of a record for a file in a shard as it is now."""
     state = path.shard.stat()
-    return f"members/{state.st_size}-{state.st_mtime_ns}/{path.absolute().as_posix()}"
+    return f"members/{state.st_size}-{state.st_mtime_ns}/{path.absolute().as_posix().lstrip('/')}"
 
 
 def _info_name(file_hash: str) -> str:

@@ -74,20 +74,14 @@ class RecordShards:
         return None
 
     def put(self, name: str, content: bytes) -> None:
-        """Append a record; an empty one means that there is none.  Raises OSError, and then nothing is appended."""
+        """Append a record; an empty one means that there is none.  Raises OSError, and then it is not there."""
         key = _hash_name(name)
         with self._lock:
             own = self._begin_file()
             begin, path = self._read_to[own], self._paths[own]
             with path.open("r+b") as file:
-                try:
-                    file.seek(begin)
-                    file.write(_HEAD.pack(_MAGIC, key, len(content)) + content)
-                    file.flush()
-                except OSError:
-                    with suppress(OSError):
-                        file.truncate(begin)
-                    raise
+                file.seek(begin)  # where an earlier attempt has failed, its beginning is written over
+                file.write(_HEAD.pack(_MAGIC, key, len(content)) + content)
             self._read_to[own] += _HEAD.size + len(content)
             self._add(key, _Place(own, begin if content else _GONE))
 
