@@ -7,7 +7,9 @@ import pytest
 from short_runs import QUICK, make_recipe, save_model_and_images
 
 from tetrad import library
-from tetrad.run.events import Finished, Trained
+from tetrad.errors import TetradError
+from tetrad.run.events import Finished, Started, Trained
+from tetrad.run.resume.resume import resume
 from tetrad.run.train import train
 from tetrad.settings import Recipe
 
@@ -40,6 +42,18 @@ def losses_and_file(place: Path, images: str) -> tuple[list[float], bytes]:
     weights = library.read_weights(path, library.load_model(str(place / "tiny.safetensors")))
     content = b"".join(tensor.numpy().tobytes() for _name, tensor in sorted(weights.tensors.items()))
     return [event.loss for event in events if isinstance(event, Trained)], content
+
+
+def test_damage_in_the_cache_stops_the_run_which_can_be_resumed(place: Path) -> None:
+    folder = None
+    with pytest.raises(TetradError) as caught:
+        for event in train(recipe(place, "shards")):
+            folder = event.folder if isinstance(event, Started) else folder
+            if isinstance(event, Trained) and event.step == 1:
+                for file in (place / "cache" / "records").iterdir():
+                    file.write_bytes(bytes(byte ^ 1 for byte in file.read_bytes()))
+    assert caught.value.code == "E4163" and folder
+    assert [event.step for event in resume(folder) if isinstance(event, Trained)] == [2, 3, 4]
 
 
 def test_shards_are_trained_on_like_a_folder(place: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tetrad.data.cache_folder import CacheFolder
 from tetrad.documents import parse_json
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
+
+_DOUBT = "records/damaged"  # a file that is there while damage is known
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class StoredLatents:
     def _read(self) -> LatentDistribution:
         latents = self.cache.get_latents(self.key.hex())
         if latents is None:
-            self.cache.forget_latents(self.key.hex())
+            self.cache.begin_doubt()
             template = _(
                 "the latents of an image in the cache folder {folder} are damaged or gone; resume the run, and they are"
                 " made again"
@@ -73,6 +76,7 @@ class LatentCache(CacheFolder):
     def __init__(self, folder: Path | None) -> None:
         super().__init__(folder)
         self._shapes: dict[tuple[int, int], torch.Size] = {}  # of the latents of an image of each size
+        self._doubt = folder / _DOUBT if folder else None
 
     def get_latents(self, key: str) -> LatentDistribution | None:
         """The latents stored under a key, or None."""
@@ -91,12 +95,22 @@ class LatentCache(CacheFolder):
         return StoredLatents(self, bytes.fromhex(key), self._shapes[size])
 
     def has_latents(self, key: str) -> bool:
-        """Whether there are latents under a key in a large data set's records, which are not read for it."""
-        return self.records is not None and _get_name("latents", key) in self.records
+        """Whether there are latents under a key in a large data set's records, read only after damage was found."""
+        if self.records is None or _get_name("latents", key) not in self.records:
+            return False
+        return not (self._doubt and self._doubt.exists()) or self.get_latents(key) is not None
 
-    def forget_latents(self, key: str) -> None:
-        """Have damaged latents made again by the next run."""
-        self._write(_get_name("latents", key), b"")
+    def begin_doubt(self) -> None:
+        """Have all latents of the next run read before it trains, because some were damaged."""
+        if self._doubt:
+            with suppress(OSError):
+                self._doubt.touch()
+
+    def end_doubt(self) -> None:
+        """All latents of a run are there and whole."""
+        if self._doubt:
+            with suppress(OSError):
+                self._doubt.unlink(missing_ok=True)
 
     def put_latents(self, key: str, distribution: LatentDistribution) -> None:
         self.put_tensors("latents", key, {"mean": distribution.mean, "std": distribution.std})

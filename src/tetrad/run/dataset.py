@@ -199,6 +199,7 @@ def encode_images(
         yield from _wait_for_cache(cache, disk)
         if stop():
             return []
+    cache.end_doubt()
     yield from (make_note(warning, "W6101") for warning in cache.warnings)
     yield from (make_note(warning, "W3151") for warning in model.vae.warnings)
     if not own.is_missing:
