@@ -5,7 +5,7 @@ from pathlib import Path
 from tetrad.builtin import BUILTIN_NAME, resolve_images_path, resolve_model_path
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
-from tetrad.paths import expand_path
+from tetrad.paths import expand_path, is_pattern
 from tetrad.storage.addresses import is_address
 
 # What people can train on; docs/models.md has the whole list.
@@ -28,7 +28,7 @@ def check_images_exist(images: str) -> None:
     """E4001 where the training images do not exist; those at an address are fetched."""
     fetch_given(images)
     path = resolve_images_path(images)
-    if not path.exists():
+    if not path.exists() and not is_pattern(path):
         raise missing_images_error(path)
 
 

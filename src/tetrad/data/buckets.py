@@ -1,5 +1,6 @@
 """Aspect ratio buckets: the sizes that images are resized to, so that they can share a batch."""
 
+from functools import lru_cache
 from math import ceil, log
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,12 @@ if TYPE_CHECKING:
 
 def bucket_of(photo: "Photo", resolution: int) -> tuple[int, int]:
     """The size (width, height) at which a photo is used for training; its subset may have a resolution of its own."""
-    return select_bucket(photo.width, photo.height, make_bucket_sizes(photo.subset.resolution or resolution))
+    return _select_size(photo.width, photo.height, photo.subset.resolution or resolution)
+
+
+@lru_cache(10_000)
+def _select_size(width: int, height: int, resolution: int) -> tuple[int, int]:
+    return select_bucket(width, height, make_bucket_sizes(resolution))
 
 
 def make_bucket_sizes(resolution: int, side_multiple: int | None = None) -> list[tuple[int, int]]:
