@@ -12,7 +12,9 @@ DOORS = {
     # The second opens its own atlas; the third decodes a JPEG again that the first has opened.
     "Image.open": {"images/load.py", "builtin/drawings.py", "images/jpeg_data.py"},
     "torch.load": {"formats/pickles.py"},
-    "safe_open": {"formats/weight_files.py", "data/latent_cache.py"},  # the second opens its own files
+    "safe_open": {"formats/weight_files.py"},
+    # The first opens its own files, the second what other processes of the same run send.
+    "safetensors.torch.load": {"data/latent_cache.py", "training/processes.py"},
     "json.load": set(),
     "json.loads": {"documents.py"},
     "tomllib.load": set(),

@@ -5,7 +5,7 @@ from pathlib import Path
 from tetrad.builtin import BUILTIN_NAME, resolve_images_path, resolve_model_path
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
-from tetrad.paths import expand_path
+from tetrad.paths import expand_path, is_pattern
 from tetrad.storage.addresses import is_address
 
 # What people can train on; docs/models.md has the whole list.
@@ -28,7 +28,7 @@ def check_images_exist(*images: str) -> None:
     """E4001 where a folder of training images does not exist; those at an address are fetched."""
     for each in images:
         fetch_given(each)
-        if not (path := resolve_images_path(each)).exists():
+        if not (path := resolve_images_path(each)).exists() and not is_pattern(path):
             raise missing_images_error(path)
 
 

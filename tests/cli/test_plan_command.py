@@ -1,6 +1,7 @@
 """`tetrad plan`: what a training would do and need, with and without steps of it."""
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,43 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def print_plan(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+def print_plan(capsys: pytest.CaptureFixture[str], *options: str, images: str = "images") -> str:
     settings = "--model tiny.safetensors --trigger-word zkr --steps 40 --batch-size 2 --set data.resolution=64"
-    plan.app(["lora", "images", *settings.split(), *options], standalone_mode=False)
+    plan.app(["lora", images, *settings.split(), *options], standalone_mode=False)
     return capsys.readouterr().out
 
 
-def run_plan(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(print_plan(capsys, *options, "--json"))
+def run_plan(capsys: pytest.CaptureFixture[str], *options: str, images: str = "images") -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(print_plan(capsys, *options, "--json", images=images))
     return record
+
+
+@pytest.fixture
+def shards(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six shards of two images each, of which a plan looks at two."""
+    monkeypatch.setattr("tetrad.run.dataset_sample.FEW_IMAGES", 3)
+    monkeypatch.setattr("tetrad.run.dataset_sample._SAMPLE", 2)
+    for number in range(6):
+        with tarfile.open(folder / f"{number}.tar", "w") as archive:
+            for image in sorted((folder / "images").iterdir())[:2]:
+                archive.add(image, image.name)
+    return folder
+
+
+@pytest.mark.parametrize("images", ["{0..5}.tar", "images"])
+def test_a_large_data_set_is_planned_from_some_of_its_images(
+    shards: Path, images: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shards)
+    record = run_plan(capsys, images=images)
+    total = 12 if images != "images" else 4
+    decoded = list((shards / "cache" / "pictures").glob("*")) if images == "images" else []
+    assert record["measured"] and record["plan"]["train"]["images"] == total and len(decoded) < total
+    assert record["preparation"]["decoding_seconds"] > 0 and record["preparation"]["encoding_seconds"] > 0
+    assert record["preparation"]["memory_bytes"] > 1000 * total
+    assert any(note["values"].get("sample") == 2 and note["values"]["total"] == total for note in record["notes"])
+    printed = print_plan(capsys, "--estimate", images=images)
+    assert "to encode the images once" in printed and "for the list of the images" in printed
 
 
 def test_it_measures_steps_and_a_preview_and_leaves_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

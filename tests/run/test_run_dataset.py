@@ -13,7 +13,8 @@ from tetrad.data.latent_cache import LatentCache
 from tetrad.errors import TetradError
 from tetrad.run.caption_notes import check_truncated_captions, trigger_word_notes
 from tetrad.run.class_images import check_folder, check_prompt
-from tetrad.run.dataset import dataset_summary, load_dataset
+from tetrad.run.dataset import load_dataset
+from tetrad.run.image_notes import dataset_summary
 from tetrad.settings import ClassImageSettings, Data, build_recipe
 
 

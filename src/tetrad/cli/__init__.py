@@ -4,16 +4,16 @@ Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_s
 `export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `captions`, `generate`, `grid`,
 `recommend` (and `tetrad probe`), `plan`, `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`,
 `merge` (its commands: `merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`,
-`resize`, `doctor`, `judge`, `report`, `compare`, `sweep`, `track`, `web`. Shared: `options` has the options of several
-commands, `lora_options` the options and the report of those that make a LoRA, `flags` makes options from the settings,
-`recipe_command` finds the command that a recipe is for, `source` reads the configuration of `tetrad train --from`,
-`runs` follows a training run, `terminal` prints its events, notes and warnings, `training_speed` its loss and speed,
-`pipeline_notes` those about generated images, `next_steps` says what to do with a trained file, `commands` formats
-commands to paste, `column_table` prints a table with a column for each method, `output` checks and chooses the path of
-an image, `weighted_files` parses files with a number, `downloads` shows what arrives from object storage, `streams`
-ends a command whose output cannot be written, `help` translates the help texts and groups the commands, `click_strings`
-has the words and errors of typer, `empty_values` refuses empty names of files. Torch is imported only inside the
-commands that need it.
+`resize`, `encode`, `doctor`, `judge`, `report`, `compare`, `sweep`, `track`, `web`. Shared: `options` has the options
+of several commands, `lora_options` the options and the report of those that make a LoRA, `flags` makes options from the
+settings, `recipe_command` finds the command that a recipe is for, `source` reads the configuration of `tetrad train
+--from`, `runs` follows a training run, `terminal` prints its events, notes and warnings, `training_speed` its loss and
+speed, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained file, `commands`
+formats commands to paste, `column_table` prints a table with a column for each method, `output` checks and chooses the
+path of an image, `weighted_files` parses files with a number, `downloads` shows what arrives from object storage,
+`streams` ends a command whose output cannot be written, `help` translates the help texts and groups the commands,
+`click_strings` has the words and errors of typer, `empty_values` refuses empty names of files. Torch is imported only
+inside the commands that need it.
 """
 
 import io
@@ -32,6 +32,7 @@ from tetrad.cli import (
     demo,
     diff,
     doctor,
+    encode,
     export_settings,
     extract,
     generate,
@@ -89,6 +90,7 @@ app = typer.Typer(
 app.command("demo", help=demo.HELP)(demo.demo)
 app.add_typer(train.app, name="train")
 app.add_typer(plan.app, name="plan")
+app.add_typer(encode.app, name="encode")
 app.command("resume", help=resume.HELP)(resume.resume)
 app.command("import", help=import_settings.HELP)(import_settings.import_settings)
 app.command("export", help=export_settings.HELP)(export_settings.export_settings)

@@ -12,7 +12,7 @@ from tetrad.locales import Message, _, pad, translate, width_of, wrap
 
 SECTIONS = {
     _("Start"): ("web", "demo", "doctor"),
-    _("Before training"): ("scan", "captions", "probe", "recommend", "plan"),
+    _("Before training"): ("scan", "captions", "probe", "recommend", "plan", "encode"),
     _("Train"): ("train", "compare", "sweep", "resume", "runs", "judge", "report", "track"),
     _("Generate images"): ("generate", "grid"),
     _("Check and compare files"): ("inspect", "verify", "diff"),

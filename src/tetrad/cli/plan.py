@@ -94,6 +94,7 @@ def print_plan(planned: "PlannedRun", rehearsal: "Rehearsal | None") -> None:
         _("steps"): planned.plan.length(),
         _("views per image"): f"{planned.views_per_image:.4g}",
         _("time"): describe_time(planned, rehearsal),
+        **describe_preparation(planned),
         _("memory"): describe_memory(planned, record["memory_bytes"]),
         _("disk space"): describe_sizes(record["disk_bytes"], record["free_disk_bytes"], format_size),
         _("files"): describe_files(record),
@@ -125,6 +126,21 @@ def describe_time(planned: "PlannedRun", rehearsal: "Rehearsal | None") -> Messa
         planned.count_previews(),
     )
     return Message(template, **values)
+
+
+def describe_preparation(planned: "PlannedRun") -> dict[str, Message]:
+    """What a large data set takes before its training; nothing for another one."""
+    needed = planned.preparation
+    if needed is None:
+        return {}
+    template = _(
+        "about {duration} to encode the images once ({decoding} to decode them, {encoding} for the VAE), less with"
+        " several processes (tetrad encode)"
+    )
+    durations = {"decoding": needed.decoding_seconds, "encoding": needed.encoding_seconds, "duration": needed.seconds}
+    written = {name: format_duration(seconds) for name, seconds in durations.items()}
+    memory = Message(_("{size} for the list of the images"), size=format_memory(needed.memory_bytes))
+    return {_("preparation"): Message(template, **written), _("main memory"): memory}
 
 
 def describe_memory(planned: "PlannedRun", needed: int) -> Message:

@@ -23,7 +23,10 @@ from tetrad.settings.recipe import Recipe
 from tetrad.settings.toml import build_recipe
 from tetrad.settings.values import quote
 
-IMAGES_HELP = _("Folder of images, or several of them, or builtin:subject, builtin:person, builtin:style")
+IMAGES_HELP = _(
+    "Folder of images, or several of them, shards such as 'shards/*.tar', or builtin:subject, builtin:person,"
+    " builtin:style"
+)
 HELP = _(
     "Train a model on your images; `tetrad train --recipe FILE` takes the method from the recipe, and `--from FILE`"
     " from another trainer's configuration."

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tetrad.data.captions.captions import Captions, TrainingProgress
 from tetrad.data.dataset import Photo
-from tetrad.data.latent_cache import LatentDistribution
+from tetrad.data.latent_cache import Latents
 from tetrad.diffusion.randomness import generator
 from tetrad.images.load import compute_micro_conditioning
 
@@ -18,11 +18,11 @@ from tetrad.images.load import compute_micro_conditioning
 _SizeConditioning = tuple[int, int, int, int, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrainingSample:
     """The latents of one image (upright, or upright and mirrored) and its captions."""
 
-    distributions: tuple[LatentDistribution, ...]
+    distributions: tuple[Latents, ...]
     captions: Captions
     weight: float = 1.0
     is_class_image: bool = False  # for prior preservation
@@ -34,7 +34,7 @@ class TrainingSample:
     def from_photo(
         cls,
         photo: Photo,
-        distributions: tuple[LatentDistribution, ...],
+        distributions: tuple[Latents, ...],
         size: tuple[int, int],
         prior_loss_weight: float = 1.0,
         masks: tuple[Tensor, ...] = (),
@@ -54,7 +54,7 @@ class TrainingSample:
     @property
     def shape(self) -> torch.Size:
         """(C, h, w) of its latents."""
-        return self.distributions[0].mean.shape
+        return self.distributions[0].shape
 
 
 @dataclass(frozen=True)

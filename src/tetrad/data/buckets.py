@@ -1,5 +1,6 @@
 """Aspect ratio buckets: the sizes that images are resized to, so that they can share a batch."""
 
+from functools import lru_cache
 from math import ceil, log
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ def bucket_of(photo: "Photo", resolution: int) -> tuple[int, int]:
     return find_bucket(photo.width, photo.height, photo.subset.resolution or resolution, photo.subset.buckets)
 
 
+@lru_cache(10_000)
 def find_bucket(width: int, height: int, resolution: int, buckets: BucketSettings) -> tuple[int, int]:
     """The size for an image of a size; one that is small may keep its own, cut to whole steps."""
     step = _find_step(resolution, buckets)

@@ -4,7 +4,8 @@ import functools
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tetrad.data.buckets import find_bucket
@@ -16,6 +17,8 @@ from tetrad.data.discover.image_files import FileProblem, join_phrases, list_nam
 from tetrad.data.discover.layouts import ImageEntry, Listing
 from tetrad.data.discover.subsets import Subset, get_caption_suffixes
 from tetrad.data.parallel import call_once, map_ahead
+from tetrad.data.shards.member_path import get_shown_name
+from tetrad.data.turns import take_turns
 from tetrad.errors import TetradError
 from tetrad.images.bands import UprightImage
 from tetrad.images.diagnosis import BadImage, check_is_file, explain_unreadable
@@ -46,10 +49,12 @@ _MADE_SOURCES = (
 )
 
 
+_PART = 256  # images that one of several processes looks at at a time
+MAX_COMPARED = 10_000
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".jpe")  # of images that are decoded at a fraction instead of kept
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Photo:
     """An image file that was decoded completely; sizes are after EXIF orientation."""
 
@@ -77,21 +82,55 @@ class Photo:
 
 
 def inspect_photos(
-    listing: Listing, cache: CacheFolder | None = None, find_resolution: Callable[[], int] = lambda: 0
+    listing: Listing,
+    cache: CacheFolder | None = None,
+    find_resolution: Callable[[], int] = lambda: 0,
+    detect_encoding: Callable[[Path, tuple[str, ...]], str] | None = None,
 ) -> Iterator[tuple[Photo | None, tuple[FileProblem, ...]]]:
     """For each file of a listing: the photo, or None if it cannot be used, and the problems.
 
     Images that are not in the cache are decoded, in several threads, so the first run on a large folder takes a while.
     Those that would take long again are kept in the cache at the size for the training resolution, for `encode_photos`.
     `find_resolution` is called where one needs it; it gives 0 where the resolution is not known or nothing is trained.
+    `detect_encoding` is `detect_folder_encoding`, which may remember what it has found for other images of a folder.
     """
     find_resolution = call_once(find_resolution)
-    detect_encoding = functools.cache(detect_folder_encoding)
+    detect = detect_encoding or functools.cache(detect_folder_encoding)
     entries = (
-        (entry, detect_encoding(entry.path.parent, get_caption_suffixes(entry.subset.caption_settings.extension)))
+        (entry, detect(entry.path.parent, get_caption_suffixes(entry.subset.caption_settings.extension)))
         for entry in listing.entries
     )
     return map_ahead(lambda pair: _inspect_entry(pair[0], pair[1], cache, find_resolution), entries)
+
+
+def inspect_in_turns(
+    listing: Listing, cache: CacheFolder, find_resolution: Callable[[], int] = lambda: 0
+) -> Iterator[int]:
+    """Look at the images of shards that the records of the cache do not know, together with other processes.
+
+    Yields the number of images that are finished, about. Those that cannot be used are left to `inspect_photos`, and so
+    is everything in a folder without locks.
+    """
+    records, entries = cache.records, listing.entries
+    if records is None or cache.folder is None or not listing.shards:
+        return
+
+    detect_encoding = functools.cache(detect_folder_encoding)
+
+    def is_done(part: Sequence[ImageEntry]) -> bool:
+        records.refresh()
+        return all(cache.get_file_hash(entry.path) for entry in part)
+
+    def inspect(part: Sequence[ImageEntry]) -> Iterator[object]:
+        return inspect_photos(replace(listing, entries=tuple(part)), cache, find_resolution, detect_encoding)
+
+    parts = [entries[begin : begin + _PART] for begin in range(0, len(entries), _PART)]
+    named = [(f"{part[0].path.absolute()} {len(part)}", part) for part in parts]
+    with suppress(OSError):
+        for finished in take_turns(cache.folder / "turns", named, is_done, inspect):
+            yield min(finished * _PART, len(entries))
+            if cache.refused:
+                return
 
 
 def collect_photos(
@@ -121,7 +160,7 @@ def no_usable_image_error(folder: Path, skipped_images: Sequence[FileProblem]) -
         len(skipped_images),
     )
     first = skipped_images[0]
-    values = {"folder": folder, "file": first.path.name, "reason": first.reason, "code": first.code}
+    values = {"folder": folder, "file": get_shown_name(first.path), "reason": first.reason, "code": first.code}
     return TetradError("E4003", template, **values)
 
 
@@ -132,7 +171,7 @@ def _report_duplicates(photos: Iterable[Photo]) -> Iterator[FileProblem]:
             template = _(
                 "it is the same image as {file}, so this image is used more often than others; delete one copy"
             )
-            yield FileProblem(copy.path, "W4155", Message(template, file=first.path.name))
+            yield FileProblem(copy.path, "W4155", Message(template, file=get_shown_name(first.path)))
 
 
 def group_copies(photos: Iterable[Photo]) -> list[list[Photo]]:
@@ -152,13 +191,18 @@ def _report_near_duplicates(photos: Iterable[Photo]) -> Iterator[FileProblem]:
             "{count} other files are nearly the same image ({files}), so this image counts {total} times",
             len(others),
         )
-        names = list_names([path.name for path in others])
+        names = list_names([get_shown_name(path) for path in others])
         yield FileProblem(first, "W4156", Message(template, files=names, total=len(group)))
 
 
 def group_similar(photos: Iterable[Photo]) -> list[list[Photo]]:
-    """The photos of each group of nearly the same images; of files with the same bytes only the first counts."""
+    """The photos of each group of nearly the same images; of files with the same bytes only the first counts.
+
+    Of more than `MAX_COMPARED` different images none are compared: the time grows with the square of their number.
+    """
     unique = list({photo.file_hash: photo for photo in reversed(list(photos))}.values())[::-1]
+    if len(unique) > MAX_COMPARED:
+        return []
     groups = group_near_duplicates([photo.info.thumbnail for photo in unique])
     return [[unique[index] for index in group] for group in groups]
 
@@ -186,15 +230,12 @@ def _inspect_photo(
 ) -> tuple[Photo, tuple[FileProblem, ...]]:
     """Decode one image, and report its caption file if that cannot be used.  Raises BadImage."""
     path = entry.path
-    check_is_file(path)
-    try:
-        with path.open("rb") as file:
-            file_hash = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise explain_unreadable(error) from error
+    file_hash = (cache.get_file_hash(path) if cache else "") or _hash_file(path)
     info = cache.get_image_info(file_hash) if cache else None
     if info is None:
         info = _examine_entry(entry, file_hash, cache, find_resolution) if cache else examine_image(path)
+        if cache:
+            cache.put_file_hash(path, file_hash)
     captions, raw_caption = entry.subset.make_captions(path, entry.raw_caption, folder_encoding)
     problems = (
         (FileProblem(raw_caption.problem.path, raw_caption.problem.code, raw_caption.problem.skip_message),)
@@ -204,6 +245,16 @@ def _inspect_photo(
     read_as = (raw_caption.guessed_encoding, raw_caption.is_infotext)
     photo = Photo(path, file_hash, captions, raw_caption.source, entry.subset, info, *read_as)
     return photo, problems
+
+
+def _hash_file(path: Path) -> str:
+    """sha256 of a file.  Raises BadImage."""
+    check_is_file(path)
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise explain_unreadable(error) from error
 
 
 def _examine_entry(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,9 +13,10 @@ from torch import Tensor
 
 from tetrad.data.dataset import Photo
 from tetrad.data.fitted_images import CACHE_VERSION
-from tetrad.data.latent_cache import LatentCache, LatentDistribution
+from tetrad.data.latent_cache import LatentCache, LatentDistribution, Latents
 from tetrad.data.masks import load_masks
 from tetrad.data.parallel import map_ahead
+from tetrad.data.turns import take_turns
 from tetrad.errors import TetradError
 from tetrad.images.bands import UprightImage, decode_image, fit_on_white
 from tetrad.images.concurrency import PIXEL_BUDGET
@@ -22,10 +24,11 @@ from tetrad.images.diagnosis import BadImage
 from tetrad.images.tensors import to_tensor
 from tetrad.locales import _
 
+_PART = 256  # images that one of several processes encodes at a time
 _ImageEncoder = Callable[[Tensor], tuple[Tensor, Tensor]]  # images (B, 3, H, W) in 0…1 → mean, std (B, C, h, w)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EncodingJob:
     """A photo and the size (width, height) that it is encoded at."""
 
@@ -40,7 +43,8 @@ class EncodingJob:
 class EncodedPhoto:
     """The latents of a photo, upright and, if asked, mirrored, and the loss masks of both; () for no mask."""
 
-    distributions: tuple[LatentDistribution, ...]
+    job: EncodingJob
+    distributions: tuple[Latents, ...]
     masks: tuple[Tensor, ...] = ()
 
 
@@ -50,7 +54,7 @@ class _LoadedPhoto:
 
     job: EncodingJob
     keys: tuple[str, ...]
-    cached: tuple[LatentDistribution | None, ...]
+    cached: tuple[Latents | None, ...]
     image: Image.Image | None
     masks: tuple[Tensor, ...]
 
@@ -68,23 +72,58 @@ def encode_photos(
     """
     identity = encoder_identity if isinstance(encoder_identity, str) else encoder_identity()
     for loaded in map_ahead(partial(_load_photo, identity=identity, cache=cache), jobs):
-        distributions = []
+        distributions: list[Latents] = []
         for flipped, (key, distribution) in enumerate(zip(loaded.keys, loaded.cached, strict=True)):
             if distribution is None:
                 assert loaded.image is not None
                 image = ImageOps.mirror(loaded.image) if flipped else loaded.image
-                distribution = _encode_image(loaded.job.photo, image, encode)
-                cache.put_latents(key, distribution)
+                encoded = _encode_image(loaded.job.photo, image, encode)
+                cache.put_latents(key, encoded)
+                distribution = (cache.find_latents(key, loaded.job.size) if cache.records else None) or encoded
             distributions.append(distribution)
-        yield EncodedPhoto(tuple(distributions), loaded.masks)
+        yield EncodedPhoto(loaded.job, tuple(distributions), loaded.masks)
+
+
+def encode_in_turns(
+    jobs: Sequence[EncodingJob], encode: _ImageEncoder, encoder_identity: str | Callable[[], str], cache: LatentCache
+) -> Iterator[int]:
+    """Encode into the records of the cache what is not there, together with other processes that do the same.
+
+    Yields the number of images that are finished, about. What the cache refuses is left to `encode_photos`, and so is
+    everything in a folder without locks. Raises what `encode_photos` raises.
+    """
+    identity = encoder_identity if isinstance(encoder_identity, str) else encoder_identity()
+    records = cache.records
+    if records is None or cache.folder is None:
+        return
+
+    def is_done(part: Sequence[EncodingJob]) -> bool:
+        records.refresh()
+        return all(cache.has_latents(key) for job in part for key in _compute_keys(job, identity))
+
+    def encode_part(part: Sequence[EncodingJob]) -> Iterator[object]:
+        yield from encode_photos(part, encode, identity, cache)
+
+    parts = [jobs[begin : begin + _PART] for begin in range(0, len(jobs), _PART)]
+    named = [(f"{_compute_keys(part[0], identity)[0]} {len(part)}", part) for part in parts]
+    with suppress(OSError):
+        for finished in take_turns(cache.folder / "turns", named, is_done, encode_part):
+            yield finished * _PART
+            if cache.refused:
+                return
+
+
+def _compute_keys(job: EncodingJob, identity: str) -> tuple[str, ...]:
+    """The keys of an image's latents, upright and, if asked, mirrored."""
+    views = (False, True) if job.flip else (False,)
+    return tuple(_compute_cache_key(job.photo.file_hash, job.size, flipped, identity) for flipped in views)
 
 
 def _load_photo(job: EncodingJob, identity: str, cache: LatentCache) -> _LoadedPhoto:
     """Read a photo's latents and mask from the cache, or decode it to make them."""
     decoded = _DecodedPhoto(job)
-    views = (False, True) if job.flip else (False,)
-    keys = tuple(_compute_cache_key(job.photo.file_hash, job.size, flipped, identity) for flipped in views)
-    cached = tuple(map(cache.get_latents, keys))
+    keys = _compute_keys(job, identity)
+    cached = tuple(cache.find_latents(key, job.size) for key in keys)
     with PIXEL_BUDGET.reserve(job.photo.width * job.photo.height):
         image = None
         if None in cached:

@@ -37,7 +37,7 @@ FIXES = {
 _ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "TIFF", "AVIF", "HEIF")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageInfo:
     """What is known about an image file that was decoded completely."""
 

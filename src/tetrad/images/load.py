@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     check_is_file(path)
     with SILENCED_WARNINGS:  # Pillow warns about broken EXIF and large images; both are handled here
         try:
-            with Image.open(path, formats=list_formats()) as image:
+            with path.open("rb") as file, Image.open(file, formats=list_formats()) as image:
                 _check_pixel_count(image)
                 _check_scans(image, path)
                 yield image
@@ -72,6 +73,7 @@ def compute_crop(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[fl
     return left, top, left + width, top + height
 
 
+@lru_cache(10_000)  # so that a million images of a few sizes share them
 def compute_micro_conditioning(
     original_size: tuple[int, int], target_size: tuple[int, int]
 ) -> tuple[int, int, int, int, int, int]:

@@ -11,7 +11,7 @@ _BLUR_PIXELS = 9  # of the filter that an image is compared with
 _LEAST_DETAIL = 1.0  # mean difference between neighbours, times _BLUR_PIXELS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measures:
     """What the pixels of an image say about its use, all from 0 to 1."""
 

@@ -10,7 +10,8 @@ running process: `heartbeat` is its sign of life and its locks, and `control` ta
 `status` derives a run's state from its folder, and `saving` says whether a file is being written. `resolve` turns a
 recipe into a `plan`, in which every value is decided, with `resolve_data` for the images; `precision` chooses its
 dtype, `planned_run` says what a run of it would need, and `rehearsal` measures its first steps. `continuation` finds
-the file that a run continues from and writes over it if asked to. `dataset` loads and encodes the images,
+the file that a run continues from and writes over it if asked to. `dataset` loads and encodes the images, `encode_only`
+does nothing else, `dataset_sample` loads some of many for a plan, `image_notes` says what they are like,
 `caption_notes` warns about their captions, `class_images` generates the class images for prior preservation,
 `preflight` says what a person should know before the first step, `effects` which settings have no effect,
 `timestep_image` shows the time steps that are drawn, and `previews` generates images during the run. `judge` measures

@@ -21,8 +21,9 @@ from tetrad.images.tensors import to_image
 from tetrad.locales import Message, _, ngettext
 from tetrad.models.base import Model
 from tetrad.paths import expand_path
-from tetrad.run.dataset import Dataset, problem_note
+from tetrad.run.dataset import Dataset
 from tetrad.run.events import Event, Note, Phase, Progress
+from tetrad.run.image_notes import problem_note
 from tetrad.run.plan import ClassImagePlan, Plan
 from tetrad.run.watch import StoppedWhileGenerating, Watch, stop_between_steps
 from tetrad.settings import BucketSettings, Data, Recipe

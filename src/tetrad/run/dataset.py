@@ -10,32 +10,43 @@ from tetrad.builtin import resolve_images_path, resolve_model_path
 from tetrad.data.batches import TrainingSample
 from tetrad.data.buckets import bucket_of
 from tetrad.data.captions.templates import check_template_has_name
-from tetrad.data.dataset import Photo, collect_photos, describe_caption_sources, exclude_class_images, inspect_photos
+from tetrad.data.dataset import Photo, collect_photos, exclude_class_images, inspect_in_turns, inspect_photos
 from tetrad.data.discover.dataset_config import list_metadata_file
 from tetrad.data.discover.image_files import FileProblem
 from tetrad.data.discover.layouts import Listing
 from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.discover.several_folders import add_folders
 from tetrad.data.discover.subsets import Subset
-from tetrad.data.encoding import EncodingJob, encode_photos
+from tetrad.data.encoding import EncodingJob, encode_in_turns, encode_photos
 from tetrad.data.latent_cache import LatentCache
 from tetrad.data.masks import find_mask
 from tetrad.errors import TetradError
-from tetrad.inspection.dataset.report import DatasetReport
-from tetrad.inspection.dataset.scan import make_report
-from tetrad.inspection.dataset.text import join_counts
-from tetrad.locales import Message, _, ngettext
+from tetrad.locales import Message, _
 from tetrad.models.base import Model
 from tetrad.paths import expand_path
 from tetrad.run.events import Event, Note, Phase, Progress, make_note
 from tetrad.run.full_disk import NO_WAITING, DiskGuard, is_full_disk
+from tetrad.run.image_notes import image_notes
 from tetrad.run.plan import DataPlan, Plan
 from tetrad.run.watch import Stop, StoppedBeforeStart, never_stop
-from tetrad.run.words import SCAN_HINT
 from tetrad.settings import Data
 
-# What only a scan says. Other notes of a run are about copies, truncated captions, trigger words and buckets.
-_ADVICE_OF_SCAN = ("W4140", "W4142", "W4143", "W4144", "W4158", "W4160", "W4161")
+_FEW_IMAGES = 5_000  # up to which the cache has a file for each
+
+
+@dataclass(frozen=True)
+class DatasetSample:
+    """Some images, evenly spread over a large data set."""
+
+    photos: Sequence[Photo]
+    total: int  # images of the whole data set
+    is_counted: bool  # False where `total` is estimated from the sizes of shards
+    seconds: float  # to look at one image, decode it again and resize it, with all threads
+    memory_bytes: int  # that a run takes for the list of all images
+
+    def repeat(self) -> list[Photo]:
+        """As many photos as the data set has, in the proportions of the sample."""
+        return [self.photos[number * len(self.photos) // self.total] for number in range(self.total)]
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class Dataset:
     notes: Sequence[Note] = ()
     archive_folder: Path | None = None  # where the images of a zip archive are unpacked
     held_out: Sequence[Photo] = ()  # photos that are not trained on, so that they show how well the run learns
+    sample: DatasetSample | None = None  # where `photos` are made from some images of a large data set, for a plan
 
     @property
     def subjects(self) -> list[Photo]:
@@ -59,6 +71,8 @@ class Dataset:
     def hold_out(self, hashes: Collection[str]) -> "Dataset":
         """The dataset with the photos of these hashes taken out of training."""
         held_out = {photo.file_hash: photo for photo in self.subjects if photo.file_hash in hashes}
+        if self.sample:
+            return replace(self, photos=self.photos[len(held_out) :], held_out=list(held_out.values()))
         photos = [photo for photo in self.photos if photo.file_hash not in held_out]
         return replace(self, photos=photos, held_out=list(held_out.values()))
 
@@ -74,15 +88,18 @@ def load_dataset(
     cache: LatentCache,
     stop: Stop = never_stop,
     find_model_resolution: Callable[[], int] = lambda: 0,
+    find: Callable[[Data, str, bool], Listing] | None = None,
 ) -> Generator[Event, None, Dataset]:
     """Find, open and check the images; `file_word` is the trigger word of the file the run continues from, "" for none.
 
-    `find_model_resolution` gives that of the model, which is not loaded yet, or 0.
+    `find_model_resolution` gives that of the model, which is not loaded yet, or 0; `find` lists the images in the place
+    of `find_images`.
 
     E3111 where a trigger word is required and there is none, E4001 where no images are given; StoppedBeforeStart where
     `stop` returns True meanwhile.
     """
-    listing = find_images(data, data.trigger_word, requires_trigger_word)
+    find = find or find_images
+    listing = find(data, data.trigger_word, requires_trigger_word)
     own = [entry.subset for entry in listing.entries if not entry.subset.is_class_images]
     words, classes = {subset.trigger_word for subset in own}, {subset.class_word for subset in own}
     trigger_word = data.trigger_word or (words.pop() if len(words) == 1 else "")
@@ -90,7 +107,7 @@ def load_dataset(
     if not trigger_word and file_word:
         # Captions must contain the trigger word, so the files are listed again with it.
         trigger_word = file_word
-        listing = find_images(data, trigger_word, requires_trigger_word)
+        listing = find(data, trigger_word, requires_trigger_word)
         template = _("the trigger word {word} is that of the file the run continues from")
         word_notes = [Note(Message(template, word=trigger_word))]
     if requires_trigger_word and not trigger_word:
@@ -99,6 +116,8 @@ def load_dataset(
             _("Textual Inversion needs a trigger word; give one with --trigger-word, for example --trigger-word zkr"),
         )
     resolution = data.resolution or listing.resolution
+    if listing.shards or len(listing) > _FEW_IMAGES:
+        cache.use_records()
     photos, notes = yield from _open_photos(listing, cache, stop, lambda: resolution or find_model_resolution())
     return Dataset(
         photos,
@@ -113,17 +132,7 @@ def load_dataset(
 
 def find_images(data: Data, trigger_word: str, requires_trigger_word: bool) -> Listing:
     """The files that the settings name, not opened yet.  E4001 where they name none."""
-    path = resolve_images_path(data.images)
-    if requires_trigger_word:
-        check_template_has_name(data.captions.template, trigger_word)
-    subset = Subset(
-        trigger_word,
-        data.class_word,
-        data.captions,
-        use_subject_templates=requires_trigger_word,
-        repeats=data.repeats,
-        buckets=data.buckets,
-    )
+    path, subset = resolve_images_path(data.images), make_subset(data, trigger_word, requires_trigger_word)
     if data.metadata:
         listing = list_metadata_file(expand_path(data.metadata), path, replace(subset, prefers_metadata=True))
     else:
@@ -131,14 +140,26 @@ def find_images(data: Data, trigger_word: str, requires_trigger_word: bool) -> L
     return add_folders(listing, [(resolve_images_path(each.images), each) for each in data.folders], subset)
 
 
+def make_subset(data: Data, trigger_word: str, requires_trigger_word: bool) -> Subset:
+    """What the settings say about all images."""
+    if requires_trigger_word:
+        check_template_has_name(data.captions.template, trigger_word)
+    return Subset(
+        trigger_word,
+        data.class_word,
+        data.captions,
+        use_subject_templates=requires_trigger_word,
+        repeats=data.repeats,
+        buckets=data.buckets,
+    )
+
+
 def _open_photos(
     listing: Listing, cache: LatentCache, stop: Stop, find_resolution: Callable[[], int]
 ) -> Generator[Event, None, tuple[list[Photo], list[Note]]]:
     """The photos of a listing, the problems of its files, and a summary."""
     photos, problems = yield from read_photos(listing, cache, stop, find_resolution)
-    skipped = sum(problem.is_skipped_image for problem in problems)
-    summary = Note(dataset_summary(photos, skipped))
-    return photos, [*map(problem_note, problems), summary, *report_notes(make_report(listing, photos, problems))]
+    return photos, list(image_notes(listing, photos, problems))
 
 
 def read_photos(
@@ -150,6 +171,10 @@ def read_photos(
     StoppedBeforeStart where `stop` returns True meanwhile.
     """
     yield Phase(Message(_("reading the images")), len(listing))
+    for finished in inspect_in_turns(listing, cache, find_resolution):
+        yield Progress(finished)
+        if stop():
+            raise StoppedBeforeStart
     results = []
     for result in inspect_photos(listing, cache, find_resolution):
         results.append(result)
@@ -157,35 +182,6 @@ def read_photos(
         if stop():
             raise StoppedBeforeStart
     return collect_photos(listing, results)
-
-
-def report_notes(report: DatasetReport) -> Iterator[Note]:
-    """The short form of what `tetrad scan` says: sizes, shapes, and the advice that no other note of a run gives."""
-    values = {name: join_counts(counts) for name, counts in (("sizes", report.sizes), ("shapes", report.shapes))}
-    yield Note(Message(_("shorter side in pixels: {sizes}; shapes: {shapes}"), **values))
-    advice = [each for each in report.advice if each.code in _ADVICE_OF_SCAN]
-    yield from (Note(each.text, each.code) for each in advice)
-    if advice:
-        yield Note(Message(SCAN_HINT, images=report.path))
-
-
-def problem_note(problem: FileProblem) -> Note:
-    """The warning about a file."""
-    return Note(Message(_("{file}: {reason}"), file=problem.path.name, reason=problem.reason), problem.code)
-
-
-def dataset_summary(photos: Sequence[Photo], skipped_count: int) -> Message:
-    """How many images a run has, where their captions come from, and how many files are skipped."""
-    own = exclude_class_images(photos)
-    class_image_count = len(photos) - len(own)
-    images = Message(ngettext("{count} image", "{count} images", len(own)))
-    skipped = Message(ngettext("{count} file skipped", "{count} files skipped", skipped_count))
-    captions = describe_caption_sources(own)
-    if not class_image_count:
-        return Message(_("{images}, {captions}, {skipped}"), images=images, captions=captions, skipped=skipped)
-    class_images = Message(ngettext("{count} class image", "{count} class images", class_image_count))
-    template = _("{images}, {captions}, {class_images}, {skipped}")
-    return Message(template, images=images, captions=captions, class_images=class_images, skipped=skipped)
 
 
 def encode_images(
@@ -202,6 +198,8 @@ def encode_images(
     yield Note(Message(_("latents are made by the VAE of {vae}; no VAE is trained"), vae=model.vae.source))
     yield from (make_note(warning, "W3151") for warning in choice.warnings)
     yield Phase(Message(_("encoding the images")), len(photos))
+    if not (yield from _encode_together(plan.data, model, photos, cache, stop)):
+        return []
     samples: list[TrainingSample] = []
     for sample in encode_samples(plan.data, model, photos, cache):
         samples.append(sample)
@@ -209,12 +207,26 @@ def encode_images(
         yield from _wait_for_cache(cache, disk)
         if stop():
             return []
+    cache.end_doubt()
     yield from (make_note(warning, "W6101") for warning in cache.warnings)
     yield from (make_note(warning, "W3151") for warning in model.vae.warnings)
     if not own.is_missing:
         model.vae = own
     model.vae.offload()
     return samples
+
+
+def _encode_together(
+    data: DataPlan, model: Model, photos: Sequence[Photo], cache: LatentCache, stop: Stop
+) -> Generator[Event, None, bool]:
+    """Encode a large data set together with other processes that encode it; False where the run is stopped."""
+    if cache.records:
+        jobs = [_plan_encoding(data, model, photo) for photo in photos]
+        for finished in encode_in_turns(jobs, model.vae.encode, library.hash_model_vae_encoder(model), cache):
+            yield Progress(min(finished, len(photos)))
+            if stop():
+                return False
+    return True
 
 
 def _wait_for_cache(cache: LatentCache, disk: DiskGuard) -> Iterator[Event]:
@@ -239,9 +251,8 @@ def encode_samples(
 ) -> Iterator[TrainingSample]:
     """Each photo as a latent distribution, from the cache or from the VAE."""
     jobs = [_plan_encoding(data, model, photo) for photo in photos]
-    encoded_photos = encode_photos(jobs, model.vae.encode, library.hash_model_vae_encoder(model), cache)
-    for job, encoded in zip(jobs, encoded_photos, strict=True):
-        weight = data.class_images.weight
+    for encoded in encode_photos(jobs, model.vae.encode, library.hash_model_vae_encoder(model), cache):
+        job, weight = encoded.job, data.class_images.weight
         masks = tuple(mask.clamp(min=data.unmasked_weight) for mask in encoded.masks)
         yield TrainingSample.from_photo(job.photo, encoded.distributions, job.size, weight, masks)
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -21,7 +21,8 @@ from tetrad.paths import expand_path
 from tetrad.run import preflight
 from tetrad.run.class_images import count_missing, describe_generator
 from tetrad.run.continuation import read_trigger_word
-from tetrad.run.dataset import Dataset, load_dataset
+from tetrad.run.dataset import Dataset, DatasetSample, load_dataset
+from tetrad.run.dataset_sample import Preparation, SampleFinder, prepare_sample
 from tetrad.run.disk import DiskNeed, estimate_need
 from tetrad.run.events import Note
 from tetrad.run.open_model import find_model_resolution
@@ -32,6 +33,8 @@ from tetrad.run.processes.share import process_notes
 from tetrad.run.resolve import Facts, resolve
 from tetrad.run.step_files import list_planned_steps
 from tetrad.settings import Recipe
+
+_USUAL_RESOLUTION = 512  # of a model whose own is not known before it is loaded
 
 
 class PlanSources(Protocol):
@@ -91,6 +94,8 @@ class PlannedRun:
     image: ImageCost | None  # None where the run makes no previews
     speed: DeviceSpeed
     disk: DiskNeed
+    sample: DatasetSample | None  # that the plan of a large data set is estimated from
+    preparation: Preparation | None  # of a large data set
     missing_class_images: int  # they are generated before the training
     notes: Sequence[Note]
 
@@ -165,6 +170,7 @@ class PlannedRun:
             "steps_per_image": train.steps_per_image,
             "views_per_image": self.views_per_image,
             "seconds": self.seconds,
+            "preparation": asdict(self.preparation) if self.preparation else None,
             "memory_bytes": self.memory_bytes,
             "free_memory_bytes": self.free_memory_bytes,
             "device": describe_device(self.device.device),
@@ -210,6 +216,8 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
         sources.count_image(model) if list_preview_steps(plan) else None,
         sources.measure(model, device, plan.batch_samples),
         estimate_need(plan, model, dataset.photos, identity),
+        dataset.sample,
+        prepare_sample(recipe, device, plan.data, dataset.sample) if dataset.sample else None,
         count_missing(plan.data.class_images, identity),
         [
             *preflight.builtin_model_notes(recipe),
@@ -221,14 +229,15 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
 
 
 def read_dataset(recipe: Recipe) -> Dataset:
-    """The images of a recipe, each decoded once; the recipe is one of `locate_start`."""
+    """The images of a recipe, each decoded once, or a sample of many; the recipe is one of `locate_start`."""
     required = recipe.method.artifact.requires_trigger_word
     word = read_trigger_word(recipe.continue_from, recipe.method.artifact)
     cache, find_resolution = LatentCache(get_cache_folder()), partial(find_model_resolution, recipe.model)
-    events = load_dataset(recipe.data, required, word, cache, find_model_resolution=find_resolution)
+    finder = SampleFinder()
+    events = load_dataset(recipe.data, required, word, cache, find_model_resolution=find_resolution, find=finder.find)
     while True:
         try:
             next(events)
         except StopIteration as end:
             dataset: Dataset = end.value
-            return dataset
+            return finder.enlarge(dataset, dataset.resolution or find_resolution() or _USUAL_RESOLUTION)

@@ -19,7 +19,8 @@ from tetrad.run.resume.points import FOLDER, is_unfinished_point, list_points, r
 from tetrad.run.status import keeps_points, read_status
 
 _GB = 1e9
-_KEPT_FOR_MONTHS = ("base-images", "fetched")  # in the cache: what the judge generated, what came from object storage
+# In the cache: what the judge generated, what came from object storage, and the locks of shared work.
+_KEPT_FOR_MONTHS = ("base-images", "fetched", "turns")
 _MAX_UNUSED_SECONDS = 90 * 86_400
 _PLACES = ("", "samples", FOLDER)  # where a run writes, in its folder
 
@@ -91,7 +92,8 @@ def _tidy_cache() -> None:
 
 def _last_use(path: Path) -> float:
     """When a file, or one of the files in a folder, was written or used last; in Unix time."""
-    return max(each.stat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ())))
+    inside = path.iterdir() if path.is_dir() else iter([path])
+    return max(path.stat().st_mtime, *(each.stat().st_mtime for each in inside))
 
 
 def _remove_finished(runs: list[Path]) -> None:

@@ -18,7 +18,10 @@ class Data:
 
     images: str = option(
         "",
-        _("Folder of images, one image, or builtin:subject, builtin:person, builtin:style"),
+        _(
+            "Folder of images, one image, shards (.tar, .parquet, .arrow) by a folder or a pattern, or builtin:subject,"
+            " builtin:person, builtin:style"
+        ),
         group="data",
         kohya="train_data_dir",
     )

@@ -39,7 +39,7 @@ __all__, __getattr__ = export(
         "folder": ["CaptionChange", "CaptionEdit", "CaptionFolder"],
         "encodings": ["ENCODING_NAMES", "decode_text"],
         "guessed_encodings": ["describe_guessed_encodings", "describe_infotexts"],
-        "metadata_files": ["METADATA_FILE_NAMES", "read_metadata"],
+        "metadata_files": ["METADATA_FILE_NAMES", "get_caption", "read_metadata"],
         "templates": [
             "CaptionTemplate",
             "SUBJECT_TEMPLATES",

@@ -1,6 +1,5 @@
 """Read the caption of an image from the caption file next to it, or make one from the image's file name."""
 
-import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tetrad.data.captions import encodings
-from tetrad.documents import open_regular
+from tetrad.data.shards.member_path import is_any_file, open_file
 from tetrad.images.infotext import parse_infotext
 from tetrad.locales import Message, _
 from tetrad.methods import METHODS
@@ -45,7 +44,7 @@ class BadCaption(Exception):
         return Message(_("{reason}, so it is left out; {advice}"), reason=self.reason, advice=self.advice)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RawCaption:
     """The caption text of an image, its source, and the problem with a caption file that could not be used."""
 
@@ -98,7 +97,7 @@ def read_caption_file(path: Path, folder_encoding: str = "") -> tuple[str, str]:
 
     Raises BadCaption.
     """
-    if not os.path.lexists(path) or path.is_dir():  # Path.exists raises an error if the name is too long
+    if not is_any_file(path):
         return "", ""
     content, guessed_encoding = read_text(path, _MAX_CAPTION_BYTES, folder_encoding)
     lines = (" ".join(remove_control_characters(line).split()).strip(" ,，") for line in content.splitlines())
@@ -117,7 +116,7 @@ def read_text(path: Path, max_bytes: int, folder_encoding: str = "") -> tuple[st
 def read_bytes(path: Path, max_bytes: int) -> bytes:
     """The bytes of a text file.  Raises BadCaption."""
     try:
-        with open_regular(path) as file:
+        with open_file(path) as file:
             data = file.read(max_bytes + 1)
     except OSError as error:
         reason = Message(_("it cannot be read ({reason})"), reason=error.strerror)

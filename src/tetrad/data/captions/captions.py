@@ -28,7 +28,7 @@ class TrainingProgress:
 _TRAINING_START = TrainingProgress()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Captions:
     """The captions that one image can have: its own text in a template, always the same unless the settings vary it."""
 

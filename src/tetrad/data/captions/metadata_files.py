@@ -55,7 +55,7 @@ def read_metadata(path: Path, image_folder: Path) -> _FolderMetadata:
     captions = {
         resolved_paths[image_path]: caption
         for row in rows
-        if (image_path := _get_image_path(row, image_folder)) and (caption := _get_caption(row))
+        if (image_path := _get_image_path(row, image_folder)) and (caption := get_caption(row))
     }
     if missing := [image_path.name for image_path in image_paths if not os.path.isfile(resolved_paths[image_path])]:
         template = ngettext(
@@ -90,7 +90,7 @@ def _describe_unusable_rows(rows: Sequence[Mapping[str, Any]], image_folder: Pat
     elif rows and not any(column in row for row in rows for column in (*_CAPTION_COLUMNS, _TAGS_COLUMN)):
         template = _("it has no column text, caption or prompt, so it has no captions; its columns are: {columns}")
         yield "E4154", Message(template, columns=columns)
-    elif number := sum(not (_get_image_path(row, image_folder) and _get_caption(row)) for row in rows):
+    elif number := sum(not (_get_image_path(row, image_folder) and get_caption(row)) for row in rows):
         template = ngettext(
             "{count} of its {total} rows has no file name or no caption and is skipped",
             "{count} of its {total} rows have no file name or no caption and are skipped",
@@ -191,7 +191,7 @@ def _normalize_path(path: Path) -> str:
     return unicodedata.normalize("NFC", path.as_posix())
 
 
-def _get_caption(row: Mapping[str, Any]) -> str:
+def get_caption(row: Mapping[str, Any]) -> str:
     """The caption of a row, followed by kohya's tags; line breaks are kept."""
     texts = {
         column: row[column].strip() for column in (*_CAPTION_COLUMNS, _TAGS_COLUMN) if isinstance(row.get(column), str)

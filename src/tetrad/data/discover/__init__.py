@@ -5,6 +5,7 @@
 - `dataset_config`: kohya's dataset_config.toml or .json; `dataset_keys` are its keys
 - `several_folders`: more folders beside the first one
 - `zip_archives`: unpack an archive into the cache, with limits
+- `member_names`: why a file in an archive is left out because of its name
 - `subsets`: settings of a group of images, and the captions they give to one image
 - `image_files`: list files, select images by name, describe files that are left out
 """
@@ -28,6 +29,7 @@ __all__, __getattr__ = export(
             "select_images",
         ],
         "layouts": ["ImageEntry", "Listing", "list_folder"],
+        "member_names": ["describe_bad_name"],
         "several_folders": ["add_folders"],
         "subsets": ["Subset", "get_caption_suffixes"],
         "zip_archives": ["decode_member_name"],

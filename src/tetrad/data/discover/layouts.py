@@ -26,7 +26,7 @@ from tetrad.locales import Message, _, ngettext
 _CLASS_IMAGE_FOLDERS = ("reg", "regularization", "regularisation")  # names of class image folders in kohya's layout
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageEntry:
     """An image file, its subset, and its caption from a metadata file."""
 
@@ -45,6 +45,7 @@ class Listing:
     batch_size: int = 0  # from the data set; 0: not given
     resolution: int = 0  # from the data set; 0: not given
     archive: Path | None = None  # the zip archive that was unpacked into `root`
+    shards: tuple[Path, ...] = ()  # the tar, Parquet or Arrow files that the images are in
 
     def __len__(self) -> int:
         return len(self.entries)

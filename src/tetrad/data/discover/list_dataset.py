@@ -1,4 +1,4 @@
-"""List the images of a path: an image, a folder in one of the common layouts, a zip archive, kohya's configuration.
+"""List the images of a path: an image, a folder in a common layout, a zip archive, tar shards, kohya's configuration.
 
 The caption of an image comes from the first of these that has one:
 1. the caption file next to it: .txt, then .caption
@@ -17,6 +17,7 @@ from tetrad.data.discover.dataset_config import list_dataset_config
 from tetrad.data.discover.layouts import Listing, list_folder
 from tetrad.data.discover.subsets import Subset
 from tetrad.data.discover.zip_archives import is_archive, unpack_archive
+from tetrad.data.shards.list_shards import find_shards, list_shards
 from tetrad.errors import TetradError
 from tetrad.locales import _
 
@@ -27,10 +28,12 @@ def list_dataset(path: Path, subset: Subset | None = None) -> Listing:
     """The image files of a data set, not opened yet; `subset` holds the values that the data set does not give.
 
     Raises E4001 if the path does not exist, E4002 if it has no images or only class images, E417x for a bad
-    configuration.
+    configuration, E4182 for shards that are missing.
     """
     subset = subset or Subset()
-    if is_archive(path):
+    if shards := find_shards(path):
+        listing = list_shards(path, shards, subset)
+    elif is_archive(path):
         listing = _list_archive(path, subset)
     elif path.suffix.lower() in _CONFIG_SUFFIXES and path.is_file():
         listing = list_dataset_config(path, subset)

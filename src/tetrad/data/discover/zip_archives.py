@@ -4,7 +4,6 @@ import errno
 import hashlib
 import lzma
 import os
-import re
 import shutil
 import stat
 import time
@@ -27,6 +26,7 @@ from tetrad.data.discover.image_files import (
     is_image_name,
     report_videos,
 )
+from tetrad.data.discover.member_names import describe_bad_name
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import make_temporary_folder
 from tetrad.images.diagnosis import is_image_start
@@ -35,7 +35,6 @@ from tetrad.locales import Message, _
 ARCHIVE_SUFFIXES = (".zip", ".7z", ".rar", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst")
 _MAX_MEMBERS, _MAX_BYTES, _MAX_MEMBER_BYTES = 20_000, 50_000_000_000, 500_000_000
 _MAX_RATIO, _RATIO_FROM_BYTES = 100, 10_000_000  # a member larger than this that was more than 100 times compressed
-_MAX_NAME_BYTES, _MAX_PATH_BYTES = 200, 2000  # of a part of a name, and of all; file systems allow 255 and 4096
 _KEPT_DAYS = 30  # unpacked archives are kept for so long after their last use
 _CHUNK = 1 << 20
 _DAMAGED = ".damaged"  # the file that lists the damaged members
@@ -83,7 +82,7 @@ def unpack_archive(path: Path, cache: Path) -> UnpackedArchive:
     cannot be written.
     """
     if path.suffix.lower() != ".zip":
-        template = _("{path} is not a zip archive, and no other archives are read; unpack it and give the folder")
+        template = _("{path} is neither a zip archive nor a plain tar file; unpack it and give the folder")
         raise TetradError("E4180", template, path=path)
     try:
         with path.open("rb") as file:
@@ -203,14 +202,8 @@ def _is_link(member: zipfile.ZipInfo) -> bool:
 
 def _check_member(member: zipfile.ZipInfo, name: str) -> None:
     """_BadMember for a name that would lead out of the folder, a link, an encrypted file or an archive."""
-    parts = name.split("/")
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in parts:
-        raise _BadMember(Message(_("its name in the archive leads out of the folder; pack it again")))
-    if any(unicodedata.category(letter) == "Cc" for letter in name):
-        raise _BadMember(Message(_("its name in the archive has control characters; rename it")))
-    lengths = [len(part.encode("utf-8", "replace")) for part in parts]
-    if max(lengths) > _MAX_NAME_BYTES or sum(lengths) > _MAX_PATH_BYTES:
-        raise _BadMember(Message(_("its name in the archive is too long; rename it")))
+    if reason := describe_bad_name(name):
+        raise _BadMember(reason)
     if _is_link(member):
         raise _BadMember(Message(_("it is a link; pack what it leads to instead")))
     if member.flag_bits & _ENCRYPTED:

@@ -25,7 +25,7 @@ from tetrad.inspection.dataset.advice import advise
 from tetrad.inspection.dataset.captions import count_tokens, report_captions
 from tetrad.inspection.dataset.images import count_shapes, count_sizes, describe_photo, find_repeated, list_buckets
 from tetrad.inspection.dataset.report import DatasetReport, Finding, ScannedImage
-from tetrad.locales import Message, _
+from tetrad.locales import Message, _, ngettext
 from tetrad.settings.field import range_error
 
 DEFAULT_RESOLUTION = 512
@@ -138,6 +138,8 @@ def check_any_usable(report: DatasetReport) -> None:
 def describe_layout(listing: Listing) -> Message:
     """What kind of data set it is."""
     root = listing.root
+    if listing.shards:
+        return Message(ngettext("{count} shard", "{count} shards", len(listing.shards)))
     if listing.archive:
         return Message(_("a zip archive with {layout}"), layout=describe_layout(replace(listing, archive=None)))
     if root.is_file():

@@ -13,6 +13,7 @@ import torch
 
 from tetrad import __version__, library
 from tetrad.data.dataset import Photo
+from tetrad.data.shards.member_path import MemberPath
 from tetrad.documents import parse_json, read_text_file
 from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.locales import Message, _, ngettext
@@ -49,7 +50,12 @@ def describe_identity(
     """
     identity = {
         "settings": flatten(settings),
-        "images": {_name_of(photo, root): [photo.file_hash, _hash_text(repr(photo.captions))] for photo in photos},
+        "images": {
+            _name_of(photo, root): [photo.file_hash, _hash_text(repr(photo.captions))]
+            for photo in photos
+            if not isinstance(photo.path, MemberPath)
+        },
+        "shards": _hash_shards(photos),
         "files": {name: [str(path), *_hash_files(path)] for name, path in files.items() if path},
         "software": {"tetrad": __version__, "python": platform.python_version()}
         | {name: version(name) for name in _LIBRARIES},
@@ -95,6 +101,7 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> Changes:
     """What differs between two identities, each as a sentence without a full stop."""
     changes = Changes()
     changes.harmful.extend(_compare_images(before["images"], now["images"]))
+    changes.harmful.extend(_compare_shards(before.get("shards", {}), now["shards"]))
     for name, (path, *hashes) in now["files"].items():
         old = before["files"].get(name, ["", []])
         if old[1:] != hashes:
@@ -135,6 +142,26 @@ def _compare_images(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
             len(captions),
         )
         yield Message(template, names=_list_names(captions))
+
+
+def _compare_shards(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Message]:
+    if changed := sorted(name for name in {*before, *now} if before.get(name) != now.get(name)):
+        template = ngettext(
+            "{count} shard has other images or captions, or is gone or new ({names})",
+            "{count} shards have other images or captions, or are gone or new ({names})",
+            len(changed),
+        )
+        yield Message(template, names=_list_names(changed))
+
+
+def _hash_shards(photos: Sequence[Photo]) -> dict[str, str]:
+    """A hash of the images and captions of each tar shard; a list of a million images would be too long."""
+    shards: dict[str, Any] = {}
+    for photo in photos:
+        if isinstance(photo.path, MemberPath):
+            shard = shards.setdefault(photo.path.shard.as_posix(), hashlib.sha256())
+            shard.update(f"{photo.file_hash} {_hash_text(repr(photo.captions))}\n".encode())
+    return {name: shard.hexdigest() for name, shard in shards.items()}
 
 
 def _list_names(names: Sequence[str]) -> str:
