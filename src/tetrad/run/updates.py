@@ -31,6 +31,7 @@ from tetrad.training.loop import Step, make_loss_scaler, training_steps
 from tetrad.training.lr_schedules import Schedule
 from tetrad.training.optimizers import create_optimizer, use_result
 from tetrad.training.preservation import make_preservation
+from tetrad.training.reading import MAX_UNREAD
 from tetrad.training.shared_gradients import Leader
 from tetrad.training.step import Condition
 from tetrad.training.update import LossScaler
@@ -56,6 +57,21 @@ class Updates(RecoveringUpdates):
     @property
     def parameters(self) -> Sequence[Tensor]:
         return parameters_of(self.adapter)
+
+    @property
+    def waits_for_device(self) -> bool:
+        """Whether each update waits for the device, or does so on a CPU, where that costs nothing."""
+        knows_nan = getattr(self.optimizer, "_step_supports_amp_scaling", False)
+        is_simple = knows_nan and not (self.loss_scaler or self.leader or self.needs_after_update)
+        return get_model_device(self.model).type == "cpu" or not is_simple
+
+    @property
+    def needs_after_update(self) -> bool:
+        return self.ema is not None or self.adapter.has_constraint
+
+    @property
+    def max_unread(self) -> int:
+        return 0 if self.waits_for_device else MAX_UNREAD
 
     def count_divisible(self, done: int) -> int:
         """A fused backward keeps the activations of the whole batch, so smaller parts would not help there.
@@ -92,7 +108,7 @@ class Updates(RecoveringUpdates):
             fused_backward=train.fused_backward,
             samples_at_once=self.recovery.samples_at_once,
             loss_scaler=self.loss_scaler,
-            after_update=self.after_update,
+            after_update=self.after_update if self.needs_after_update else None,
             extend=self.extend,
             compute=self.leader.compute if self.leader else compute_gradients,
         )

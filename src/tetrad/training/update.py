@@ -47,7 +47,7 @@ class StandardUpdate:
         self.max_grad_norm = max_grad_norm
         self.loss_scaler = loss_scaler
         self.has_begun = False  # the loop sets it back when the step is done
-        self.bad_loss = torch.zeros((), device=self.parameters[0].device)
+        self.bad_loss = torch.zeros((), device=self.parameters[0].device)  # 1 from then on where training has diverged
 
     def note_loss(self, loss: Tensor) -> None:
         """Make no update where this loss is NaN or Inf."""
@@ -58,17 +58,17 @@ class StandardUpdate:
         (loss if self.loss_scaler is None else loss * self.loss_scaler.scale).backward()  # type: ignore[no-untyped-call]
 
     def finish(self) -> Update:
-        """Update, unless the loss or a gradient is NaN or Inf; then clear the gradients."""
+        """Update, unless the loss or a gradient is NaN or Inf, or training has diverged; then clear the gradients."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         scale = torch.ones((), device=self.parameters[0].device) if self.loss_scaler is None else self.loss_scaler.scale
         norm = _gradient_norm(gradients, like=scale) / scale
-        found_inf, bad_loss = is_not_finite(norm).maximum(self.bad_loss), self.bad_loss
+        found_inf = is_not_finite(norm).maximum(self.bad_loss)
         divisor = scale * _clip_divisor(norm, self.max_grad_norm)
         self.has_begun = True
         step_if_finite(self.optimizer, gradients, divisor, found_inf)
         self.optimizer.zero_grad()
-        self.bad_loss = torch.zeros_like(bad_loss)
-        return Update(norm, has_diverged(found_inf, bad_loss, self.loss_scaler), found_inf)
+        self.bad_loss = has_diverged(found_inf, self.bad_loss, self.loss_scaler)
+        return Update(norm, self.bad_loss, found_inf)
 
     def close(self) -> None:
         """Discard the gradients of a step that has failed."""

@@ -55,6 +55,8 @@ def full_precision_parts(settings: DreamBooth, model: Model) -> tuple[str, ...]:
 class _DreamBoothAdapter:
     """A model of which some parts are trained.  Keeps a copy of the original tensors only where `reversible`."""
 
+    has_constraint = False
+
     def __init__(self, model: Model, parts: Iterable[str], reversible: bool) -> None:
         self.model = model
         self.parts = {part: network for part, network in model.parts().items() if part in parts}
