@@ -38,6 +38,7 @@ from tetrad.run.processes.speed import check_speed
 from tetrad.run.processes.team import Team, start_team
 from tetrad.run.processes.world import read_world
 from tetrad.run.resolve import Facts, resolve, resolve_name
+from tetrad.run.resolve_memory import parts_notes
 from tetrad.run.resume.identity import describe_identity
 from tetrad.run.resume.resumption import Resumption, check_identity, record_identity, take_point
 from tetrad.run.resume.start import write_start
@@ -170,6 +171,7 @@ def run(
     yield from effect_notes(recipe, plan, training.groups, training.schedules, model, photos, samples)
     yield from check_truncated_captions(plan, model, dataset.subjects)
     yield from process_notes(plan.train)
+    yield from parts_notes(plan.train)
     if team and not recipe.train.allow_slower:
         yield from check_speed(team, training.updates, training.first)
     yield from train_and_save(training, folder, watch, plan.save.keep_resume)

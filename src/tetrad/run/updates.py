@@ -1,11 +1,12 @@
 """The updates of a run of a model, as its plan wants them."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
+from torch import Size, Tensor
 from torch.optim import Optimizer
 
 from tetrad.data.batches import Batch, Batches
@@ -78,11 +79,12 @@ class Updates(RecoveringUpdates):
 
         Each of several processes has its share of them.
         """
-        batches = self.batches.get_update_batches(done, self.plan.train.gradient_accumulation)
         if self.plan.train.fused_backward:
             return 1
-        share = -(-sum(len(batch.captions) for batch in batches) // self.plan.train.processes)
-        return min(share, max(len(batch.captions) for batch in batches))
+        sizes: Counter[Size] = Counter()
+        for batch in self.batches.get_update_batches(done, self.plan.train.gradient_accumulation):
+            sizes[batch.latents.shape[1:]] += len(batch.captions)
+        return min(-(-sizes.total() // self.plan.train.processes), max(sizes.values()))
 
     def enable_gradient_checkpointing(self) -> None:
         devices.enable_gradient_checkpointing(self.model)
@@ -179,7 +181,7 @@ def make_updates(
         make_loss_scaler(model),
         Ema(parameters_of(adapter), train.ema) if train.ema else None,
         points,
-        Recovery(gradient_checkpointing=train.gradient_checkpointing),
+        Recovery(samples_at_once=train.samples_at_once, gradient_checkpointing=train.gradient_checkpointing),
         make_preservation(plan.data.preserve, model, adapter) if plan.preserves_others else add_nothing,
         leader,
     )

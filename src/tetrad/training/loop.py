@@ -84,10 +84,10 @@ def training_steps(
     follows its schedule, or keeps its learning rate without schedules; once a schedule is finished, the group's
     gradients are not computed any more. With `fused_backward` each parameter is updated, and its gradient freed, during
     the backward pass; this needs `max_grad_norm` 0 and keeps the activations of all batches of an update at once.
-    For a float16 model a loss scaler is made unless one is given. `samples_at_once` limits the samples of a forward
-    pass, 0 for no limit: a larger batch is computed in parts, with the same noise and times, and the same loss but for
-    rounding and for dropout inside the network. `extend` may add samples to each batch, such as preserved ones, and
-    `compute` says who computes the gradients.
+    For a float16 model a loss scaler is made unless one is given. `samples_at_once` is how many samples a forward pass
+    has, 0 for those of a batch: a larger batch is computed in parts and smaller ones together, with the same noise and
+    times, and the same loss but for rounding and for dropout inside the network. `extend` may add samples to each
+    batch, such as preserved ones, and `compute` says who computes the gradients.
     A step whose loss or gradient is NaN or Inf changes nothing, and neither does any step after it, so that the host
     need not wait for the device to know; begin again after that step. `after_update` is not called then, and to know
     that, the host does wait where there is one. Raises HalfUpdate where an update fails in the middle; any other error

@@ -29,6 +29,7 @@ _HARMLESS_SETTINGS = (
     "train.device",
     "train.dtype",
     "train.processes",
+    "train.samples_at_once",
 )  # they do not change what is learned
 
 
