@@ -190,7 +190,7 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
 
     The recipe is one of `locate_start`.
     """
-    device = select_training_device(recipe.train.device, recipe.train.precision, recipe.model)
+    device = select_training_device(recipe.train.device, recipe.precision, recipe.model)
     model = sources.open_model(recipe.model, recipe.prediction)
     start = None
     if recipe.continue_from:
@@ -208,7 +208,7 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
         count_missing(plan.data.class_images, identity),
         [
             *preflight.builtin_model_notes(recipe),
-            *preflight.precision_notes(device, recipe.train.precision),
+            *preflight.precision_notes(device, recipe.precision),
             *dataset.notes,
             *process_notes(plan.train),
             *parts_notes(plan.train),

@@ -67,7 +67,7 @@ def train(recipe: Recipe, stop: Stop = never_stop, resumption: Resumption | None
         return
     early_notes = list(preflight.builtin_model_notes(recipe))
     yield from early_notes
-    device = select_training_device(recipe.train.device, recipe.train.precision, recipe.model)
+    device = select_training_device(recipe.train.device, recipe.precision, recipe.model)
     check_optimizer(recipe.train.optimizer, recipe.train.optimizer_args, recipe.train.weight_decay)
     located = resumption.start.apply(recipe) if resumption else locate_start(recipe)
     with start_team(located, device) as team:
@@ -142,7 +142,7 @@ def run(
         return
     yield from preflight.model_notes(model)
     yield preflight.device_note(device)
-    yield from preflight.precision_notes(device, recipe.train.precision)
+    yield from preflight.precision_notes(device, recipe.precision)
     plan, forecast = resolve(recipe, _collect_facts(recipe, dataset, model, start, device))
     dataset = dataset.hold_out(plan.judge.held_out_images)
     if resumption is None:

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from tetrad.errors import TetradError
 from tetrad.locales import _
+from tetrad.training.stochastic_rounding import StochasticRounding
 from tetrad.training.update import LossScaler, Update, has_diverged, is_not_finite, iterate_parameters, step_if_finite
 
 
@@ -20,7 +21,13 @@ class FusedBackwardUpdate:
     own parameter.
     """
 
-    def __init__(self, optimizer: Optimizer, max_grad_norm: float, loss_scaler: LossScaler | None = None) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_grad_norm: float,
+        loss_scaler: LossScaler | None = None,
+        rounding: StochasticRounding | None = None,
+    ) -> None:
         if max_grad_norm:
             raise TetradError(
                 "E3133",
@@ -30,7 +37,7 @@ class FusedBackwardUpdate:
                 ),
                 max_grad_norm=max_grad_norm,
             )
-        self.optimizer = optimizer
+        self.optimizer, self.rounding = optimizer, rounding
         self.loss_scaler = loss_scaler
         self.squared_norm: Tensor | None = None
         self.has_begun = False  # the loop sets it back when the step is done
@@ -59,7 +66,7 @@ class FusedBackwardUpdate:
         all_groups, self.optimizer.param_groups = self.optimizer.param_groups, [{**group, "params": [parameter]}]
         self.has_begun = True
         found_inf = is_not_finite(gradient_squared_norm).maximum(self.bad_loss)
-        step_if_finite(self.optimizer, [gradient], divisor, found_inf)
+        step_if_finite(self.optimizer, [gradient], divisor, found_inf, self.rounding)
         self.optimizer.param_groups = all_groups
         parameter.grad = None
 

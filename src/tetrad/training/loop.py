@@ -26,6 +26,7 @@ from tetrad.training.gradients import (
 from tetrad.training.lr_schedules import Schedule
 from tetrad.training.optimizers import get_learning_rate, start_training
 from tetrad.training.step import Condition
+from tetrad.training.stochastic_rounding import make_rounding
 from tetrad.training.update import HalfUpdate, LossScaler, StandardUpdate, create_state
 
 
@@ -94,12 +95,16 @@ def training_steps(
     leaves the weights as they were before the step.
     """
     loss_scaler = loss_scaler or make_loss_scaler(model)
-    updater = (FusedBackwardUpdate if fused_backward else StandardUpdate)(optimizer, max_grad_norm, loss_scaler)
+    rounding = make_rounding(optimizer, seed)
+    update_class = FusedBackwardUpdate if fused_backward else StandardUpdate
+    updater = update_class(optimizer, max_grad_norm, loss_scaler, rounding)
     samples_seen = samples_before
     try:
         for step, batches in enumerate(updates, start=updates_before + 1):
             if set_learning_rates(optimizer, schedules, step):
                 condition = maybe_cache(model, condition)
+            if rounding:
+                rounding.step_number = step
             if step == updates_before + 1:
                 create_state(optimizer)
                 start_training(optimizer)
