@@ -93,7 +93,6 @@ class DreamBooth:
             " bytes less per weight, and is less exact"
         ),
         group="memory",
-        kohya="full_bf16",
     )
     person: SkipJsonSchema[str] = ""  # the class word that makes this a run of a face
     reversible: SkipJsonSchema[bool] = (
