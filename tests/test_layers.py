@@ -8,6 +8,8 @@ from pathlib import Path
 LAYERS = [
     {"locales", "lazy", "sizes"},
     {"errors", "documents", "weights", "methods.artifact", "__init__"},
+    {"cache_location"},
+    {"storage"},
     {"paths", "event_file"},
     {"settings.values"},
     {"settings.field", "methods.advice", "methods.people"},

@@ -16,9 +16,10 @@ other formats, and `interchange` reads the configurations of other trainers; `co
 method and says which one to use; `doctor` checks the computer; `sweep` trains a grid of runs, and `tracking` shows runs
 in other programs. `images` reads and writes image files, `builtin` is a small model with its training images, `locales`
 translates messages, `errors` defines the errors that a person can correct, and `given_paths` those for files that do
-not exist; `paths` expands `~` in a path, `weighted_files` parses files with a number, `sizes` shows sizes of files and
-memory, `documents` parses JSON, TOML and YAML, `event_file` says to other programs what a command does, and `lazy` lets
-the front of a package import its modules late.
+not exist; `paths` expands `~` in a path, `storage` fetches models and images from object storage and uploads runs,
+`cache_location` says where copies are kept, `weighted_files` parses files with a number, `sizes` shows sizes of files
+and memory, `documents` parses JSON, TOML and YAML, `event_file` says to other programs what a command does, and `lazy`
+lets the front of a package import its modules late.
 """
 
 from importlib import import_module

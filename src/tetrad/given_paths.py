@@ -1,4 +1,4 @@
-"""Paths that a person gives: what is said where there is no such file.  Needs no torch, so it is checked first."""
+"""Paths and addresses that a person gives: what is said where there is no such file.  Needs no torch."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ from tetrad.builtin import BUILTIN_NAME, resolve_images_path, resolve_model_path
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
+from tetrad.storage.addresses import is_address
 
 # What people can train on; docs/models.md has the whole list.
 _CHECKPOINTS = {"sd1": "v1-5-pruned-emaonly-fp16.safetensors", "sdxl": "sd_xl_base_1.0.safetensors"}
@@ -15,8 +16,17 @@ BUILTIN_MODEL = "W5202"  # the built-in model does not suit what it is given
 INIT_IMAGE_LABEL, MASK_LABEL = Message(_("init image")), Message(_("mask"))  # in error messages
 
 
+def fetch_given(name: str) -> None:
+    """Fetch what a person gives as an address in object storage, so that `expand_path` has its local copy."""
+    if is_address(name):
+        from tetrad.storage.fetching import fetch  # fsspec is needed for addresses only
+
+        fetch(name)
+
+
 def check_images_exist(images: str) -> None:
-    """E4001 where the training images do not exist."""
+    """E4001 where the training images do not exist; those at an address are fetched."""
+    fetch_given(images)
     path = resolve_images_path(images)
     if not path.exists():
         raise missing_images_error(path)
@@ -35,14 +45,19 @@ def missing_images_error(path: Path) -> TetradError:
 
 
 def check_model_exists(model: str, may_be_name: bool = False) -> None:
-    """E5001 where a model's path does not exist; `may_be_name`: a name without a folder may be found later."""
+    """E5001 where a model's path does not exist; one at an address is fetched.
+
+    `may_be_name`: a name without a folder may be found later.
+    """
+    fetch_given(model)
     path = resolve_model_path(model)
     if not path.exists() and not (may_be_name and len(path.parts) == 1):
         raise missing_checkpoint_error(path, may_be_name)
 
 
 def check_trained_file_exists(file: str) -> None:
-    """E5001 where a file or folder to continue from does not exist; "" is none."""
+    """E5001 where a file or folder to continue from does not exist; "" is none, and one at an address is fetched."""
+    fetch_given(file)
     path = expand_path(file)
     if file and not path.exists():
         raise missing_file_error(path)

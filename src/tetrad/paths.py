@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tetrad.errors import TetradError
 from tetrad.locales import _
+from tetrad.storage.addresses import find_copy, is_address
 
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4095  # of Linux; other systems allow at most as much
 
@@ -13,11 +14,14 @@ MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4095  # of Linux; other systems allow at m
 def expand_path(path: str | Path) -> Path:
     """The path with `~` and `~name` replaced by a home folder; every path that a person gives goes through here.
 
+    An address in object storage becomes the path of its local copy, see `given_paths.fetch_given`.
     E2003 for a name that is too long for a file, E2004 for a user that does not exist and for the character NUL.
     """
     if "\0" in str(path):
         template = _("{path} cannot be a path, because it contains the character NUL; remove it")
         raise TetradError("E2004", template, path=repr(str(path)))
+    if is_address(path):
+        return find_copy(path)
     try:
         expanded = Path(path).expanduser()
     except RuntimeError as error:

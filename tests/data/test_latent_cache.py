@@ -10,7 +10,7 @@ from photos import load_dataset
 from PIL import Image
 from torch import Generator, Tensor
 
-from tetrad.data.cache_folder import get_cache_folder
+from tetrad.cache_location import get_cache_folder
 from tetrad.data.encoding import EncodingJob, encode_photos
 from tetrad.data.latent_cache import LatentCache, LatentDistribution
 from tetrad.errors import TetradError

@@ -190,6 +190,7 @@ WIRES = [
     Wire("save.keep_resume", True, "left"),
     Wire("save.wait_for_space", False, "error", given="the disk is full for a moment"),
     Wire("save.max_resume_gb", 0.0, "left", given="there is an unfinished run"),
+    Wire("save.upload_to", "ftp://elsewhere", "error"),
     Wire("save.format", "diffusers", "weights"),
     Wire("save.precision", "bf16", "weights"),
     Wire("save.replace", True, "files", {"continue_from": "copy.safetensors", "train.steps": 5}, before=False),

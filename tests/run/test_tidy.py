@@ -48,6 +48,20 @@ def make_run(out: Path, name: str, steps: tuple[int, ...] = (), age: int = 0, co
     return folder
 
 
+def test_what_the_cache_has_not_used_for_months_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TETRAD_CACHE", str(tmp_path / "cache"))
+    images, fetched = tmp_path / "cache/base-images", tmp_path / "cache/fetched"
+    paths = [images / "old.png", images / "new.png", fetched / "old/versions.json", fetched / "new/versions.json"]
+    long_ago = time.time() - 91 * 86_400
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for path in (images / "old.png", fetched / "old/versions.json", fetched / "old", fetched / "new"):
+        os.utime(path, (long_ago, long_ago))
+    list(tidy_runs(make_run(tmp_path / "runs", "zkr"), 50))
+    assert [path.exists() for path in paths] == [False, True, False, True]
+
+
 def leave(folder: RunFolder) -> list[Path]:
     """What a killed process leaves, in a run's folder."""
     for name in LEFT:

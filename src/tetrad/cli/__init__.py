@@ -10,9 +10,10 @@ commands, `lora_options` the options and the report of those that make a LoRA, `
 `runs` follows a training run, `terminal` prints its events, notes and warnings, `training_speed` its loss and speed,
 `pipeline_notes` those about generated images, `next_steps` says what to do with a trained file, `commands` formats
 commands to paste, `column_table` prints a table with a column for each method, `output` checks and chooses the path of
-an image, `weighted_files` parses files with a number, `streams` ends a command whose output cannot be written, `help`
-translates the help texts and groups the commands, `click_strings` has the words and errors of typer, `empty_values`
-refuses empty names of files. Torch is imported only inside the commands that need it.
+an image, `weighted_files` parses files with a number, `downloads` shows what arrives from object storage, `streams`
+ends a command whose output cannot be written, `help` translates the help texts and groups the commands, `click_strings`
+has the words and errors of typer, `empty_values` refuses empty names of files. Torch is imported only inside the
+commands that need it.
 """
 
 import io
@@ -56,6 +57,7 @@ from tetrad.cli import (
     web,
 )
 from tetrad.cli.click_strings import USAGE, explain_usage_error
+from tetrad.cli.downloads import DownloadDisplay
 from tetrad.cli.empty_values import refuse_empty_values
 from tetrad.cli.flags import with_folder_flags
 from tetrad.cli.help import MainGroup, print_version, translate_help
@@ -65,6 +67,7 @@ from tetrad.errors import TetradError
 from tetrad.event_file import record_event
 from tetrad.locales import _, translate
 from tetrad.paths import explain_system_error
+from tetrad.storage.progress import show_download
 
 __all__ = ["main"]
 
@@ -132,6 +135,7 @@ def main() -> None:
     command = typer.main.get_command(app)
     translate_help(command)
     signal.signal(signal.SIGTERM, interrupt)
+    show_download.set(DownloadDisplay())
     refuse_empty_values(command)
     try:
         sys.exit(command(prog_name="tetrad", standalone_mode=False))

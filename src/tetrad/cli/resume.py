@@ -12,6 +12,7 @@ from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.run.resume.start import read_working_folder
 from tetrad.run.status import find_run, list_runs
+from tetrad.storage.addresses import is_address
 
 HELP = _("Go on with an interrupted run: the result is the same as without the interruption.")
 RunsFolder = Annotated[Path, typer.Option("--out", help=_("Folder for runs; each run creates its own folder in it"))]
@@ -19,7 +20,10 @@ RunsFolder = Annotated[Path, typer.Option("--out", help=_("Folder for runs; each
 
 def resume(
     run: Annotated[
-        str, typer.Argument(help=_("Folder of the run, or its name; not given: the newest unfinished run"))
+        str,
+        typer.Argument(
+            help=_("Folder of the run, its name, or where --upload-to keeps it; not given: the newest unfinished run")
+        ),
     ] = "",
     out: RunsFolder = Path("runs"),
     accept_changes: Annotated[
@@ -37,13 +41,29 @@ def resume(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    folder = (find_run(run, out) if run else find_newest_unfinished(out)).absolute()
+    folder = (find_or_fetch(run, out) if run else find_newest_unfinished(out)).absolute()
     if (working_folder := read_working_folder(folder)).is_dir():
         os.chdir(working_folder)  # relative paths of its recipe start there
     announce_loading()
     from tetrad.run.resume.resume import resume as resume_run
 
     follow(resume_run(folder, StopRequest(), accept_changes, processes, allow_slower), as_json)
+
+
+def find_or_fetch(run: str, out: Path) -> Path:
+    """The folder of a run; one at an address is downloaded.  E4202 where there is a folder of its name."""
+    if not is_address(run):
+        return find_run(run, out)
+    folder = out / run.rstrip("/").rpartition("/")[2]
+    if folder.exists():
+        template = _(
+            "{folder} exists already; resume it with: tetrad resume {folder}, or give another folder with --out"
+        )
+        raise TetradError("E4202", template, folder=folder)
+    from tetrad.storage.uploading import download_folder
+
+    download_folder(run, folder)
+    return find_run(str(folder), out)
 
 
 def find_newest_unfinished(out: Path) -> Path:

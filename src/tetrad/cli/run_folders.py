@@ -17,7 +17,9 @@ from tetrad.locales import Message, _
 from tetrad.run.control import Command, send_command
 from tetrad.run.heartbeat import lock_folder
 from tetrad.run.status import RunStatus, find_run, list_runs, read_log, read_status, remove_run
+from tetrad.run.uploads import finish_upload, open_upload
 from tetrad.run.words import describe_record
+from tetrad.settings.toml import read_values
 from tetrad.sizes import format_size
 
 HELP = _("List runs, show one, and stop, pause or continue a running one.")
@@ -92,6 +94,23 @@ COMMAND_HELP: dict[Command, str] = {
 }
 for each, text in COMMAND_HELP.items():
     app.command(each, help=text)(command_to_run(each))
+
+
+@app.command("upload", help=_("Upload the files of a run that object storage does not have yet."))
+def upload(
+    run: Run,
+    out: RunsFolder = Path("runs"),
+    to: Annotated[str, typer.Option(help=_("Where to; not given: where its recipe says"))] = "",
+) -> None:
+    path = find_run(run, out)
+    place = to or str(read_values(path / "recipe.toml").get("save", {}).get("upload_to", ""))
+    if (files := open_upload(path, place)) is None:
+        template = _(
+            "{folder} was not trained with --upload-to; say where to upload it with --to, like s3://bucket/runs"
+        )
+        raise TetradError("E2001", template, folder=path)
+    finish_upload(files)
+    print_text(Message(_("uploaded to {address}"), address=files.address))
 
 
 @app.command("rm", help=_("Remove resume points, logs and previews of a run; trained files stay."))

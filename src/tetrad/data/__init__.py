@@ -61,7 +61,7 @@ __all__, __getattr__ = export(
         "discover.subsets": ["Subset"],
         "discover.zip_archives": ["decode_member_name"],
         "encoding": ["EncodingJob", "encode_photos"],
-        "cache_folder": ["CacheFolder", "get_cache_folder"],
+        "cache_folder": ["CacheFolder"],
         "masks": ["find_mask"],
         "latent_cache": ["LatentCache"],
         "parallel": ["map_ahead"],

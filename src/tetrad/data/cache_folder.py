@@ -2,13 +2,10 @@
 
 import hashlib
 import json
-import os
 import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from platformdirs import user_cache_path
 
 from tetrad.data.fitted_images import FittedImages
 from tetrad.documents import parse_json, read_text_file
@@ -90,10 +87,3 @@ def _info_name(file_hash: str) -> str:
 def _compute_checksum(file_hash: str, values: dict[str, Any]) -> str:
     """sha256 of the values and of the file that they belong to, so that an edited or exchanged file is not used."""
     return hashlib.sha256(json.dumps([file_hash, values], sort_keys=True).encode()).hexdigest()
-
-
-def get_cache_folder() -> Path:
-    """$TETRAD_CACHE, or `tetrad` in the user's cache folder."""
-    if folder := os.environ.get("TETRAD_CACHE"):
-        return Path(folder)
-    return user_cache_path("tetrad", appauthor=False)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from tetrad.builtin import MODEL_PATH
-from tetrad.data.cache_folder import get_cache_folder
+from tetrad.cache_location import get_cache_folder
 from tetrad.doctor.report import Check
 from tetrad.doctor.temporary_folder import make_temporary_folder
 from tetrad.errors import TetradError

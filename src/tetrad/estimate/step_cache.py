@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from tetrad import __version__
-from tetrad.data.cache_folder import get_cache_folder
+from tetrad.cache_location import get_cache_folder
 from tetrad.documents import parse_json, read_text_file
 from tetrad.estimate.step_cost import StepCost, measure_step_cost
 from tetrad.formats.atomic_write import replace_file

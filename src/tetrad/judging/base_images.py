@@ -39,6 +39,7 @@ class BaseImages:
         if name not in self._images and self.folder and (path := self.folder / f"{name}.png").is_file():
             try:
                 self._images[name] = load_image(path).convert("RGB")
+                path.touch()  # what nobody uses for months is removed
             except (BadImage, OSError):
                 return False
         return name in self._images

@@ -4,7 +4,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from tetrad.data.cache_folder import get_cache_folder
+from tetrad.cache_location import get_cache_folder
 from tetrad.errors import TetradError
 from tetrad.formats import file_hashes, weight_files
 from tetrad.formats.atomic_write import write_atomically

@@ -16,11 +16,12 @@ images, `caption_notes` warns about their captions, `class_images` generates the
 `timestep_image` shows the time steps that are drawn, and `previews` generates images during the run. `judge` measures
 checkpoints, as `resolve_judge` has planned it, and `image_scoring` generates images to score them by, within
 `time_budget`; `tensorboard` writes what the logs have got into TensorBoard's files. `step_files` are the files that a
-run saves before its end, and `checkpoints` lists all that it saved. `disk` estimates the space that a run needs,
-`full_disk` waits where there is none, and `tidy` removes what killed runs left behind. `base_model` finds the model
-that a file was trained on, and `open_model` opens it as a run trains it. `processes` lets several processes share each
-update, and `own_process` starts and stops one that trains beside this one. `events` are what a run yields, `words` says
-in sentences what they mean, `folder` is where it writes, and `metadata` is what it stores in the trained file.
+run saves before its end, and `checkpoints` lists all that it saved. `uploads` keeps the run in object storage. `disk`
+estimates the space that a run needs, `full_disk` waits where there is none, and `tidy` removes what killed runs left
+behind. `base_model` finds the model that a file was trained on, and `open_model` opens it as a run trains it.
+`processes` lets several processes share each update, and `own_process` starts and stops one that trains beside this
+one. `events` are what a run yields, `words` says in sentences what they mean, `folder` is where it writes, and
+`metadata` is what it stores in the trained file.
 """
 
 from tetrad.lazy import export
@@ -60,6 +61,7 @@ __all__, __getattr__ = export(
         "resume.start": ["START_FILE", "read_working_folder"],
         "saving": ["is_saving"],
         "status": ["RunStatus", "find_run", "list_runs", "read_log", "read_status", "remove_run"],
+        "uploads": ["finish_upload", "open_upload"],
         "vae_decoder": ["train_decoder"],
         "watch": ["Stop", "StoppedBeforeStart", "StoppedWhileGenerating", "never_stop", "stop_between_steps"],
         "words": ["SCAN_HINT", "Happening", "describe_record", "describe_scores", "read_number"],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tetrad import library
 from tetrad.builtin import resolve_images_path
-from tetrad.data.cache_folder import get_cache_folder
+from tetrad.cache_location import get_cache_folder
 from tetrad.data.captions.captions import contains_word
 from tetrad.data.class_images import ClassImages, find_class_images, parse_class_image_number
 from tetrad.data.dataset import Photo, collect_photos, inspect_photos

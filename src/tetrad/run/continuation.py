@@ -19,6 +19,7 @@ from tetrad.run.events import Event, Note, Saved
 from tetrad.run.status import read_status
 from tetrad.settings import Recipe
 from tetrad.settings.field import replace
+from tetrad.storage.addresses import is_address
 from tetrad.weights import Weights
 
 _RESULTS = (".safetensors", ".pt")
@@ -95,6 +96,9 @@ def name_of(path: str) -> str:
 
 def check_replaceable(path: str, artifact: Artifact, file_format: str) -> None:
     """E3159 where the run cannot write over the file that it continues from, because it writes another kind of file."""
+    if is_address(path):
+        template = _("--replace cannot write over {file}, because it is in object storage; leave out --replace")
+        raise TetradError("E3159", template, file=path)
     suffix = library.formats_of(artifact.type)[file_format].suffix  # "" for a folder
     file = expand_path(path)
     if suffix != ("" if file.is_dir() else file.suffix.lower()):

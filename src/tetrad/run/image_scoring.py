@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property, partial
 
 from tetrad.builtin import MODEL_PATH, resolve_model_path
-from tetrad.data.cache_folder import get_cache_folder
+from tetrad.cache_location import get_cache_folder
 from tetrad.data.dataset import Photo
 from tetrad.errors import TetradError
 from tetrad.images.diagnosis import BadImage

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from tetrad import library
-from tetrad.data.cache_folder import get_cache_folder
+from tetrad.cache_location import get_cache_folder
 from tetrad.data.latent_cache import LatentCache
 from tetrad.estimate.image_cost import ImageCost, estimate_image_seconds, measure_image_cost
 from tetrad.estimate.memory import MEMORY_LADDER, Copies, MemoryOptions

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tetrad.data.cache_folder import CacheFolder, get_cache_folder
+from tetrad.cache_location import get_cache_folder
+from tetrad.data.cache_folder import CacheFolder
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import is_temporary, remove_all, remove_left_behind
 from tetrad.locales import Message, ngettext
@@ -17,6 +19,8 @@ from tetrad.run.resume.points import FOLDER, is_unfinished_point, list_points, r
 from tetrad.run.status import keeps_points, read_status
 
 _GB = 1e9
+_KEPT_FOR_MONTHS = ("base-images", "fetched")  # in the cache: what the judge generated, what came from object storage
+_MAX_UNUSED_SECONDS = 90 * 86_400
 _PLACES = ("", "samples", FOLDER)  # where a run writes, in its folder
 
 
@@ -80,6 +84,14 @@ def _tidy_cache() -> None:
     for folder, _folders, _files in os.walk(cache):
         remove_left_behind(Path(folder))
     CacheFolder(cache).fitted.remove_old()
+    for name in _KEPT_FOR_MONTHS:
+        with suppress(OSError):
+            remove_all(path for path in (cache / name).iterdir() if time.time() - _last_use(path) > _MAX_UNUSED_SECONDS)
+
+
+def _last_use(path: Path) -> float:
+    """When a file, or one of the files in a folder, was written or used last; in Unix time."""
+    return max(each.stat().st_mtime for each in (path, *(path.iterdir() if path.is_dir() else ())))
 
 
 def _remove_finished(runs: list[Path]) -> None:

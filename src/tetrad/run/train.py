@@ -7,10 +7,11 @@ from typing import Any
 
 from tetrad import library
 from tetrad.builtin import resolve_images_path, resolve_model_path
+from tetrad.cache_location import get_cache_folder
 from tetrad.data.batches import TrainingSample
-from tetrad.data.cache_folder import get_cache_folder
 from tetrad.data.dataset import Photo
 from tetrad.data.latent_cache import LatentCache
+from tetrad.given_paths import fetch_given
 from tetrad.locales import Message, _
 from tetrad.models import device as devices
 from tetrad.models.base import Model
@@ -47,6 +48,7 @@ from tetrad.run.tensorboard import write_board
 from tetrad.run.tidy import tidy_runs
 from tetrad.run.timestep_image import timestep_notes
 from tetrad.run.training_run import attach
+from tetrad.run.uploads import begin_upload, open_upload, upload_run
 from tetrad.run.watch import Stop, StoppedBeforeStart, Watch, never_stop, watch_folder
 from tetrad.settings import Recipe, dump_recipe
 from tetrad.training.optimizers import check_optimizer
@@ -62,6 +64,8 @@ def train(recipe: Recipe, stop: Stop = never_stop, resumption: Resumption | None
     Raises TetradError for what a person can correct. In a process that torchrun has started to follow another one there
     are no events: it computes gradients for the run.
     """
+    for given in (recipe.model, recipe.data.images, recipe.continue_from):
+        fetch_given(given)
     if read_world().is_follower:
         follow_leader(locate_start(recipe) if resumption is None else None)
         return
@@ -98,9 +102,11 @@ def _train_in_folder(
         return
     folder = folder_of(dataset.trigger_word)
     with watch_folder(folder, stop, recipe.save.wait_for_space) as watch:
+        is_new, upload = resumption is None, open_upload(folder.path, recipe.save.upload_to)
         events = run(recipe, dataset, cache, device, folder, watch, team, resumption)
-        recorded = record_events(folder, events, watch, is_new=resumption is None)
-        yield from write_board(recorded, folder, watch.disk) if recipe.log.tensorboard else recorded
+        recorded = record_events(folder, begin_upload(events, upload, is_new), watch, is_new)
+        logged = write_board(recorded, folder, watch.disk) if recipe.log.tensorboard else recorded
+        yield from upload_run(logged, upload, folder)
 
 
 def _open_folder(

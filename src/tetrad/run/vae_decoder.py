@@ -5,12 +5,13 @@ from pathlib import Path
 
 from tetrad import library
 from tetrad.builtin import resolve_images_path, resolve_model_path
-from tetrad.data.cache_folder import get_cache_folder
+from tetrad.cache_location import get_cache_folder
 from tetrad.data.dataset import Photo
 from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.data.discover.subsets import Subset
 from tetrad.data.latent_cache import LatentCache
 from tetrad.errors import TetradError
+from tetrad.given_paths import fetch_given
 from tetrad.locales import Message, _, ngettext
 from tetrad.models import device as devices
 from tetrad.paths import expand_path
@@ -27,6 +28,7 @@ from tetrad.run.resume.resumption import Resumption, check_identity, record_iden
 from tetrad.run.resume.start import write_start
 from tetrad.run.session import note_early_stop, record_events, train_and_save
 from tetrad.run.tidy import tidy_runs
+from tetrad.run.uploads import begin_upload, open_upload, upload_run
 from tetrad.run.watch import Stop, StoppedBeforeStart, Watch, never_stop, watch_folder
 from tetrad.settings import dump_recipe
 from tetrad.settings.toml import as_values
@@ -42,6 +44,8 @@ def train_decoder(
     """
     refuse_several_processes(Message(_("the training of a VAE decoder")))
     device = devices.select_device(recipe.train.device)
+    for given in (recipe.model, recipe.images):
+        fetch_given(given)
     listing = list_dataset(resolve_images_path(recipe.images), Subset())
     try:
         photos, problems = yield from read_photos(listing, LatentCache(get_cache_folder()), stop)
@@ -73,7 +77,9 @@ def train_decoder(
     ]
     with watch_folder(folder, stop, recipe.save.wait_for_space) as watch:
         events = run(recipe, usable, notes, device, folder, watch, resumption)
-        yield from record_events(folder, events, watch, is_new=resumption is None)
+        is_new, upload = resumption is None, open_upload(folder.path, recipe.save.upload_to)
+        recorded = record_events(folder, begin_upload(events, upload, is_new), watch, is_new)
+        yield from upload_run(recorded, upload, folder)
 
 
 def run(

@@ -45,6 +45,15 @@ WAIT_FOR_SPACE = option(
     group="saving",
     flag="--wait-for-space/--no-wait",
 )
+UPLOAD_TO = option(
+    "",
+    _(
+        "Also keep the run in object storage or another folder, like s3://bucket/runs: each run gets its own folder"
+        " there, and `tetrad resume` continues it from there on any machine"
+    ),
+    group="saving",
+    flag="--upload-to",
+)
 
 
 def keep_resume_option(kohya: str = "") -> Any:
@@ -137,3 +146,4 @@ class Save:
     keep_resume: bool = keep_resume_option(kohya="save_state_on_train_end")
     max_resume_gb: float = MAX_RESUME_GB
     wait_for_space: bool = WAIT_FOR_SPACE
+    upload_to: str = UPLOAD_TO

@@ -5,7 +5,7 @@ from dataclasses import field
 from tetrad.locales import Message, _
 from tetrad.settings.device import DeviceName
 from tetrad.settings.field import Needs, option, settings_class
-from tetrad.settings.save import MAX_RESUME_GB, RUN_NAME, WAIT_FOR_SPACE, keep_resume_option
+from tetrad.settings.save import MAX_RESUME_GB, RUN_NAME, UPLOAD_TO, WAIT_FOR_SPACE, keep_resume_option
 from tetrad.settings.values import Check
 
 
@@ -55,6 +55,7 @@ class DecoderSave:
     keep_resume: bool = keep_resume_option()
     max_resume_gb: float = MAX_RESUME_GB
     wait_for_space: bool = WAIT_FOR_SPACE
+    upload_to: str = UPLOAD_TO
 
 
 @settings_class

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tetrad.data.cache_folder import CacheFolder, get_cache_folder
+from tetrad.cache_location import get_cache_folder
+from tetrad.data.cache_folder import CacheFolder
 from tetrad.data.captions.caption_files import CAPTION_SUFFIXES
 from tetrad.data.dataset import Photo, inspect_photos, warn_about_captions
 from tetrad.data.discover.image_files import FileProblem

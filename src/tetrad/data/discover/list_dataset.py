@@ -12,7 +12,7 @@ The caption of an image comes from the first of these that has one:
 from dataclasses import replace
 from pathlib import Path
 
-from tetrad.data.cache_folder import get_cache_folder
+from tetrad.cache_location import get_cache_folder
 from tetrad.data.discover.dataset_config import list_dataset_config
 from tetrad.data.discover.layouts import Listing, list_folder
 from tetrad.data.discover.subsets import Subset

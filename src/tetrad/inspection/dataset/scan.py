@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tetrad.builtin import resolve_images_path
-from tetrad.data.cache_folder import CacheFolder, get_cache_folder
+from tetrad.cache_location import get_cache_folder
+from tetrad.data.cache_folder import CacheFolder
 from tetrad.data.captions.metadata_files import METADATA_FILE_NAMES
 from tetrad.data.dataset import (
     Photo,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tetrad import library
 from tetrad.builtin import BUILTIN_NAME, resolve_images_path, resolve_model_path
-from tetrad.data.cache_folder import CacheFolder, get_cache_folder
+from tetrad.cache_location import get_cache_folder
+from tetrad.data.cache_folder import CacheFolder
 from tetrad.data.dataset import Photo, collect_photos, exclude_class_images, inspect_photos
 from tetrad.errors import TetradError
 from tetrad.generation.request import Request

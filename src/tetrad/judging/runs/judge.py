@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from tetrad import library
 from tetrad.builtin import MODEL_PATH
-from tetrad.data.cache_folder import get_cache_folder
+from tetrad.cache_location import get_cache_folder
 from tetrad.generation.pipeline import Pipeline
 from tetrad.generation.request import Request
 from tetrad.images.load import load_image
