@@ -87,7 +87,8 @@ def _gradient_norm(gradients: list[Tensor], like: Tensor) -> Tensor:
     """The norm over all gradients, a scalar."""
     if not gradients:
         return torch.zeros_like(like)
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, dtype=torch.float32)))
+    dtype = torch.promote_types(gradients[0].dtype, torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, dtype=dtype)))
     return norm
 
 
