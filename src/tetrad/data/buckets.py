@@ -1,5 +1,7 @@
 """Aspect ratio buckets: the sizes that images are resized to, so that they can share a batch."""
 
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from math import ceil, log
 from typing import TYPE_CHECKING
@@ -16,6 +18,14 @@ def bucket_of(photo: "Photo", resolution: int) -> tuple[int, int]:
 @lru_cache(10_000)
 def _select_size(width: int, height: int, resolution: int) -> tuple[int, int]:
     return select_bucket(width, height, make_bucket_sizes(resolution))
+
+
+def count_batches(photos: Iterable["Photo"], resolution: int, batch_size: int) -> int:
+    """Batches in an epoch; a batch never mixes buckets."""
+    buckets: Counter[tuple[int, int]] = Counter()
+    for photo in photos:
+        buckets[bucket_of(photo, resolution)] += photo.subset.repeats
+    return sum(-(-number // batch_size) for number in buckets.values())
 
 
 def make_bucket_sizes(resolution: int, side_multiple: int | None = None) -> list[tuple[int, int]]:

@@ -66,6 +66,8 @@ class TrainPlan:
     steps_per_epoch: float
     batch_size: int
     gradient_accumulation: int
+    samples_per_update: int  # images, with class images and preserved ones
+    samples_at_once: int  # that are computed at once, at most
     learning_rates: Mapping[str, LearningRate]  # by part; "" is for every part without its own
     scheduler: Scheduler
     scheduler_cycles: int
@@ -165,11 +167,6 @@ class Plan:
     @property
     def preserves_others(self) -> bool:
         return preserves_others(self.data.preserve, self.method)
-
-    @property
-    def batch_samples(self) -> int:
-        """The samples that one pass takes: a batch, and those that preserve other images."""
-        return self.train.batch_size + count_preserved(self.data.preserve, self.method, self.train.batch_size)
 
     @property
     def keeps_original(self) -> bool:
