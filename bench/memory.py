@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
 from bench.cases import build_method
 from bench.step import make_images
+from tetrad.methods import MethodSettings
 
 MIB = 1 << 20
 LEAN = {"optimizer": "adafactor", "fused_backward": True, "max_grad_norm": 0.0}
@@ -32,12 +33,19 @@ class Row:
     checkpointing: bool
     optimizer: str = "adamw"
     fused_backward: bool = False
+    bf16_weights: bool = False
 
     @property
     def title(self) -> str:
         checkpointing = ", checkpointing" if self.checkpointing else ""
         fused = ", fused backward" if self.fused_backward else ""
-        return f"{self.method} {self.resolution}², batch {self.batch_size}, {self.optimizer}{checkpointing}{fused}"
+        weights = ", bf16 weights" if self.bf16_weights else ""
+        size = f"{self.resolution}², batch {self.batch_size}"
+        return f"{self.method} {size}, {self.optimizer}{checkpointing}{fused}{weights}"
+
+    def build_method(self) -> MethodSettings:
+        method = build_method(self.method)
+        return replace(method, bf16_weights=True) if self.bf16_weights else method  # type: ignore[call-arg]
 
 
 def build_rows() -> list[Row]:
@@ -48,7 +56,13 @@ def build_rows() -> list[Row]:
     lean = [
         Row("dreambooth", *size, checkpointing, "adafactor", True) for size in sizes for checkpointing in (False, True)
     ]
-    return [*rows, *lean, Row("dreambooth", 256, 1, False, "adafactor"), Row("lora", 512, 1, False)]
+    half = [
+        Row("dreambooth", 256, 1, False, bf16_weights=True),
+        Row("dreambooth", 256, 4, False, bf16_weights=True),
+        Row("dreambooth", 256, 1, False, "adafactor", True, bf16_weights=True),
+        Row("dreambooth", 448, 1, True, "adafactor", True, bf16_weights=True),
+    ]
+    return [*rows, *lean, Row("dreambooth", 256, 1, False, "adafactor"), Row("lora", 512, 1, False), *half]
 
 
 def run_row(row: Row, model: Path, folder: Path) -> dict[str, float]:
@@ -65,7 +79,7 @@ def run_row(row: Row, model: Path, folder: Path) -> dict[str, float]:
     settings = {"fused_backward": True, "max_grad_norm": 0.0} if row.fused_backward else {}
     options = Train(
         steps=3,
-        precision="fp32",
+        precision="bf16" if row.bf16_weights else "fp32",
         batch_size=row.batch_size,
         optimizer=row.optimizer,  # type: ignore[arg-type]
         gradient_checkpointing=row.checkpointing,
@@ -74,7 +88,7 @@ def run_row(row: Row, model: Path, folder: Path) -> dict[str, float]:
     recipe = Recipe(
         model=str(model),
         data=Data(images=str(make_images(folder, row.resolution)), trigger_word="zkr", resolution=row.resolution),
-        method=build_method(row.method),
+        method=row.build_method(),
         train=options,
         sample=Sample(every=-1),
         save=Save(out=str(folder / "runs")),
@@ -88,9 +102,9 @@ def run_row(row: Row, model: Path, folder: Path) -> dict[str, float]:
             elif event.step == 3:
                 peak = read_peak()
                 break
-    device = DeviceSpec(torch.device("cpu"), torch.float32)
+    device = DeviceSpec(torch.device("cpu"), torch.bfloat16 if row.bf16_weights else torch.float32)
     forecast = forecast_memory(
-        load_model(str(model)), build_method(row.method), options, row.resolution, row.batch_size, device
+        load_model(str(model)), row.build_method(), options, row.resolution, row.batch_size, device
     )
     assert forecast is not None
     estimate = forecast.checkpointed_bytes if row.checkpointing else forecast.needed_bytes

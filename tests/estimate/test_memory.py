@@ -148,6 +148,21 @@ def test_every_method_fits_the_memory_it_is_meant_for(kind: str) -> None:
     assert needed <= limit * GIB
 
 
+def test_weights_in_bfloat16_need_six_bytes_less_each() -> None:
+    """Half of the weights and of the gradients, and no half-precision copy; the largest is updated in float32."""
+    method = METHODS["dreambooth"](bf16_weights=True)
+    exact = measure_step_cost(tiny.build_model(is_shallow=True), METHODS["dreambooth"](), 64, 64)
+    step = measure_step_cost(tiny.build_model(is_shallow=True), method, 64, 64)
+    bf16 = torch.device("cuda"), torch.bfloat16
+    before, now = (estimate_memory(each, *bf16, fused_backward=True) for each in (exact, step))
+    weights, largest = (
+        sum(map(torch.Size.numel, step.trainable_shapes)),
+        max(map(torch.Size.numel, step.trainable_shapes)),
+    )
+    assert before.trainable - now.trainable == before.activations - now.activations == 2 * weights
+    assert now.gradients == (2 + 2 * 4) * largest and now.optimizer == before.optimizer
+
+
 PARTS_ROW = re.compile(r"^\| ([^|]+) \|" + r" ([\d.–]+) \|" * 5 + r" \*\*([\d.]+)\*\* \|", re.MULTILINE)
 PARTS_SETTINGS: dict[str, dict[str, Any]] = {
     "adamw8bit": {"optimizer": "adamw8bit"},

@@ -271,6 +271,7 @@ WIRES = [
     Wire("method.subject", "face", "training", DREAMBOOTH | {"train.learning_rate": None}),
     Wire("method.steps_per_image", 1, "training", DREAMBOOTH | {"train.steps": 0}, before=2),
     Wire("method.text_encoder", True, "training", DREAMBOOTH),
+    Wire("method.bf16_weights", True, "training", DREAMBOOTH | {"train.precision": "bf16"}),
 ]
 
 START: Values = {

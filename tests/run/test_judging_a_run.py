@@ -102,7 +102,7 @@ def test_images_take_at_most_a_quarter_of_the_time_of_the_steps_and_half_of_it_b
     budget = TimeBudget(predictions=34, samples=4)
     assert budget.count_affordable(is_end=True) == 0
     for _step in range(100):
-        budget.add_step(1.0)
+        budget.add_steps(1, 1.0)
     assert budget.count_affordable(is_end=True) == int(25 / (1.5 * 34 / 12)) == 5
     assert budget.count_affordable(is_end=False) == 2 and budget.count_as_images(35) == 3
     budget.prediction_seconds = 0.01  # as previews took

@@ -11,11 +11,10 @@ import torch
 from PIL import Image
 
 from tetrad.data.batches import Batches, TrainingSample
-from tetrad.data.buckets import bucket_of
+from tetrad.data.buckets import bucket_of, count_batches
 from tetrad.data.dataset import Photo
 from tetrad.data.latent_cache import LatentCache, LatentDistribution
 from tetrad.run.dataset import load_dataset
-from tetrad.run.resolve import count_batches
 from tetrad.settings import Data
 from tetrad.weights import Weights
 

@@ -128,6 +128,23 @@ def test_a_field_that_only_programs_set_is_refused() -> None:
     assert refused({"method": {"kind": "textual-inversion", "trigger_word": "zkr"}}).code == "E3101"
 
 
+@pytest.mark.parametrize(
+    "setting,value",
+    [("precision", "fp32"), ("precision", "fp16"), ("optimizer", "prodigy"), ("ema", 0.9), ("processes", 2)],
+)
+def test_weights_in_bfloat16_refuse_what_does_not_fit_them(setting: str, value: object) -> None:
+    method = {"kind": "dreambooth", "bf16_weights": True}
+    error = refused({"method": method, "train": {setting: value}})
+    assert error.code == "E3140" and f"train.{setting} = {value}" in error.message
+    build_recipe({"method": {"kind": "dreambooth"}, "train": {setting: value}})
+
+
+def test_weights_in_bfloat16_are_computed_with_in_it() -> None:
+    method = {"kind": "dreambooth", "bf16_weights": True}
+    assert build_recipe({"method": method}).precision == "bf16"
+    assert build_recipe({"method": {"kind": "dreambooth"}}).precision == "auto"
+
+
 def test_fused_backward_refuses_gradient_accumulation() -> None:
     assert refused({"train": {"fused_backward": True, "gradient_accumulation": 2}}).code == "E3133"
 

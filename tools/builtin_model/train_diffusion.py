@@ -186,7 +186,7 @@ class Training:
             if self.step % 100 == 0:
                 speed, loss = (self.clock.seconds - begun) / (self.step - first), torch.stack(losses).mean().item()
                 print(f"step {self.step}, loss {loss:.4f}, {1000 * speed:.0f} ms per step", flush=True)
-                if not math.isfinite(loss):
+                if step.has_diverged or not math.isfinite(loss):
                     raise SystemExit("the loss is NaN or Inf")
                 losses.clear()
             if self.is_over() or self.clock.is_save_due():

@@ -1,5 +1,7 @@
 """Aspect ratio buckets: the sizes that images are resized to, so that they can share a batch."""
 
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from math import ceil, log
 from typing import TYPE_CHECKING
@@ -24,6 +26,14 @@ def find_bucket(width: int, height: int, resolution: int, buckets: BucketSetting
     if not buckets.enlarge and width * height <= resolution**2:
         return max(step, width // step * step), max(step, height // step * step)
     return select_bucket(width, height, make_bucket_sizes(resolution, step, buckets.min_side, buckets.max_side))
+
+
+def count_batches(photos: Iterable["Photo"], resolution: int, batch_size: int) -> int:
+    """Batches in an epoch; a batch never mixes buckets."""
+    buckets: Counter[tuple[int, int]] = Counter()
+    for photo in photos:
+        buckets[bucket_of(photo, resolution)] += photo.subset.repeats
+    return sum(-(-number // batch_size) for number in buckets.values())
 
 
 def make_bucket_sizes(

@@ -20,10 +20,10 @@ class MemoryForecast:
     free_bytes: int
     cheapest_options: tuple[MemoryOptions, int]  # the first options that fit, else the most frugal; and their bytes
 
-    @property
-    def is_short(self) -> bool:
-        """Whether the run does not fit without gradient checkpointing."""
-        return 0 < self.free_bytes < self.needed_bytes
+    def fits(self, gradient_checkpointing: bool) -> bool:
+        """Whether the run fits with or without gradient checkpointing, as far as that is known."""
+        needed = self.checkpointed_bytes if gradient_checkpointing else self.needed_bytes
+        return not self.free_bytes or needed <= self.free_bytes
 
 
 def forecast_memory(

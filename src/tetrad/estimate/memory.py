@@ -55,23 +55,26 @@ def estimate_memory(
     gradient_checkpointing: bool = False,
     offload_text_encoders: bool = True,
 ) -> MemoryEstimate:
-    """The memory of training on a device: frozen weights in `dtype`, trainable ones in float32.
+    """The memory of training on a device: frozen weights in `dtype`, trainable ones in float32 or in bfloat16.
 
     The VAE is offloaded. So are text encoders once captions are cached, unless they are trained or
     `offload_text_encoders` is false. On a CPU nothing can be offloaded.
     """
     offloaded = step.offloadable_parameters if offload_text_encoders and device.type != "cpu" else 0
     sizes = [shape.numel() for shape in step.trainable_shapes]
-    is_half = dtype != torch.float32
+    largest = max(sizes, default=0)
+    # Weights in bfloat16 and their gradients are float32 while they are updated, one tensor after the other; autocast
+    # keeps a half-precision copy of weights in float32 from the forward on.
+    updated_bytes = 2 * FLOAT32_BYTES * largest if step.trainable_bytes < FLOAT32_BYTES else 0
+    copied_bytes = dtype.itemsize * sum(sizes) if dtype.itemsize < step.trainable_bytes else 0
     saved_bytes = dtype.itemsize * step.saved_elements + (FLOAT32_BYTES - dtype.itemsize) * step.saved_float32_elements
     kept_bytes = saved_bytes * (_CHECKPOINTING_SHARE if gradient_checkpointing else 1)
     return MemoryEstimate(
         frozen=dtype.itemsize * (step.frozen_parameters - offloaded),
-        trainable=FLOAT32_BYTES * sum(sizes),
-        gradients=FLOAT32_BYTES * (max(sizes, default=0) if fused_backward else sum(sizes)),
+        trainable=step.trainable_bytes * sum(sizes),
+        gradients=step.trainable_bytes * (largest if fused_backward else sum(sizes)) + updated_bytes,
         optimizer=count_optimizer_bytes(step.trainable_shapes, optimizer),
-        # Autocast keeps a half-precision copy of the trainable weights from the forward on.
-        activations=round(kept_bytes) + (dtype.itemsize * sum(sizes) if is_half else 0),
+        activations=round(kept_bytes) + copied_bytes,
         shallow_activations=round(_SHALLOW_SHARE * kept_bytes),
         in_flight=round(_IN_FLIGHT_SHARE * saved_bytes),
         other=_PROCESS_BYTES if device.type == "cpu" else _GPU_DRIVER_BYTES,

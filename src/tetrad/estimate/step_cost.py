@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from tetrad.methods.base import Adapter, behavior_of, parameters_of
-from tetrad.methods.settings import MethodSettings
+from tetrad.methods.settings import MethodSettings, keeps_bf16_weights
 from tetrad.models.base import Model
 from tetrad.models.copying import copy_model
 
@@ -31,6 +31,7 @@ class StepCost:
     saved_float32_elements: int  # those of them that are float32 in any precision: the inputs of norms
     operations: int  # multiplications and additions of forward and backward
     model_parameters_trained: int = 0  # parameters of the model itself that are trained
+    trainable_bytes: int = 4  # of each number that is trained
 
 
 def measure_step_cost(model: Model, method: MethodSettings, width: int, height: int, batch_size: int = 1) -> StepCost:
@@ -67,6 +68,7 @@ def measure_step_cost(model: Model, method: MethodSettings, width: int, height: 
         saved_float32_elements=saved.float32_elements,
         operations=flop_counter.get_total_flops() + saved.operations,
         model_parameters_trained=sum(parameter.numel() for parameter in trainable if id(parameter) in own_ids),
+        trainable_bytes=2 if keeps_bf16_weights(method) else 4,
     )
 
 

@@ -45,6 +45,11 @@ class Adapter(Protocol):
         """The trained weights by canonical name.  They may be the live tensors: save them before the next update."""
         ...
 
+    @property
+    def has_constraint(self) -> bool:
+        """Whether `after_update` changes any weights."""
+        ...
+
     def after_update(self) -> None:
         """Apply the method's weight constraints, if any; called after every optimizer step."""
         ...
@@ -142,6 +147,8 @@ class Around:
 
 class Patches:
     """An adapter's changes to forward calls.  The model's modules, names and tensors stay; undoing is exact."""
+
+    has_constraint = False
 
     def __init__(self) -> None:
         self.records: list[tuple[nn.Module, list[ForwardChange], ForwardChange]] = []

@@ -8,6 +8,11 @@ from tetrad.methods.artifact import Artifact
 from tetrad.settings.learning_rate import LearningRate
 
 
+def keeps_bf16_weights(settings: "MethodSettings") -> bool:
+    """Whether what is trained is kept in bfloat16 and not in float32."""
+    return getattr(settings, "bf16_weights", False)
+
+
 class MethodSettings(Protocol):
     """A method's settings: a pydantic dataclass whose fields are the settings.
 

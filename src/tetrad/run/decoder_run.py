@@ -119,12 +119,12 @@ class DecoderRun:
             rate=as_number(settings.learning_rate),
         )
 
-    def steps(self) -> Iterator[Event]:
+    def steps(self) -> Iterator[Sequence[Event]]:
         for each in self.updates.run_from(self.first):
-            if isinstance(each, Step):
-                yield Trained(each.number, self.last, each.loss, each.grad_norm, self.settings.learning_rate)
-            else:
-                yield each
+            yield [each] if isinstance(each, Note) else list(map(self.as_event, each))
+
+    def as_event(self, step: Step) -> Trained:
+        return Trained(step.number, self.last, step.loss, step.grad_norm, self.settings.learning_rate)
 
     def wish_for_point(self, step: int) -> PointWish:
         return self.updates.recovery.wish_for_point(step)

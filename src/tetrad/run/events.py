@@ -1,6 +1,7 @@
 """The events that a run yields to its caller; each is also a line of events.jsonl or metrics.jsonl."""
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,10 @@ class Note:
 
 @dataclass(frozen=True)
 class Trained:
-    """One finished update: its loss, its gradient norm, and the learning rate of each part that is trained."""
+    """One finished update: its loss, its gradient norm, and the learning rate of each part that is trained.
+
+    `time` is a Unix time; updates that are read together come later than that.
+    """
 
     step: int
     steps: int
@@ -51,6 +55,7 @@ class Trained:
     grad_norm: float
     learning_rate: float
     learning_rates: Mapping[str, float] = field(default_factory=dict)
+    time: float = field(default_factory=lambda: round(time.time(), 3), compare=False)
 
 
 @dataclass(frozen=True)

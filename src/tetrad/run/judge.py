@@ -133,17 +133,17 @@ class RunJudge:
         predictions = images * count_predictions(sample.steps, sample.cfg_scale)
         return self.images.budget.time_previews(predictions) if self.images and predictions else nullcontext()
 
-    def time_steps(self, steps: Iterator[_Step]) -> Iterator[_Step]:
-        """The steps; how long they take decides how many images may be generated."""
+    def time_steps(self, steps: Iterator[Sequence[_Step] | Note]) -> Iterator[Sequence[_Step] | Note]:
+        """The steps that are read together; how long they take decides how many images may be generated."""
         while True:
             start = time.monotonic()
             try:
-                step = next(steps)
+                each = next(steps)
             except StopIteration:
                 return
             if self.images is not None:
-                self.images.budget.add_step(time.monotonic() - start)
-            yield step
+                self.images.budget.add_steps(0 if isinstance(each, Note) else len(each), time.monotonic() - start)
+            yield each
 
     @property
     def end(self) -> int | None:

@@ -73,6 +73,8 @@ class TrainPlan:
     steps_per_epoch: float
     batch_size: int
     gradient_accumulation: int
+    samples_per_update: int  # images, with class images and preserved ones
+    samples_at_once: int  # that are computed at once, at most
     learning_rates: Mapping[str, LearningRate]  # by part; "" is for every part without its own
     scheduler: Scheduler
     scheduler_cycles: int
@@ -186,15 +188,11 @@ class Plan:
         return self.preserve.is_enabled or self.data.unmasked_prior_weight > 0
 
     @property
-    def batch_samples(self) -> int:
-        """The samples that one pass takes: a batch, and those that preserve other images."""
-        return self.train.batch_size + count_preserved(self.data.preserve, self.method, self.train.batch_size)
-
-    @property
     def teacher_samples(self) -> int:
-        """The samples of a pass whose prediction before training is needed too."""
-        preserved = self.batch_samples - self.train.batch_size
-        return preserved + (self.train.batch_size if self.data.unmasked_prior_weight else 0)
+        """The samples of a batch whose prediction before training is needed too."""
+        batch = self.train.batch_size
+        held = batch if self.data.unmasked_prior_weight else 0
+        return held + count_preserved(self.data.preserve, self.method, batch)
 
     @property
     def keeps_original(self) -> bool:

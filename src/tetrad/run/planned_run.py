@@ -31,6 +31,7 @@ from tetrad.run.precision import select_training_device
 from tetrad.run.previews import list_preview_steps
 from tetrad.run.processes.share import process_notes
 from tetrad.run.resolve import Facts, resolve
+from tetrad.run.resolve_memory import parts_notes
 from tetrad.run.step_files import list_planned_steps
 from tetrad.settings import Recipe
 
@@ -144,9 +145,11 @@ class PlannedRun:
         return needed.total + copies.count_bytes(self.step, self.device.dtype)
 
     def _estimate_seconds(self, gradient_checkpointing: bool) -> float:
-        step = estimate_step_seconds(self.step, self.speed, gradient_checkpointing)
-        step *= 1 + _TEACHER_SHARE * self.plan.teacher_samples / self.plan.batch_samples
-        return step * self.plan.train.gradient_accumulation * self.new_steps + self._estimate_preview_seconds()
+        passes = self.plan.train.samples_per_update / self.plan.train.samples_at_once
+        seconds = estimate_step_seconds(self.step, self.speed, gradient_checkpointing)
+        taught = self.plan.teacher_samples * self.plan.train.gradient_accumulation
+        seconds *= 1 + _TEACHER_SHARE * taught / self.plan.train.samples_per_update
+        return seconds * passes * self.new_steps + self._estimate_preview_seconds()
 
     def _estimate_preview_seconds(self) -> float:
         sample = self.plan.sample
@@ -201,7 +204,7 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
 
     The recipe is one of `locate_start`.
     """
-    device = select_training_device(recipe.train.device, recipe.train.precision, recipe.model)
+    device = select_training_device(recipe.train.device, recipe.precision, recipe.model)
     model = sources.open_model(recipe.model, recipe.prediction)
     start = None
     if recipe.continue_from:
@@ -212,18 +215,19 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
         plan,
         model,
         device,
-        sources.count_step(model, plan.method, plan.data.resolution, plan.batch_samples),
+        sources.count_step(model, plan.method, plan.data.resolution, plan.train.samples_at_once),
         sources.count_image(model) if list_preview_steps(plan) else None,
-        sources.measure(model, device, plan.batch_samples),
+        sources.measure(model, device, plan.train.samples_at_once),
         estimate_need(plan, model, dataset.photos, identity),
         dataset.sample,
         prepare_sample(recipe, device, plan.data, dataset.sample) if dataset.sample else None,
         count_missing(plan.data.class_images, identity),
         [
             *preflight.builtin_model_notes(recipe),
-            *preflight.precision_notes(device, recipe.train.precision),
+            *preflight.precision_notes(device, recipe.precision),
             *dataset.notes,
             *process_notes(plan.train),
+            *parts_notes(plan.train),
         ],
     )
 

@@ -1,5 +1,6 @@
 """Whether a training has changed what the model predicts: one prediction before it, and the same one after it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from tetrad.data.batches import Batch, TrainingSample, make_fixed_batch
 from tetrad.diffusion.noise import corrupt
 from tetrad.diffusion.randomness import generator
+from tetrad.models import device as devices
 from tetrad.models.base import Model, autocast_to_model_dtype, get_model_device
 from tetrad.training.step import Condition
 
@@ -47,6 +49,20 @@ class PredictionProbe:
         """Whether the model predicts something else now."""
         after = _predict(self.model, self.condition, self.batch, self.z_t, self.t)
         return not _rms(after - self.prediction) <= self.noise  # NaN is a change too
+
+
+def take_probe(
+    model: Model, condition: Condition, samples: Sequence[TrainingSample], seed: int
+) -> PredictionProbe | None:
+    """The prediction before training; None where there is not enough memory for it."""
+    try:
+        subject = next(sample for sample in samples if not sample.is_class_image)
+        return PredictionProbe.take(model, condition, subject, seed)
+    except Exception as error:
+        if not devices.is_memory_error(error):
+            raise
+    devices.free_memory(get_model_device(model))
+    return None
 
 
 @torch.no_grad()

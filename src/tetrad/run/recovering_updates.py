@@ -1,8 +1,9 @@
 """Updates that go on after a step that gave NaN, or that needed more memory than there is; of any kind of training."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from tetrad.run.recovery import Recovery
 from tetrad.run.resume.points import read_newest_point
 from tetrad.training.ema import Ema
 from tetrad.training.loop import Step, loss_is_nan
+from tetrad.training.reading import read_together
 from tetrad.training.state import TrainingState, capture_state, restore_state
 from tetrad.training.update import LossScaler
 
@@ -34,7 +36,12 @@ class RecoveringUpdates(ABC):
 
     @abstractmethod
     def update_from(self, done: int) -> Iterator[Step]:
-        """The updates after `done` steps; one whose loss or gradient is NaN changes nothing."""
+        """The updates after `done` steps; from one whose loss or gradient is NaN on, they change nothing."""
+
+    @property
+    def max_unread(self) -> int:
+        """How many steps may be done before the first of them is read: none where each waits for the device anyway."""
+        return 0
 
     @abstractmethod
     def count_divisible(self, done: int) -> int:
@@ -60,19 +67,25 @@ class RecoveringUpdates(ABC):
         """Set weights, optimizer, average and loss scale as they were captured."""
         restore_state(state, self.parameters, self.optimizer, self.ema, self.loss_scaler)
 
-    def run_from(self, done: int) -> Iterator[Step | Note]:
-        """Each update after `done` steps, and what becomes of one that gives NaN or needs more memory than there is.
+    def run_from(
+        self, done: int, is_due: Callable[[int], bool] = lambda step: False
+    ) -> Iterator[Sequence[Step] | Note]:
+        """The updates after `done` steps, and what becomes of one that gives NaN or needs more memory than there is.
 
-        E7001 where that happens too often, and the error itself where nothing is left that would save memory.
+        Updates that are read together come together; the weights are those of the last one. It is one of those after
+        which something `is_due`. E7001 where NaN comes too often, and the error itself where nothing is left that would
+        save memory.
         """
         while True:
             try:
-                for step in self.update_from(done):
-                    if step.has_diverged:
-                        yield from self.leave_out(step.number)
-                    done = step.number
-                    yield step
-                    if self.recovery.returned_at == done:
+                for steps in read_together(self.update_from(done), self.max_unread, is_due):
+                    if good := list(takewhile(lambda step: not step.has_diverged, steps)):
+                        done = good[-1].number
+                        yield good
+                    if len(good) < len(steps):
+                        yield from self.leave_out(done + 1)
+                        done += 1
+                        yield steps[len(good) : len(good) + 1]
                         break  # the updates start again, as they do in a resumed run
                 else:
                     return

@@ -1,7 +1,5 @@
 """Resolves a recipe to a plan: the one place where every value that the recipe leaves open is decided."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
 from pathlib import Path
@@ -9,8 +7,7 @@ from pathlib import Path
 from tetrad import library
 from tetrad.builtin import resolve_images_path
 from tetrad.builtin.usual_training import count_usual_steps, list_usual_rates
-from tetrad.data.buckets import bucket_of
-from tetrad.data.dataset import Photo
+from tetrad.data.buckets import count_batches
 from tetrad.errors import TetradError, naming_file
 from tetrad.estimate.forecast import MemoryForecast, forecast_memory
 from tetrad.estimate.speed import SMALL_RESOLUTION
@@ -27,6 +24,7 @@ from tetrad.run.previews import default_prompts
 from tetrad.run.processes.share import check_share
 from tetrad.run.resolve_data import resolve_data
 from tetrad.run.resolve_judge import resolve_judge
+from tetrad.run.resolve_memory import resolve_memory
 from tetrad.settings import Recipe, Sample, Train
 from tetrad.settings.field import replace
 from tetrad.settings.learning_rate import LearningRate, parse_learning_rate
@@ -134,11 +132,14 @@ def _resolve_train(
     rate_factor = preserve.learning_rate_factor if preserved else 1.0
     optimizer = get_facts(train.optimizer)
     keeps_original = preserved > 0 or judge.uses_images or recipe.data.unmasked_prior_weight > 0
-    samples = batch_size + preserved
-    forecast = forecast_memory(facts.model, method, train, resolution, samples, facts.device, keeps_original)
-    checkpointing = train.gradient_checkpointing
-    if checkpointing is None:
-        checkpointing = forecast is not None and forecast.is_short
+    has_class_images = recipe.data.class_images.is_enabled or len(facts.dataset.photos) > len(photos)
+    samples = preserved + (2 * batch_size if has_class_images else batch_size)
+    memory = resolve_memory(
+        train,
+        samples,
+        facts.device.device,
+        lambda size: forecast_memory(facts.model, method, train, resolution, size, facts.device, keeps_original),
+    )
     plan = TrainPlan(
         steps=steps,
         steps_before=facts.steps_before,
@@ -147,6 +148,8 @@ def _resolve_train(
         steps_per_epoch=steps_per_epoch,
         batch_size=batch_size,
         gradient_accumulation=train.gradient_accumulation,
+        samples_per_update=samples * train.gradient_accumulation,
+        samples_at_once=memory.samples_at_once,
         learning_rates={
             part: _scale(rate, rate_factor)
             for part, rate in _resolve_learning_rates(train, method, facts.model).items()
@@ -171,10 +174,10 @@ def _resolve_train(
         processes=train.processes,
         dtype=str(facts.device.dtype).removeprefix("torch."),
         fused_backward=train.fused_backward,
-        gradient_checkpointing=checkpointing,
+        gradient_checkpointing=memory.gradient_checkpointing,
     )
     check_share(plan, train.allow_slower)
-    return plan, forecast
+    return plan, memory.forecast
 
 
 def _usual_timescale(train: Train, steps: int) -> int:
@@ -238,14 +241,6 @@ def _resolve_steps(recipe: Recipe, method: MethodSettings, facts: Facts, steps_p
             steps=steps,
         )
     return steps
-
-
-def count_batches(photos: Sequence[Photo], resolution: int, batch_size: int) -> int:
-    """Batches in an epoch; a batch never mixes buckets."""
-    buckets: Counter[tuple[int, int]] = Counter()
-    for photo in photos:
-        buckets[bucket_of(photo, resolution)] += photo.subset.repeats
-    return sum(-(-number // batch_size) for number in buckets.values())
 
 
 def _resolve_learning_rates(train: Train, method: MethodSettings, model: Model) -> dict[str, LearningRate]:

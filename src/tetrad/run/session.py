@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Protocol
@@ -41,8 +41,8 @@ class _Trainee(Protocol):
         """What to do before the first step."""
         ...
 
-    def steps(self) -> Iterator[Event]:
-        """Train, and yield after each update."""
+    def steps(self) -> Iterator[Sequence[Event]]:
+        """Train, and yield after the updates that are read together: no update has been made since the last of them."""
         ...
 
     def wish_for_point(self, step: int) -> PointWish:
@@ -110,12 +110,13 @@ def train_and_save(trainee: _Trainee, folder: RunFolder, watch: Watch, keeps_poi
     yield training
     keeper = PointKeeper(folder, trainee.capture, trainee.first, trainee.last, watch.disk)
     try:
-        for event in trainee.steps():
-            yield event
-            if not isinstance(event, Trained):
+        for events in trainee.steps():
+            yield from events
+            newest = events[-1]
+            if not isinstance(newest, Trained):
                 yield from keeper.save_decision(step, trainee.wish_for_point(step))
                 continue
-            step = event.step
+            step = newest.step
             if watch():
                 break
             yield from _resume_phase(training, trainee.after_step(step), step < trainee.last)

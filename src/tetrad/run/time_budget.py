@@ -51,8 +51,8 @@ class TimeBudget:
         yield
         self.prediction_seconds = (time.monotonic() - start) / predictions
 
-    def add_step(self, seconds: float) -> None:
-        self.steps, self.step_seconds = self.steps + 1, self.step_seconds + seconds
+    def add_steps(self, count: int, seconds: float) -> None:
+        self.steps, self.step_seconds = self.steps + count, self.step_seconds + seconds
 
     def note_base(self, counts: Counts) -> None:
         """So many of the base model's images are there now, and those that were there before."""

@@ -39,6 +39,7 @@ from tetrad.run.processes.speed import check_speed
 from tetrad.run.processes.team import Team, start_team
 from tetrad.run.processes.world import read_world
 from tetrad.run.resolve import Facts, resolve, resolve_name
+from tetrad.run.resolve_memory import parts_notes
 from tetrad.run.resume.identity import describe_identity
 from tetrad.run.resume.resumption import Resumption, check_identity, record_identity, take_point
 from tetrad.run.resume.start import write_start
@@ -70,7 +71,7 @@ def train(recipe: Recipe, stop: Stop = never_stop, resumption: Resumption | None
         return
     early_notes = list(preflight.builtin_model_notes(recipe))
     yield from early_notes
-    device = select_training_device(recipe.train.device, recipe.train.precision, recipe.model)
+    device = select_training_device(recipe.train.device, recipe.precision, recipe.model)
     check_optimizer(recipe.train.optimizer, recipe.train.optimizer_args, recipe.train.weight_decay)
     located = resumption.start.apply(recipe) if resumption else locate_start(recipe)
     with start_team(located, device) as team:
@@ -147,7 +148,7 @@ def run(
         return
     yield from preflight.model_notes(model)
     yield preflight.device_note(device)
-    yield from preflight.precision_notes(device, recipe.train.precision)
+    yield from preflight.precision_notes(device, recipe.precision)
     plan, forecast = resolve(recipe, _collect_facts(recipe, dataset, model, start, device))
     dataset = dataset.hold_out(plan.judge.held_out_images)
     if resumption is None:
@@ -176,6 +177,7 @@ def run(
     yield from effect_notes(recipe, plan, training.groups, training.schedules, model, photos, samples)
     yield from check_truncated_captions(plan, model, dataset.subjects)
     yield from process_notes(plan.train)
+    yield from parts_notes(plan.train)
     if team and not recipe.train.allow_slower:
         yield from check_speed(team, training.updates, training.first)
     yield from train_and_save(training, folder, watch, plan.save.keep_resume)

@@ -26,7 +26,7 @@ from tetrad.run.judge import RunJudge
 from tetrad.run.metadata import Outcome, build_metadata
 from tetrad.run.plan import Plan, TrainPlan
 from tetrad.run.previews import Previews
-from tetrad.run.probe import PredictionProbe
+from tetrad.run.probe import PredictionProbe, take_probe
 from tetrad.run.processes.team import Team
 from tetrad.run.recovery import PointWish
 from tetrad.run.result_files import write_result
@@ -86,7 +86,7 @@ def attach(
         StepFiles(plan.save, train, folder),
         clip_skip,
         point.step if point else train.steps_before,
-        _take_probe(model, updates, samples, train.seed),
+        take_probe(model, updates.condition(), samples, train.seed),
         judge,
     )
     judge.prepare_images(adapter, photos, training.use_average, watch)
@@ -94,18 +94,6 @@ def attach(
     if point:
         training.restore(point)
     return training
-
-
-def _take_probe(model: Model, updates: Updates, samples: Sequence[TrainingSample], seed: int) -> PredictionProbe | None:
-    """The prediction before training; None where there is not enough memory for it."""
-    try:
-        subject = next(sample for sample in samples if not sample.is_class_image)
-        return PredictionProbe.take(model, updates.condition(), subject, seed)
-    except Exception as error:
-        if not devices.is_memory_error(error):
-            raise
-    devices.free_memory(get_model_device(model))
-    return None
 
 
 def group_schedule(train: TrainPlan, group: ParamGroup, is_text_encoder: bool) -> Schedule:
@@ -171,11 +159,11 @@ class TrainingRun:
         if self.previews.is_due(self.first, self.last) and self.first < self.last:
             yield from self.judge.score_images(self.first, lambda: self.find_saved(self.first))
 
-    def steps(self) -> Iterator[Event]:
+    def steps(self) -> Iterator[Sequence[Event]]:
         if self.judge.end is not None:
             return
-        for each in self.judge.time_steps(self.updates.run_from(self.first)):
-            yield self.as_event(each) if isinstance(each, Step) else each
+        for each in self.judge.time_steps(self.updates.run_from(self.first, self.is_due)):
+            yield [each] if isinstance(each, Note) else list(map(self.as_event, each))
             if self.judge.end is not None:
                 return
 
@@ -189,7 +177,11 @@ class TrainingRun:
         for group, rate in sorted(pairs, key=lambda pair: pair[0].lr_scale != 1):
             rates.setdefault(group.part, rate)
         main = rates.get(self.model.denoiser, next(iter(rates.values())))
-        return Trained(step.number, self.last, step.loss, step.grad_norm, main, rates)
+        return Trained(step.number, self.last, step.loss, step.grad_norm, main, rates, round(step.time, 3))
+
+    def is_due(self, step: int) -> bool:
+        """Whether there is something to do after a step."""
+        return self.step_files.is_due(step) or self.judge.is_due(step) or self.previews.is_due(step, self.last)
 
     def after_step(self, step: int) -> Iterator[Event]:
         if self.step_files.is_due(step):

@@ -1,11 +1,12 @@
 """The updates of a run of a model, as its plan wants them."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
+from torch import Size, Tensor
 from torch.optim import Optimizer
 
 from tetrad.data.batches import Batch, Batches
@@ -31,6 +32,7 @@ from tetrad.training.loop import Step, make_loss_scaler, training_steps
 from tetrad.training.lr_schedules import Schedule
 from tetrad.training.optimizers import create_optimizer, use_result
 from tetrad.training.preservation import make_preservation
+from tetrad.training.reading import MAX_UNREAD
 from tetrad.training.shared_gradients import Leader
 from tetrad.training.step import Condition
 from tetrad.training.update import LossScaler
@@ -57,16 +59,32 @@ class Updates(RecoveringUpdates):
     def parameters(self) -> Sequence[Tensor]:
         return parameters_of(self.adapter)
 
+    @property
+    def waits_for_device(self) -> bool:
+        """Whether each update waits for the device, or does so on a CPU, where that costs nothing."""
+        knows_nan = getattr(self.optimizer, "_step_supports_amp_scaling", False)
+        is_simple = knows_nan and not (self.loss_scaler or self.leader or self.needs_after_update)
+        return get_model_device(self.model).type == "cpu" or not is_simple
+
+    @property
+    def needs_after_update(self) -> bool:
+        return self.ema is not None or self.adapter.has_constraint
+
+    @property
+    def max_unread(self) -> int:
+        return 0 if self.waits_for_device else MAX_UNREAD
+
     def count_divisible(self, done: int) -> int:
         """A fused backward keeps the activations of the whole batch, so smaller parts would not help there.
 
         Each of several processes has its share of them.
         """
-        batches = self.batches.get_update_batches(done, self.plan.train.gradient_accumulation)
         if self.plan.train.fused_backward:
             return 1
-        share = -(-sum(len(batch.captions) for batch in batches) // self.plan.train.processes)
-        return min(share, max(len(batch.captions) for batch in batches))
+        sizes: Counter[Size] = Counter()
+        for batch in self.batches.get_update_batches(done, self.plan.train.gradient_accumulation):
+            sizes[batch.latents.shape[1:]] += len(batch.captions)
+        return min(-(-sizes.total() // self.plan.train.processes), max(sizes.values()))
 
     def enable_gradient_checkpointing(self) -> None:
         devices.enable_gradient_checkpointing(self.model)
@@ -92,7 +110,7 @@ class Updates(RecoveringUpdates):
             fused_backward=train.fused_backward,
             samples_at_once=self.recovery.samples_at_once,
             loss_scaler=self.loss_scaler,
-            after_update=self.after_update,
+            after_update=self.after_update if self.needs_after_update else None,
             extend=self.extend,
             compute=self.leader.compute if self.leader else compute_gradients,
         )
@@ -163,7 +181,7 @@ def make_updates(
         make_loss_scaler(model),
         Ema(parameters_of(adapter), train.ema) if train.ema else None,
         points,
-        Recovery(gradient_checkpointing=train.gradient_checkpointing),
+        Recovery(samples_at_once=train.samples_at_once, gradient_checkpointing=train.gradient_checkpointing),
         make_preservation(
             plan.preserve, plan.data.unmasked_prior_weight, model, adapter, plan.data.unmasked_probability
         ),

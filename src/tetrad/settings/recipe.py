@@ -5,6 +5,8 @@ from typing import Literal
 
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
+from tetrad.methods.settings import keeps_bf16_weights
+from tetrad.settings import train_checks
 from tetrad.settings.data import Data
 from tetrad.settings.field import option, settings_class
 from tetrad.settings.judge import Judge
@@ -13,7 +15,7 @@ from tetrad.settings.loss import Loss
 from tetrad.settings.method import AnyMethod, default_method
 from tetrad.settings.sample import Sample
 from tetrad.settings.save import Save
-from tetrad.settings.train import Train
+from tetrad.settings.train import Precision, Train
 from tetrad.settings.values import Check
 
 
@@ -84,7 +86,17 @@ class Recipe:
     judge: Judge = field(default_factory=Judge)
     log: Log = field(default_factory=Log)
 
+    @property
+    def precision(self) -> Precision:
+        """The precision of the computation: bf16 for weights in bfloat16, unless another one is given."""
+        is_open = self.train.precision == "auto" and keeps_bf16_weights(self.method)
+        return "bf16" if is_open else self.train.precision
+
     def __post_init__(self) -> None:
+        if keeps_bf16_weights(self.method):
+            train_checks.check_bf16_weights(
+                self.train.precision, self.train.optimizer, self.train.ema, self.train.processes
+            )
         known = self.method.artifact.formats
         if self.save.format not in ("", *known):
             raise TetradError(

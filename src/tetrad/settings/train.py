@@ -57,7 +57,7 @@ class Train:
     )
     gradient_accumulation: int = option(
         1,
-        _("Gradient accumulation: batches per update, for a larger effective batch in the same memory"),
+        _("Gradient accumulation: batches per update; as many of their images as fit into memory are computed at once"),
         group="training",
         kohya="gradient_accumulation_steps",
         ge=1,

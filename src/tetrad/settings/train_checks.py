@@ -54,6 +54,25 @@ def check_fused_backward(is_fused: bool, accumulation: int, max_grad_norm: float
         )
 
 
+def check_bf16_weights(precision: str, optimizer: str, ema: float, processes: int) -> None:
+    """E3140 where weights in bfloat16 are combined with what needs float32 weights, or all tensors at once."""
+    optimizers = [name for name, facts in OPTIMIZERS.items() if facts.updates_tensors_alone]
+    wanted: list[tuple[str, object, Sequence[object]]] = [
+        ("train.precision", precision, ("auto", "bf16")),
+        ("train.optimizer", optimizer, optimizers),
+        ("train.ema", ema, (0,)),
+        ("train.processes", processes, (1,)),
+    ]
+    for setting, value, fitting in wanted:
+        if value not in fitting:
+            template = _(
+                "method.bf16_weights does not work with {setting} = {value}; use {fitting} there, or set"
+                " method.bf16_weights = false"
+            )
+            choices = " / ".join(map(str, fitting))
+            raise TetradError("E3140", template, setting=setting, value=value, fitting=choices)
+
+
 def check_processes(count: int, is_fused: bool) -> None:
     """E3133 where gradients would be used before those of the other processes are added."""
     if count > 1 and is_fused:

@@ -12,8 +12,8 @@ from torch.optim import AdamW
 class FusedAdamW(AdamW):
     """torch's fused AdamW, but its tensor lists are kept between steps, since building them each time is slow.
 
-    Trained parameters are float32 and on one device. Inside the kernel `grad_scale` divides the gradients, and a
-    `found_inf` of 1 prevents the update.
+    Parameters are float32 while they are updated, and on one device. Inside the kernel `grad_scale` divides the
+    gradients, and a `found_inf` of 1 prevents the update.
     """
 
     grad_scale: Tensor | None = None
@@ -62,8 +62,9 @@ class FusedAdamW(AdamW):
         state: dict[str, Tensor] = self.state[parameter]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-            state["exp_avg"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-            state["exp_avg_sq"] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+            dtype = torch.promote_types(parameter.dtype, torch.float32)
+            state["exp_avg"] = torch.zeros_like(parameter, dtype=dtype)
+            state["exp_avg_sq"] = torch.zeros_like(parameter, dtype=dtype)
         return state
 
     def create_state(self) -> None:

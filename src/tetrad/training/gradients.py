@@ -54,6 +54,10 @@ class Portion:
         seed = derive_seed(self.dropout_seed, begin, "rows") if begin else self.dropout_seed
         return replace(self, noisy=self.noisy.take(slice(begin, end)), dropout_seed=seed)
 
+    def join(self, other: "Portion") -> "Portion":
+        """Both as one, with the dropout of the first."""
+        return replace(self, noisy=self.noisy.join(other.noisy))
+
 
 # (model, condition, objective, portions, updater, samples_at_once) -> the loss of all portions
 ComputeGradients = Callable[[Model, Condition, Objective, Iterable[Portion], Backward, int], Tensor]
@@ -84,6 +88,20 @@ def draw_portions(
         yield Portion(noisy, subjects, derive_seed(randomness.seed, randomness.step, f"dropout {micro}"))
 
 
+def join_portions(portions: Iterable[Portion], samples_at_once: int) -> Iterator[Portion]:
+    """The portions, joined with others of their shape as long as they have at most `samples_at_once` samples."""
+    waiting: dict[tuple[torch.Size, bool], Portion] = {}
+    for portion in portions:
+        shape = portion.noisy.batch.latents.shape[1:], portion.noisy.batch.mask is None
+        before = waiting.pop(shape, None)
+        if before and len(before) + len(portion) <= samples_at_once:
+            portion = before.join(portion)
+        elif before:
+            yield before
+        waiting[shape] = portion
+    yield from waiting.values()
+
+
 def compute_gradients(
     model: Model,
     condition: Condition,
@@ -92,8 +110,9 @@ def compute_gradients(
     updater: Backward,
     samples_at_once: int,
 ) -> Tensor:
-    """Add up the gradients of all portions, a part of at most `samples_at_once` after the other; returns their loss.
+    """Add up the gradients of all portions, about `samples_at_once` of their samples at once; returns their loss.
 
+    Larger portions are divided, smaller ones are joined; 0 computes each portion as it is.
     A fused backward updates the weights, so it must run once for all batches, whose activations are kept until then.
     """
     losses = _iterate_losses(model, condition, objective, portions, samples_at_once)
@@ -112,7 +131,7 @@ def _iterate_losses(
     model: Model, condition: Condition, objective: Objective, portions: Iterable[Portion], samples_at_once: int
 ) -> Iterator[Tensor]:
     """The share of each part in an update's loss."""
-    for portion in portions:
+    for portion in join_portions(portions, samples_at_once):
         torch.manual_seed(portion.dropout_seed)
         for part in portion.noisy.split(samples_at_once):
             with autocast_to_model_dtype(model):

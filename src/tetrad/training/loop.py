@@ -1,7 +1,8 @@
 """The training loop: a generator that yields after every update.  Its caller decides what to log, save or stop."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +26,7 @@ from tetrad.training.gradients import (
 from tetrad.training.lr_schedules import Schedule
 from tetrad.training.optimizers import get_learning_rate, start_training
 from tetrad.training.step import Condition
+from tetrad.training.stochastic_rounding import make_rounding
 from tetrad.training.update import HalfUpdate, LossScaler, StandardUpdate, create_state
 
 
@@ -37,6 +39,7 @@ class Step:
     loss_on_device: Tensor
     norm_on_device: Tensor
     diverged_on_device: Tensor
+    time: float = field(default_factory=time.time)  # when it was done, as far as the host knows
 
     @property
     def loss(self) -> float:
@@ -50,7 +53,7 @@ class Step:
 
     @property
     def has_diverged(self) -> bool:
-        """Whether the loss or a gradient was NaN or Inf, so that this step changed nothing.
+        """Whether the loss or a gradient was NaN or Inf, in this step or before, so that this step changed nothing.
 
         float16's usual overflows do not count; they are skipped without a word.
         """
@@ -82,21 +85,26 @@ def training_steps(
     follows its schedule, or keeps its learning rate without schedules; once a schedule is finished, the group's
     gradients are not computed any more. With `fused_backward` each parameter is updated, and its gradient freed, during
     the backward pass; this needs `max_grad_norm` 0 and keeps the activations of all batches of an update at once.
-    For a float16 model a loss scaler is made unless one is given. `samples_at_once` limits the samples of a forward
-    pass, 0 for no limit: a larger batch is computed in parts, with the same noise and times, and the same loss but for
-    rounding and for dropout inside the network. `extend` may add samples to each batch, such as preserved ones, and
-    `compute` says who computes the gradients.
-    A step whose loss or gradient is NaN or Inf changes nothing, and `after_update` is not called; to know that, the
-    host waits for the device where there is an `after_update`. Raises HalfUpdate where an update fails in the middle;
-    any other error leaves the weights as they were before the step.
+    For a float16 model a loss scaler is made unless one is given. `samples_at_once` is how many samples a forward pass
+    has, 0 for those of a batch: a larger batch is computed in parts and smaller ones together, with the same noise and
+    times, and the same loss but for rounding and for dropout inside the network. `extend` may add samples to each
+    batch, such as preserved ones, and `compute` says who computes the gradients.
+    A step whose loss or gradient is NaN or Inf changes nothing, and neither does any step after it, so that the host
+    need not wait for the device to know; begin again after that step. `after_update` is not called then, and to know
+    that, the host does wait where there is one. Raises HalfUpdate where an update fails in the middle; any other error
+    leaves the weights as they were before the step.
     """
     loss_scaler = loss_scaler or make_loss_scaler(model)
-    updater = (FusedBackwardUpdate if fused_backward else StandardUpdate)(optimizer, max_grad_norm, loss_scaler)
+    rounding = make_rounding(optimizer, seed)
+    update_class = FusedBackwardUpdate if fused_backward else StandardUpdate
+    updater = update_class(optimizer, max_grad_norm, loss_scaler, rounding)
     samples_seen = samples_before
     try:
         for step, batches in enumerate(updates, start=updates_before + 1):
             if set_learning_rates(optimizer, schedules, step):
                 condition = maybe_cache(model, condition)
+            if rounding:
+                rounding.step_number = step
             if step == updates_before + 1:
                 create_state(optimizer)
                 start_training(optimizer)

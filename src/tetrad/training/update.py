@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from tetrad.training.stochastic_rounding import StochasticRounding
+
 
 class HalfUpdate(Exception):
     """An error in the middle of an update: a part of the weights is of the step before.  Its cause is the error."""
@@ -41,13 +43,19 @@ class LossScaler:
 class StandardUpdate:
     """An optimizer's update of all parameters, after the backward pass."""
 
-    def __init__(self, optimizer: Optimizer, max_grad_norm: float, loss_scaler: LossScaler | None = None) -> None:
-        self.optimizer = optimizer
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_grad_norm: float,
+        loss_scaler: LossScaler | None = None,
+        rounding: StochasticRounding | None = None,
+    ) -> None:
+        self.optimizer, self.rounding = optimizer, rounding
         self.parameters = list(iterate_parameters(optimizer))
         self.max_grad_norm = max_grad_norm
         self.loss_scaler = loss_scaler
         self.has_begun = False  # the loop sets it back when the step is done
-        self.bad_loss = torch.zeros((), device=self.parameters[0].device)
+        self.bad_loss = torch.zeros((), device=self.parameters[0].device)  # 1 from then on where training has diverged
 
     def note_loss(self, loss: Tensor) -> None:
         """Make no update where this loss is NaN or Inf."""
@@ -58,17 +66,17 @@ class StandardUpdate:
         (loss if self.loss_scaler is None else loss * self.loss_scaler.scale).backward()  # type: ignore[no-untyped-call]
 
     def finish(self) -> Update:
-        """Update, unless the loss or a gradient is NaN or Inf; then clear the gradients."""
+        """Update, unless the loss or a gradient is NaN or Inf, or training has diverged; then clear the gradients."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         scale = torch.ones((), device=self.parameters[0].device) if self.loss_scaler is None else self.loss_scaler.scale
         norm = _gradient_norm(gradients, like=scale) / scale
-        found_inf, bad_loss = is_not_finite(norm).maximum(self.bad_loss), self.bad_loss
+        found_inf = is_not_finite(norm).maximum(self.bad_loss)
         divisor = scale * _clip_divisor(norm, self.max_grad_norm)
         self.has_begun = True
-        step_if_finite(self.optimizer, gradients, divisor, found_inf)
+        step_if_finite(self.optimizer, gradients, divisor, found_inf, self.rounding)
         self.optimizer.zero_grad()
-        self.bad_loss = torch.zeros_like(bad_loss)
-        return Update(norm, has_diverged(found_inf, bad_loss, self.loss_scaler), found_inf)
+        self.bad_loss = has_diverged(found_inf, self.bad_loss, self.loss_scaler)
+        return Update(norm, self.bad_loss, found_inf)
 
     def close(self) -> None:
         """Discard the gradients of a step that has failed."""
@@ -79,7 +87,8 @@ def _gradient_norm(gradients: list[Tensor], like: Tensor) -> Tensor:
     """The norm over all gradients, a scalar."""
     if not gradients:
         return torch.zeros_like(like)
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    dtype = torch.promote_types(gradients[0].dtype, torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, dtype=dtype)))
     return norm
 
 
@@ -88,15 +97,22 @@ def _clip_divisor(norm: Tensor, max_grad_norm: float) -> Tensor:
     return ((norm + 1e-6) / max_grad_norm).clamp(min=1) if max_grad_norm else torch.ones_like(norm)
 
 
-def step_if_finite(optimizer: Optimizer, gradients: list[Tensor], divisor: Tensor, found_inf: Tensor) -> None:
+def step_if_finite(
+    optimizer: Optimizer,
+    gradients: list[Tensor],
+    divisor: Tensor,
+    found_inf: Tensor,
+    rounding: StochasticRounding | None = None,
+) -> None:
     """An optimizer step with divided gradients, or none where `found_inf` is 1."""
+    step = rounding.step if rounding else optimizer.step
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         optimizer.grad_scale, optimizer.found_inf = divisor, found_inf  # type: ignore[attr-defined]
-        optimizer.step()
+        step()
         optimizer.grad_scale = optimizer.found_inf = None  # type: ignore[attr-defined]
     elif not found_inf:  # this optimizer does not take found_inf, so the host waits for the value
         torch._foreach_div_(gradients, divisor)
-        optimizer.step()
+        step()
 
 
 def is_not_finite(tensor: Tensor) -> Tensor:

@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import finish, make_recipe
+from killing import contents, finish, make_recipe
 from PIL import Image
 from test_exact import crash_at, place, point_after_every_step  # noqa: F401 - fixtures
 
 from tetrad.errors import TetradError
+from tetrad.estimate.forecast import MemoryForecast
+from tetrad.estimate.memory import MemoryOptions
 from tetrad.run.events import Note, Trained
 from tetrad.run.resume.resume import resume
+from tetrad.run.train import train
 
 
 @pytest.fixture
@@ -78,6 +81,19 @@ def test_another_version_is_said_and_does_not_stop_the_run(broken: Path) -> None
     events = list(resume(broken))
     notes = [str(event.message) for event in events if isinstance(event, Note) and event.code == "W5163"]
     assert len(notes) == 1 and "torch was 1.0 and is now" in notes[0]
+
+
+def test_less_memory_changes_nothing(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """The resumed run computes as many images at once as before, which its resume point says."""
+    settings = {"method.kind": "lora", "train.gradient_accumulation": 2}
+    whole = finish(train(make_recipe(tmp_path / "whole", **settings)))
+    folder = crash_at(make_recipe(tmp_path / "broken", **settings), 3)
+    short = MemoryForecast(2, 1, 1, (MemoryOptions(), 1))
+    monkeypatch.setattr("tetrad.run.resolve.forecast_memory", lambda *arguments: short)
+    events = list(resume(folder))
+    assert contents(folder) == contents(whole)
+    codes = [event.code for event in events if isinstance(event, Note)]
+    assert "W6001" in codes and "W5163" not in codes
 
 
 def test_a_run_without_a_point_starts_again_in_its_own_folder(broken: Path) -> None:

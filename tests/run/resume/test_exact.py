@@ -16,6 +16,12 @@ from tetrad.settings import Recipe
 
 CASES: dict[str, dict[str, Any]] = {
     "dreambooth": {"method.kind": "dreambooth"},
+    "dreambooth in bfloat16": {
+        "method.kind": "dreambooth",
+        "method.bf16_weights": True,
+        "train.fused_backward": True,
+        "train.optimizer": "adafactor",
+    },
     "textual-inversion": {"method.kind": "textual-inversion"},
     "hypernetwork": {"method.kind": "hypernetwork", "method.dropout": [0.3], "method.structure": [1, 2, 1]},
     "lora with an average": {"method.kind": "lora", "train.ema": 0.9},

@@ -22,10 +22,10 @@ __all__ = ["FORMATS", "attach", "check_settings", "describe_file", "full_precisi
 
 def attach(settings: DreamBooth, model: Model, rng: Generator, start: Weights | None = None) -> "_DreamBoothAdapter":
     """The trained parts, unfrozen; with `start`, its weights are loaded into them first."""
-    adapter = _DreamBoothAdapter(model, full_precision_parts(settings, model), settings.reversible)
+    adapter = _DreamBoothAdapter(model, trained_parts(settings, model), settings.reversible)
     if start is not None:
         adapter.load_weights(start, 1.0)
-    adapter.train()
+    adapter.train(in_float32=not settings.bf16_weights)
     return adapter
 
 
@@ -48,12 +48,18 @@ def check_settings(settings: DreamBooth, model: Model) -> None:
 
 
 def full_precision_parts(settings: DreamBooth, model: Model) -> tuple[str, ...]:
+    return () if settings.bf16_weights else trained_parts(settings, model)
+
+
+def trained_parts(settings: DreamBooth, model: Model) -> tuple[str, ...]:
     texts = [text.name for text in model.text_encoders] if settings.text_encoder else []
     return (model.denoiser, *texts)
 
 
 class _DreamBoothAdapter:
     """A model of which some parts are trained.  Keeps a copy of the original tensors only where `reversible`."""
+
+    has_constraint = False
 
     def __init__(self, model: Model, parts: Iterable[str], reversible: bool) -> None:
         self.model = model
@@ -62,12 +68,15 @@ class _DreamBoothAdapter:
         self.original_tensors: dict[nn.Parameter, Tensor] = {}
         self.frozen_copy: dict[nn.Parameter, Tensor] = {}
 
-    def train(self) -> None:
-        """Make the parts trainable, in float32; where reversible, the original tensors are kept on the CPU."""
+    def train(self, in_float32: bool) -> None:
+        """Make the parts trainable, in float32 or as they are; where reversible, the original tensors are kept on the
+        CPU.
+        """
         for parameter in parameters_of(self):
             if self.reversible:
                 self.original_tensors.setdefault(parameter, parameter.data.cpu())
-            parameter.data = parameter.data.to(torch.float32, copy=self.reversible)
+            dtype = torch.float32 if in_float32 else parameter.dtype
+            parameter.data = parameter.data.to(dtype, copy=self.reversible)
             parameter.requires_grad_(True)
 
     @torch.no_grad()

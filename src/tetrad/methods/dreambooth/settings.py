@@ -86,6 +86,14 @@ class DreamBooth:
         group="method",
         kohya="stop_text_encoder_training (not -1)",
     )
+    bf16_weights: bool = option(
+        False,
+        _(
+            "Keep the trained weights in bfloat16, without a float32 copy; updates are rounded stochastically; needs 6"
+            " bytes less per weight, and is less exact"
+        ),
+        group="memory",
+    )
     person: SkipJsonSchema[str] = ""  # the class word that makes this a run of a face
     reversible: SkipJsonSchema[bool] = (
         False  # keep the original weights, which takes as much memory as the trained ones

@@ -150,6 +150,10 @@ class LoraAdapter(Patches):
             for (part, lr_scale), pairs in groups.items()
         ]
 
+    @property
+    def has_constraint(self) -> bool:  # type: ignore[override]
+        return self.max_norm > 0
+
     def after_update(self) -> None:
         if self.max_norm:
             for path, branch in self.branches.items():

@@ -31,6 +31,8 @@ _HARMLESS_SETTINGS = (
     "train.dtype",
     "train.processes",
 )  # they do not change what is learned
+# What the free memory decides, which resume points have, and what follows from other settings.
+_NOT_COMPARED = {"train.gradient_checkpointing", "train.samples_at_once", "train.samples_per_update"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> Changes:
         old = before["files"].get(name, ["", []])
         if old[1:] != hashes:
             changes.harmful.append(Message(_("{setting} is another file: {path}"), setting=name, path=path))
-    for key in sorted({*before["settings"], *now["settings"]}):
+    for key in sorted({*before["settings"], *now["settings"]} - _NOT_COMPARED):
         old, new = before["settings"].get(key), now["settings"].get(key)
         if old != new:
             target = changes.harmless if key.startswith(_HARMLESS_SETTINGS) else changes.harmful
