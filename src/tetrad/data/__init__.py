@@ -21,7 +21,7 @@ __all__, __getattr__ = export(
     __name__,
     {
         "batches": ["Batch", "Batches", "TrainingSample", "make_fixed_batch"],
-        "buckets": ["bucket_of"],
+        "buckets": ["bucket_of", "count_batches"],
         "caption_effects": [
             "BatchRange",
             "find_settings_that_change_captions",

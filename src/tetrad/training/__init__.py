@@ -33,7 +33,7 @@ __all__, __getattr__ = export(
         "optimizers": ["check_optimizer", "create_optimizer", "use_result"],
         "preservation": ["make_preservation"],
         "processes": ["FOREVER", "Packet", "Processes"],
-        "reading": ["read_together"],
+        "reading": ["MAX_UNREAD", "read_together"],
         "shared_gradients": ["Follower", "Leader"],
         "state": ["TrainingState", "capture_state", "restore_state"],
         "step": ["Condition", "NoisyBatch", "add_noise", "denoising_loss"],
