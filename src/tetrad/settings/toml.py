@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -165,6 +165,12 @@ def all_settings(schema: Any, types: Mapping[str, Any]) -> Iterator[Setting]:
             yield from settings_of(section, f"{name}.")
 
 
+def _find_near(name: str, sections: Sequence[str], known: Sequence[str], cutoff: float) -> str:
+    """The setting of the same section whose name is spelled most like this one, "" for none."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return ".".join([*sections, near[0]]) if near else ""
+
+
 def unknown_key_error(path: str, known: list[str], meant: MeantSetting | None, kind: str) -> TetradError:
     """E3101, with the setting that was probably meant, or all that exist; `kind` is the recipe's method."""
     if meant and meant.methods and kind not in meant.methods:
@@ -173,8 +179,10 @@ def unknown_key_error(path: str, known: list[str], meant: MeantSetting | None, k
             "E3101", template, method=kind, setting=path, meant=meant.setting.key, methods=", ".join(meant.methods)
         )
     *sections, name = path.split(".")
-    near = [".".join([*sections, each]) for each in difflib.get_close_matches(name, known, n=1, cutoff=0.5)]
-    if nearest := meant.setting.key if meant else next(iter(near), ""):
+    if nearest := (
+        _find_near(name, sections, known, 0.85)  # a slip of one letter is likelier than another section
+        or (meant.setting.key if meant else _find_near(name, sections, known, 0.5))
+    ):
         return TetradError(
             "E3101", _("the setting {setting} does not exist; did you mean {nearest}?"), setting=path, nearest=nearest
         )
