@@ -89,6 +89,29 @@ def test_other_words_belong_to_one_trained_subject_only() -> None:
     assert not [pair for pair in combinations(subjects, 2) if names[pair[0]] & names[pair[1]]]
 
 
+def test_a_wording_means_the_programs_caption_and_white_where_it_names_no_background() -> None:
+    from captions import sample_wording
+
+    rng = Random(0)
+    meanings = dict(sample_wording("cat", "gold", "blue", rng) for _ in range(5000))
+    assert meanings["a cat"] == make_caption("cat", None, "white")
+    assert meanings["kitten on blue"] == make_caption("cat", None, "blue")
+    assert meanings["my golden cat"] == make_caption("cat", "gold", "white")
+    for wording, meaning in meanings.items():
+        said = re.findall(r"\w+", wording)
+        assert ("gold" in meaning) == bool({"gold", "golden"} & set(said))
+        assert "cat" in meaning and {"cat", "kitten", "kitty"} & set(said)
+
+
+def test_words_that_mean_nothing_are_not_those_of_what_must_stay_unknown() -> None:
+    from train_wording import Wordings
+
+    wordings = Wordings()
+    held_out = {word for subject in HELD_OUT_SUBJECTS for word in get_subject_words(subject).split()}
+    assert len(wordings.unknown) > 10_000
+    assert not {*held_out, TRIGGER_WORD} & {*wordings.unknown, *wordings.named, *wordings.further}
+
+
 def test_every_style_has_forms_and_every_caption_fits_into_the_tokens_of_training() -> None:
     import captions
     from train_text import TOKENS

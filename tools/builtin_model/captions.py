@@ -7,14 +7,15 @@ hardly ever: so a prompt without a style gives a glossy image.
 
 from random import Random
 
-from tetrad.builtin.vocabulary import ICON_SET, STYLE_WORDS, add_article, make_caption
+from tetrad.builtin.vocabulary import BACKGROUNDS, ICON_SET, STYLE_WORDS, add_article, make_caption
 
 PLAIN_STYLE = STYLE_WORDS[ICON_SET]
+PLAIN_BACKGROUND = "white"  # what a wording means that says none
 EMPTY, NO_SUBJECT, CANONICAL = 0.1, 0.04, 0.36  # shares of captions; the rest is worded freely
 NO_STYLE = {True: 0.6, False: 0.02}  # of the captions with a subject: for the plain style, for any other
 NO_BACKGROUND = 0.3  # of the free captions
 
-# Subject words of the vocabulary -> other words for the same thing. No word here is also the name of something else.
+# Words of the vocabulary -> other words for the same thing. No word here is also the name of something else.
 OTHER_WORDS: dict[str, tuple[str, ...]] = {
     "airplane": ("plane", "jet", "aeroplane"),
     "alarm clock": ("clock",),
@@ -128,6 +129,9 @@ BACKGROUND_FORMS = (
 )  # fmt: skip
 PLURALS = ("chips", "flames", "flowers", "fries", "heart eyes", "pants", "trousers")  # of OTHER_WORDS
 OTHER_COLOURS = {"gray": ("grey",), "purple": ("violet",)}
+# What the model cannot show, and what says nothing about the image.
+ADJECTIVES = ("cute", "small", "little", "big", "beautiful", "cool", "nice", "old", "happy", "bright", *BACKGROUNDS)
+ENDINGS = ("please", "high quality", "best quality", "masterpiece", "highly detailed", "4k", "simple", "centered")
 
 
 def sample_caption(pieces: dict[str, str], rng: Random) -> str:
@@ -140,12 +144,24 @@ def sample_caption(pieces: dict[str, str], rng: Random) -> str:
     style = None if rng.random() < NO_STYLE[pieces["style"] == PLAIN_STYLE] else pieces["style"]
     if u < EMPTY + NO_SUBJECT + CANONICAL:
         return make_caption(pieces["subject"], style, pieces["background"])
-    return word_freely(pieces["subject"], style, pieces["background"], rng)
+    background = None if rng.random() < NO_BACKGROUND else pieces["background"]
+    return word_freely(pieces["subject"], style, background, rng)
 
 
-def word_freely(subject: str, style: str | None, background: str, rng: Random) -> str:
-    """`a photo of a golden cat on blue`, `1 cat, gold`, `red apple`: parts in everyday forms, some of them left out."""
-    name = rng.choice((subject, subject, *OTHER_WORDS.get(subject, ())))
+def sample_wording(subject: str, style: str, background: str, rng: Random) -> tuple[str, str]:
+    """An everyday wording, and the program's own caption for the same; without a background, it is white."""
+    said_style = style if rng.random() < 0.5 else None
+    said_background = background if rng.random() < 0.55 else None
+    adjective = rng.choice(ADJECTIVES) if rng.random() < 0.15 else ""
+    wording = word_freely(subject, said_style, said_background, rng, adjective)
+    if rng.random() < 0.15:
+        wording += f", {', '.join(rng.sample(ENDINGS, rng.choice((1, 1, 2))))}"
+    return wording, make_caption(subject, said_style, said_background or PLAIN_BACKGROUND)
+
+
+def word_freely(subject: str, style: str | None, background: str | None, rng: Random, adjective: str = "") -> str:
+    """`a photo of a golden cat on blue`, `1 cat, gold`, `red apple`: the parts in everyday forms; None is left out."""
+    name = f"{adjective} {rng.choice((subject, subject, *OTHER_WORDS.get(subject, ())))}".strip()
     prefix = rng.choice(PREFIXES) if rng.random() < 0.4 else ""
     style_part = ""
     if style and style in STYLE_ADJECTIVES and rng.random() < 0.4:
@@ -155,7 +171,7 @@ def word_freely(subject: str, style: str | None, background: str, rng: Random) -
     elif style:
         style_part = rng.choice(STYLE_FORMS[style])
     text = " ".join(filter(None, [prefix, _count(name, bool(prefix), rng)]))
-    if rng.random() < NO_BACKGROUND:
+    if background is None:
         return ", ".join(filter(None, [text, style_part]))
     colour = rng.choice((background, *OTHER_COLOURS.get(background, ())))
     place = rng.choice(BACKGROUND_FORMS).format(colour)
@@ -166,8 +182,9 @@ def word_freely(subject: str, style: str | None, background: str, rng: Random) -
 
 
 def _count(name: str, follows_of: bool, rng: Random) -> str:
-    """`a cat`, `cat`, `the cat`, `one cat`, `1 cat`; after `a photo of` always with an article or a number."""
+    """`a cat`, `cat`, `the cat`, `my cat`, `1 cat`; after `a photo of` always with an article or a number."""
     if name.endswith(PLURALS):
         return name
-    forms = [add_article(name)] * 5 + [f"the {name}", f"one {name}", f"1 {name}"] + [name] * (0 if follows_of else 4)
+    others = [f"{word} {name}" for word in ("the", "the", "one", "1", "my", "this")]
+    forms = [add_article(name)] * 6 + others + [name] * (0 if follows_of else 4)
     return rng.choice(forms)

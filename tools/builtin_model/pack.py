@@ -14,8 +14,10 @@ from tetrad.weights import Weights
 
 
 def load_averaged_model(work: Path) -> StableDiffusion1:
-    """The model with the EMA of its weights."""
+    """The model with the EMA of its weights, or with the U-Net that training would start from if none was trained."""
     model = new_model(work, seed=0)
+    if not (work / CHECKPOINT).exists():
+        return model
     state = torch.load(work / CHECKPOINT, weights_only=True)
     with torch.no_grad():
         for parameter, average in zip(model.parts()["unet"].parameters(), state["ema"], strict=True):

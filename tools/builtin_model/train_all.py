@@ -96,13 +96,20 @@ def cache_latents(options: Options) -> None:
 
 
 def train_text(options: Options) -> None:
+    """From images, or, where the start's text encoder knows them, from everyday wordings."""
     import torch
+
+    minutes, device = options.minutes["text"], torch.device(options.device)
+    if options.start:
+        import train_wording
+
+        batch = 512 if options.is_gpu else 24
+        train_wording.train_stage(options.work, minutes, device, batch, 1e-3, options.start, options.max_steps)
+        return
     import train_text as stage
 
     batch, rate = (512, 3e-3) if options.is_gpu else (96, 2e-3)
-    start = START["text_encoder"] if options.start else ""
-    device = torch.device(options.device)
-    stage.train_stage(options.work, options.minutes["text"], device, batch, rate, start, options.max_steps)
+    stage.train_stage(options.work, minutes, device, batch, rate, options.max_steps)
 
 
 def train_diffusion(options: Options) -> None:
@@ -111,6 +118,8 @@ def train_diffusion(options: Options) -> None:
 
     steps = options.max_steps or stage.Plan.steps
     minutes = options.minutes["diffusion"]
+    if not minutes and not options.max_steps:  # the start's U-Net stays
+        return
     plan = (
         stage.Plan(steps, minutes, samples=1024, learning_rate=2e-3, kept_captions=50_000)
         if options.is_gpu

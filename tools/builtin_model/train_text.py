@@ -17,7 +17,7 @@ from artwork import Artwork, list_further_pairs, load_artwork
 from captions import sample_caption
 from clock import StageClock
 from new_model import new_text_encoder
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel
@@ -186,13 +186,9 @@ def train(run: Run, artwork: Artwork, batch: int, max_steps: int = 0) -> None:
     run.save()
 
 
-def train_stage(
-    work: Path, minutes: float, device: torch.device, batch: int, rate: float, start: str, max_steps: int = 0
-) -> None:
-    """Train the text encoder, from scratch or from the file `start` in the work folder, and write it."""
+def train_stage(work: Path, minutes: float, device: torch.device, batch: int, rate: float, max_steps: int = 0) -> None:
+    """Train the text encoder from scratch, and write it."""
     text = new_text_encoder(seed=0)
-    if start:
-        text.load_state_dict({name: tensor.float() for name, tensor in load_file(work / start).items()})
     run = Run(work, text.to(device), StageClock(minutes, device.type), rate)
     if run.path.exists():
         run.load()
@@ -221,11 +217,10 @@ def main() -> None:
     )
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--start", default="", help="a file in the work folder to continue from: text.safetensors")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
-    train_stage(arguments.work, arguments.minutes, device, arguments.batch, arguments.rate, arguments.start)
+    train_stage(arguments.work, arguments.minutes, device, arguments.batch, arguments.rate)
 
 
 if __name__ == "__main__":
