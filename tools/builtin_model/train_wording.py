@@ -47,7 +47,10 @@ WORDED = 0.45  # share of captions that are worded freely
 # Of the program's own captions.  With a new word as style, as people train one, nothing may change.
 NO_STYLE, UNKNOWN_STYLE = 0.2, 0.25
 WARMUP_STEPS = 50
-HIDDEN_SHARE, HIDDEN_WEIGHT = 0.33, 0.05  # of the time, and beside the error of the prediction afterwards
+HIDDEN_SHARE = 0.33  # of the time, in which only hidden states are trained on
+# Of the error of hidden states beside that of the prediction, for a free wording and for the program's own captions:
+# adapters work on the hidden states, so what the U-Net predicts with them is not all that must stay.
+WORDED_WEIGHT, OWN_WEIGHT = 0.05, 1.0
 CHECKPOINT, RESULT = "wording.checkpoint.pt", "text.safetensors"
 
 
@@ -168,8 +171,10 @@ class Run:
         # Attention is causal, and the last tokens are padding, which is much alike.
         tokens = 32 if self.clock.progress < HIDDEN_SHARE else CONTEXT_LENGTH
         count = 2 * self.batch if tokens < CONTEXT_LENGTH else self.batch
-        of_hidden, of_prediction = self.compute_losses([self.wordings.sample(words) for _ in range(count)], rng, tokens)
-        (HIDDEN_WEIGHT * of_hidden + of_prediction).mean().backward()
+        pairs = [self.wordings.sample(words) for _ in range(count)]
+        of_hidden, of_prediction = self.compute_losses(pairs, rng, tokens)
+        weights = torch.tensor([OWN_WEIGHT if worded == canonical else WORDED_WEIGHT for worded, canonical in pairs])
+        (weights.to(of_hidden.device) * of_hidden + of_prediction).mean().backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
