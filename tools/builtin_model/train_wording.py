@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from random import Random
+from string import ascii_lowercase
 
 import torch
 from cache_latents import load_cache
@@ -86,7 +87,7 @@ class Wordings:
         u = rng.random()
         if u < NO_STYLE:
             return None
-        return rng.choice(self.unknown) if u < NO_STYLE + UNKNOWN_STYLE else rng.choice(list(STYLE_WORDS.values()))
+        return self.sample_unknown(rng) if u < NO_STYLE + UNKNOWN_STYLE else rng.choice(list(STYLE_WORDS.values()))
 
     def sample_subject(self, rng: Random) -> str:
         u = rng.random()
@@ -94,7 +95,14 @@ class Wordings:
             return rng.choice(self.named)
         if u < NAMED + FURTHER:
             return rng.choice(self.further)
-        return " ".join(rng.sample(self.unknown, rng.choice((1, 1, 2))))
+        return " ".join(self.sample_unknown(rng) for _ in range(rng.choice((1, 1, 2))))
+
+    def sample_unknown(self, rng: Random) -> str:
+        """A word that no drawing has, or letters that are several tokens, as most trigger words are."""
+        if rng.random() < 0.5:
+            return rng.choice(self.unknown)
+        letters = "".join(rng.choices(ascii_lowercase, k=rng.choice((3, 4, 5))))
+        return "kzr" if letters == TRIGGER_WORD else letters
 
 
 def tokenize(captions: Sequence[str], tokens: int, device: torch.device) -> Tensor:
