@@ -66,9 +66,9 @@ class RecordShards:
             return None
         with suppress(OSError, struct.error):
             path = self._paths[place.file]
-            head = self._open(path).read(_HEAD.size, place.begin)
+            head = self._open(path).read_at(_HEAD.size, place.begin)
             magic, found, length = _HEAD.unpack(head)
-            content = self._open(path).read(length, place.begin + len(head))
+            content = self._open(path).read_at(length, place.begin + len(head))
             if (magic, found, length) == (_MAGIC, key, len(content)):
                 return content
         return None
@@ -169,7 +169,7 @@ class _OpenFile:
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         self._lock = threading.Lock()
 
-    def read(self, size: int, begin: int) -> bytes:
+    def read_at(self, size: int, begin: int) -> bytes:
         with self._lock:
             os.lseek(self._descriptor, begin, os.SEEK_SET)
             return os.read(self._descriptor, size)

@@ -33,8 +33,8 @@ def fetch(address: str) -> Path:
     target = get_copy_path(address)
     if target not in _up_to_date:
         versions_path = target.parent / _VERSIONS
-        versions = download(address, target, _read_versions(versions_path))
-        _write_json(versions_path, versions)
+        versions = download(address, target, read_record(versions_path))
+        write_record(versions_path, versions)
         _up_to_date.add(target)
     return target
 
@@ -129,15 +129,17 @@ class _Counter(Callback):  # type: ignore[misc]
         self.count(inc)
 
 
-def _read_versions(path: Path) -> Versions:
+def read_record(path: Path) -> dict[str, list[Any]]:
+    """What `write_record` wrote: a list of values for each file; nothing where it cannot be read."""
     try:
-        versions = parse_json(read_text_file(path))
+        record = parse_json(read_text_file(path))
     except (OSError, ValueError, TetradError):
         return {}
-    return versions if isinstance(versions, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
-def _write_json(path: Path, value: object) -> None:
+def write_record(path: Path, record: Versions) -> None:
+    """Write the record so that nobody ever reads a part of it.  Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value), "utf-8")
+    temporary.write_text(json.dumps(record), "utf-8")
     os.replace(temporary, path)

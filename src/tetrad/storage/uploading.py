@@ -1,6 +1,5 @@
 """Keeps a folder in object storage up to date: each file there is whole, and listed files of a group come last."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -8,11 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tetrad.documents import parse_json, read_text_file
 from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.storage.addresses import is_address
-from tetrad.storage.fetching import download
+from tetrad.storage.fetching import download, read_record, write_record
 from tetrad.storage.file_systems import explaining_errors, open_storage
 
 UPLOADED = ".uploaded.json"  # in the folder: the size and the time of each file as it was uploaded
@@ -24,7 +22,7 @@ class FolderUpload:
 
     def __init__(self, folder: Path, address: str, is_wanted: Callable[[Path], bool]) -> None:
         self.folder, self.address, self.is_wanted = folder, address.rstrip("/"), is_wanted
-        self.uploaded = _read_uploaded(folder / UPLOADED)
+        self.uploaded = read_record(folder / UPLOADED)
 
     def refuse_occupied(self) -> None:
         """E4404 where there is something at the address already."""
@@ -75,9 +73,7 @@ class FolderUpload:
         self._remember()
 
     def _remember(self) -> None:
-        temporary = self.folder / f"{UPLOADED}.{os.getpid()}"
-        temporary.write_text(json.dumps(self.uploaded), "utf-8")
-        os.replace(temporary, self.folder / UPLOADED)
+        write_record(self.folder / UPLOADED, self.uploaded)
 
 
 def download_folder(address: str, target: Path) -> None:
@@ -87,7 +83,7 @@ def download_folder(address: str, target: Path) -> None:
         names = download(address, unfinished, {})
         states = {name: (unfinished / name).stat() for name in names}
         uploaded = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
-        (unfinished / UPLOADED).write_text(json.dumps(uploaded), "utf-8")
+        write_record(unfinished / UPLOADED, uploaded)
         unfinished.rename(target)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -113,11 +109,3 @@ def _upload_whole(storage: Any, path: Path, target: str, is_object_storage: bool
         unfinished = str(Path(target).with_name(f".{Path(target).name[:100]}.part"))
         storage.put_file(str(path), unfinished)
         os.replace(unfinished, target)
-
-
-def _read_uploaded(path: Path) -> dict[str, list[int]]:
-    try:
-        uploaded = parse_json(read_text_file(path))
-    except (OSError, ValueError, TetradError):
-        return {}
-    return uploaded if isinstance(uploaded, dict) else {}

@@ -31,20 +31,20 @@ def read_together(
             count += 1
             is_full = len(unread) > min(max_unread, count // _EARLIER_STEPS)
             if is_full or time.monotonic() - start >= _MAX_SECONDS or is_due(step.number):
-                group, unread = read(unread, start), []
+                group, unread = read_results(unread, start), []
                 yield group
                 start = time.monotonic()
     except HalfUpdate:
         raise
     except Exception:
         if unread:
-            yield read(unread, start)
+            yield read_results(unread, start)
         raise
     if unread:
-        yield read(unread, start)
+        yield read_results(unread, start)
 
 
-def read(steps: Sequence[Step], start: float) -> list[Step]:
+def read_results(steps: Sequence[Step], start: float) -> list[Step]:
     """The same steps with their results on the host; each has taken an equal share of the time since `start`."""
     results = [
         torch.stack([step.loss_on_device, step.norm_on_device, step.diverged_on_device]).detach() for step in steps

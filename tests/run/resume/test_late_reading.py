@@ -33,13 +33,13 @@ class Reads(TorchDispatchMode):
 def read_late(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """As on a GPU, and from the first step on; returns the steps that were read together, as they come."""
     groups: list[list[int]] = []
-    original = reading.read
+    original = reading.read_results
 
     def read(steps: Sequence[loop.Step], start: float) -> list[loop.Step]:
         groups.append([step.number for step in steps])
         return original(steps, start)
 
-    monkeypatch.setattr(reading, "read", read)
+    monkeypatch.setattr(reading, "read_results", read)
     monkeypatch.setattr(reading, "_EARLIER_STEPS", 1)
     monkeypatch.setattr(Updates, "waits_for_device", False)
     return groups

@@ -39,7 +39,7 @@ class MemberPath(type(Path())):  # type: ignore[misc]  # as `Path` itself has no
         """The file's bytes, to be read.  Raises FileNotFoundError, and OSError for a shard that cannot be read."""
         shard, member = self._split()
         try:
-            return io.BytesIO(read_shard(Path(shard)).read(member))
+            return io.BytesIO(read_shard(Path(shard)).read_member(member))
         except KeyError:
             raise self._missing_error() from None
 

@@ -25,7 +25,7 @@ class Shard(Protocol):
     @property
     def bad_names(self) -> tuple[tuple[str, Message], ...]: ...
 
-    def read(self, name: str) -> bytes:
+    def read_member(self, name: str) -> bytes:
         """The bytes of a file.  Raises KeyError where there is none of this name, and OSError."""
 
 

@@ -29,7 +29,7 @@ class TableShard:
     damage: Message | None = None
     bad_names: tuple[tuple[str, Message], ...] = ()
 
-    def read(self, name: str) -> bytes:
+    def read_member(self, name: str) -> bytes:
         """The bytes of a file.  Raises KeyError, and OSError for a part of the table that is damaged."""
         if name not in self.members:
             raise KeyError(name)
@@ -66,7 +66,7 @@ def _make_shard(table: "_Table") -> TableShard:
         reason = Message(_("it has no column with the bytes of images, only {columns}"), columns=columns)
         return TableShard({}, _read_nothing, reason)
     members: dict[str, int] = {}
-    usual = _find_suffix(table.read(image, 0)) if table.rows else ""
+    usual = _find_suffix(table.read_cell(image, 0)) if table.rows else ""
     for row in range(table.rows):
         members[f"{row:08}{usual}"] = 0
         if caption:
@@ -76,7 +76,7 @@ def _make_shard(table: "_Table") -> TableShard:
         import pyarrow
 
         try:
-            return table.read(image if is_image else caption, row)
+            return table.read_cell(image if is_image else caption, row)
         except pyarrow.ArrowException as error:
             raise OSError(errno.EIO, str(Message(_("this part of the file is damaged")))) from error
 
@@ -107,7 +107,7 @@ class _Table:
         kind = self.columns.get(column, "")
         return kind in ("binary", "large_binary") or (kind.startswith("struct<") and "bytes: " in kind)
 
-    def read(self, column: str, row: int) -> bytes:
+    def read_cell(self, column: str, row: int) -> bytes:
         """The bytes of a row of a column; b"" where it has none."""
         group = bisect_right(self.group_ends, row)
         begin = self.group_ends[group - 1] if group else 0

@@ -26,7 +26,7 @@ class TarShard:
     damage: Message | None = None
     bad_names: tuple[tuple[str, Message], ...] = ()
 
-    def read(self, name: str) -> bytes:
+    def read_member(self, name: str) -> bytes:
         """The bytes of a file.  Raises KeyError and OSError."""
         begin, size = self.offsets[name], self.members[name]
         with open_regular(Path(self.path)) as file:
