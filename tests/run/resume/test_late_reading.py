@@ -31,7 +31,7 @@ class Reads(TorchDispatchMode):
 
 
 def read_late(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """As on a GPU, and from the first step on; returns the steps that were read together, as they come."""
+    """As on a GPU, from the first step on and however slow; returns the steps that were read together, as they come."""
     groups: list[list[int]] = []
     original = reading.read_results
 
@@ -41,6 +41,7 @@ def read_late(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
     monkeypatch.setattr(reading, "read_results", read)
     monkeypatch.setattr(reading, "_EARLIER_STEPS", 1)
+    monkeypatch.setattr(reading, "_MAX_SECONDS", 60)
     monkeypatch.setattr(Updates, "waits_for_device", False)
     return groups
 
