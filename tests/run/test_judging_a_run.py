@@ -111,7 +111,6 @@ def test_images_take_at_most_a_quarter_of_the_time_of_the_steps_and_half_of_it_b
     assert (budget.count_affordable(is_end=False), budget.count_affordable(is_end=True)) == (15, 40)
     other = TimeBudget(predictions=34, samples=4)
     other.restore(budget.as_values())
-    budget.prediction_seconds = 0.0  # once images were generated, previews say nothing new
     assert other == budget
     budget.note_base(Counts(2, 6, 1))
     assert budget.base == Counts(4, 6, 1)

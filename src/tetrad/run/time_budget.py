@@ -74,12 +74,15 @@ class TimeBudget:
         return max(1e-6, _CAUTION * self.predictions * (self.prediction_seconds or by_steps))
 
     def as_values(self) -> list[float]:
-        return [self.steps, self.step_seconds, self.images, self.image_seconds, *astuple(self.base)]
+        return [
+            self.steps, self.step_seconds, self.images, self.image_seconds, *astuple(self.base), self.prediction_seconds
+        ]  # fmt: skip
 
     def restore(self, values: Any) -> None:
         """The times as they were in a resume point."""
-        self.steps, self.step_seconds, self.images, self.image_seconds, *base = values
+        self.steps, self.step_seconds, self.images, self.image_seconds, *base = values[:7]
         self.base = Counts(*base)
+        [self.prediction_seconds] = values[7:] or [0.0]  # older resume points have none
 
 
 def count_predictions(steps: int, cfg_scale: float) -> int:
