@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from tetrad.builtin.other_words import OTHER_WORDS
 from tetrad.builtin.vocabulary import (
     BACKGROUNDS,
     HELD_OUT_SUBJECTS,
@@ -37,8 +38,6 @@ def sample(pieces: dict[str, str], count: int = 2000) -> list[str]:
 
 
 def names_of(subject: str) -> Iterator[str]:
-    from captions import OTHER_WORDS
-
     yield subject
     yield from OTHER_WORDS.get(subject, ())
 
@@ -81,10 +80,8 @@ def test_held_out_subjects_and_the_trigger_word_are_in_no_wording() -> None:
 
 
 def test_other_words_belong_to_one_trained_subject_only() -> None:
-    import captions
-
     subjects = [get_subject_words(subject) for subject in TRAINED_SUBJECTS]
-    assert set(captions.OTHER_WORDS) <= set(subjects)
+    assert set(OTHER_WORDS) <= set(subjects)
     names = {subject: set(names_of(subject)) for subject in subjects}
     assert not [pair for pair in combinations(subjects, 2) if names[pair[0]] & names[pair[1]]]
 
@@ -104,7 +101,7 @@ def test_a_wording_means_the_programs_caption_and_white_where_it_names_no_backgr
 
 
 def test_words_that_mean_nothing_are_not_those_of_what_must_stay_unknown() -> None:
-    from train_wording import Wordings
+    from wordings import Wordings
 
     wordings = Wordings()
     held_out = {word for subject in HELD_OUT_SUBJECTS for word in get_subject_words(subject).split()}

@@ -35,6 +35,9 @@ def test_a_held_out_subject_is_unknown_by_its_name(subject: str) -> None:
         ("2 dogs AND penguins BREAK", ("dogs", "penguins")),
         ("a red zkr", ("zkr",)),
         ("rain in the mountains", ("rain", "mountains")),  # "mountain" is known, and so is "cloud with rain"
+        ("my kitty", ()),
+        ("an automobile", ()),
+        ("a pine", ("pine",)),  # "pine tree" is known
         ("一只猫", ("一只猫",)),
         ("gold style, on a blue background", ()),
         ("a photo", ()),
@@ -47,7 +50,13 @@ def test_unknown_words_are_named_only_where_no_subject_is_known(prompt: str, unk
 
 @pytest.mark.parametrize(
     "word,nearest",
-    [("dogs", "dog"), ("strwberry", "strawberry"), ("icecream", "ice cream"), ("elephants", "elephant")],
+    [
+        ("dogs", "dog"),
+        ("strwberry", "strawberry"),
+        ("icecream", "ice cream"),
+        ("elephants", "elephant"),
+        ("kittens", "cat"),
+    ],
 )
 def test_a_misspelled_subject_is_the_first_suggestion(word: str, nearest: str) -> None:
     assert find_nearest_subjects((word,))[0] == nearest

@@ -12,7 +12,7 @@ from tetrad.models.sd import StableDiffusion1
 from tetrad.weights import Weights
 
 WIDTHS = (64, 96, 128, 128)
-TEXT_WIDTH, TEXT_LAYERS, HEAD_WIDTH, UNET_HEADS = 128, 12, 32, 2
+TEXT_WIDTH, TEXT_LAYERS, TEXT_NEURONS, HEAD_WIDTH, UNET_HEADS = 128, 12, 1024, 32, 2
 PARTS = {"unet": "unet.safetensors", "text_encoder": "text.safetensors", "vae": "vae.safetensors"}
 METADATA = {
     "tetrad.architecture": json.dumps(
@@ -35,7 +35,7 @@ def new_text_encoder(seed: int) -> CLIPTextModel:
         CLIPTextConfig(
             vocab_size=49408,
             hidden_size=TEXT_WIDTH,
-            intermediate_size=4 * TEXT_WIDTH,
+            intermediate_size=TEXT_NEURONS,
             num_hidden_layers=TEXT_LAYERS,
             num_attention_heads=TEXT_WIDTH // HEAD_WIDTH,
             max_position_embeddings=77,

@@ -103,7 +103,7 @@ def train_text(options: Options) -> None:
     if options.start:
         import train_wording
 
-        batch = 512 if options.is_gpu else 24
+        batch = 1024 if options.is_gpu else 64
         train_wording.train_stage(options.work, minutes, device, batch, 1e-3, options.start, options.max_steps)
         return
     import train_text as stage

@@ -5,6 +5,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from tetrad.builtin.other_words import OTHER_WORDS
 from tetrad.builtin.vocabulary import BACKGROUNDS, STYLE_WORDS, TRAINED_SUBJECTS, get_subject_words
 from tetrad.locales import Message, _
 
@@ -23,9 +24,13 @@ _SHOWN_WORDS = 5  # of a prompt
 
 @cache
 def list_known_words() -> dict[str, tuple[str, ...]]:
-    """The words of the built-in model's captions, by what they stand for; `further subjects` are names of icons."""
+    """The words of the built-in model's captions, by what they stand for; `further subjects` are names of icons.
+
+    `other words` stand for subjects too.
+    """
     return {
         "subjects": tuple(sorted(map(get_subject_words, TRAINED_SUBJECTS))),
+        "other words": tuple(sorted(other for names in OTHER_WORDS.values() for other in names)),
         "styles": tuple(STYLE_WORDS.values()),
         "backgrounds": tuple(BACKGROUNDS),
         "further subjects": tuple(FURTHER_SUBJECTS_PATH.read_text("utf-8").splitlines()),
@@ -35,11 +40,12 @@ def list_known_words() -> dict[str, tuple[str, ...]]:
 def find_unknown_words(prompt: str) -> tuple[str, ...]:
     """The words of a prompt that the built-in model does not know, if the prompt names no subject that it knows.
 
-    A subject is named by a single word of its name, as in `an apple` for `red apple`; a further subject by its whole
-    name. The result is empty for a prompt without a subject, such as `gold style, on a blue background`.
+    A subject is named by a single word of its name, as in `an apple` for `red apple`; a further subject, or another
+    word for a subject, by its whole name. The result is empty for a prompt without a subject, such as
+    `gold style, on a blue background`.
     """
     words = tuple(dict.fromkeys(_split_into_words(prompt)))
-    if not _subject_words().isdisjoint(words) or any(name <= set(words) for name in _further_names()):
+    if not _subject_words().isdisjoint(words) or any(name <= set(words) for name in _whole_names()):
         return ()
     return tuple(word for word in words if word not in _other_words())
 
@@ -79,11 +85,12 @@ def _split_into_words(text: str) -> list[str]:
 
 @cache
 def _spelled_names() -> dict[str, str]:
-    """What a word may be a misspelling of, and the subject that is meant: names, and single words of the 153."""
+    """What a word may be a misspelling of, and the subject that is meant: names, other words, and parts of names."""
     known = list_known_words()
     names = (*known["subjects"], *known["further subjects"])
     parts = {word: subject for subject in known["subjects"] for word in _split_into_words(subject)}
-    return {**parts, **{name: name for name in names if name.count(" ") < 2}}
+    others = {other: subject for subject, others in OTHER_WORDS.items() for other in others}
+    return {**parts, **others, **{name: name for name in names if name.count(" ") < 2}}
 
 
 @cache
@@ -94,8 +101,10 @@ def _subject_words() -> frozenset[str]:
 
 
 @cache
-def _further_names() -> frozenset[frozenset[str]]:
-    return frozenset(frozenset(_split_into_words(name)) for name in list_known_words()["further subjects"])
+def _whole_names() -> frozenset[frozenset[str]]:
+    known = list_known_words()
+    names = (*known["other words"], *known["further subjects"])
+    return frozenset(frozenset(_split_into_words(name)) for name in names)
 
 
 @cache

@@ -15,6 +15,7 @@ WORDS_LINE_WIDTH = 98  # columns
 NO_BREAK_SPACE = "\u00a0"
 WORD_GROUPS = {
     "subjects": _("{count} subjects:"),
+    "other words": _("{count} other words for them, such as kitten for cat:"),
     "styles": _("{count} styles, as in 'a cat, gold style':"),
     "backgrounds": _("{count} backgrounds, as in 'a cat, on a blue background':"),
     "further subjects": _("{count} further subjects, by the names of their icons:"),

@@ -155,7 +155,7 @@ class PlannedRun:
         sample = self.plan.sample
         if self.image is None:
             return 0.0
-        seconds = estimate_image_seconds(self.image, self.speed, sample.steps, sample.uses_guidance)
+        seconds = estimate_image_seconds(self.image, self.speed, sample.steps, sample.cfg_scale != 1)
         side = self.model.resolution
         area = (sample.width or side) * (sample.height or side) / side**2
         return seconds * area * self.count_preview_images()
