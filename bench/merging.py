@@ -1,19 +1,22 @@
 """Peak memory and speed of `tetrad merge checkpoint`: three files merged into a fourth, beside `cp` with fsync.
 
-`python -m bench.merging --gib 2 --folder /tmp` writes three files of random numbers, and measures in turn: a copy, a
-merge whose files' hashes are known, and one that has to compute them. Speeds are bytes read and written per second; all
-files are dropped from the page cache immediately before. Reports medians.
+`python -m bench.merging --gib 2 --folder /tmp` writes three files of random numbers, and measures in rounds: a copy, a
+merge whose files' hashes are known, and one that has to compute them. Speeds are bytes read and written per second; the
+files are dropped from the page cache immediately before. Reports medians with the lowest and the highest value; shares
+of the speed of `cp` are those of one round, because other programs that use the machine slow down all.
 """
 
 import argparse
 import os
+import random
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
@@ -34,9 +37,9 @@ from bench.merging import drop_from_cache
 from tetrad.merging.checkpoint_merge import merge_checkpoints
 a, b, c, out = map(Path, sys.argv[1:])
 drop_from_cache(a, b, c)
-start = time.perf_counter()
+start, cpu_start = time.perf_counter(), time.process_time()
 merge_checkpoints([a, b], out, base=c, method="add-difference", weight=0.7)
-print(time.perf_counter() - start)
+print(time.perf_counter() - start, time.process_time() - cpu_start)
 """
 
 
@@ -50,33 +53,61 @@ def main() -> None:
         measure(Path(folder), arguments.gib, arguments.rounds)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What one copy or merge took."""
+
+    moved: int  # bytes read and written
+    seconds: float
+    cpu_seconds: float
+    peak: int = 0
+
+    @property
+    def speed(self) -> float:
+        return self.moved / GIB / self.seconds
+
+    @property
+    def cpu_per_gib(self) -> float:
+        return self.cpu_seconds / (self.moved / GIB)
+
+
 def measure(folder: Path, gib: float, rounds: int) -> None:
     files = [folder / f"{letter}.safetensors" for letter in "abc"]
     layouts = dict(islice(make_layouts(), count_tensors(gib)))
     for seed, file in enumerate(files):
         write_random(file, layouts, seed)
-    size = files[0].stat().st_size
-    largest = max(layout.nbytes for layout in layouts.values()) * 2
-    known, unknown = folder / "known", folder / "unknown"
-    speeds: dict[str, list[float]] = {"cp": [], "merge": [], "merge with hashes": []}
-    peaks = []
-    run_merge(files, folder / "out.safetensors", known)  # computes the hashes
+    known, unknown, out = folder / "known", folder / "unknown", folder / "out.safetensors"
+    measured: dict[str, list[Measured]] = {"cp": [], "merge": [], "merge with hashes": []}
+    run_merge(files, out, known)  # computes the hashes
+    run = {
+        "cp": lambda: copy(files[0], out),
+        "merge": lambda: run_merge(files, out, known),
+        "merge with hashes": lambda: run_merge(files, out, unknown),
+    }
     for _number in range(rounds):
-        speeds["cp"].append(2 * size / copy(files[0], folder / "out.safetensors"))
-        seconds, peak = run_merge(files, folder / "out.safetensors", known)
-        speeds["merge"].append(4 * size / seconds)
-        peaks.append(peak)
-        shutil.rmtree(unknown, ignore_errors=True)
-        speeds["merge with hashes"].append(4 * size / run_merge(files, folder / "out.safetensors", unknown)[0])
-        print(", ".join(f"{name} {values[-1] / GIB:.2f} GiB/s" for name, values in speeds.items()), flush=True)
+        # A virtual machine gets memory that has been free for a while from its host again, which may take as long as
+        # copying; in random order all meet it in the same states.
+        for name in random.sample([*run], len(run)):
+            shutil.rmtree(unknown, ignore_errors=True)
+            measured[name].append(run[name]())
+        print(", ".join(f"{name} {each[-1].speed:.2f} GiB/s" for name, each in measured.items()), flush=True)
+    size, largest = files[0].stat().st_size, max(layout.nbytes for layout in layouts.values()) * 2
     print(
         f"three files of {size / GIB:.2f} GiB, {len(layouts)} tensors, the largest {largest / GIB:.2f} GiB in float32"
     )
-    for name, values in speeds.items():
-        share = median(values) / median(speeds["cp"])
-        spread = f"{min(values) / GIB:.2f} … {max(values) / GIB:.2f}"
-        print(f"{name:18} {median(values) / GIB:6.2f} GiB/s ({spread}), {share:.2f} of cp")
-    print(f"peak memory of the process {median(peaks) / GIB:.2f} GiB")
+    for name, each in measured.items():
+        shares = [one.speed / copied.speed for one, copied in zip(each, measured["cp"], strict=True)]
+        print(
+            f"{name:18} {describe(one.speed for one in each)} GiB/s, {describe(shares)} of cp,"
+            f" {describe(one.cpu_per_gib for one in each)} CPU s/GiB"
+        )
+    print(f"peak memory of the process {median(one.peak for one in measured['merge']) / GIB:.2f} GiB")
+
+
+def describe(values: Iterable[float]) -> str:
+    """The median, the lowest and the highest."""
+    ordered = sorted(values)
+    return f"{median(ordered):.2f} ({ordered[0]:.2f} … {ordered[-1]:.2f})"
 
 
 def make_layouts() -> Iterator[tuple[str, TensorLayout]]:
@@ -104,36 +135,41 @@ def write_random(path: Path, layouts: Mapping[str, TensorLayout], seed: int) -> 
 
 
 def drop_from_cache(*paths: Path) -> None:
-    """Read the files from the disk next time: all of the page cache is dropped where that is permitted."""
+    """Read the files from the disk next time; other programs keep theirs in the page cache."""
     for path in paths:
         with path.open("rb+") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    with suppress(OSError):
-        Path("/proc/sys/vm/drop_caches").write_text("1")
 
 
-def copy(source: Path, target: Path) -> float:
-    """Seconds that `cp` with fsync takes."""
+def copy(source: Path, target: Path) -> Measured:
+    """`cp` with fsync."""
     target.unlink(missing_ok=True)
     drop_from_cache(source)
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), cpu_time()
     subprocess.run(["cp", "--reflink=never", source, target], check=True)
     with target.open("rb+") as file:
         os.fsync(file.fileno())
-    return time.perf_counter() - start
+    return Measured(2 * source.stat().st_size, time.perf_counter() - start, cpu_time() - cpu_start)
 
 
-def run_merge(files: list[Path], out: Path, cache: Path) -> tuple[float, int]:
-    """Seconds that a merge takes in a process of its own, without its start, and the peak of that process in bytes."""
+def cpu_time() -> float:
+    """CPU seconds of this process and of those that it has started and that have ended."""
+    usages = [resource.getrusage(each) for each in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def run_merge(files: list[Path], out: Path, cache: Path) -> Measured:
+    """A merge in a process of its own, without that process's start."""
     out.unlink(missing_ok=True)
     environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
     process = subprocess.Popen([sys.executable, "-c", MERGE, *files, out], stdout=subprocess.PIPE, env=environment)
     assert process.stdout
-    seconds = float(process.stdout.read())
+    seconds, cpu_seconds = map(float, process.stdout.read().split())
     _pid, status, usage = os.wait4(process.pid, 0)
     process.returncode = status
-    return seconds, usage.ru_maxrss * 1024
+    moved = sum(path.stat().st_size for path in (*files, out))
+    return Measured(moved, seconds, cpu_seconds, usage.ru_maxrss * 1024)
 
 
 if __name__ == "__main__":

@@ -98,6 +98,21 @@ def test_a_ckpt_is_one_that_the_web_ui_opens(tmp_path: Path) -> None:
     assert all(torch.equal(content[name], tensor.bfloat16()) for name, tensor in file_tensors().items())
 
 
+def test_a_ckpt_keeps_what_only_the_metadata_says_of_a_model_of_unusual_size(tmp_path: Path) -> None:
+    model = FAMILIES["sd1"].build(tiny.build_weights(is_shallow=True), "narrow")
+    source = tiny.save_checkpoint(tmp_path / "narrow", model, model.weights().metadata | {"title": "mine"})
+    result = convert(source, "ckpt", tmp_path / "narrow.ckpt")
+    (note,) = result.notes
+    assert "title" in note.values["names"] and "tetrad" not in note.values["names"]
+    a1111_unpickler.check_can_open(result.paths[0])
+    loaded = library.load_model(result.paths[0])
+    assert loaded.weights().metadata["tetrad.architecture"] == model.weights().metadata["tetrad.architecture"]
+    back = convert(result.paths[0], "safetensors", tmp_path / "back.safetensors")
+    assert not back.notes
+    key = "tetrad.architecture"
+    assert weight_files.read_safetensors_metadata(back.paths[0]) == {key: loaded.weights().metadata[key]}
+
+
 def test_the_configuration_beside_a_ckpt_is_in_the_metadata_of_the_safetensors(tmp_path: Path) -> None:
     torch.save({"state_dict": dict(file_tensors())}, tmp_path / "a.ckpt")
     (tmp_path / "a.yaml").write_text("model:\n  params:\n    parameterization: v\n")

@@ -1,17 +1,19 @@
 """A weight file read and written tensor by tensor is the one that is read and written as a whole."""
 
 import collections
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from tetrad.errors import TetradError
-from tetrad.formats import tensor_writer
+from tetrad.formats import direct_reading, tensor_writer
 from tetrad.formats.tensor_streams import TensorLayout, open_tensors
 from tetrad.formats.tensor_writer import write_tensors
 
@@ -116,6 +118,51 @@ def test_a_tensor_may_be_computed_in_parts_and_the_metadata_at_the_end(tmp_path:
     assert torch.equal(load_file(path)["a"], values)
     with open_tensors(path) as file:
         assert file.metadata == {"hash": "x"} and torch.equal(file.read_tensor("b"), torch.ones(3).half())
+
+
+@pytest.mark.parametrize("shift", [0, 1])  # of the data, whose begin is a multiple of 8 in most files
+def test_ranges_of_a_file_that_is_read_once_are_read_past_the_page_cache(
+    shift: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened, open_direct = tmp_path / "a.safetensors", [], direct_reading.open_direct
+    tensors = {"a": torch.arange(5000).half(), "b": torch.rand(3, 700), "c": torch.zeros(0)}
+    content = save(tensors)
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length] + b" " * shift
+    path.write_bytes((length + shift).to_bytes(8, "little") + header + content[8 + length :])
+    monkeypatch.setattr(direct_reading, "_cached_share", lambda file: 0.0)
+    if not direct_reading.is_worth_it(path):
+        pytest.skip("the system or the disk of temporary files cannot do it")
+
+    def open_and_record(path: Path) -> BinaryIO:
+        opened.append(path)
+        return open_direct(path)
+
+    monkeypatch.setattr(direct_reading, "open_direct", open_and_record)
+    with open_tensors(path, is_read_once=True) as file:
+        for name, tensor in tensors.items():
+            for start, stop in ((0, 1), (7, 1500), (0, tensor.numel()), (tensor.numel() - 1, tensor.numel())):
+                if 0 <= start < stop <= tensor.numel():
+                    assert torch.equal(file.read_range(name, start, stop), tensor.flatten()[start:stop])
+            assert torch.equal(file.read_tensor(name), tensor)
+    assert len(opened) == 1 + (not shift)  # the first time to find out whether it is possible
+
+
+def test_only_a_file_that_is_not_in_the_page_cache_is_read_past_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(bytes(100_000))
+    assert not direct_reading.is_worth_it(path)  # it was written just now
+    with path.open("rb+") as file, monkeypatch.context() as patched:
+        os.fsync(file.fileno())
+        assert direct_reading._cached_share(file.fileno()) == 1
+        patched.setattr(direct_reading, "open_direct", lambda path: path.open("rb"))
+        patched.setattr(direct_reading, "_cached_share", lambda file: 0.4)
+        assert direct_reading.is_worth_it(path)
+    monkeypatch.setattr(direct_reading, "_cached_share", lambda file: 0.4)
+    monkeypatch.delattr(os, "O_DIRECT", raising=False)  # as on macOS and Windows
+    assert not direct_reading.is_worth_it(path)
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_refused(tmp_path: Path) -> None:

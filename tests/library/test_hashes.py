@@ -20,12 +20,15 @@ def test_a_large_file_is_hashed_again_when_its_time_changes(tmp_path: Path, monk
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"one")
     os.utime(file, ns=(1, 1))
+    assert not hashes.is_hash_cached(file) and not hashes.is_hash_cached(tmp_path / "none.safetensors")
     first = hashes.get_file_hash(file)
+    assert hashes.is_hash_cached(file)
     hashes.get_cached_file_hash.cache_clear()
     monkeypatch.setattr(hashes.file_hashes, "compute_file_hash", lambda path: "computed again")
     assert hashes.get_file_hash(file) == first, "the note on disk was not used"
     file.write_bytes(b"two")
     os.utime(file, ns=(2, 2))
+    assert not hashes.is_hash_cached(file)
     assert hashes.get_file_hash(file) == "computed again"
     assert first == compute_file_hash_of(b"one", tmp_path)
 

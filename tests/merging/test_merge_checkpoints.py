@@ -15,8 +15,8 @@ from torch import Tensor
 import tetrad
 from tetrad import library
 from tetrad.errors import TetradError
-from tetrad.formats import weight_files
-from tetrad.merging import merged_tensors
+from tetrad.formats import direct_reading, weight_files
+from tetrad.merging import merged_tensors, parents
 from tetrad.merging.checkpoint_merge import MergedCheckpoint, merge_checkpoints
 
 UNET, CLIP, VAE = "model.diffusion_model", "cond_stage_model.transformer.text_model", "first_stage_model"
@@ -84,6 +84,17 @@ def test_a_tensor_of_many_parts_is_that_of_one(
     monkeypatch.setattr(merged_tensors, "_BLOCK", 50)
     parts = merge(models[:2], **choices)[0]
     assert all(torch.equal(parts[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_models_are_read_once_where_their_hashes_are_known(
+    is_known: bool, models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(parents, "is_hash_cached", lambda path: is_known)
+    monkeypatch.setattr(direct_reading, "is_worth_it", asked.append)
+    merge(models[:2])
+    assert asked == (models[:2] if is_known else [])
 
 
 def test_a_weight_of_0_gives_a_file_with_the_same_tensors_bit_for_bit(models: list[Path]) -> None:

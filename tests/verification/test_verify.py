@@ -16,6 +16,7 @@ from torch import Tensor
 
 import tetrad
 from tetrad import library
+from tetrad.cli.verify import print_verification
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.formats import kohya, ldm
@@ -111,6 +112,25 @@ def test_keys_that_programs_ignore_are_counted_and_named(tmp_path: Path, checkpo
         assert verdict and set(verdict.ignored) == {"lora_unet_typo", "lora_unet_other"}
         assert "2 of" in str(verdict.reason) and "lora_unet_typo" in str(verdict.reason)
     assert set(find(verification, "keys").names) == {"lora_unet_typo", "lora_unet_other"}
+
+
+def test_programs_with_one_reason_are_named_together(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save_lora(tmp_path / "zkr.safetensors", lora_unet_typo=torch.zeros(1))
+    verification = tetrad.verify(path, base=checkpoint)
+    groups = [(readers, verdict.outcome) for readers, verdict in verification.group_verdicts()]
+    assert groups == [(["A1111, Forge", "ComfyUI", "kohya"], "partly"), (["diffusers"], "no")]
+    print_verification(verification)
+    table = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert [line[:29].strip() for line in table if line[:29].strip()] == [
+        "program       loads it",
+        "A1111, Forge, in part",
+        "ComfyUI, kohya",
+        "diffusers     no",
+    ]
+    assert " ".join(table).count("lora_unet_typo") == 2
+    assert len(verification.as_record()["readers"]) == 4
 
 
 def test_a_program_that_is_asked_for_must_load_the_file(tmp_path: Path, checkpoint: Path) -> None:

@@ -1,5 +1,6 @@
 """`tetrad verify`: say whether files are whole, finite and safe, which programs load them, and what they change."""
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -89,22 +90,20 @@ def print_verification(verification: "Verification") -> None:
     template = _("{path}: {type}") if family in str(inspection.what) else _("{path}: {type} ({family})")
     print_text(Message(template, path=inspection.path, type=inspection.what, family=family))
     for finding in verification.findings:
-        print_row(f"{SIGNS[finding.state]} {translate(finding.label)}", LABEL_WIDTH, str(finding.found))
+        print_row([f"{SIGNS[finding.state]} {translate(finding.label)}"], LABEL_WIDTH, str(finding.found))
     if not verification.verdicts:
         print_text(Message(_("  no rules are known by which other programs load such files")))
         return
     print_text("")
     program, outcome, reason = map(translate, (_("program"), _("loads it"), _("why")))
-    print_row(pad(f"  {program}", LABEL_WIDTH) + outcome, WIDE, reason)
-    for verdict in verification.verdicts:
-        reader = "A1111, Forge" if verdict.reader == "A1111" else verdict.reader
-        start = pad(f"  {reader}", LABEL_WIDTH) + translate(OUTCOMES[verdict.outcome])
-        print_row(start, WIDE, str(verdict.reason))
+    print_row([pad(f"  {program}", LABEL_WIDTH) + outcome], WIDE, reason)
+    for readers, verdict in verification.group_verdicts():
+        first, *others = [f"  {line}" for line in wrap(", ".join(readers), LABEL_WIDTH - 2)]
+        start = pad(first, LABEL_WIDTH) + translate(OUTCOMES[verdict.outcome])
+        print_row([start, *others], WIDE, str(verdict.reason))
 
 
-def print_row(start: str, width: int, text: str) -> None:
-    """A text beside its label, in lines that are not too long."""
-    first, *rest = wrap(text, LINE_WIDTH - width)
-    print_text(f"{pad(start, width)}{first}")
-    for line in rest:
-        print_text(f"{'':{width}}{line}")
+def print_row(labels: list[str], width: int, text: str) -> None:
+    """A text beside its label, both in lines that are not too long."""
+    for label, line in zip_longest(labels, wrap(text, LINE_WIDTH - width), fillvalue=""):
+        print_text(f"{pad(label, width)}{line}".rstrip())

@@ -58,9 +58,17 @@ def _convert_single_file(job: Job) -> None:
         tensors = _store(job, tensors, lambda name: not is_checkpoint or name.startswith(_NETWORK_PREFIXES))
         metadata = {key: value for key, value in file.metadata.items() if key != _HASH_KEY}
         if is_pickle:
-            _note_left_out(job, [*pickles.list_other_entries(job.source), *metadata])
-            metadata = _name_prediction(job.source)
+            kept = _keep_in_pickle(metadata)
+            _note_left_out(
+                job, [*pickles.list_other_entries(job.source), *(key for key in metadata if key not in kept)]
+            )
+            metadata = kept | _name_prediction(job.source)
         _write_single_file(job, tensors, metadata)
+
+
+def _keep_in_pickle(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata that a .ckpt has too: without these, a model of unusual size could not be loaded from it."""
+    return {key: metadata[key] for key in pickles.KEPT_ENTRIES if key in metadata}
 
 
 def _nothing_to_do_error(job: Job) -> TetradError:
@@ -192,7 +200,8 @@ def _write_single_file(job: Job, tensors: Mapping[str, Tensor], metadata: Mappin
 
     layouts, compute = _get_layouts(tensors), _finite_tensor_of(job.source, tensors)
     if job.target == "ckpt":
-        _note_left_out(job, list(metadata))
+        kept = _keep_in_pickle(metadata)
+        _note_left_out(job, [key for key in metadata if key not in kept])
         if metadata.get("modelspec.prediction_type", "epsilon") != "epsilon" and "v_pred" not in tensors:
             job.notes.append(
                 Message(
@@ -203,7 +212,7 @@ def _write_single_file(job: Job, tensors: Mapping[str, Tensor], metadata: Mappin
                     name=job.out.with_suffix(".yaml").name,
                 )
             )
-        write_pickle(job.out, layouts, compute, on_written)
+        write_pickle(job.out, layouts, compute, on_written, kept)
     else:
         write_tensors(job.out, layouts, compute, metadata, on_written)
 

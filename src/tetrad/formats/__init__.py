@@ -12,7 +12,8 @@ Every format is a pure function from dict to dict; no model and no network acces
   `bundles` handles those inside LoRA files.
 - `kohya` and `peft` are the two formats of LoRA files. `a1111` handles embeddings and hypernetworks.
 - `key_tables` translates names by a table of module paths. `survey` collects shapes, dtypes and bad values of a file.
-- `tensor_streams` reads weight files tensor by tensor, in constant memory; `tensor_writer` writes safetensors files and
+- `tensor_streams` reads weight files tensor by tensor, in constant memory, and where it pays past the page cache, for
+  which there is `direct_reading`; `tensor_writer` writes safetensors files and
   `pickle_writer` .ckpt files so. `deferred_tensors` are tensors of such files on which the other modules
   work without reading them.
 - `tensors` prepares tensors that were read, and those that are to be written.

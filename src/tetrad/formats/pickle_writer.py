@@ -41,9 +41,11 @@ def write_pickle(
     layouts: Mapping[str, TensorLayout],
     compute: Callable[[str], Tensor],
     on_written: Callable[[], None] = lambda: None,
+    about: Mapping[str, str] | None = None,
 ) -> None:
     """Write `{"state_dict": tensors}`; `compute` gives the tensor of a name, in the layout that was said.
 
+    `about` are texts beside the `state_dict`, where other programs ignore them.
     E5353 for a type that readers of such files do not know, E4204 where the disk has too little space, E4202 where the
     file cannot be written.
     """
@@ -57,7 +59,7 @@ def write_pickle(
         stage_replacement(path) as temporary_path,
         zipfile.ZipFile(temporary_path, "w") as archive,
     ):
-        archive.writestr("archive/data.pkl", _pickle_state_dict(layouts))
+        archive.writestr("archive/data.pkl", _pickle_content(layouts, about or {}))
         archive.writestr("archive/version", _VERSION)
         for number, name in enumerate(layouts):
             with archive.open(f"archive/data/{number}", "w", force_zip64=True) as member:
@@ -94,8 +96,8 @@ class _Pickler(pickle.Pickler):
         return "storage", _STORAGES[value.layout.dtype], str(value.number), "cpu", numel
 
 
-def _pickle_state_dict(layouts: Mapping[str, TensorLayout]) -> bytes:
+def _pickle_content(layouts: Mapping[str, TensorLayout], about: Mapping[str, str]) -> bytes:
     tensors = {name: _StoredTensor(_Storage(number, layout)) for number, (name, layout) in enumerate(layouts.items())}
     buffer = io.BytesIO()
-    _Pickler(buffer, _PROTOCOL).dump({"state_dict": tensors})
+    _Pickler(buffer, _PROTOCOL).dump({"state_dict": tensors, **about})
     return buffer.getvalue()

@@ -22,6 +22,7 @@ PlainContent = Mapping[Any, Any]  # of numbers, strings, lists, tensors, and mor
 FlatContent = tuple[dict[str, Tensor], dict[str, str]]  # tensors, and plain values as JSON, by dotted path
 # Real files have a nesting of 4, some thousand values and names of 150 characters. A pickle of a few kilobytes can
 # unfold to billions of values, because it can refer to one list many times.
+KEPT_ENTRIES = ("tetrad.architecture",)  # texts beside the `state_dict` that are metadata, since nothing else says this
 STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch's container, and older pickles
 MAX_DEPTH, _MAX_VALUES, _MAX_PATH_LENGTH = 6, 50_000, 500
 _CHARACTERS_PER_VALUE = 400
@@ -102,7 +103,7 @@ def list_other_entries(path: Path) -> list[str]:
 
     content = _load(path, FakeTensorMode())
     has_state_dict = isinstance(content, dict) and "state_dict" in content
-    return [str(key) for key in content if key != "state_dict"] if has_state_dict else []
+    return [str(key) for key in content if key not in ("state_dict", *KEPT_ENTRIES)] if has_state_dict else []
 
 
 def _load(path: Path, mode: AbstractContextManager[object]) -> Any:
@@ -117,9 +118,11 @@ def _read(path: Path, mode: AbstractContextManager[object]) -> FlatContent:
         _check_scan(scan)
         _check_size(path, pickle_scan.check_container(path))
         content = _load(path, mode)
-        content = content.get("state_dict", content) if isinstance(content, dict) else {}
+        content = content if isinstance(content, dict) else {}
+        kept = {key: content[key] for key in KEPT_ENTRIES if isinstance(content.get(key), str)}
+        content = content.get("state_dict", content)
         flat_values = dict(flatten(content)) if isinstance(content, dict) else {}
-        tensors, metadata = separate_tensors(flat_values)
+        tensors, metadata = separate_tensors(flat_values | kept)
         _check_size(path, sum(map(_checked_byte_count, tensors.values())))
     except Exception as error:  # torch raises a dozen types here; in every case the file was not read
         raise _explain_unreadable(path, scan, error) from error

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tetrad.errors import TetradError
-from tetrad.formats import pickles, weight_files
+from tetrad.formats import direct_reading, pickles, weight_files
 from tetrad.locales import _
 
 DTYPES = {
@@ -77,10 +77,11 @@ class TensorFile(Mapping[str, TensorLayout]):
 
 
 @contextmanager
-def open_tensors(path: Path) -> Iterator[TensorFile]:
+def open_tensors(path: Path, is_read_once: bool = False) -> Iterator[TensorFile]:
     """Open a weight file to read its tensors one at a time.
 
-    Only torch's container of before 2020 is read as a whole. Raises what `weight_files.read_weight_file` raises.
+    Ranges of a file that is read once, and by nobody else, are read past the page cache where that is faster. Only
+    torch's container of before 2020 is read as a whole. Raises what `weight_files.read_weight_file` raises.
     """
     first_bytes = weight_files.read_first_bytes(path)
     if not weight_files.is_pickle(path, first_bytes):
@@ -98,7 +99,7 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
             path, layouts, metadata, lambda name, start, stop, _: tensors[name].flatten()[start:stop].clone()
         )
         return
-    with _open_places(path, places) as read:
+    with _open_places(path, places, is_read_once and direct_reading.is_worth_it(path)) as read:
         layouts = {name: place.layout for name, place in sorted(places.items(), key=lambda item: item[1].start)}
         yield TensorFile(path, layouts, metadata, read)
 
@@ -134,50 +135,56 @@ def _layout_of(tensor: Tensor) -> TensorLayout:
 
 
 @contextmanager
-def _open_places(path: Path, places: Mapping[str, _Place]) -> Iterator[_Read]:
+def _open_places(path: Path, places: Mapping[str, _Place], is_direct: bool) -> Iterator[_Read]:
     """A function that reads elements of the tensor of a name.  E5001 where the file cannot be read."""
-    own, stack = local(), ExitStack()  # a handle and memory for each thread, so that none waits for another's reading
+    own, stack = local(), ExitStack()  # handles and memory for each thread, so that none waits for another's reading
 
-    def open_file() -> BinaryIO:
+    def open_file(open_one: Callable[[Path], BinaryIO] = lambda path: path.open("rb")) -> BinaryIO:
         try:
-            file = stack.enter_context(path.open("rb"))
+            file = stack.enter_context(open_one(path))
         except OSError as error:
             raise weight_files.unreadable_error(path, error) from error
         if not os.path.samestat(os.fstat(file.fileno()), opened):
             raise TetradError("E5002", changed, path=path)
         return file
 
-    def allocate(count: int, is_temporary: bool) -> Tensor:
-        if not is_temporary:
-            return torch.empty(count, dtype=torch.uint8)
-        if not hasattr(own, "memory") or len(own.memory) < count:
-            own.memory = torch.empty(count, dtype=torch.uint8)
-        memory: Tensor = own.memory[:count]
-        return memory
-
-    def read_bytes(start: int, count: int, is_temporary: bool) -> Tensor:
-        if not hasattr(own, "file"):
-            own.file = open_file()
-        data = allocate(count, is_temporary)
+    def read_into(file: BinaryIO, data: Tensor, start: int, needed: int) -> None:
         try:
-            own.file.seek(start)
-            found = own.file.readinto(data.numpy().data)
+            file.seek(start)
+            found = file.readinto(data.numpy().data)  # type: ignore[attr-defined]
         except OSError as error:
             raise weight_files.unreadable_error(path, error) from error
-        if found != count:
+        if found < needed:
             raise TetradError("E5002", changed, path=path)
+
+    def read_bytes(start: int, count: int) -> Tensor:
+        if not hasattr(own, "file"):
+            own.file = open_file()
+        data = torch.empty(count, dtype=torch.uint8)
+        read_into(own.file, data, start, count)
         return data
+
+    def read_again(start: int, count: int) -> Tensor:
+        """Bytes in memory that is used again; directly from the disk, whole blocks with these bytes in them."""
+        skipped = start % direct_reading.ALIGNMENT
+        if not hasattr(own, "ranges"):
+            own.ranges = open_file(direct_reading.open_direct) if is_direct else open_file()
+        if not hasattr(own, "memory") or len(own.memory) < skipped + count:
+            own.memory = torch.from_numpy(direct_reading.allocate_aligned(count + direct_reading.ALIGNMENT))
+        data: Tensor = own.memory[: direct_reading.round_up(skipped + count)]
+        read_into(own.ranges, data, start - skipped, skipped + count)
+        return data[skipped : skipped + count]
 
     def read_elements(name: str, start: int, stop: int, is_temporary: bool) -> Tensor:
         place, width = places[name], places[name].layout.dtype.itemsize
         if start == stop:
             return torch.empty(0, dtype=place.layout.dtype)
         if place.stride is None:
-            data = read_bytes(place.start + start * width, (stop - start) * width, is_temporary)
-            return data.view(place.layout.dtype)
+            read = read_again if is_temporary and place.start % width == 0 else read_bytes
+            return read(place.start + start * width, (stop - start) * width).view(place.layout.dtype)
         shape = place.layout.shape
         span = 1 + sum((side - 1) * step for side, step in zip(shape, place.stride, strict=True))
-        whole = read_bytes(place.start, span * width, False).view(place.layout.dtype).as_strided(shape, place.stride)
+        whole = read_bytes(place.start, span * width).view(place.layout.dtype).as_strided(shape, place.stride)
         return whole.flatten()[start:stop].clone()
 
     changed = _("{path} was changed while it was read; start again")

@@ -58,7 +58,7 @@ _NAMES, __getattr__ = export(
         ],
         "embeddings": ["NamedEmbedding"],
         "folders": ["list_files", "walk_visible_files", "WEIGHT_FILE_SUFFIXES"],
-        "hashes": ["compute_hash_after_header"],
+        "hashes": ["compute_hash_after_header", "is_hash_cached"],
         "identification": ["UNKNOWN", "artifact_type", "identify", "title_of"],
         "search": ["read_file_type"],
         "vae.bake": ["CheckpointVae", "detect_folder_family", "fit_vae", "load_own_vae"],

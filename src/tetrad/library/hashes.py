@@ -1,6 +1,7 @@
 """Hashes by which web UIs and model sites identify files."""
 
 import hashlib
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,8 +23,7 @@ def get_cached_file_hash(path: Path, modified_ns: int, size: int) -> str:
     """The hash of a file in its present state; a large file's is cached on disk, because it takes seconds."""
     if size < HASH_CACHE_MIN_BYTES:
         return file_hashes.compute_file_hash(path)
-    state_hash = hashlib.sha256(f"{path.resolve()}\0{modified_ns}\0{size}".encode(errors="surrogateescape")).hexdigest()
-    cache_file = get_cache_folder() / "hashes" / state_hash
+    cache_file = _find_cache_file(path, modified_ns, size)
     try:
         return cache_file.read_text("ascii")
     except (OSError, ValueError):
@@ -34,6 +34,19 @@ def get_cached_file_hash(path: Path, modified_ns: int, size: int) -> str:
     except (OSError, TetradError):
         pass  # computed again next time
     return file_hash
+
+
+def is_hash_cached(path: Path) -> bool:
+    """Whether the hash of a file in its present state is on disk, so that the file need not be read for it."""
+    with suppress(OSError):
+        return _find_cache_file(path, path.stat().st_mtime_ns, path.stat().st_size).is_file()
+    return False
+
+
+def _find_cache_file(path: Path, modified_ns: int, size: int) -> Path:
+    """Where the hash of a file in this state is cached."""
+    state = f"{path.resolve()}\0{modified_ns}\0{size}".encode(errors="surrogateescape")
+    return get_cache_folder() / "hashes" / hashlib.sha256(state).hexdigest()
 
 
 def get_lora_hash(path: Path) -> str:

@@ -15,6 +15,7 @@ from tetrad.formats import ldm
 from tetrad.formats.tensor_streams import TensorFile, TensorLayout, open_tensors
 from tetrad.formats.tensors import widen_float8
 from tetrad.library.checkpoints import require_finite, require_floats
+from tetrad.library.hashes import is_hash_cached
 from tetrad.library.identification import identify, title_of
 from tetrad.locales import Message, _, ngettext
 from tetrad.models.families import FAMILIES
@@ -107,7 +108,7 @@ def open_parents(paths: Sequence[Path], base_path: Path | None) -> Iterator[tupl
 def _open_parent(letter: str, path: Path, stack: ExitStack) -> Parent:
     """One checkpoint, opened until the stack is closed."""
     require_file(path)
-    file = stack.enter_context(open_tensors(path))
+    file = stack.enter_context(open_tensors(path, is_read_once=is_hash_cached(path)))
     names = {ldm.normalize_name(name): name for name in file}
     if (file_type := identify(names)) not in FAMILIES:
         template = _("{path} is {found}; give a Stable Diffusion 1, 2 or XL checkpoint")

@@ -7,7 +7,8 @@ from tetrad.errors import TetradError
 from tetrad.inspection import Inspection
 from tetrad.locales import Message, _, in_english
 
-READERS = ("A1111", "ComfyUI", "diffusers", "kohya")  # Forge reads as A1111 does
+READERS = ("A1111", "ComfyUI", "diffusers", "kohya")
+_TITLES = {"A1111": "A1111, Forge"}  # which reads as A1111 does
 _CANNOT = ("no", "differently")
 
 
@@ -57,6 +58,13 @@ class Verification:
     def verdict_of(self, reader: str) -> Verdict | None:
         """The verdict of a program; None where its rules for this type of file are not known."""
         return next((verdict for verdict in self.verdicts if verdict.reader == reader), None)
+
+    def group_verdicts(self) -> list[tuple[list[str], Verdict]]:
+        """Programs with one outcome for one reason, so that it is said once, and the first of their verdicts."""
+        groups: dict[tuple[str, Message], list[Verdict]] = {}
+        for verdict in self.verdicts:
+            groups.setdefault((verdict.outcome, verdict.reason), []).append(verdict)
+        return [([_TITLES.get(each.reader, each.reader) for each in group], group[0]) for group in groups.values()]
 
     def check(self, readers: tuple[str, ...] = ()) -> None:
         """E5481 where the file is damaged, E5482 where one of these programs cannot use it."""

@@ -139,7 +139,8 @@ def verify_file(request: Request) -> Answers:
         "family": _as_record(found.inspection.facts.get("family", "")),
         "findings": [{"label": each.label, "state": each.state, **each.found.as_record()} for each in found.findings],
         "verdicts": [
-            {"reader": each.reader, "outcome": each.outcome, **each.reason.as_record()} for each in found.verdicts
+            {"readers": readers, "outcome": verdict.outcome, **verdict.reason.as_record()}
+            for readers, verdict in found.group_verdicts()
         ],
     }
 

@@ -62,7 +62,7 @@ def test_two_loras_are_merged_with_the_keyboard_and_shown_beside_each_other(open
     page.get_by_role("button", name="Enlarge: both").press("Enter")
     expect(page.locator("#viewer h2")).to_have_text("both")
     page.keyboard.press("Escape")
-    expect(page.locator(".verdict")).to_have_count(4, timeout=SLOW)
+    expect(page.locator(".verdict b")).to_have_text(["A1111, Forge, ComfyUI, diffusers, kohya"], timeout=SLOW)
     assert not find_violations(page)
     assert (site.runs / "files" / "both.safetensors").exists()
     page.get_by_role("button", name="Delete it …").click()
@@ -85,7 +85,7 @@ def test_a_file_is_checked_compared_and_offered_other_formats(open_page: OpenPag
     page = open_page("/library", 390, "zh-CN", "dark", at=site)
     page.get_by_label("选择 fox.safetensors").check(timeout=SLOW)
     page.get_by_role("link", name="检查", exact=True).click()
-    expect(page.locator(".verdict")).to_have_count(4, timeout=SLOW)
+    expect(page.locator(".verdict")).to_have_count(1, timeout=SLOW)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     query = page.url.partition("?")[2]
     page.goto(f"{site.base}/files/convert?{query}")

@@ -212,7 +212,7 @@ def describe_verification(found: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "verdicts": [
             {
-                "reader": "A1111, Forge" if each["reader"] == "A1111" else each["reader"],
+                "readers": ", ".join(each["readers"]),
                 "word": str(Message(_OUTCOMES[each["outcome"]][0])),
                 "tone": _OUTCOMES[each["outcome"]][1],
                 "text": translate_record(each),

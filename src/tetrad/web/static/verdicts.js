@@ -7,6 +7,6 @@ export function describeVerification({ what, family, findings, verdicts }, shows
   return [...(showsType ? [h("p", {}, h("b", {}, title))] : []),
     h("ul", { class: "findings" }, ...findings.map(({ label, tone, text }) => h("li", {}, badge(label, tone), h("span", {}, text)))),
     verdicts.length
-      ? h("div", {}, h("h3", {}, _("Programs that load it")), h("ul", {}, ...verdicts.map(({ reader, word, tone, text }) => h("li", { class: "verdict" }, h("b", {}, reader), badge(word, tone), h("span", {}, text)))))
+      ? h("div", {}, h("h3", {}, _("Programs that load it")), h("ul", {}, ...verdicts.map(({ readers, word, tone, text }) => h("li", { class: "verdict" }, h("b", {}, readers), badge(word, tone), h("span", {}, text)))))
       : h("p", { class: "help" }, _("No rules are known by which other programs load such files."))];
 }
