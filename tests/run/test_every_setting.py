@@ -155,6 +155,7 @@ WIRES = [
     Wire("train.scheduler_cycles", 2, "training", {"train.scheduler": "cosine_with_restarts", "train.steps": 5}),
     Wire("train.scheduler_power", 1.0, "training", {"train.scheduler": "polynomial"}),
     Wire("train.warmup_steps", 2, "training"),
+    Wire("train.warmup_share", 0.5, "training", {"train.steps": 4}),
     Wire("train.warmup_from_zero", True, "training", {"train.warmup_steps": 2}),
     Wire("train.optimizer", "adafactor", "weights"),
     Wire("train.optimizer", "prodigy", "weights", {"train.learning_rate": None}),

@@ -68,6 +68,21 @@ def test_no_optimizer_applies_a_nan_gradient(name: str, update_class: UpdateClas
     assert updater.finish()[1] == 1 and torch.equal(weight, torch.zeros_like(weight))
 
 
+def test_adafactor_with_relative_steps_does_not_depend_on_the_given_rate() -> None:
+    def train(rate: float, *arguments: str) -> torch.Tensor:
+        weight, x, y = regression()
+        optimizer = create_optimizer("adafactor", [ParamGroup("unet", [weight])], arguments=arguments)
+        for _step in range(3):
+            optimizer.param_groups[0]["lr"] = rate
+            (x @ weight - y).square().mean().backward()
+            optimizer.step()
+        return weight.detach()
+
+    own = "relative_step=True"
+    assert torch.equal(train(1e-2, own), train(1e-5, own)) and not torch.equal(train(1e-2), train(1e-5))
+    assert train(1e-5, own).abs().sum() > train(1e-5).abs().sum()
+
+
 @pytest.mark.parametrize("update_class", [StandardUpdate, FusedBackwardUpdate])
 def test_the_reported_gradient_norm_does_not_depend_on_the_loss_scale(update_class: UpdateClass) -> None:
     weight = nn.Parameter(torch.ones(2))

@@ -73,6 +73,7 @@ class Job:
         self.has_plain_folder = False  # images are in the folder itself, not in folders named like 10_zkr
         self.plain_repeats = 0  # repeats of the images of such a folder, where its trainer chooses them
         self.bucket: Bucket = one_size  # the shape that an image is cut to
+        self.resolutions = 1  # at which each image is used, so that an epoch here is as much longer
         self.epoch_steps = 0  # updates in an epoch, where it is known
 
     def get(self, name: str) -> Value:

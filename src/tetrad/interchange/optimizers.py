@@ -47,7 +47,7 @@ OTHERS = words(
 _ARGUMENTS: dict[str, set[str]] = {
     "adamw": {"betas", "eps"},
     "adamw8bit": {"betas", "eps"},
-    "adafactor": {"eps", "scale_parameter", "warmup_init", "clip_threshold", "decay_rate", "beta1"},
+    "adafactor": {"eps", "scale_parameter", "warmup_init", "clip_threshold", "decay_rate", "beta1", "relative_step"},
     "lion": {"betas"},
     "came": {"betas", "clip_threshold", "eps1", "eps2"},
     "prodigy": set(
@@ -75,7 +75,7 @@ _WITHOUT_MEANING: dict[str, tuple[object, ...]] = {
 }
 _OF_SD_SCRIPTS = "optimizer_args "  # before the names of its arguments
 # What ours keeps unless it is told otherwise, and the library that sd-scripts uses does not.
-_UNLIKE_OURS = {"adafactor": {"scale_parameter": True}, "dadaptadam": {"decouple": False}}
+_UNLIKE_OURS = {"adafactor": {"scale_parameter": True, "relative_step": True}, "dadaptadam": {"decouple": False}}
 _WEIGHT_DECAY = {"adamw": 0.01, "adamw8bit": 0.01}
 
 
@@ -148,8 +148,6 @@ def map_arguments(job: Job, prefix: str, arguments: dict[str, Any]) -> None:
             _map_weight_decay(job, name, value)
         elif value in _WITHOUT_MEANING.get(key, ()):
             job.equal(name)
-        elif key == "relative_step":
-            job.leave(name, _OWN_RATE)
         elif key in ("beta1", "beta2", "beta3") and "betas" not in arguments and key not in _ARGUMENTS.get(ours, ()):
             job.map(name, {}, Message(_("it is one of betas")))
         else:
@@ -158,9 +156,14 @@ def map_arguments(job: Job, prefix: str, arguments: dict[str, Any]) -> None:
         job.settings["train.optimizer_args"] = texts
     if is_own and "weight_decay" not in arguments and ours in OPTIMIZERS:
         job.map("weight_decay", {"train.weight_decay": _WEIGHT_DECAY.get(ours, 0.0)})
-    if is_own and ours == "adafactor" and "relative_step" not in arguments:
-        job.map("relative_step", {}, None)
-        job.notes.append(_OWN_RATE)
+
+
+def has_own_rate(job: Job) -> bool:
+    """Whether the optimizer ignores learning rates and schedules: Adafactor with relative steps."""
+    return "relative_step=True" in job.settings.get("train.optimizer_args", ())
+
+
+OWN_RATE = _("Adafactor finds its own learning rate with relative_step=True, so this has no effect, there as here")
 
 
 def takes_argument(optimizer: str, argument: str) -> bool:
@@ -200,9 +203,3 @@ def _map_weight_decay(job: Job, name: str, value: Any) -> None:
 
 
 _NAMES = ("optimizer_type", "optimizer.optimizer", "train.optimizer")
-_OWN_RATE = Message(
-    _(
-        "Adafactor finds its own rate there unless relative_step=False is given; here it follows the file's learning"
-        " rate, so the rate is another one"
-    )
-)

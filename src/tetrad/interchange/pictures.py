@@ -67,11 +67,16 @@ def words_of(folder: Path) -> str:
 
 def read_folder(folder: Path, recursive: bool = False) -> Pictures | None:
     """The images in a folder; None where there are none."""
-    if not folder.is_dir():
-        return None
-    files = folder.rglob("*") if recursive else folder.iterdir()
-    sizes = tuple(_read_sizes(sorted(file for file in files if file.suffix.lower() in _SUFFIXES)))
+    sizes = tuple(_read_sizes(list_images(folder, recursive)))
     return Pictures(sizes, len(sizes)) if sizes else None
+
+
+def list_images(folder: Path, recursive: bool = False) -> list[Path]:
+    """The image files in a folder by name; none where it is not there."""
+    if not folder.is_dir():
+        return []
+    files = folder.rglob("*") if recursive else folder.iterdir()
+    return sorted(file for file in files if file.suffix.lower() in _SUFFIXES)
 
 
 def _read_sizes(files: list[Path]) -> Iterator[Size]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from tetrad.interchange.job import Job
+from tetrad.interchange.optimizers import OWN_RATE, has_own_rate
 from tetrad.locales import Message, _
 from tetrad.settings.field import as_exact_number
 from tetrad.settings.learning_rate import MAX_FACTOR, MAX_LEARNING_RATE
@@ -20,20 +21,25 @@ class Rates(NamedTuple):
 
     settings: Mapping[str, Any]
     reason: Message | None = None
+    has_effect: bool = True  # there too
 
     def put(self, job: Job, name: str, part: str = "") -> None:
         """Make a key's row: the settings whose name contains `part`."""
         found = {key: value for key, value in self.settings.items() if part in key}
-        if self.reason:
+        if self.reason and self.has_effect:
             job.leave(name, self.reason)
+        elif self.reason and not found:
+            job.skip(name, self.reason)
         else:
-            job.map(name, found)
+            job.map(name, found, self.reason)
 
 
 def read_rates(job: Job, name: str, rate: float, text: float | None, carries: bool) -> Rates:
     """The settings of a rate and of the text encoders' rate; `carries`: they mean the same for our optimizer."""
     highest, facts = max(rate, text or 0.0), get_facts(job.settings.get("train.optimizer", "adamw"))
     limit = MAX_FACTOR if facts.finds_rate or facts.path == job.settings.get("train.optimizer") else MAX_LEARNING_RATE
+    if has_own_rate(job):
+        return Rates(_list_settings(rate, text) if rate > 0 and highest <= limit else {}, Message(OWN_RATE), False)
     if not carries:
         template = _("{rate} is a learning rate for another optimizer; the run uses the method's own learning rate")
         return Rates({}, Message(template, rate=as_exact_number(rate)))
@@ -51,4 +57,15 @@ def read_rates(job: Job, name: str, rate: float, text: float | None, carries: bo
     if facts.has_one_rate and text not in (None, 0.0, rate):
         job.notes.append(Message(_ONE_RATE, optimizer=job.settings["train.optimizer"], rate=as_exact_number(rate)))
         text = rate
-    return Rates({"train.learning_rate": rate} | ({} if text is None else {"train.text_encoder_learning_rate": text}))
+    return Rates(_list_settings(rate, text))
+
+
+def _list_settings(rate: float, text: float | None) -> dict[str, Any]:
+    return {"train.learning_rate": rate} | ({} if text is None else {"train.text_encoder_learning_rate": text})
+
+
+def note_long_warmup(job: Job, warmup: int, steps: int) -> None:
+    """A warm-up that does not end in the run, as of a default that is meant for a longer one."""
+    if 0 < steps <= warmup:
+        template = _("the warm-up of {warmup} steps does not end in the {steps} steps of the run, as the file asks")
+        job.notes.append(Message(template, warmup=warmup, steps=steps))

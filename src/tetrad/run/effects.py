@@ -29,6 +29,7 @@ _DECAY = {
     "scheduler_cycles": "cycles",
     "scheduler_power": "power",
     "warmup_steps": "warmup_steps",
+    "warmup_share": "warmup_steps",
     "warmup_from_zero": "warmup_from_zero",
     "scheduler_min_ratio": "min_ratio",
     "scheduler_timescale": "timescale",

@@ -131,6 +131,7 @@ def _resolve_train(
     preserved = count_preserved(preserve, method, batch_size)
     rate_factor = preserve.learning_rate_factor if preserved else 1.0
     optimizer = get_facts(train.optimizer)
+    warmup_steps = train.warmup_steps or int(train.warmup_share * steps)
     keeps_original = preserved > 0 or judge.uses_images or recipe.data.unmasked_prior_weight > 0
     has_class_images = recipe.data.class_images.is_enabled or len(facts.dataset.photos) > len(photos)
     samples = preserved + (2 * batch_size if has_class_images else batch_size)
@@ -158,9 +159,9 @@ def _resolve_train(
         scheduler_cycles=train.scheduler_cycles,
         scheduler_power=train.scheduler_power,
         scheduler_min_ratio=train.scheduler_min_ratio,
-        scheduler_timescale=train.scheduler_timescale or _usual_timescale(train, steps),
+        scheduler_timescale=train.scheduler_timescale or _usual_timescale(train, steps, warmup_steps),
         decay_steps=train.decay_steps or round(_DECAY_SHARE * steps),
-        warmup_steps=train.warmup_steps,
+        warmup_steps=warmup_steps,
         warmup_from_zero=train.warmup_from_zero,
         optimizer=train.optimizer,
         optimizer_args=train.optimizer_args,
@@ -180,9 +181,9 @@ def _resolve_train(
     return plan, memory.forecast
 
 
-def _usual_timescale(train: Train, steps: int) -> int:
+def _usual_timescale(train: Train, steps: int, warmup_steps: int) -> int:
     """The steps of a schedule that has its own length: all of them, or for inverse_sqrt those of the warm-up."""
-    return steps if train.scheduler == "cosine_annealing" else train.warmup_steps or _TIMESCALE
+    return steps if train.scheduler == "cosine_annealing" else warmup_steps or _TIMESCALE
 
 
 def _resolve_sample(

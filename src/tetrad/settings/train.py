@@ -8,17 +8,11 @@ from tetrad.settings.device import DeviceName
 from tetrad.settings.field import Needs, option, settings_class
 from tetrad.settings.learning_rate import ABOVE_ZERO, OptionalLearningRate
 from tetrad.settings.optimizers import Argument, NameOrClass, OptimizerName
-from tetrad.settings.schedulers import Scheduler
+from tetrad.settings.schedulers import PLAIN, Scheduler, changes_rates
 from tetrad.settings.values import zero_or_at_least
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-PLAIN = Needs("plain learning rate")
 TEXT_ENCODER = Needs("trains text encoder")
-
-
-def changes_rates(*explained_by: Needs) -> Needs:
-    """A setting has an effect where a learning rate changes with it; `explained_by` are the usual reasons against."""
-    return Needs("changes learning rates", explained_by=explained_by)
 
 
 @settings_class
@@ -164,11 +158,19 @@ class Train:
         ge=0,
         le=1_000_000,
     )
+    warmup_share: float = option(
+        0.0,
+        _("Warm-up: this share of all steps, instead of a number of steps; 0: off"),
+        group="training",
+        needs=(Needs("train.warmup_steps", (0,), because=_("train.warmup_steps is given")), changes_rates(PLAIN)),
+        ge=0,
+        le=1,
+    )
     warmup_from_zero: bool = option(
         False,
         _("Warm-up: the first step has learning rate 0, as in kohya's sd-scripts; otherwise no step is lost"),
         group="training",
-        needs=changes_rates(PLAIN, Needs("train.warmup_steps")),
+        needs=changes_rates(PLAIN, Needs("train.warms_up", because=_("there is no warm-up"))),
     )
     optimizer: Annotated[OptimizerName | str, NameOrClass()] = option(
         "adamw",
@@ -286,6 +288,10 @@ class Train:
         train_checks.check_rate(self.text_encoder_learning_rate, self.optimizer, "train.text_encoder_learning_rate")
         train_checks.check_rate(self.text_encoder_2_learning_rate, self.optimizer, "train.text_encoder_2_learning_rate")
         train_checks.check_arguments(self.optimizer_args)
+
+    @property
+    def warms_up(self) -> bool:
+        return self.warmup_steps > 0 or self.warmup_share > 0
 
     @property
     def has_several_processes(self) -> bool:

@@ -6,14 +6,17 @@ from typing import Any
 from tetrad.interchange.ai_toolkit.keys import KEYS
 from tetrad.interchange.job import Job, table_name
 from tetrad.interchange.pictures import read_folder
+from tetrad.interchange.prior import map_prior, read_captions
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
 
-def decide_datasets(job: Job) -> None:
-    """The folders of training images, and those of class images."""
+def decide_datasets(job: Job) -> list[str]:
+    """The folders of training images, and those of class images; the keys' beginnings of those with prior_reg."""
     _decide_word(job)
-    numbers = sorted({int(name[9 : name.index("]")]) for name in job.entries if name.startswith("datasets[")})
+    every = sorted({int(name[9 : name.index("]")]) for name in job.entries if name.startswith("datasets[")})
+    priors = [number for number in every if job.flag(f"datasets[{number}].prior_reg")]
+    numbers = [number for number in every if number not in priors]
     reg = [number for number in numbers if job.flag(f"datasets[{number}].is_reg")]
     own = [number for number in numbers if number not in reg]
     for position, number in enumerate((*own, *reg[1:])):
@@ -27,6 +30,31 @@ def decide_datasets(job: Job) -> None:
         )
         job.notes.append(Message(template))
     job.finish_folders()
+    return [f"datasets[{number}]." for number in priors]
+
+
+def decide_priors(job: Job, prefixes: list[str]) -> None:
+    """Folders whose target is the model's prediction before training, as samples that are preserved."""
+    for prefix in prefixes:
+        name, is_first = _folder_key(job, prefix), prefix == prefixes[0]
+        names = [each for each in job.entries if each.startswith(prefix)]
+        if (
+            "data.preserve.samples" in job.settings
+            or not is_first
+            or job.settings["method.kind"] == "textual-inversion"
+        ):
+            for each in names:
+                job.leave(each, Message(_("only one kind of samples is preserved, and none for an embedding")))
+            continue
+        extension = job.word(f"{prefix}caption_ext", "txt").lstrip(".")
+        captions = read_captions(expand_path(job.word(name)), f".{extension}") if job.get(name) else ()
+        weight = job.number(f"{prefix}loss_multiplier", 1.0) or 1.0
+        if job.flag(f"{prefix}is_reg"):
+            weight *= job.number("train.reg_weight", 1.0) or 1.0
+        map_prior(job, name, captions, job.settings["train.batch_size"], weight)
+        for each in names:
+            if each not in job.rows:
+                job.skip(each, Message(_("only the captions of this folder are used")))
 
 
 def _folder_key(job: Job, prefix: str) -> str:

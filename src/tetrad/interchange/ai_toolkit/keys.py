@@ -16,7 +16,6 @@ _DTYPES = {
 }
 _ERRORS = {"mse": "l2", "mae": "l1"}
 _NO_KEY = _("ai-toolkit has no such key and ignores it")
-_PRESERVATION = _("the model's earlier images are not preserved, so other words may change too")
 
 
 def _dtype(setting: str) -> Rule:
@@ -207,7 +206,7 @@ KEYS: dict[str, Rule] = {
         " datasets.augmentations datasets.standardize_images",
         not_done(reasons.CROP),
     ),
-    **_each("datasets.prior_reg", not_done(_PRESERVATION)),
+    "datasets.prior_reg": same(),
     "datasets.batch_size": not_done(_("all folders have the batch size of the run"), unless=(None, 1)),
     "datasets.mask_path": path("data.masks"),
     "datasets.mask_min_value": _mask_min,

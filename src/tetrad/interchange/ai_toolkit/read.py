@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tetrad.errors import TetradError
-from tetrad.interchange.ai_toolkit.data import decide_datasets, decide_previews, decide_saving
+from tetrad.interchange.ai_toolkit.data import decide_datasets, decide_previews, decide_priors, decide_saving
 from tetrad.interchange.ai_toolkit.keys import KEYS
 from tetrad.interchange.ai_toolkit.training import decide_length, decide_preservation, decide_training
 from tetrad.interchange.flat import flatten
@@ -99,10 +99,11 @@ def _fill(job: Job) -> Job:
         if not name.startswith("datasets[") and (rule := KEYS.get(table_name(name))):
             rule(job, name)
     kind = _decide_method(job)
-    decide_datasets(job)
+    priors = decide_datasets(job)
     decide_length(job)
     decide_training(job, kind)
     decide_preservation(job)
+    decide_priors(job, priors)
     decide_saving(job)
     decide_previews(job)
     for name in job.entries:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tetrad.errors import TetradError
+from tetrad.interchange.half_weights import map_bf16_weights
 from tetrad.interchange.job import Entry, Job
 from tetrad.interchange.optimizers import ADAPTIVE, map_arguments, map_optimizer, plain_name
 from tetrad.interchange.rates import read_rates
@@ -73,6 +74,17 @@ def decide_training(job: Job, kind: str) -> None:
         job.equal("train.train_unet") if on else job.leave("train.train_unet", reason)
     _decide_schedule(job)
     _decide_ema(job)
+    if kind == "dreambooth" and job.settings.get("train.precision") == "bf16":
+        _decide_half_weights(job)
+
+
+def _decide_half_weights(job: Job) -> None:
+    """A whole model is trained in the dtype of the computation."""
+    name = "train.dtype"
+    map_bf16_weights(job, name)
+    row = job.rows[name]
+    if row.settings:
+        job.map(name, {"train.precision": "bf16", **row.settings}, row.reason)
 
 
 def _decide_schedule(job: Job) -> None:

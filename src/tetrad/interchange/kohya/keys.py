@@ -1,6 +1,7 @@
 """The table of sd-scripts' keys: library/train_util.py, custom_train_functions.py, config_util.py, the six scripts."""
 
 from tetrad.interchange import reasons
+from tetrad.interchange.half_weights import FP16_WEIGHTS
 from tetrad.interchange.job import Job, Rule
 from tetrad.interchange.kohya import blocks
 from tetrad.interchange.rules import elsewhere, meaningless, not_done, path, same, to, words
@@ -139,7 +140,8 @@ _TRAINING: dict[str, Rule] = {
     "fused_optimizer_groups": meaningless(reasons.MEMORY),
     "seed": lambda job, name: to("train.seed", lambda value: abs(int(float(value))))(job, name),
     "mixed_precision": _dtype("train.precision"),
-    **_each("full_fp16 full_bf16", not_done(reasons.HALF_WEIGHTS)),
+    "full_fp16": not_done(FP16_WEIGHTS),
+    "full_bf16": elsewhere,
     **_each("fp8_base fp8_base_unet", not_done(reasons.QUANTIZED)),
     "gradient_checkpointing": _flag("train.gradient_checkpointing"),
     **_each("cpu_offload_checkpointing blocks_to_swap lowram highvram lowvram", meaningless(reasons.MEMORY)),

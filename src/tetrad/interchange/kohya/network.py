@@ -5,6 +5,7 @@ from typing import Any
 from tetrad.errors import TetradError
 from tetrad.interchange.job import Entry, Job
 from tetrad.interchange.kohya import blocks
+from tetrad.interchange.kohya.options import FULL_PRESET, OTHER_OPTIONS
 from tetrad.interchange.kohya.training import list_of
 from tetrad.interchange.optimizers import parse_arguments
 from tetrad.locales import Message, _
@@ -42,8 +43,8 @@ def decide_network(job: Job) -> None:
             " remove one of them"
         )
         job.errors.append(TetradError("E3164", template, file=job.path.name))
-    module = job.word("network_module", "networks.lora")
     arguments = parse_arguments(job, "network_args", list_of(job, "network_args"))
+    module = job.word("network_module", "lycoris.kohya" if "algo" in arguments else "networks.lora")
     for key, value in arguments.items():
         if f"network_args {key}" not in job.entries:
             job.entries[f"network_args {key}"] = Entry(f"network_args {key}", value)
@@ -136,7 +137,7 @@ def _decide_arguments(job: Job, arguments: dict[str, Any], algorithm: str, is_ly
         alpha = {"conv_alpha": job.settings["method.alpha"]} if "method.alpha" in job.settings else {}
         arguments = {"conv_dim": rank, **alpha, **arguments}
         if "preset" not in arguments:
-            job.notes.append(_FULL_PRESET)
+            job.notes.append(Message(FULL_PRESET))
     if algorithm:
         blocks.map_weights(job, arguments)
     if is_lycoris:
@@ -198,12 +199,13 @@ def _decide_argument(job: Job, name: str, key: str, value: Any, algorithm: str) 
     elif key == "preset" and value in _EQUAL_PRESETS:
         job.equal(name)
     elif key == "preset" and value == "full":
-        job.leave(name, _FULL_PRESET)
+        job.leave(name, Message(FULL_PRESET))
     elif key == "preset":
         template = _("the preset {preset} trains other layers; Tetrad trains attention and feed-forward layers")
         job.leave(name, Message(template, preset=value))
     else:
-        job.equal(name) if value in _OFF else job.leave(name, Message(_("Tetrad has no such option of a network")))
+        template = OTHER_OPTIONS.get(key, _("Tetrad has no such option of a network"))
+        job.equal(name) if value in _OFF else job.leave(name, Message(template))
 
 
 def _decide_algorithm(job: Job, name: str, named: str, algorithm: str) -> None:
@@ -236,9 +238,6 @@ def _decide_plus_ratio(job: Job, name: str, key: str, value: Any) -> None:
         job.leave(name, Message(_("LoRA+ has one ratio for all parts; give method.plus_ratio")))
 
 
-_FULL_PRESET = Message(
-    _("LyCORIS also trains the first and last convolutions and the time embedding, which are not trained here")
-)
 _PLAIN = Message(_("the run trains a plain LoRA"))
 _NO_DROPOUT = Message(_("LyCORIS has no such dropout for this algorithm either"))
 _DECOMPOSE_BOTH = Message(

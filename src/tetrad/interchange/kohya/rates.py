@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from tetrad.interchange.half_weights import map_bf16_weights
 from tetrad.interchange.job import Job
 from tetrad.interchange.rates import Rates, read_rates
 from tetrad.locales import Message, _
 
 _DEFAULT_RATE = 2e-6
+_SECOND_RATE = "train.text_encoder_2_learning_rate"
 
 
 def decide_rates(job: Job, kind: str, carries: bool) -> None:
@@ -26,7 +28,7 @@ def _only_rate(job: Job, base: float, carries: bool) -> None:
 def _lora_rates(job: Job, base: float, carries: bool) -> None:
     """unet_lr and text_encoder_lr, or else learning_rate for either."""
     unet, text = job.number("unet_lr"), _text_rates(job)
-    has_text = not job.flag("network_train_unet_only") and text != 0
+    has_text = not job.flag("network_train_unet_only") and (text != 0 or _SECOND_RATE in job.settings)
     unet_rate, text_rate = base if unet is None else unet, base if text is None else text
     if unet == 0 or job.flag("network_train_text_encoder_only"):
         name = "unet_lr" if unet == 0 else "network_train_text_encoder_only"
@@ -55,10 +57,7 @@ def _text_rates(job: Job) -> float | None:
         job.fail("text_encoder_lr", Message(_("a number")))
         return None
     if len(set(numbers)) > 1:
-        if not numbers[0]:
-            job.leave("text_encoder_lr", Message(_("both text encoders are trained at the second of the two rates")))
-            return numbers[1]
-        job.settings["train.text_encoder_2_learning_rate"] = numbers[1]
+        job.settings[_SECOND_RATE] = numbers[1]
     return numbers[0]
 
 
@@ -103,7 +102,7 @@ def _full_rates(job: Job, base: float, carries: bool) -> None:
         elif rates.reason:
             job.leave(name, rates.reason)
         else:
-            job.map(name, {"train.text_encoder_2_learning_rate": given[1]})
+            job.map(name, {_SECOND_RATE: given[1]})
     if "train_text_encoder" in job.entries or job.base != "train_db":
         job.map("train_text_encoder", {"method.text_encoder": has_text})
     _decide_text_stop(job, stop, has_text)
@@ -123,3 +122,18 @@ def _decide_text_stop(job: Job, stop: Any, has_text: bool) -> None:
         job.map(name, {"train.text_encoder_share": min(1.0, count / steps)})
     else:
         job.leave(name, Message(_("a share of the run cannot be worked out while the images are not there")))
+
+
+def decide_half_weights(job: Job) -> None:
+    """full_bf16, which train_db and fine_tune do not read, and which needs mixed_precision = bf16."""
+    name = "full_bf16"
+    if not job.flag(name):
+        if name in job.entries:
+            job.equal(name)
+        return
+    if job.base in ("train_db", "fine_tune"):
+        job.skip(name, Message(_("{script}.py does not read it"), script=job.base))
+        return
+    if job.settings.get("train.precision", "fp32") != "bf16":
+        job.failures.append(Message(_("full_bf16 needs mixed_precision = bf16")))
+    map_bf16_weights(job, name)

@@ -91,6 +91,7 @@ def fill_job(job: Job) -> Job:
     if kind in deciders:
         deciders[kind](job)
     rates.decide_rates(job, kind, carries)
+    rates.decide_half_weights(job)
     saving.decide_loss(job)
     saving.decide_saving(job)
     saving.decide_previews(job)

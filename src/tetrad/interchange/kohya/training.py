@@ -5,8 +5,16 @@ from typing import Any
 
 from tetrad.interchange.arithmetic import kohya_epoch_steps, kohya_warmup
 from tetrad.interchange.job import Entry, Job
-from tetrad.interchange.optimizers import map_arguments, map_optimizer, parse_arguments, plain_name
+from tetrad.interchange.optimizers import (
+    OWN_RATE,
+    has_own_rate,
+    map_arguments,
+    map_optimizer,
+    parse_arguments,
+    plain_name,
+)
 from tetrad.interchange.pictures import Bucket, kohya_bucket, one_size
+from tetrad.interchange.rates import note_long_warmup
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
@@ -130,6 +138,12 @@ def decide_optimizer(job: Job) -> bool:
 
 def decide_schedule(job: Job) -> None:
     """The learning-rate scheduler with its numbers, and the warm-up."""
+    if has_own_rate(job):
+        for name in job.entries:
+            if name.startswith("lr_") and name not in job.rows:
+                job.skip(name, Message(OWN_RATE))
+        job.settings["train.scheduler"] = "constant"
+        return
     name = job.word("lr_scheduler", "constant")
     steps = job.settings.get("train.steps", 0)
     torch_class = job.word("lr_scheduler_type")
@@ -243,16 +257,14 @@ def _decide_warmup(job: Job, scheduler: str, steps: int) -> None:
             " {count} steps are meant, write {count} without a point"
         )
         job.notes.append(Message(template, value=given, count=int(share)))
-    if not steps and is_share:
-        reason = Message(
-            _("a share of the run cannot be worked out while the images are not there; there is no warm-up")
-        )
-        job.leave("lr_warmup_steps", reason)
-        return
-    warmup = kohya_warmup(share, is_share, steps)
     if scheduler == "constant" or job.word("lr_scheduler_type"):
         template = _("sd-scripts stops where lr_warmup_steps is given with this schedule")
         job.failures.append(Message(template))
+    if not steps and is_share:  # while the images are not there
+        job.map("lr_warmup_steps", {"train.warmup_share": min(1.0, share), "train.warmup_from_zero": True})
+        return
+    warmup = kohya_warmup(share, is_share, steps)
+    note_long_warmup(job, warmup, steps)
     job.map("lr_warmup_steps", {"train.warmup_steps": min(warmup, 1_000_000), "train.warmup_from_zero": True})
 
 

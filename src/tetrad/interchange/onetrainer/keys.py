@@ -1,6 +1,7 @@
 """The table of OneTrainer's keys: modules/util/config/TrainConfig.py and ConceptConfig.py."""
 
 from tetrad.interchange import reasons
+from tetrad.interchange.half_weights import SMALL_NETWORK
 from tetrad.interchange.job import Job, Rule
 from tetrad.interchange.rules import elsewhere, meaningless, not_done, path, same, to, words
 from tetrad.locales import Message, _
@@ -40,6 +41,15 @@ def _stored(job: Job, name: str) -> None:
         job.skip(name, Message(_("Tetrad chooses how weights are stored from the precision")))
     else:
         job.leave(name, Message(reasons.QUANTIZED))
+
+
+def _stored_small(job: Job, name: str) -> None:
+    """The dtype in which a network or an embedding is stored while it is trained."""
+    is_trained = job.base == {"lora_weight_dtype": "LORA", "embedding_weight_dtype": "EMBEDDING"}[name]
+    if is_trained and job.word(name) in ("BFLOAT_16", "FLOAT_16"):
+        job.leave(name, Message(SMALL_NETWORK))
+    else:
+        _stored(job, name)
 
 
 def _each(names: str, rule: Rule) -> dict[str, Rule]:
@@ -109,7 +119,7 @@ KEYS: dict[str, Rule] = {
         _("the loss is not multiplied by the batch size, which AdamW hardly notices"), unless=(None, "", "NONE")
     ),
     "optimizer.fused_back_pass": to("train.fused_backward", bool),
-    "optimizer.stochastic_rounding": meaningless(reasons.HALF_WEIGHTS),
+    "optimizer.stochastic_rounding": elsewhere,
     **_each("optimizer.__version optimizer.fused optimizer.foreach", meaningless(reasons.SPEED)),
     "clip_grad_norm": elsewhere,
     **_each("ema ema_decay ema_update_step_interval", elsewhere),
@@ -119,7 +129,8 @@ KEYS: dict[str, Rule] = {
     **_each("text_encoder.dropout_probability text_encoder_2.dropout_probability dropout_probability", elsewhere),
     "vae.model_name": path("vae"),
     "train_dtype": _dtype("train.precision"),
-    **_each("weight_dtype lora_weight_dtype embedding_weight_dtype", _stored),
+    "weight_dtype": _stored,
+    **_each("lora_weight_dtype embedding_weight_dtype", _stored_small),
     "gradient_checkpointing": elsewhere,
     **_each("peft_type lora_rank lora_alpha layer_filter layer_filter_preset layer_filter_regex", elsewhere),
     "lora_decompose": to("method.dora", bool),

@@ -9,11 +9,17 @@ from tetrad.interchange import reasons
 from tetrad.interchange.flat import flatten
 from tetrad.interchange.job import Entry, Job, table_name
 from tetrad.interchange.kohya.read import leave_unknown
-from tetrad.interchange.onetrainer.concepts import decide_concepts
+from tetrad.interchange.onetrainer.concepts import decide_concepts, decide_priors
 from tetrad.interchange.onetrainer.keys import CONCEPT_KEYS, FOREIGN_PARTS, KEYS, VERSION
 from tetrad.interchange.onetrainer.network import decide_embedding, decide_network, skip_network
 from tetrad.interchange.onetrainer.saving import decide_loss, decide_previews, decide_saving
-from tetrad.interchange.onetrainer.training import decide_length, decide_optimizer, decide_rates, decide_schedule
+from tetrad.interchange.onetrainer.training import (
+    decide_half_weights,
+    decide_length,
+    decide_optimizer,
+    decide_rates,
+    decide_schedule,
+)
 from tetrad.locales import Message, _
 
 TRAINER = "OneTrainer"
@@ -27,12 +33,14 @@ _WHOLE = (
     "additional_embeddings",
     "quantization",
 )
+_TRAINED_PARTS = ("unet", "text_encoder", "text_encoder_2")
 # Keys of older versions and what they are called now.
 _RENAMED = {
-    **{f"train_{part}": f"{part}.train" for part in ("unet", "text_encoder")},
-    **{f"train_{part}_epochs": f"{part}.stop_training_after" for part in ("unet", "text_encoder")},
-    **{f"{part}_learning_rate": f"{part}.learning_rate" for part in ("unet", "text_encoder", "text_encoder_2")},
-    **{f"{part}_weight_dtype": f"{part}.weight_dtype" for part in ("unet", "text_encoder", "vae")},
+    **{f"train_{part}": f"{part}.train" for part in _TRAINED_PARTS},
+    **{f"train_{part}_epochs": f"{part}.stop_training_after" for part in _TRAINED_PARTS},
+    **{f"{part}_learning_rate": f"{part}.learning_rate" for part in _TRAINED_PARTS},
+    **{f"{part}_weight_dtype": f"{part}.weight_dtype" for part in (*_TRAINED_PARTS, "vae")},
+    "vae_model_name": "vae.model_name",
     "token_count": "embedding.token_count",
     "initial_embedding_text": "embedding.initial_embedding_text",
     "embeddings[0].token_count": "embedding.token_count",
@@ -55,6 +63,7 @@ def read_onetrainer(path: Path, values: Mapping[str, Any]) -> Job:
         raise TetradError("E3162", template, file=path, method=method, known=", ".join(_KINDS))
     job = Job(TRAINER, path, _migrate(values), method)
     job.settings["method.kind"] = _KINDS[method]
+    job.implied |= {name for name, entry in job.entries.items() if name == f"{_RENAMED.get(entry.shown)}_unit"}
     _note_version(job)
     for name in list(job.entries):
         base = table_name(name)
@@ -65,11 +74,16 @@ def read_onetrainer(path: Path, values: Mapping[str, Any]) -> Job:
         elif base.split(".")[0] in FOREIGN_PARTS:
             job.skip(name, Message(reasons.OTHER_FAMILY))
     _decide_model(job, method, model_type)
-    decide_concepts(job)
+    priors = decide_concepts(job)
+    for prior in priors:
+        if prior.pictures and job.pictures:
+            job.pictures += prior.pictures
     decide_length(job)
+    decide_priors(job, priors)
     carries = decide_optimizer(job)
     decide_schedule(job)
     decide_rates(job, method, model_type, carries)
+    decide_half_weights(job, model_type)
     {"LORA": decide_network, "EMBEDDING": decide_embedding}.get(method, skip_network)(job)
     decide_loss(job)
     decide_saving(job)
@@ -99,6 +113,14 @@ def _note_version(job: Job) -> None:
     if isinstance(version, int) and version > VERSION:
         template = _("the file is of version {version} of OneTrainer's configurations; Tetrad knows them up to {known}")
         job.notes.append(Message(template, version=version, known=VERSION))
+    model_type, first = job.word("model_type"), job.entries.get("text_encoder.train")
+    is_old = first is not None and first.shown == "train_text_encoder" and "text_encoder_2.train" not in job.entries
+    if is_old and "XL" in model_type and not job.flag("text_encoder.train"):
+        template = _(
+            "train_text_encoder = false is for the first text encoder, and OneTrainer trains the second one; if the"
+            " file means both, add --set method.text_encoder=false"
+        )
+        job.notes.append(Message(template))
 
 
 def _decide_model(job: Job, method: str, model_type: str) -> None:

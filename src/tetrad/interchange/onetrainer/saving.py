@@ -101,7 +101,7 @@ def decide_saving(job: Job) -> None:
     unit, every = job.word("save_every_unit", "NEVER"), job.whole("save_every")
     settings = {
         "STEP": {"save.every": every},
-        "EPOCH": {"save.every_epochs": every},
+        "EPOCH": _every_epochs(job, "save", every),
         "MINUTE": {"save.every_minutes": every},
         "HOUR": {"save.every_minutes": 60 * every},
     }.get(unit, {})
@@ -114,10 +114,17 @@ def decide_saving(job: Job) -> None:
             job.leave(name, reason) if job.get(name) else job.equal(name)
 
 
+def _every_epochs(job: Job, section: str, every: int) -> dict[str, Any]:
+    """An interval in epochs; in steps where an epoch here has each image at several resolutions."""
+    if job.resolutions > 1 and job.epoch_steps:
+        return {f"{section}.every": every * job.epoch_steps}
+    return {f"{section}.every_epochs": every}
+
+
 def decide_previews(job: Job) -> None:
     """When previews are made, and their prompts."""
     unit, every = job.word("sample_after_unit", "MINUTE"), job.whole("sample_after", 10)
-    epochs = {"sample.every_epochs": every}
+    epochs = _every_epochs(job, "sample", every)
     settings: dict[str, Any] = {"NEVER": {"sample.every": -1}, "STEP": {"sample.every": every}, "EPOCH": epochs}.get(
         unit, {}
     )

@@ -3,9 +3,10 @@
 import math
 
 from tetrad.interchange.arithmetic import onetrainer_steps, onetrainer_warmup
+from tetrad.interchange.half_weights import FP16_WEIGHTS, map_bf16_weights
 from tetrad.interchange.job import Job
-from tetrad.interchange.optimizers import map_arguments, map_optimizer, takes_argument
-from tetrad.interchange.rates import Rates, read_rates
+from tetrad.interchange.optimizers import OWN_RATE, has_own_rate, map_arguments, map_optimizer, takes_argument
+from tetrad.interchange.rates import Rates, note_long_warmup, read_rates
 from tetrad.locales import Message, _
 
 _EPOCHS, _LEARNING_RATE, _WARMUP = 100, 3e-6, 200.0  # OneTrainer's defaults
@@ -16,6 +17,8 @@ _SCHEDULES = {
     "COSINE_WITH_HARD_RESTARTS": "cosine_with_restarts",
     "REX": "rex",
 }
+_SECOND_RATE = "train.text_encoder_2_learning_rate"
+_RATE_OF = {"text_encoder": "train.text_encoder_learning_rate", "text_encoder_2": _SECOND_RATE}
 _SCALED_BY = {
     "BATCH": ("batch_size",),
     "GRADIENT_ACCUMULATION": ("gradient_accumulation_steps",),
@@ -54,6 +57,8 @@ def decide_optimizer(job: Job) -> bool:
         if not name.startswith("optimizer.") or name in job.rows or name == "optimizer.optimizer":
             continue
         key, value = name.removeprefix("optimizer."), job.get(name)
+        if key == "stochastic_rounding":
+            continue  # `decide_half_weights` decides
         is_usual = value in (None, "NONE") or (key in ("beta1", "beta2") and value in (0.9, 0.999))
         if is_usual or (value is False and not takes_argument(job.settings["train.optimizer"], key)):
             job.equal(name)
@@ -84,6 +89,12 @@ def _decide_ema(job: Job) -> None:
 
 def decide_schedule(job: Job) -> None:
     """The schedule, its warm-up of 200 steps by default, and the keys of schedules that Tetrad does not have."""
+    if has_own_rate(job):
+        for name in job.entries:
+            if name.startswith(("learning_rate_", "custom_learning", "scheduler_")) and name not in job.rows:
+                job.skip(name, Message(OWN_RATE))
+        job.settings["train.scheduler"] = "constant"
+        return
     given = job.word("learning_rate_scheduler", "CONSTANT")
     ours = _SCHEDULES.get(given)
     if ours:
@@ -117,13 +128,11 @@ def _decide_warmup(job: Job) -> None:
     steps, accumulation = job.settings.get("train.steps", 0), job.settings["train.gradient_accumulation"]
     if not warmup:
         job.equal(name)
-    elif warmup <= 1 and not steps:
-        reason = Message(
-            _("a share of the run cannot be worked out while the images are not there; there is no warm-up")
-        )
-        job.leave(name, reason)
+    elif warmup <= 1 and not steps:  # while the images are not there
+        job.map(name, {"train.warmup_share": warmup, "train.warmup_from_zero": True})
     else:
         count = onetrainer_warmup(warmup, steps, accumulation)
+        note_long_warmup(job, count, steps)
         job.map(name, {"train.warmup_steps": count, "train.warmup_from_zero": True})
 
 
@@ -135,7 +144,7 @@ def decide_rates(job: Job, method: str, model_type: str, carries: bool) -> None:
         unet = job.number("embedding_learning_rate", base) or base
     encoders = ("text_encoder", "text_encoder_2") if "XL" in model_type else ("text_encoder",)
     trained = [each for each in encoders if f"{each}.train" not in job.entries or job.flag(f"{each}.train")]
-    rates = [job.number(f"{each}.learning_rate", base) or base for each in trained]
+    rates = [job.number(f"{each}.learning_rate", base) or base if each in trained else 0.0 for each in encoders]
     factor = _scale_of(job)
     has_text = bool(trained) and method != "EMBEDDING"
     found = read_rates(job, "learning_rate", unet * factor, rates[0] * factor if has_text else None, carries)
@@ -143,6 +152,8 @@ def decide_rates(job: Job, method: str, model_type: str, carries: bool) -> None:
     job.settings |= found.settings
     if method != "EMBEDDING":
         job.settings["method.text_encoder"] = has_text
+    if has_text and len(set(rates)) > 1 and not found.reason:
+        job.settings[_SECOND_RATE] = rates[1] * factor
     _put_parts(job, encoders, trained, rates, found, method)
 
 
@@ -183,7 +194,9 @@ def _put_parts(
     for name in encoders if method != "EMBEDDING" else ():
         key = f"{name}.train"
         if key in job.entries:
-            if len(trained) == 1 and len(encoders) == 2:
+            if trained and name not in trained and not found.reason:
+                job.map(key, {_RATE_OF[name]: 0.0})
+            elif trained and name not in trained:
                 job.leave(key, Message(_("both text encoders are trained, or none")))
             else:
                 job.map(key, {"method.text_encoder": name in trained})
@@ -204,7 +217,7 @@ def _put_rate(job: Job, name: str, trained: list[str], rates: list[float], found
     elif job.get(key) is None:
         job.equal(key)
     elif len(set(rates)) > 1 and name == "text_encoder_2" and not found.reason:
-        job.map(key, {"train.text_encoder_2_learning_rate": rates[-1] * _scale_of(job)})
+        job.map(key, {_SECOND_RATE: job.settings[_SECOND_RATE]})
     else:
         found.put(job, key, "text_encoder")
 
@@ -233,3 +246,32 @@ def _share_of_run(job: Job, unit: str, count: float) -> float | None:
     if unit == "EPOCH":
         return count * job.epoch_steps / steps if steps else count / max(1, job.whole("epochs", _EPOCHS))
     return count / steps if unit == "STEP" and steps else None
+
+
+def decide_half_weights(job: Job, model_type: str) -> None:
+    """The dtype in which the trained parts of a whole model are stored; NONE is the model's, before that float32."""
+    parts = ["unet"]
+    if job.settings.get("method.text_encoder"):
+        parts += ["text_encoder", "text_encoder_2"] if "XL" in model_type else ["text_encoder"]
+    keys = {part: f"{part}.weight_dtype" for part in parts}
+    own = {part: job.word(key, "NONE") for part, key in keys.items()}
+    kinds = {part: job.word("weight_dtype", "FLOAT_32") if kind == "NONE" else kind for part, kind in own.items()}
+    name = keys["unet"] if own["unet"] != "NONE" else "weight_dtype"
+    if job.base == "FINE_TUNE" and kinds["unet"] == "FLOAT_16":
+        job.leave(name, Message(FP16_WEIGHTS))
+    elif job.base == "FINE_TUNE" and kinds["unet"] == "BFLOAT_16":
+        if set(kinds.values()) == {"BFLOAT_16"}:
+            map_bf16_weights(job, name)
+        else:
+            template = _(
+                "all trained parts have weights in bf16 or none has; they stay in fp32, which needs more memory"
+            )
+            job.leave(name, Message(template))
+    name = "optimizer.stochastic_rounding"
+    if name in job.entries:
+        if not job.settings.get("method.bf16_weights"):
+            job.skip(name, Message(_("it only counts with {value}"), value="BFLOAT_16"))
+        elif job.flag(name):
+            job.equal(name)
+        else:
+            job.leave(name, Message(_("updates of weights in bf16 are always rounded stochastically")))

@@ -1,0 +1,24 @@
+"""Options of LyCORIS' and sd-scripts' networks that Tetrad does not have, and what a run does without them."""
+
+from tetrad.locales import _
+
+FULL_PRESET = _(
+    "LyCORIS also trains the first and last convolutions and the time embedding, which are not trained here"
+)
+OTHER_OPTIONS = {
+    "train_norm": _("normalization layers are not trained, so a little less of the model can change"),
+    "rank_dropout_scale": _("what rank dropout leaves is not scaled up, so the change is smaller while it trains"),
+    "use_scalar": _("the network starts at a change of 0 without a factor of its own that is trained"),
+    "unbalanced_factorization": _("the two factors of LoKr are as near to each other in size as possible"),
+    "block_size": _("the blocks of OFT are as large as network_dim says"),
+    "unit": _("all ranks are trained in each step, not a unit of them"),
+    "ggpo_sigma": _("weights are not perturbed while the network is trained (GGPO)"),
+    "ggpo_beta": _("weights are not perturbed while the network is trained (GGPO)"),
+    "reg_dims": _("the ranks of layers are not chosen by parts of their names"),
+    "reg_lrs": _("the learning rates of layers are not chosen by parts of their names"),
+    "network_reg_dims": _("the ranks of layers are not chosen by parts of their names"),
+    "network_reg_lrs": _("the learning rates of layers are not chosen by parts of their names"),
+    "train_blocks": _("it is for other model families than Stable Diffusion 1, 2 and XL"),
+    "split_qkv": _("it is for other model families than Stable Diffusion 1, 2 and XL"),
+    "train_t5xxl": _("it is for other model families than Stable Diffusion 1, 2 and XL"),
+}
