@@ -109,3 +109,21 @@ def test_the_estimate_counts_predictions_of_the_model_before_training(
     free = run_plan(capsys, *options)["seconds"]
     held = run_plan(capsys, *options, "--set", "data.unmasked_prior_weight=1")["seconds"]
     assert held == pytest.approx(1.3 * free)
+
+
+def test_the_offer_of_weights_in_bfloat16_is_what_a_plan_with_them_needs(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plan_dreambooth(*settings: str) -> dict[str, Any]:
+        options = [part for setting in settings for part in ("--set", setting)]
+        common = "--model tiny.safetensors --trigger-word zkr --steps 4 --set data.resolution=64 --json --estimate"
+        plan.app(["dreambooth", "images", *common.split(), *options], standalone_mode=False)
+        record: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return record
+
+    offer = plan_dreambooth("train.precision=bf16")["to_save_memory"][-1]
+    assert offer["settings"][-1] == "method.bf16_weights=true"
+    taken = plan_dreambooth("train.precision=bf16", "train.max_grad_norm=0", *offer["settings"])
+    assert taken["memory_bytes"] == offer["memory_bytes"]
+    for others in (["train.precision=bf16", "train.ema=0.9"], ["train.precision=fp32"]):
+        assert "method.bf16_weights=true" not in plan_dreambooth(*others)["to_save_memory"][-1]["settings"]

@@ -1,6 +1,7 @@
 """Estimates of memory and time, compared with real steps, real optimizers and the promised limits."""
 
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from tetrad.estimate.memory import (
     GIB,
     Copies,
     MemoryEstimate,
+    MemoryOptions,
     choose_memory_options,
     count_optimizer_bytes,
     estimate_memory,
+    list_memory_options,
 )
 from tetrad.estimate.speed import DeviceSpeed, estimate_step_seconds, measure_device_speed
 from tetrad.estimate.step_cost import StepCost, measure_step_cost
-from tetrad.methods import METHODS
+from tetrad.methods import METHODS, DreamBooth
 from tetrad.methods.base import ParamGroup, parameters_of
 from tetrad.models import FAMILIES
 from tetrad.models.base import Model
@@ -183,6 +186,22 @@ def test_the_first_table_of_the_page_has_the_estimates() -> None:
         assert [*shown, f"{found.total / GIB:.1f}"] == columns, name
 
 
+def test_weights_in_bfloat16_are_offered_last_with_their_own_estimate() -> None:
+    cuda, half = torch.device("cuda"), torch.bfloat16
+    full = full_size_cost("dreambooth")
+    in_half = measure_step_cost(full_size_model(), DreamBooth(bf16_weights=True), width=512, height=512)
+    chosen, needed = choose_memory_options(full, cuda, half, 6 * GIB)
+    adafactor = MemoryOptions(True, True, "adafactor")
+    assert chosen == replace(adafactor, bf16_weights=True)
+    assert chosen.flags[-1] == "--set method.bf16_weights=true"
+    assert needed == adafactor.estimate(in_half, cuda, half).total < 6 * GIB
+    assert choose_memory_options(full, cuda, half, 8 * GIB)[0] == adafactor
+
+    for step, dtype, allows in ((full, half, False), (full, torch.float16, True), (in_half, half, True)):
+        assert list(list_memory_options(step, dtype, allows))[-1] == adafactor
+    assert list(list_memory_options(full_size_cost("lora"), half))[-1] == adafactor
+
+
 CARD_ROW = re.compile(r"^\| (\d+) GB \| ([^|]+) \| ([^|]+) \| ([\d.]+) \|$", re.MULTILINE)
 
 
@@ -197,9 +216,10 @@ def test_the_page_names_the_options_that_fit_a_card() -> None:
     for size, kind, text, total in rows:
         options = dict(option.split("=") for option in re.findall(r"train\.(\S+=\w+)", text))
         flags = {name: value == "true" for name, value in options.items() if name != "optimizer"}
-        estimate = estimate_memory(steps[kind], cuda, half, options.get("optimizer", "adamw"), **flags).total  # type: ignore[arg-type]
+        step = replace(steps[kind], trainable_bytes=2 if "method.bf16_weights=true" in text else 4)
+        estimate = estimate_memory(step, cuda, half, options.get("optimizer", "adamw"), **flags).total  # type: ignore[arg-type]
         assert f"{estimate / GIB:.1f}" == total and estimate <= size * GIB
-    for size, kind in [(8, kind) for kind in METHODS] + [(12, "dreambooth"), (16, "dreambooth")]:
+    for size, kind in [(8, kind) for kind in METHODS] + [(size, "dreambooth") for size in (6, 12, 16)]:
         chosen, _ = choose_memory_options(steps[kind], cuda, half, size * GIB)
         flags_text = f"`{' '.join(chosen.flags)}`" if chosen.flags else "none"
         assert (size, kind, flags_text) in [row[:3] for row in rows]

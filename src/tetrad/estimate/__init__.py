@@ -14,11 +14,11 @@ __all__, __getattr__ = export(
         "image_cost": ["ImageCost", "estimate_image_seconds", "measure_image_cost"],
         "memory": [
             "FLOAT32_BYTES",
-            "MEMORY_LADDER",
             "Copies",
             "MemoryOptions",
             "as_memory_error",
             "count_optimizer_bytes",
+            "list_memory_options",
         ],
         "recommend": ["MethodEstimate"],
         "speed": ["SMALL_RESOLUTION", "DeviceSpeed", "estimate_step_seconds", "measure_device_speed"],

@@ -49,5 +49,6 @@ def forecast_memory(
         settings = {"fused_backward": train.fused_backward, "gradient_checkpointing": checkpointed}
         return estimate_memory(step, device.device, device.dtype, train.optimizer, **settings).total + copied_bytes
 
-    options, least_bytes = choose_memory_options(step, device.device, device.dtype, max(1, free_bytes - copied_bytes))
+    limit, is_alone = max(1, free_bytes - copied_bytes), train.ema == 0 and train.processes == 1
+    options, least_bytes = choose_memory_options(step, device.device, device.dtype, limit, is_alone)
     return MemoryForecast(count_needed(False), count_needed(True), free_bytes, (options, least_bytes + copied_bytes))

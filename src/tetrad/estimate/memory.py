@@ -1,14 +1,14 @@
 """The memory that training needs, estimated from the counts of `step_cost`."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 
 import torch
 
 from tetrad.errors import TetradError
-from tetrad.estimate.step_cost import StepCost
+from tetrad.estimate.step_cost import BFLOAT16_BYTES, StepCost
 from tetrad.locales import _
 from tetrad.models.device import is_memory_error
 from tetrad.settings.optimizers import get_facts
@@ -100,6 +100,7 @@ class MemoryOptions:
     gradient_checkpointing: bool = False
     fused_backward: bool = False
     optimizer: str = "adamw"
+    bf16_weights: bool = False  # of a method that has them
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -108,28 +109,44 @@ class MemoryOptions:
             "train.gradient_checkpointing=true": self.gradient_checkpointing,
             "train.fused_backward=true": self.fused_backward,
             f"train.optimizer={self.optimizer}": self.optimizer != "adamw",
+            "method.bf16_weights=true": self.bf16_weights,
         }
         return tuple(f"--set {key}" for key, enabled in is_enabled.items() if enabled)
 
     def estimate(self, step: StepCost, device: torch.device, dtype: torch.dtype) -> MemoryEstimate:
         """The memory of training with these settings."""
         settings = {"fused_backward": self.fused_backward, "gradient_checkpointing": self.gradient_checkpointing}
+        if self.bf16_weights:
+            step = replace(step, trainable_bytes=BFLOAT16_BYTES)
         return estimate_memory(step, device, dtype, self.optimizer, **settings)
 
 
-MEMORY_LADDER = (  # from no change to the least memory
-    MemoryOptions(),
-    MemoryOptions(True),
-    MemoryOptions(True, True),
-    MemoryOptions(True, True, "adafactor"),
-)
+_LADDER = (MemoryOptions(), MemoryOptions(True), MemoryOptions(True, True), MemoryOptions(True, True, "adafactor"))
+
+
+def list_memory_options(
+    step: StepCost, dtype: torch.dtype, allows_bf16_weights: bool = True
+) -> Iterator[MemoryOptions]:
+    """From no change to the least memory; weights in bfloat16 come last, because they are less exact.
+
+    They need computation in bfloat16 and a method that has them; not `allows_bf16_weights` where a run has an EMA or
+    several processes.
+    """
+    yield from _LADDER
+    are_new = step.takes_bf16_weights and step.trainable_bytes > BFLOAT16_BYTES
+    if allows_bf16_weights and are_new and dtype == torch.bfloat16:
+        yield replace(_LADDER[-1], bf16_weights=True)
 
 
 def choose_memory_options(
-    step: StepCost, device: torch.device, dtype: torch.dtype, memory_limit: int
+    step: StepCost,
+    device: torch.device,
+    dtype: torch.dtype,
+    memory_limit: int,
+    allows_bf16_weights: bool = True,
 ) -> tuple[MemoryOptions, int]:
-    """The first of MEMORY_LADDER that fits `memory_limit` bytes (0: no limit), else the last; and its bytes."""
-    for options in MEMORY_LADDER:
+    """The first of `list_memory_options` that fits `memory_limit` bytes (0: no limit), else the last; and its bytes."""
+    for options in list_memory_options(step, dtype, allows_bf16_weights):
         needed_bytes = options.estimate(step, device, dtype).total
         if not memory_limit or needed_bytes <= memory_limit:
             break

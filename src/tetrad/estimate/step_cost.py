@@ -13,10 +13,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from tetrad.methods.base import Adapter, behavior_of, parameters_of
-from tetrad.methods.settings import MethodSettings, keeps_bf16_weights
+from tetrad.methods.settings import MethodSettings, keeps_bf16_weights, takes_bf16_weights
 from tetrad.models.base import Model
 from tetrad.models.copying import copy_model
 
+BFLOAT16_BYTES = 2
 _META = torch.device("meta")
 
 
@@ -32,6 +33,7 @@ class StepCost:
     operations: int  # multiplications and additions of forward and backward
     model_parameters_trained: int = 0  # parameters of the model itself that are trained
     trainable_bytes: int = 4  # of each number that is trained
+    takes_bf16_weights: bool = False  # the method can train with 2 bytes for each
 
 
 def measure_step_cost(model: Model, method: MethodSettings, width: int, height: int, batch_size: int = 1) -> StepCost:
@@ -68,7 +70,8 @@ def measure_step_cost(model: Model, method: MethodSettings, width: int, height: 
         saved_float32_elements=saved.float32_elements,
         operations=flop_counter.get_total_flops() + saved.operations,
         model_parameters_trained=sum(parameter.numel() for parameter in trainable if id(parameter) in own_ids),
-        trainable_bytes=2 if keeps_bf16_weights(method) else 4,
+        trainable_bytes=BFLOAT16_BYTES if keeps_bf16_weights(method) else 4,
+        takes_bf16_weights=takes_bf16_weights(method),
     )
 
 

@@ -41,7 +41,7 @@ _NAMES, __getattr__ = export(
         "people": ["are_of_person", "is_person"],
         "textual_inversion.embedding": ["check_family"],
         "textual_inversion.settings": ["IMAGE_SUFFIXES", "KOHYA", "WEB_UI", "MAX_VECTORS", "XL"],
-        "settings": ["keeps_bf16_weights"],
+        "settings": ["keeps_bf16_weights", "takes_bf16_weights"],
         "trigger_word": ["advise_on_trigger_word", "is_rare", "suggest_words"],
         "lora.combine": [
             "CombinedLayer",

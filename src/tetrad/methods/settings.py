@@ -13,6 +13,11 @@ def keeps_bf16_weights(settings: "MethodSettings") -> bool:
     return getattr(settings, "bf16_weights", False)
 
 
+def takes_bf16_weights(settings: "MethodSettings") -> bool:
+    """Whether the method can keep what is trained in bfloat16."""
+    return hasattr(settings, "bf16_weights")
+
+
 class MethodSettings(Protocol):
     """A method's settings: a pydantic dataclass whose fields are the settings.
 

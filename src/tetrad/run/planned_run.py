@@ -10,7 +10,7 @@ from tetrad import library
 from tetrad.cache_location import get_cache_folder
 from tetrad.data.latent_cache import LatentCache
 from tetrad.estimate.image_cost import ImageCost, estimate_image_seconds, measure_image_cost
-from tetrad.estimate.memory import MEMORY_LADDER, Copies, MemoryOptions
+from tetrad.estimate.memory import Copies, MemoryOptions, list_memory_options
 from tetrad.estimate.speed import DeviceSpeed, estimate_step_seconds, measure_device_speed
 from tetrad.estimate.step_cache import recall_step_cost
 from tetrad.estimate.step_cost import StepCost, copy_to_meta
@@ -134,9 +134,10 @@ class PlannedRun:
 
     def list_rungs(self) -> list[Rung]:
         """The ways to save memory, from none to all."""
+        is_alone = self.plan.train.ema == 0 and self.plan.train.processes == 1
         return [
             Rung(options, self._estimate_memory(options), self._estimate_seconds(options.gradient_checkpointing))
-            for options in MEMORY_LADDER
+            for options in list_memory_options(self.step, self.device.dtype, is_alone)
         ]
 
     def _estimate_memory(self, options: MemoryOptions) -> int:

@@ -2,7 +2,8 @@
 
 `read` decides about every key: `keys` is the table of all keys with those that stand for themselves, `training` decides
 about length, schedule and optimizer, `rates` about learning rates, `blocks` about those of blocks, `network` about LoRA
-and embeddings, `data` about images and the model, `saving` about the loss, saved files and previews.
+and embeddings (`options` has the words for what it leaves), `data` about images and the model, `saving` about the loss,
+saved files and previews.
 """
 
 from tetrad.lazy import export
