@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -312,3 +313,21 @@ def test_a_tag_that_is_a_whole_text_does_not_fill_the_report(tmp_path: Path) -> 
     report = scan(tmp_path)
     texts = dict(describe_report(report))
     assert len(texts["tags"]) < 100 and len(report.captions.tags[0].tag) > 2000
+
+
+def test_several_folders_are_one_set_whose_files_are_named_with_their_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = good(tmp_path / "one", 2), tmp_path / "two"
+    shutil.copytree(one, two)
+    (two / "broken.png").write_bytes(b"no image")
+    deep = tmp_path / "deep" / "two"
+    deep.parent.mkdir()
+    good(deep, 1)
+    record = json.loads(run([str(one), str(two), str(deep), "--json"], capsys, monkeypatch))
+    assert record["path"] == str(tmp_path)
+    assert record["layout"] == f"3 folders of images (one, {tmp_path.name}/two, deep/two)"
+    names = [image["file"] for image in record["images"]]
+    beside = f"{tmp_path.name}/two"
+    assert {"one/good0.png", f"{beside}/good1.png", f"{beside}/broken.png", "deep/two/good0.png"} <= {*names}
+    assert [f"one/good{number}.png" for number in (0, 1)] == [group[0] for group in record["copies"]]

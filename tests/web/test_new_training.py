@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tetrad.documents import parse_toml, read_text_file
 from tetrad.web.places import Places
 from tetrad.web.planning import Planning
 from tetrad.web.preferences import MountedVae
-from tetrad.web.preparation import read_recipe
+from tetrad.web.preparation import count_further, read_recipe
 from tetrad.web.settings_form import ASKED_ELSEWHERE, describe_settings, keep_known
 
 BYTES = {"content-type": "application/octet-stream"}
@@ -271,3 +272,36 @@ def test_the_vae_of_another_model_is_not_asked_for_and_the_mounted_one_is_named(
         for model in ("", "b.ckpt")
     ]
     assert names == ["", "clear.pt"] and asked == [("a.ckpt", "a.vae.pt"), ("b.ckpt", "/vaes/clear.pt")]
+
+
+def test_further_folders_are_added_counted_repeated_and_trained_on(
+    app: FastAPI, client: TestClient, draft: str, tmp_path: Path
+) -> None:
+    address = f"/api/drafts/{draft}"
+    (own, more), empty = (tmp_path / "own", tmp_path / "5_more"), tmp_path / "empty"
+    for folder in (own, more, empty):
+        folder.mkdir()
+    for number in range(3):
+        make_image((own if number < 2 else more) / f"{number}.png", number)
+    assert client.post(f"{address}/folder", json={"path": str(own)}).status_code == 200
+    [added] = client.post(f"{address}/folders", json={"path": f" {more} "}).json()
+    assert (added["name"], added["images"], added["problem"]) == ("5_more", 1, "")
+    assert (added["repeats"], added["usual_repeats"]) == (None, 5)
+    for refused in (str(own), str(more), "relative", str(tmp_path / "nowhere"), "/"):
+        answer = client.post(f"{address}/folders", json={"path": refused})
+        assert (answer.status_code, answer.json()["code"]) == (404, "E4304"), refused
+    assert client.post(f"{address}/folders", json={"path": str(empty)}).json()["code"] == "E4002"
+    [changed] = client.patch(f"{address}/folders/0", json={"repeats": 7}).json()
+    assert changed["repeats"] == 7
+    assert client.patch(f"{address}/folders/0", json={"repeats": 0}).status_code == 422
+    assert client.patch(f"{address}/folders/1", json={"repeats": 1}).status_code == 404
+
+    preparation = app.state.preparation
+    found = preparation.drafts.read_draft(draft)
+    assert count_further(found) == 1
+    (more / "2.png").unlink()
+    assert client.get(f"{address}/folders").json()[0]["problem"] and count_further(found) == 0
+    recipe = replace(found, method="lora").make_recipe(3, "runs", own)
+    assert [(each.images, each.repeats) for each in recipe.data.folders] == [(str(more), 7)]
+    assert client.delete(f"{address}/folders/0").json() == []
+    assert "data.folders" not in client.get(address).json()["settings"]

@@ -18,18 +18,18 @@ from tetrad.paths import expand_path
 if TYPE_CHECKING:
     from tetrad.inspection.dataset.report import DatasetReport
 
-HELP = _("Look at a folder of images: what is used, what is wrong with it, and what to do.")
+HELP = _("Look at folders of images: what is used, what is wrong with it, and what to do.")
 LABEL_WIDTH, MAX_LINE_WIDTH = 12, 120  # columns
 SIGNS = {"bad": "✗", "warn": "!", "tip": "→"}
 
 
 def scan(
     images: Annotated[
-        str,
+        list[str],
         typer.Argument(
             help=_(
-                "Folder of images, zip archive, dataset configuration, or builtin:subject, builtin:person,"
-                " builtin:style"
+                "Folder of images, or several of them, zip archive, dataset configuration, or builtin:subject,"
+                " builtin:person, builtin:style"
             )
         ),
     ],
@@ -51,10 +51,10 @@ def scan(
 ) -> None:
     """Decode every image, read every caption, and say what they are like; nothing is changed and nothing is trained."""
     sheet = find_sheet_path(expand_path(html)) if html else None
-    check_images_exist(images)
+    check_images_exist(*images)
     from tetrad.inspection.dataset import scan as dataset_scan
 
-    listing = dataset_scan.list_images(images, trigger_word, class_word)
+    listing = dataset_scan.list_images(images[0], trigger_word, class_word, images[1:])
     with show_progress(Message(_("reading the images")), len(listing)) as advance:
         report = dataset_scan.scan_images(listing, resolution, on_progress=lambda _done, _total: advance())
     if sheet:

@@ -31,6 +31,7 @@ Quality = Literal["quick", "balanced", "thorough"]
 QUALITIES: Mapping[Quality, float] = {"quick": 0.5, "balanced": 1.0, "thorough": 2.0}
 # Files of a run to pick the best from, the result among them: of small files, and of whole checkpoints.
 SAVES, CHECKPOINT_SAVES, MAX_SAVES = 5, 3, 100
+FOLDERS = "data.folders"  # the setting with the further folders of images
 _SAVE_KEYS = {"save.every", "save.every_epochs", "save.every_minutes"}
 
 

@@ -186,6 +186,17 @@ def make_wide(path: Path) -> None:
 def test_every_step_can_be_used_with_the_keyboard_and_by_everybody(open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page("/")
     draft = make_draft(page, tmp_path)
+    more = tmp_path / "7_more"
+    more.mkdir()
+    make_image(more / "3.png", 3)
+    page.locator("#further-details summary").press("Enter")
+    page.locator("#further-path").fill(str(more))
+    page.locator("#further-path").press("Enter")
+    expect(page.get_by_label("Repeats")).to_have_attribute("placeholder", "7")
+    page.get_by_label("Repeats").fill("2")
+    with page.expect_response(lambda each: each.request.method == "PATCH" and each.json()[0]["repeats"] == 2):
+        page.get_by_label("Repeats").press("Enter")
+    expect(page.locator("#next")).to_contain_text("4 images")
     page.locator(".tile").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")

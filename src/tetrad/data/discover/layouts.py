@@ -46,6 +46,7 @@ class Listing:
     resolution: int = 0  # from the data set; 0: not given
     archive: Path | None = None  # the zip archive that was unpacked into `root`
     shards: tuple[Path, ...] = ()  # the tar, Parquet or Arrow files that the images are in
+    folders: tuple[tuple[str, Path], ...] = ()  # where there are several: a name for each, and where its images are
 
     def __len__(self) -> int:
         return len(self.entries)

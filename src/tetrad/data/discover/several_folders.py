@@ -20,11 +20,26 @@ def add_folders(first: Listing, folders: Sequence[tuple[Path, ImageFolder]], def
     Errors as `list_dataset`, which name the folder.
     """
     listings = [first, *(list_dataset(path, make_subset(folder, defaults)) for path, folder in folders)]
+    roots = [each.root if each.root.is_dir() else each.root.parent for each in listings]
+    named = [each.archive or each.root for each in listings]
     return replace(
         first,
         entries=tuple(entry for each in listings for entry in each.entries),
         problems=tuple(problem for each in listings for problem in each.problems),
+        folders=tuple(zip(name_folders(named), roots, strict=True)) if folders else (),
     )
+
+
+def name_folders(paths: Sequence[Path]) -> list[str]:
+    """A short name for each path: its last part, or with as many before it as tell it from others of that name."""
+    paths = [path.absolute() for path in paths]
+    names = []
+    for path in paths:
+        others = {each for each in paths if each != path}
+        lengths = range(1, len(path.parts) + 1)
+        length = next((n for n in lengths if all(each.parts[-n:] != path.parts[-n:] for each in others)), 1)
+        names.append("/".join(path.parts[-length:]))
+    return names
 
 
 def make_subset(folder: ImageFolder, defaults: Subset) -> Subset:

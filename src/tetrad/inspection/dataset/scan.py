@@ -1,5 +1,6 @@
 """Decode the images of a data set, read its captions, and report what they are like."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,14 @@ from tetrad.data.dataset import (
 from tetrad.data.discover.image_files import FileProblem
 from tetrad.data.discover.layouts import Listing
 from tetrad.data.discover.list_dataset import list_dataset
+from tetrad.data.discover.several_folders import add_folders
 from tetrad.data.discover.subsets import Subset
 from tetrad.inspection.dataset.advice import advise
 from tetrad.inspection.dataset.captions import count_tokens, report_captions
 from tetrad.inspection.dataset.images import count_shapes, count_sizes, describe_photo, find_repeated, list_buckets
 from tetrad.inspection.dataset.report import DatasetReport, Finding, ScannedImage
 from tetrad.locales import Message, _, ngettext
+from tetrad.settings import ImageFolder
 from tetrad.settings.field import range_error
 
 DEFAULT_RESOLUTION = 512
@@ -51,9 +54,14 @@ def scan(
     return scan_images(list_images(images, trigger_word, class_word), resolution, on_progress)
 
 
-def list_images(images: str | Path, trigger_word: str = "", class_word: str = "") -> Listing:
-    """The files of a data set, not opened yet.  Raises E4001 and E4002."""
-    return list_dataset(resolve_images_path(str(images)), Subset(trigger_word=trigger_word, class_word=class_word))
+def list_images(
+    images: str | Path, trigger_word: str = "", class_word: str = "", further: Sequence[str | Path] = ()
+) -> Listing:
+    """The files of a data set and of further ones, not opened yet.  Raises E4001 and E4002."""
+    defaults = Subset(trigger_word=trigger_word, class_word=class_word)
+    first = list_dataset(resolve_images_path(str(images)), defaults)
+    others = [(resolve_images_path(str(each)), ImageFolder(images=str(each))) for each in further]
+    return add_folders(first, others, defaults)
 
 
 def scan_images(
@@ -106,7 +114,7 @@ def make_report(
     captions = report_captions(own, names, [tokens[id(photo)] for photo in own], words.pop() if len(words) == 1 else "")
     other = [each for each in problems if not each.is_skipped_image and each.code not in _REPORTED_ELSEWHERE]
     report = DatasetReport(
-        path=listing.archive or listing.root,
+        path=_find_common_folder(listing) if listing.folders else listing.archive or listing.root,
         layout=describe_layout(listing),
         resolution=resolution,
         images=tuple(images),
@@ -138,6 +146,9 @@ def check_any_usable(report: DatasetReport) -> None:
 def describe_layout(listing: Listing) -> Message:
     """What kind of data set it is."""
     root = listing.root
+    if listing.folders:
+        names = ", ".join(name for name, _root in listing.folders)
+        return Message(_("{count} folders of images ({names})"), count=len(listing.folders), names=names)
     if listing.shards:
         return Message(ngettext("{count} shard", "{count} shards", len(listing.shards)))
     if listing.archive:
@@ -160,7 +171,16 @@ def _with_name(listing: Listing, problem: FileProblem) -> Message:
     return Message(_("{file}: {reason}"), file=_name(listing, problem.path), reason=problem.reason)
 
 
+def _find_common_folder(listing: Listing) -> Path:
+    """The folder that has all folders of a listing in it."""
+    return Path(os.path.commonpath([root.absolute() for _name, root in listing.folders]))
+
+
 def _name(listing: Listing, path: Path) -> str:
-    """The path of a file inside its data set."""
+    """The path of a file inside its data set, after the name of its folder where there are several."""
+    inside = [(len(root.parts), name, root) for name, root in listing.folders if path.is_relative_to(root)]
+    if inside:
+        _depth, name, root = max(inside)
+        return f"{name}/{path.relative_to(root).as_posix()}"
     root = listing.root if listing.root.is_dir() else listing.root.parent
     return path.relative_to(root).as_posix() if path.is_relative_to(root) and path != root else path.name

@@ -1,8 +1,8 @@
 """The pages, one module each: its HTML, its part of the REST API, and its place in the navigation.
 
 `home` is the first page with the list of runs, `run_page` the page of a run, and `job_page` that of a job which waits.
-`drafts` has the four steps of New training; `draft_images`, `draft_captions`, `draft_plan` and `draft_known` are the
-parts of their API. `imports` opens recipes and other trainers' configurations. `generate` is the page that generates
+`drafts` has the four steps of New training; `draft_images`, `draft_folders`, `draft_captions`, `draft_plan` and
+`draft_known` are the parts of their API. `imports` opens recipes and other trainers' configurations. `generate` is the page that generates
 images, with `history` of them; `pick` compares the saves of a run and `compare` the methods; `copies` copies files to
 web UIs. `queue` has the jobs in their order, `library` every model file and the images that were dropped; `files`
 merges, converts and verifies them, `file_jobs` shows what came of it, and `installs` copies them to web UIs. `vae` has
@@ -17,6 +17,7 @@ from tetrad.web.routes import (
     compare,
     copies,
     draft_captions,
+    draft_folders,
     draft_images,
     draft_known,
     draft_plan,
@@ -44,6 +45,7 @@ MODULES = (
     home,
     drafts,
     draft_images,
+    draft_folders,
     draft_captions,
     draft_plan,
     draft_known,

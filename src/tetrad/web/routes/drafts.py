@@ -113,12 +113,9 @@ def use_folder(request: Request, name: str, folder: Folder) -> dict[str, Any]:
     """Take the images of a folder that exists; they are never changed.  E4304 where there is none."""
     preparation = preparation_of(request)
     draft = preparation.drafts.read_draft(name)
-    path = expand_path(folder.path.strip())
-    if not folder.path.strip() or not path.is_absolute() or not is_folder(path):
-        template = _("there is no folder {path}; give the whole path of a folder of images")
-        raise TetradError("E4304", template, path=presentable(folder.path))
+    path = find_folder(folder.path)
     preparation.drafts.update(draft.id, images="", data_set="")
-    preparation.use_folder(preparation.drafts.read_draft(name), Path(path), folder.writes_beside)
+    preparation.use_folder(preparation.drafts.read_draft(name), path, folder.writes_beside)
     return asdict(preparation.drafts.read_draft(name))
 
 
@@ -147,6 +144,15 @@ def delete_draft(request: Request, name: str) -> Response:
         preparation.data_sets.remove(draft.data_set)
     preparation.drafts.remove(name)
     return Response(status_code=204)
+
+
+def find_folder(text: str) -> Path:
+    """The folder of a path that a person typed.  E4304 where there is none."""
+    path = expand_path(text.strip())
+    if not text.strip() or not path.is_absolute() or not is_folder(path):
+        template = _("there is no folder {path}; give the whole path of a folder of images")
+        raise TetradError("E4304", template, path=presentable(text))
+    return Path(path)
 
 
 def is_folder(path: Path) -> bool:

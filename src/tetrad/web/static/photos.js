@@ -5,6 +5,7 @@ import { announce, badge, get, h } from "./dom.js";
 import { address, adopt, change, draft, ensureDraft } from "./draft.js";
 import { acceptDrop } from "./drop.js";
 import { readDrop, readInput } from "./files.js";
+import { countFurther, startFurther } from "./further.js";
 import { Inspector } from "./inspector.js";
 import "./known.js";
 import { connect } from "./live.js";
@@ -258,15 +259,18 @@ function showCounts() {
   get("drop-title").textContent = isEmpty ? _("Drop images, a folder or a zip anywhere on this page") : isKnown ? ngettext("{count} file", "{count} files", rows.size) : _("Looking at the images …");
   if (!isEmpty) get("drop-help").textContent = about.is_own_folder ? _("from {folder}, which is never changed", { folder: about.folder }) : _("Drop more at any time.");
   get("own-folder").hidden = !isEmpty;
+  get("further-details").hidden = isEmpty;
   for (const name of ["add-images", "add-folder"]) get(name).classList.toggle("small", !isEmpty);
   const next = get("next");
+  const total = usable + (usable ? countFurther() : 0);
   const isReady = usable > 0 && !uploads.isBusy; // leaving would end the upload
-  next.textContent = isReady ? ngettext("Continue with {count} image", "Continue with {count} images", usable) : uploads.isBusy ? _("Adding images") : isKnown ? _("Add at least one image") : _("Looking at the images …");
+  next.textContent = isReady ? ngettext("Continue with {count} image", "Continue with {count} images", total) : uploads.isBusy ? _("Adding images") : isKnown ? _("Add at least one image") : _("Looking at the images …");
   next.setAttribute("aria-disabled", String(!isReady));
   get("foot-text").textContent = isEmpty ? "" : [
     _("{count} can be used", { count: usable }),
     counts.look && _("{count} of them worth a look (optional)", { count: counts.look }),
     counts.unused && _("{count} not used", { count: counts.unused }),
+    countFurther() && ngettext("{count} more in other folders", "{count} more in other folders", countFurther()),
   ].filter(Boolean).join(" · ");
   showBuiltinNote(usable > 0);
 }
@@ -315,6 +319,7 @@ get("folder-form").addEventListener("submit", async (event) => {
 
 connect();
 showCounts();
+startFurther(showCounts).catch(showProblem);
 if (draft) {
   scan().then(async () => {
     if (draft.model) return;
