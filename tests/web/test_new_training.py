@@ -12,10 +12,11 @@ from made_photos import HOSTILE, make_image, make_photos
 from starlette.testclient import TestClient
 
 from tetrad.documents import parse_toml, read_text_file
+from tetrad.web.further_folders import count_further
 from tetrad.web.places import Places
 from tetrad.web.planning import Planning
 from tetrad.web.preferences import MountedVae
-from tetrad.web.preparation import count_further, read_recipe
+from tetrad.web.preparation import read_recipe
 from tetrad.web.settings_form import ASKED_ELSEWHERE, describe_settings, keep_known
 
 BYTES = {"content-type": "application/octet-stream"}

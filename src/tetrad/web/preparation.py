@@ -1,8 +1,6 @@
 """What stands between a draft and its run: its images, what is still open in it, and its recipe."""
 
 import re
-from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,16 +8,15 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from tetrad.builtin import resolve_images_path
-from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.documents import parse_toml
 from tetrad.errors import TetradError
 from tetrad.locales import _
-from tetrad.paths import expand_path
 from tetrad.settings import Recipe, build_recipe
 from tetrad.settings.field import settings_of
 from tetrad.settings.toml import assign, flatten
 from tetrad.web.data_sets import DataSet, DataSets
-from tetrad.web.drafts import FOLDERS, Draft, Drafts
+from tetrad.web.drafts import Draft, Drafts
+from tetrad.web.further_folders import count_further, list_further
 from tetrad.web.image_list import ImageList, ImageRow
 from tetrad.web.places import Places
 from tetrad.web.planning import Planning
@@ -132,22 +129,6 @@ class Preparation:
         count = await self.count_images(draft)
         vae = draft.vae or self.preferences.training_vae(draft.model)
         return replace(draft, images=self.images_of(draft), vae=vae).make_recipe(count, self.places.runs)
-
-
-def list_further(draft: Draft) -> list[dict[str, Any]]:
-    """The tables of the further folders of a draft, as a recipe has them."""
-    tables = draft.settings.get(FOLDERS) or ()
-    return [dict(each) for each in tables if isinstance(each, Mapping) and each.get("images")]
-
-
-def count_further(draft: Draft) -> int:
-    """The images of the further folders that are no class images; a folder that is not there has none."""
-    found = 0
-    for table in list_further(draft):
-        if not table.get("class_images"):
-            with suppress(TetradError):
-                found += len(list_dataset(expand_path(table["images"])))
-    return found
 
 
 def parse_options(options: list[str]) -> dict[str, Any]:

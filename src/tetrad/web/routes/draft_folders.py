@@ -1,19 +1,17 @@
 """Further folders of a draft: images that are trained on beside its own, where they are, and never changed."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from tetrad.data.discover.list_dataset import list_dataset
 from tetrad.errors import TetradError
 from tetrad.locales import _, presentable
 from tetrad.paths import expand_path
 from tetrad.web.drafts import FOLDERS, Draft
-from tetrad.web.preparation import list_further
+from tetrad.web.further_folders import count_images, describe_further, list_further, no_image_error
 from tetrad.web.routes.drafts import find_folder, preparation_of
 
 router = APIRouter()
@@ -35,7 +33,7 @@ class FurtherFolder(Repeats):
 @router.get("/api/drafts/{name}/folders")
 def read_folders(request: Request, name: str) -> _Tables:
     """The further folders of a draft: each with its path, repeats, number of images, and why there are none."""
-    return describe_folders(preparation_of(request).drafts.read_draft(name))
+    return describe_further(preparation_of(request).drafts.read_draft(name))
 
 
 @router.post("/api/drafts/{name}/folders")
@@ -49,7 +47,8 @@ def add_folder(request: Request, name: str, folder: FurtherFolder) -> _Tables:
     if path.resolve() in {each.resolve() for each in used}:
         template = _("{path} is trained on already; change its repeats if its images are to count more")
         raise TetradError("E4304", template, path=presentable(path))
-    list_dataset(path)
+    if not count_images(path):
+        raise no_image_error(path)
     return _write(request, draft, [*list_further(draft), _with_repeats({"images": str(path)}, folder.repeats)])
 
 
@@ -87,27 +86,4 @@ def _with_repeats(table: Mapping[str, Any], repeats: int | None) -> dict[str, An
 def _write(request: Request, draft: Draft, tables: _Tables) -> _Tables:
     settings = {key: value for key, value in draft.settings.items() if key != FOLDERS}
     drafts = preparation_of(request).drafts
-    return describe_folders(drafts.update(draft.id, settings={**settings, **({FOLDERS: tables} if tables else {})}))
-
-
-def describe_folders(draft: Draft) -> _Tables:
-    """Each folder for the page."""
-    return [_describe(table) for table in list_further(draft)]
-
-
-def _describe(table: Mapping[str, Any]) -> dict[str, Any]:
-    path, images, usual_repeats, problem = expand_path(table["images"]), 0, 1, ""
-    try:
-        entries = list_dataset(path).entries
-        images, usual_repeats = len(entries), entries[0].subset.repeats if entries else 1
-    except TetradError as error:
-        problem = error.message
-    return {
-        "name": presentable(Path(path).name),
-        "path": presentable(path),
-        "repeats": table.get("repeats"),
-        "usual_repeats": usual_repeats,  # where none are given: those of its name, or one
-        "images": images,
-        "problem": presentable(problem),
-        "is_class_images": bool(table.get("class_images")),
-    }
+    return describe_further(drafts.update(draft.id, settings={**settings, **({FOLDERS: tables} if tables else {})}))
