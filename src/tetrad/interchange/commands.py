@@ -13,10 +13,15 @@ from tetrad.locales import Message, _
 _SCRIPT = re.compile(r"(?:^|[\\/])((?:sdxl_)?train(?:_\w+)?|fine_tune|\w+_train(?:_\w+)?)\.py$")
 _LINE_ENDS = {"\\": "\\", "^": "^", "`": "`"}
 _ASSIGNMENT = re.compile(
-    r"^\s*(?:export\s+|set\s+\"?|\$(?:env:)?)?([A-Za-z_]\w*)\s*=\s*(\"[^\"$`%]*\"|'[^']*'|[^\s\"'$`%()]*)\s*\"?\s*$",
+    r"^\s*(?:export\s+|set\s+\"?|\$(?:env:)?)?([A-Za-z_]\w*)\s*=\s*(\"[^\"$`%]*\"|'[^']*'|[^\s\"'$`%()#]*)\s*\"?\s*(?:#.*)?$",
     re.IGNORECASE,
 )
 _VARIABLE = re.compile(r"\$\(\(.*?\)\)|\$\(.*?\)|\$\{(\w+)\}|\$(?:env:)?(\w+)|%(\w+)%", re.IGNORECASE)
+# A list of options that the script fills: bash's "${args[@]}", PowerShell's $args or @args as a word of its own.
+_LIST = re.compile(r"(?<=\s)\"?(?:\$\{(\w+)\[[@*]\]\}|[$@](\w+))\"?(?=\s|$)")
+_FILLED = re.compile(r"\$?(\w+)(?:\.Add\(|\s*\+=\s*\(?)\s*[\"']?(--[^\"')]*)", re.IGNORECASE)
+# What ends a command in its line: the next command, or where its output goes.
+_SHELL_END = re.compile(r"^(?:[12&]?>>?.*|&|&&|;|\|\|?|<|2>&1)$")
 _PRINTED_LIST = re.compile(r"\[(?:'[^']*'|\"[^\"]*\")(?:,\s*(?:'[^']*'|\"[^\"]*\"))*\]")
 _COMMENT = re.compile(r"^\s*(?:#|::|rem\s)", re.IGNORECASE)
 
@@ -29,6 +34,7 @@ class Command:
     launcher: tuple[str, ...]
     script: str
     words: tuple[str, ...]
+    notes: tuple[Message, ...] = ()
 
 
 def find_commands(path: Path, text: str) -> tuple[Command, ...]:
@@ -38,14 +44,18 @@ def find_commands(path: Path, text: str) -> tuple[Command, ...]:
     keeps_backslashes = path.suffix.lower() in (".bat", ".cmd", ".ps1")
     variables: dict[str, str] = {}
     commands: list[Command] = []
+    lists: dict[str, list[str]] = {}  # options that the script adds to a list, by the list's name
+    for match in _FILLED.finditer(text):
+        lists.setdefault(match[1].lower(), []).append(match[2].strip())
     for number, line in _join_lines(text):
         if _COMMENT.match(line):
             continue
         if assigned := _ASSIGNMENT.match(line):
             variables[assigned[1].lower()] = assigned[2].strip("\"'")
         elif ".py" in line and "--" in line:
-            filled = _fill_variables(path, line, variables)
-            commands += _as_commands(_split(path, number, filled, keeps_backslashes), number)
+            kept, notes = _leave_out_lists(line, variables, lists)
+            filled = _fill_variables(path, kept, variables)
+            commands += _as_commands(_split(path, number, filled, keeps_backslashes), number, notes)
     return tuple(commands)
 
 
@@ -63,6 +73,24 @@ def _join_lines(text: str) -> Iterator[tuple[int, str]]:
         joined = ""
     if joined:
         yield start, joined
+
+
+def _leave_out_lists(
+    line: str, variables: Mapping[str, str], lists: Mapping[str, list[str]]
+) -> tuple[str, tuple[Message, ...]]:
+    """The line without lists of options that the script fills while it runs, and what may be in each of them."""
+    notes: list[Message] = []
+
+    def leave_out(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if not match[1] and (name.lower() in variables or name.lower() not in lists):
+            return match[0]
+        template = _("{name} is a list of options that the script fills while it runs, so it is left out: {options}")
+        options = ", ".join(dict.fromkeys(lists.get(name.lower(), ()))) or "–"
+        notes.append(Message(template, name=match[0].strip('"'), options=options))
+        return ""
+
+    return _LIST.sub(leave_out, line), tuple(notes)
 
 
 def _fill_variables(path: Path, line: str, variables: Mapping[str, str]) -> str:
@@ -101,11 +129,20 @@ def _split(path: Path, number: int, line: str, keeps_backslashes: bool) -> list[
         raise TetradError("E3161", template, file=path, reason=reason) from error
 
 
-def _as_commands(words: list[str], number: int) -> Iterator[Command]:
+def _as_commands(words: list[str], number: int, notes: tuple[Message, ...] = ()) -> Iterator[Command]:
+    """The commands in a line, each up to where the shell ends it."""
     for index, word in enumerate(words):
         if match := _SCRIPT.search(word):
-            yield Command(number, tuple(words[:index]), match[1], tuple(words[index + 1 :]))
+            rest = words[index + 1 :]
+            end = next((place for place, each in enumerate(rest) if _ends_command(each)), len(rest))
+            last = [each.removesuffix(";") for each in rest[end : end + 1] if not _SHELL_END.match(each)]
+            yield Command(number, tuple(words[:index]), match[1], (*rest[:end], *last), notes)
+            yield from _as_commands(rest[end + 1 :], number)
             return
+
+
+def _ends_command(word: str) -> bool:
+    return word.endswith(";") or bool(_SHELL_END.match(word))
 
 
 def parse_words(
@@ -113,7 +150,8 @@ def parse_words(
 ) -> dict[str, object]:
     """Keys and values of a command's words, as argparse reads them: an unambiguous beginning of a name counts.
 
-    A switch is True; a list takes the words up to the next `--`. What is given twice counts the last time.
+    A switch is True; a list takes the words up to the next `--`. What is given twice counts the last time. A word that
+    belongs to no option stands for itself.
     """
     values: dict[str, object] = {}
     index = 0

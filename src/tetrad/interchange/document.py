@@ -90,6 +90,9 @@ def _explain_toml(text: str, error: ValueError) -> Message | str:
     if found := next((each for each in content if each in _CURLY_QUOTES), ""):
         template = _('line {line}, column {column} has the typographic quote {quote}; use the straight quote " instead')
         return Message(template, line=line, column=content.index(found) + 1, quote=found)
+    if error.args and "overwrite" in str(error.args[0]) and "=" in content:
+        template = _("line {line} gives {key} again, which TOML does not allow; remove one of the two")
+        return Message(template, line=line, key=content.partition("=")[0].strip())
     if "\\" in content and '"' in content:
         return Message(
             _(
@@ -111,6 +114,8 @@ def _explain_json(text: str, error: ValueError) -> Message | str:
     for number, content in enumerate(text.split("\n"), start=1):
         if _COMMENT.match(content):
             return Message(_("line {line} is a comment, which JSON does not allow; remove it"), line=number)
+        if number == error.line and _COMMENT.match(content[max(0, error.column - 1) :]):
+            return Message(_("line {line} ends with a comment, which JSON does not allow; remove it"), line=number)
     if comma := _LAST_COMMA.search(text):
         number = text.count("\n", 0, comma.start()) + 1
         return Message(

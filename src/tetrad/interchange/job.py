@@ -87,6 +87,8 @@ class Job:
         if value is None:
             return default
         try:
+            if value is True:
+                raise TypeError
             return float(value)
         except (TypeError, ValueError):
             self.fail(name, Message(_("a number")))
@@ -176,7 +178,10 @@ class Job:
 
     def take_path(self, name: str, setting: str) -> None:
         """A key with the path of a file becomes a setting; a file that is not there is remembered."""
-        if value := self.get(name):
+        value = self.get(name)
+        if isinstance(value, list | dict | bool):
+            self.fail(name, Message(_("the path of a file or folder")))
+        elif value:
             self.map(name, {setting: str(value)})
             self.look_for(name, FOLDERS if self.folders.current > 0 else setting)
 

@@ -8,6 +8,7 @@ from tetrad.documents import parse_toml
 from tetrad.errors import TetradError
 from tetrad.interchange import reasons
 from tetrad.interchange.job import Entry, Job
+from tetrad.interchange.kohya.blocks import WEIGHTS as BLOCK_WEIGHTS
 from tetrad.interchange.kohya.read import fill_job
 from tetrad.interchange.kohya.training import folder_of, list_of
 from tetrad.interchange.pictures import read_folder, read_folders, repeats_of
@@ -112,6 +113,11 @@ def _join_arguments(job: Job) -> None:
                 job.rename(name, f"optimizer_args {argument}", job.get(name))
             else:
                 job.skip(name, Message(_("it only counts with {value}"), value="Prodigy"))
+    if job.flag("enable_block_weights"):
+        for name in BLOCK_WEIGHTS:
+            if name in job.entries and job.get(name) is not None:
+                network.append(f"{name}={job.get(name)}".replace(" ", ""))
+                job.rename(name, f"network_args {name}", job.get(name))
     for name, target in (("network_args_custom", network), ("optimizer_args_custom", optimizer)):
         if name in job.entries:
             target += list_of(job, name)

@@ -166,6 +166,20 @@ def has_own_rate(job: Job) -> bool:
 OWN_RATE = _("Adafactor finds its own learning rate with relative_step=True, so this has no effect, there as here")
 
 
+def settle_fused_backward(job: Job, name: str) -> None:
+    """A fused backward has no clipping; with what it does not work with it is off, which needs more memory only."""
+    if not job.settings.get("train.fused_backward"):
+        return
+    facts = OPTIMIZERS.get(job.settings.get("train.optimizer", "adamw"))
+    if job.settings.get("train.gradient_accumulation", 1) > 1 or facts is None or not facts.updates_tensors_alone:
+        template = _("{key} works neither with gradient accumulation nor with every optimizer")
+        job.failures.append(Message(template, key=job.get_shown_name(name)))
+        job.settings["train.fused_backward"] = False
+        job.skip(name, Message(_("it only saves memory, and does not work with the other settings")))
+    else:
+        job.settings["train.max_grad_norm"] = 0.0
+
+
 def takes_argument(optimizer: str, argument: str) -> bool:
     """Whether an optimizer of ours has an argument, so that a value of False says something."""
     return argument in _ARGUMENTS.get(optimizer, ())
@@ -182,6 +196,9 @@ def _join_betas(ours: str, arguments: dict[str, Any]) -> dict[str, Any]:
 def _map_argument(job: Job, name: str, key: str, value: Any, ours: str) -> list[str]:
     """The row of an argument and its text for the recipe; none where the optimizer does not take it."""
     if ours in OPTIMIZERS and key not in _ARGUMENTS[ours]:
+        if name.startswith("optimizer."):  # OneTrainer passes on only what the optimizer takes
+            job.leave(name, Message(_("{optimizer} has no argument {argument} here"), optimizer=ours, argument=key))
+            return []
         template = _("{optimizer} has no argument {argument}, so {trainer} stops with it")
         reason = Message(template, optimizer=ours, argument=key, trainer=job.trainer)
         job.failures.append(reason)

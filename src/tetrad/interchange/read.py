@@ -13,7 +13,7 @@ from tetrad.interchange.commands import Command
 from tetrad.interchange.document import Document, open_document
 from tetrad.interchange.job import FOLDERS, Job, MissingFile, Outcome
 from tetrad.interchange.kohya import read as kohya
-from tetrad.interchange.kohya.keys import KEYS
+from tetrad.interchange.kohya.keys import FLAGS, KEYS
 from tetrad.interchange.kohya_ss.read import read_kohya_ss
 from tetrad.interchange.lora_scripts import SIGNS, describe_preset, read_lora_scripts
 from tetrad.interchange.onetrainer.read import read_onetrainer
@@ -107,9 +107,16 @@ def _read_one_command(path: Path, command: Command, method: str) -> Job:
         template = _("{file} runs {script}.py, which is none of {known}; Tetrad trains Stable Diffusion 1, 2 and XL")
         raise TetradError("E3162", template, file=path, script=script, known=", ".join(kohya.KINDS))
     job = Job(kohya.TRAINER, path, entries, script)
-    for name in entries:
+    job.notes += command.notes
+    for name, entry in entries.items():
         if name not in KEYS:
-            job.failures.append(Message(_("sd-scripts has no option {key} and stops with it"), key=f"--{name}"))
+            job.failures.append(Message(_("sd-scripts has no option {key} and stops with it"), key=entry.shown))
+            if not entry.shown.startswith("--"):
+                job.leave(name, Message(_("this word belongs to no option")))
+        elif name in FLAGS and entry.value is not True:
+            template = _("sd-scripts stops with {key}={value}, because a switch takes no value")
+            job.failures.append(Message(template, key=entry.shown, value=entry.value))
+    kohya.add_config_file(job)
     return kohya.fill_job(job)
 
 

@@ -1,6 +1,8 @@
 """ai-toolkit's folders of images, saved files and previews."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tetrad.interchange.ai_toolkit.keys import KEYS
@@ -9,6 +11,8 @@ from tetrad.interchange.pictures import read_folder
 from tetrad.interchange.prior import map_prior, read_captions
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
+
+_OPTION = re.compile(r"\s--([nwhdsg])\s+(.*?)(?=\s--\w+\s|$)")
 
 
 def decide_datasets(job: Job) -> list[str]:
@@ -161,9 +165,9 @@ def _decide_word(job: Job) -> None:
 def decide_saving(job: Job) -> None:
     for name in ("process.training_folder", "config.training_folder"):
         if name in job.entries:
-            job.map(name, {"save.out": job.word(name, "output")})
+            _map_text(job, name, "save.out", "output")
     if "config.name" in job.entries:
-        job.map("config.name", {"save.name": job.word("config.name")})
+        _map_text(job, "config.name", "save.name", "")
     every = job.whole("save.save_every", 1000)
     job.map("save.save_every", {"save.every": max(0, every)})
     kept = job.whole("save.max_step_saves_to_keep", 5)
@@ -171,6 +175,16 @@ def decide_saving(job: Job) -> None:
     if "save.save_format" in job.entries:
         is_diffusers = job.word("save.save_format") == "diffusers"
         job.map("save.save_format", {"save.format": "diffusers"}) if is_diffusers else job.equal("save.save_format")
+
+
+def _map_text(job: Job, name: str, setting: str, usual: str) -> None:
+    """A text, unless it has a variable of the environment, which is not read."""
+    text = job.word(name, usual)
+    if "${" in text:
+        template = _("only ai-toolkit fills in the variable of the environment; give {setting}")
+        job.leave(name, Message(template, setting=setting))
+    else:
+        job.map(name, {setting: text})
 
 
 def decide_previews(job: Job) -> None:
@@ -182,19 +196,55 @@ def decide_previews(job: Job) -> None:
     if off:
         job.settings["sample.every"] = -1
     else:
-        job.map("sample.sample_every", {"sample.every": job.whole("sample.sample_every", 100)})
+        job.map("sample.sample_every", {"sample.every": job.whole("sample.sample_every", 100) or -1})
     if "train.skip_first_sample" in job.entries:
         job.map("train.skip_first_sample", {"sample.before_training": not job.flag("train.skip_first_sample")})
     _decide_sizes(job)
     texts: Any = job.get("sample.prompts")
     samples: Any = job.get("sample.samples")
+    own = _read_options([str(text) for text in texts] if isinstance(texts, list) else [])
     if isinstance(samples, list):
+        own = _read_sample(next((item for item in samples if isinstance(item, Mapping)), {}))
         texts = [str(item.get("prompt", "")) for item in samples if isinstance(item, Mapping)]
     for name in ("sample.prompts", "sample.samples"):
         if name in job.entries and texts is not None and not isinstance(texts, list):
             job.fail(name, Message(_("a list")))
         elif name in job.entries:
-            job.map(name, {"sample.prompts": _clean(job, texts)}) if texts else job.equal(name)
+            new = {key: value for key, value in own.items() if key not in job.settings}
+            job.map(name, {"sample.prompts": _clean(job, texts), **new}) if texts else job.equal(name)
+
+
+# What a prompt may have beside its text: in a sample, and as an option at its end.
+_OF_SAMPLE: tuple[tuple[str, str, str, Callable[[Any], Any]], ...] = (
+    ("neg", "n", "negative_prompt", str),
+    ("width", "w", "width", lambda value: int(value) // 8 * 8),
+    ("height", "h", "height", lambda value: int(value) // 8 * 8),
+    ("seed", "d", "seed", int),
+    ("sample_steps", "s", "steps", int),
+    ("guidance_scale", "g", "cfg_scale", float),
+)
+
+
+def _read_options(texts: list[str]) -> dict[str, Any]:
+    """The options of the first prompt that has them, which all previews share here."""
+    found: dict[str, str] = {}
+    for text in texts:
+        for option, value in _OPTION.findall(f" {text}"):
+            found.setdefault(option, value.strip())
+    return _convert({option: found.get(option) for _key, option, _setting, _kind in _OF_SAMPLE}, 1)
+
+
+def _read_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
+    return _convert({key: sample.get(key) for key, _option, _setting, _kind in _OF_SAMPLE}, 0)
+
+
+def _convert(values: Mapping[str, Any], column: int) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for row in _OF_SAMPLE:
+        with suppress(TypeError, ValueError):
+            if (value := values.get((row[0], row[1])[column])) not in (None, ""):
+                settings[f"sample.{row[2]}"] = row[3](value)
+    return settings
 
 
 def _decide_sizes(job: Job) -> None:

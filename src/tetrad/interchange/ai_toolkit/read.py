@@ -50,6 +50,7 @@ def read_ai_toolkit(path: Path, values: Mapping[str, Any]) -> Job:
         template = _("{file} has {count} processes, and a recipe is one run; save each of them as a job of its own")
         raise TetradError("E3162", template, file=path, count=len(processes))
     process: Mapping[str, Any] = processes[0]
+    _check_sections(path, process)
     _check_job(path, process)
     outer = {key: value for key, value in values.items() if key != "config"}
     named = {f"config.{key}": value for key, value in config.items() if key != "process"}
@@ -63,6 +64,22 @@ def read_ai_toolkit(path: Path, values: Mapping[str, Any]) -> Job:
     }
     job = Job(TRAINER, path, entries, str(process.get("type", "")))
     return _fill(job)
+
+
+def _check_sections(path: Path, process: Any) -> None:
+    """E3163 where a part of the job is no table of keys, or its data sets are no list of them."""
+    if not isinstance(process, Mapping):
+        template = _("{key} is {value} in {file}, but it must be {expected}")
+        values = {"key": "config.process", "value": repr(process), "file": path.name}
+        raise TetradError("E3163", template, expected=Message(_("a table of keys")), **values)
+    for key in ("network", "train", "model", "save", "sample", "datasets"):
+        value, is_list = process.get(key), key == "datasets"
+        items = value if is_list and isinstance(value, list) else [value]
+        fits = isinstance(value, list) == is_list and all(isinstance(each, Mapping) for each in items)
+        if value is not None and not fits:
+            template = _("{key} is {value} in {file}, but it must be {expected}")
+            expected = Message(_("a list of tables")) if is_list else Message(_("a table of keys"))
+            raise TetradError("E3163", template, key=key, value=repr(value), file=path.name, expected=expected)
 
 
 def _fill_name(value: Any, name: str) -> Any:

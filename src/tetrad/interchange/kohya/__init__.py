@@ -11,7 +11,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "blocks": ["write_ranks"],
+        "blocks": ["WEIGHTS", "write_ranks"],
         "keys": ["FLAGS", "KEYS", "LISTS"],
         "network": ["note_small_alpha"],
         "read": ["fill_job", "leave_unknown"],

@@ -2,15 +2,19 @@
 
 import difflib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from tetrad.errors import TetradError
 from tetrad.interchange.commands import Command, parse_words
+from tetrad.interchange.document import open_document
 from tetrad.interchange.job import Entry, Job
 from tetrad.interchange.kohya import data, network, rates, saving, training
 from tetrad.interchange.kohya.keys import FLAGS, FOREIGN_KEYS, KEYS, LISTS
+from tetrad.interchange.optimizers import settle_fused_backward
 from tetrad.locales import Message, _
+from tetrad.paths import expand_path
 
 TRAINER = "sd-scripts"
 KINDS = {
@@ -45,7 +49,33 @@ def read_command(command: Command) -> tuple[str, dict[str, Entry]]:
     values = parse_words(command.words, FLAGS, LISTS, frozenset(KEYS))
     launched = parse_words(command.launcher, frozenset(), frozenset(), frozenset(_LAUNCHER_KEYS))
     before = {key: launched[key] for key in _LAUNCHER_KEYS if key in launched and key not in values}
-    return command.script, {key: Entry(f"--{key}", value) for key, value in {**before, **values}.items()}
+    options = {*KEYS, *(word[2:].partition("=")[0] for word in command.words if word.startswith("--"))}
+    return command.script, {
+        key: Entry(f"--{key}" if key in options else key, value) for key, value in {**before, **values}.items()
+    }
+
+
+def add_config_file(job: Job) -> None:
+    """The keys of the TOML file that a command names; those of the command itself come first."""
+    name = "config_file"
+    if not job.get(name):
+        return
+    given = Path(job.word(name))
+    found = next((each for each in _list_places(given, job.path.parent) if each.is_file()), None)
+    if found is None:
+        job.leave(name, Message(_("the file is not there, so its settings are missing")))
+        job.look_for(name)
+        return
+    values = open_document(found).values
+    own = flatten_sections(values) if isinstance(values, Mapping) else {}
+    job.entries = {**{key: entry for key, entry in own.items() if key not in job.entries}, **job.entries}
+    job.equal(name, Message(_("its keys are listed here; those of the command come first")))
+
+
+def _list_places(given: Path, folder: Path) -> Iterator[Path]:
+    """Where sd-scripts, or a person who saved the command beside the file, means it; .toml may be left out."""
+    for path in (given, given.with_name(f"{given.name}.toml")):
+        yield from (expand_path(str(path)), folder / path)
 
 
 def find_script(entries: Mapping[str, Entry]) -> str:
@@ -67,6 +97,7 @@ def find_script(entries: Mapping[str, Entry]) -> str:
 def fill_job(job: Job) -> Job:
     """Decide what becomes of every key of a job whose `base` is one of sd-scripts' scripts."""
     kind = "hypernetwork" if job.get("hypernetwork_module") else KINDS[job.base]
+    _note_texts_of_switches(job)
     job.settings["method.kind"] = kind
     _check_paths(job)
     for name in list(job.entries):
@@ -100,6 +131,16 @@ def fill_job(job: Job) -> Job:
     return job
 
 
+def _note_texts_of_switches(job: Job) -> None:
+    """A switch that is the text "false" in a TOML file, which sd-scripts takes for true."""
+    for name, entry in job.entries.items():
+        if name in FLAGS and isinstance(entry.value, str) and entry.value.lower() == "false":
+            template = _(
+                "{key} is the text 'false', which {trainer} takes for true; here it is false, as the file means it"
+            )
+            job.notes.append(Message(template, key=entry.shown, trainer=job.trainer))
+
+
 def _settle_rest(job: Job) -> None:
     """Keys that no table has, and settings that go together."""
     for name in job.entries:
@@ -107,8 +148,7 @@ def _settle_rest(job: Job) -> None:
             leave_unknown(job, name, KEYS)
         elif name not in job.rows:
             job.skip(name, Message(_("it has no effect in this run")))
-    if job.settings.get("train.fused_backward"):
-        job.settings["train.max_grad_norm"] = 0.0
+    settle_fused_backward(job, "fused_backward_pass")
     if job.settings["method.kind"] not in ("lora", "dreambooth"):
         job.settings.pop("method.text_encoder", None)
     if job.settings["method.kind"] != "lora":
@@ -117,7 +157,15 @@ def _settle_rest(job: Job) -> None:
 
 def leave_unknown(job: Job, name: str, known: Mapping[str, Any]) -> None:
     """A key that the other trainer does not have either, with the nearest one that it has."""
-    if near := difflib.get_close_matches(name, known, n=1, cutoff=0.6):
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if job.get_shown_name(name).startswith("--"):
+        template = (
+            _("sd-scripts has no such option; did you mean {nearest}?")
+            if near
+            else _("sd-scripts has no such option, or it is newer than this table")
+        )
+        job.leave(name, Message(template, nearest=f"--{near[0]}" if near else ""))
+    elif near:
         template = _("{trainer} has no such key and ignores it; did you mean {nearest}?")
         job.leave(name, Message(template, trainer=job.trainer, nearest=near[0]))
     else:

@@ -35,15 +35,15 @@ def decide_kept_rates(job: Job, tab: str) -> None:
 
 def _decide_stop(job: Job, name: str, percent: float) -> None:
     template = _(
-        "the page calls it per cents of the steps, and since April 2024 kohya_ss hands it on as {count}"
+        "the page calls it a percentage of the steps, but since April 2024 kohya_ss hands it on as {count}"
         " steps; here the text encoders are trained for {percent} % of the run, as the page says"
     )
     job.map(
         name,
         {"train.text_encoder_share": min(1.0, percent / 100)},
-        Message(template, count=int(percent), percent=percent),
+        Message(template, count=int(percent), percent=f"{percent:g}"),
     )
-    job.notes.append(Message(template, count=int(percent), percent=percent))
+    job.notes.append(Message(template, count=int(percent), percent=f"{percent:g}"))
 
 
 def decide_steps(job: Job, tab: str) -> None:

@@ -163,7 +163,8 @@ def _drop_zeros(job: Job) -> None:
     for name in keys.ZERO_IS_NONE & set(job.entries):
         if name not in job.rows and str(job.get(name)) in ("0", "0.0"):
             job.equal(name)
-            job.entries[name] = Entry(job.get_shown_name(name), None)
+            entry = job.entries[name]
+            job.entries[name] = Entry(entry.shown, None, entry.value if entry.given is None else entry.given)
 
 
 def _add_parameters(job: Job) -> None:
@@ -185,6 +186,10 @@ def _add_parameters(job: Job) -> None:
         if key in job.entries and job.get(key) not in (None, value):
             template = _("{key} in additional_parameters overrides {value} in the page's own field")
             job.notes.append(Message(template, key=f"--{key}", value=repr(job.get(key))))
+        if key in LISTS:  # the fields of the page that became arguments count no more
+            for name in [each for each in job.entries if each.startswith(f"{key} ")]:
+                reason = Message(_("{key} comes first"), key=f"additional_parameters --{key}")
+                job.set_aside(name, reason)
         job.rows.pop(key, None)
         job.set_aside(key, Message(_("{key} comes first"), key="additional_parameters"))
         job.implied.discard(key)

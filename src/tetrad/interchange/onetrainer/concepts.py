@@ -93,7 +93,10 @@ def _decide_concept(job: Job, prefix: str) -> None:
             if strategy == "REPEATS" and balancing == int(balancing) > 0:
                 job.map(f"{prefix}{key}", {"data.repeats": int(balancing)})
             else:
-                job.leave(f"{prefix}{key}", Message(_("each image is used equally often, in whole repeats")))
+                repeats = max(1, round(balancing)) if strategy == "REPEATS" else 1
+                job.map(f"{prefix}{key}", {"data.repeats": repeats})
+                template = _("images are repeated in whole numbers, all equally often: {repeats} times in an epoch")
+                job.leave(f"{prefix}{key}", Message(template, repeats=repeats))
     for key in ("type", "enabled", "include_subdirectories"):
         if f"{prefix}{key}" in job.entries:
             job.equal(f"{prefix}{key}")
@@ -190,6 +193,8 @@ def _decide_captions(job: Job, prefix: str) -> None:
             job.map(name, {"data.captions.file_names": True})
         elif source == "concept" and job.get(f"{prefix}text.prompt_path"):
             job.map(name, {"data.captions.template": job.word(f"{prefix}text.prompt_path")})
+            if key == "text.prompt_path":
+                job.look_for(name, "data.captions.template")
         else:
             job.equal(name)
     on = job.flag(f"{prefix}text.tag_dropout_enable")

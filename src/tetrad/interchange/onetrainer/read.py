@@ -12,14 +12,10 @@ from tetrad.interchange.kohya.read import leave_unknown
 from tetrad.interchange.onetrainer.concepts import decide_concepts, decide_priors
 from tetrad.interchange.onetrainer.keys import CONCEPT_KEYS, FOREIGN_PARTS, KEYS, VERSION
 from tetrad.interchange.onetrainer.network import decide_embedding, decide_network, skip_network
+from tetrad.interchange.onetrainer.optimizer import decide_half_weights, decide_optimizer
 from tetrad.interchange.onetrainer.saving import decide_loss, decide_previews, decide_saving
-from tetrad.interchange.onetrainer.training import (
-    decide_half_weights,
-    decide_length,
-    decide_optimizer,
-    decide_rates,
-    decide_schedule,
-)
+from tetrad.interchange.onetrainer.training import decide_length, decide_rates, decide_schedule
+from tetrad.interchange.optimizers import settle_fused_backward
 from tetrad.locales import Message, _
 
 TRAINER = "OneTrainer"
@@ -53,8 +49,8 @@ _RENAMED = {
 
 def read_onetrainer(path: Path, values: Mapping[str, Any]) -> Job:
     """What becomes of each key of a configuration.  E3162 for another model family."""
-    method = str(values.get("training_method", "FINE_TUNE"))
-    model_type = str(values.get("model_type", "STABLE_DIFFUSION_15"))
+    method = str(values.get("training_method") or "FINE_TUNE")
+    model_type = str(values.get("model_type") or "STABLE_DIFFUSION_15")
     if not model_type.startswith(("STABLE_DIFFUSION_1", "STABLE_DIFFUSION_2", "STABLE_DIFFUSION_XL")):
         template = _("{file} is a configuration of {trainer} for {family}; Tetrad trains Stable Diffusion 1, 2 and XL")
         raise TetradError("E3162", template, file=path, trainer=TRAINER, family=model_type)
@@ -184,5 +180,4 @@ def _settle_rest(job: Job) -> None:
             job.skip(name, Message(_("it has no effect in this run")))
         else:
             leave_unknown(job, name, known)
-    if job.settings.get("train.fused_backward"):
-        job.settings["train.max_grad_norm"] = 0.0
+    settle_fused_backward(job, "optimizer.fused_back_pass")

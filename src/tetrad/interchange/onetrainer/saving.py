@@ -1,6 +1,7 @@
 """OneTrainer's loss, saved files and previews."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import PureWindowsPath
 from typing import Any
 
@@ -147,7 +148,30 @@ def decide_previews(job: Job) -> None:
         job.skip("sample_definition_file_name", Message(_("the prompts stand in the configuration itself")))
     if isinstance(samples, list) and (prompts := [str(item["prompt"]) for item in samples if _has_prompt(item)]):
         name = "samples" if job.get("samples") else "sample_definition_file_name"
-        job.map(name, {"sample.prompts": prompts})
+        first = next(item for item in samples if _has_prompt(item))
+        job.map(name, {"sample.prompts": prompts, **_read_sample(first)})
+
+
+def _read_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """What the first sample has beside its prompt; here all previews share it."""
+    settings: dict[str, Any] = {}
+    for key, setting, convert in (
+        ("negative_prompt", "negative_prompt", str),
+        ("width", "width", _as_side),
+        ("height", "height", _as_side),
+        ("seed", "seed", int),
+        ("diffusion_steps", "steps", int),
+        ("cfg_scale", "cfg_scale", float),
+    ):
+        with suppress(TypeError, ValueError):
+            if sample.get(key) not in (None, "") and not (key == "seed" and sample.get("random_seed")):
+                settings[f"sample.{setting}"] = convert(sample[key])
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _as_side(value: Any) -> int | None:
+    side = int(value) // 8 * 8
+    return side if 64 <= side <= 4096 else None
 
 
 def _has_prompt(item: Any) -> bool:

@@ -3,9 +3,8 @@
 import math
 
 from tetrad.interchange.arithmetic import onetrainer_steps, onetrainer_warmup
-from tetrad.interchange.half_weights import FP16_WEIGHTS, map_bf16_weights
 from tetrad.interchange.job import Job
-from tetrad.interchange.optimizers import OWN_RATE, has_own_rate, map_arguments, map_optimizer, takes_argument
+from tetrad.interchange.optimizers import OWN_RATE, has_own_rate
 from tetrad.interchange.rates import Rates, note_long_warmup, read_rates
 from tetrad.locales import Message, _
 
@@ -46,45 +45,6 @@ def decide_length(job: Job) -> None:
     values = {"steps": steps, "epochs": epochs, "batches": batches, "accumulation": accumulation}
     job.map("epochs", {"train.steps": steps}, Message(template, **values))
     job.epoch_steps = max(1, round(batches / accumulation))
-
-
-def decide_optimizer(job: Job) -> bool:
-    """The optimizer with its arguments; null and false are its usual values."""
-    given = job.word("optimizer.optimizer", "ADAMW")
-    carries = map_optimizer(job, "optimizer.optimizer", given)
-    arguments = {}
-    for name in list(job.entries):
-        if not name.startswith("optimizer.") or name in job.rows or name == "optimizer.optimizer":
-            continue
-        key, value = name.removeprefix("optimizer."), job.get(name)
-        if key == "stochastic_rounding":
-            continue  # `decide_half_weights` decides
-        is_usual = value in (None, "NONE") or (key in ("beta1", "beta2") and value in (0.9, 0.999))
-        if is_usual or (value is False and not takes_argument(job.settings["train.optimizer"], key)):
-            job.equal(name)
-        else:
-            arguments[key] = value
-    map_arguments(job, "optimizer.", arguments)
-    if "weight_decay" in job.entries and job.get("weight_decay") is not None:  # of 2023, on top
-        job.map("weight_decay", {"train.weight_decay": job.number("weight_decay")})
-    if "clip_grad_norm" in job.entries:
-        job.map("clip_grad_norm", {"train.max_grad_norm": job.number("clip_grad_norm", 0.0)})
-    _decide_ema(job)
-    return carries
-
-
-def _decide_ema(job: Job) -> None:
-    on = job.word("ema", "OFF") != "OFF"
-    interval = max(1, job.whole("ema_update_step_interval", 5))
-    decay = (job.number("ema_decay", 0.999) or 0.0) ** (1 / interval)
-    for name in ("ema", "ema_decay", "ema_update_step_interval"):
-        if name in job.entries:
-            if on:
-                job.map(name, {"train.ema": decay})
-            elif name == "ema":
-                job.equal(name)
-            else:
-                job.skip(name, Message(_("it only counts with {value}"), value="ema"))
 
 
 def decide_schedule(job: Job) -> None:
@@ -246,32 +206,3 @@ def _share_of_run(job: Job, unit: str, count: float) -> float | None:
     if unit == "EPOCH":
         return count * job.epoch_steps / steps if steps else count / max(1, job.whole("epochs", _EPOCHS))
     return count / steps if unit == "STEP" and steps else None
-
-
-def decide_half_weights(job: Job, model_type: str) -> None:
-    """The dtype in which the trained parts of a whole model are stored; NONE is the model's, before that float32."""
-    parts = ["unet"]
-    if job.settings.get("method.text_encoder"):
-        parts += ["text_encoder", "text_encoder_2"] if "XL" in model_type else ["text_encoder"]
-    keys = {part: f"{part}.weight_dtype" for part in parts}
-    own = {part: job.word(key, "NONE") for part, key in keys.items()}
-    kinds = {part: job.word("weight_dtype", "FLOAT_32") if kind == "NONE" else kind for part, kind in own.items()}
-    name = keys["unet"] if own["unet"] != "NONE" else "weight_dtype"
-    if job.base == "FINE_TUNE" and kinds["unet"] == "FLOAT_16":
-        job.leave(name, Message(FP16_WEIGHTS))
-    elif job.base == "FINE_TUNE" and kinds["unet"] == "BFLOAT_16":
-        if set(kinds.values()) == {"BFLOAT_16"}:
-            map_bf16_weights(job, name)
-        else:
-            template = _(
-                "all trained parts have weights in bf16 or none has; they stay in fp32, which needs more memory"
-            )
-            job.leave(name, Message(template))
-    name = "optimizer.stochastic_rounding"
-    if name in job.entries:
-        if not job.settings.get("method.bf16_weights"):
-            job.skip(name, Message(_("it only counts with {value}"), value="BFLOAT_16"))
-        elif job.flag(name):
-            job.equal(name)
-        else:
-            job.leave(name, Message(_("updates of weights in bf16 are always rounded stochastically")))
