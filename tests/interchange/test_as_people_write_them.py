@@ -175,3 +175,49 @@ def test_previews_keep_what_stands_beside_their_prompts(tmp_path: Path) -> None:
 def test_a_variable_of_the_environment_is_no_name(tmp_path: Path) -> None:
     job = ai_toolkit(tmp_path, training_folder="${OUT}")
     assert job.rows["process.training_folder"].outcome is Outcome.NOT_DONE and "save.out" not in job.settings
+
+
+def test_a_schedule_free_optimizer_has_no_schedule_there_either(tmp_path: Path) -> None:
+    options = "--optimizer_type AdamWScheduleFree --lr_scheduler cosine --lr_warmup_steps 100"
+    train = make_recipe(read(tmp_path, f"python train_network.py {options}\n", "a.sh")).train
+    assert (train.scheduler, train.warmup_steps) == ("constant", 0)
+    train = make_recipe(onetrainer(tmp_path, optimizer={"optimizer": "SCHEDULE_FREE_ADAMW"})).train
+    assert (train.scheduler, train.warmup_steps) == ("constant", 0)
+
+
+@pytest.mark.parametrize(
+    "options,kept",
+    [
+        ("--save_every_n_epochs 2 --save_last_n_epochs 3", 3),  # files
+        ("--save_every_n_steps 10 --save_last_n_steps 30", 4),  # at step 50 those of 20, 30, 40 and 50
+    ],
+)
+def test_as_many_files_are_kept_as_by_sd_scripts(tmp_path: Path, options: str, kept: int) -> None:
+    assert make_recipe(read(tmp_path, f"python train_network.py {options}\n", "a.sh")).save.keep_last == kept
+
+
+def test_rates_of_both_text_encoders_stand_in_a_list_of_newer_pages(tmp_path: Path) -> None:
+    page = {"LoRA_type": "Standard", "max_resolution": "1024,1024", "unet_lr": 1e-4}
+    train = make_recipe(read(tmp_path, json.dumps(page | {"text_encoder_lr": [1e-5, 5e-6]}), "a.json")).train
+    assert (str(train.text_encoder_learning_rate), str(train.text_encoder_2_learning_rate)) == ("1e-5", "5e-6")
+    job = read(tmp_path, json.dumps(page | {"text_encoder_lr": []}), "a.json")
+    assert job.settings["method.text_encoder"] is False
+
+
+def test_rotations_of_onetrainer_have_blocks_of_their_own_size(tmp_path: Path) -> None:
+    method: Any = make_recipe(onetrainer(tmp_path, peft_type="OFT_2", oft_block_size=8, lora_rank=64)).method
+    assert (method.algorithm, method.rank, method.conv_rank, method.alpha) == ("oft", 8, 8, None)
+
+
+def test_schedules_of_ai_toolkit_go_on_in_each_pass(tmp_path: Path) -> None:
+    passes = {"steps": 100, "gradient_accumulation_steps": 4}
+    restarts = passes | {"lr_scheduler": "cosine_with_restarts", "lr_scheduler_params": {"T_0": 25}}
+    train = make_recipe(ai_toolkit(tmp_path, train=restarts)).train
+    assert (train.steps, train.scheduler_cycles) == (25, 4)
+    warmup = passes | {"lr_scheduler": "constant_with_warmup", "lr_scheduler_params": {"num_warmup_steps": 40}}
+    assert make_recipe(ai_toolkit(tmp_path, train=warmup)).train.warmup_steps == 10
+
+
+def test_a_network_of_another_family_is_an_error(tmp_path: Path) -> None:
+    job = read(tmp_path, "python train_network.py --network_module networks.lora_flux\n", "a.sh")
+    assert [error.code for error in job.errors] == ["E3162"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tetrad.interchange.job import Entry
+from tetrad.interchange.job import Entry, table_name
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "", whole: tuple[str, ...] = ()) -> dict[str, Entry]:
@@ -11,7 +11,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "", whole: tuple[str, ...] 
     flat: dict[str, Entry] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        if name in whole:
+        if table_name(name) in whole:
             flat[name] = Entry(name, value)
         elif isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{name}.", whole)

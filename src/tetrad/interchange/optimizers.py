@@ -163,6 +163,16 @@ def has_own_rate(job: Job) -> bool:
     return "relative_step=True" in job.settings.get("train.optimizer_args", ())
 
 
+def find_own_schedule(job: Job) -> Message | None:
+    """Why the optimizer has no schedule of the file, there as here; None where it has one."""
+    if has_own_rate(job):
+        return Message(OWN_RATE)
+    facts = OPTIMIZERS.get(job.settings.get("train.optimizer", "adamw"))
+    if facts and facts.is_schedule_free:
+        return Message(_("a schedule-free optimizer has neither a schedule nor this warm-up, there as here"))
+    return None
+
+
 OWN_RATE = _("Adafactor finds its own learning rate with relative_step=True, so this has no effect, there as here")
 
 

@@ -35,6 +35,7 @@ _WHOLE = (
     "slider.targets",
     "adapter",
     "datasets.controls",
+    "datasets.augmentations",
 )
 _DEFAULT_STEPS, _DEFAULT_RATE = 1000, 1e-6
 
@@ -126,7 +127,9 @@ def _fill(job: Job) -> Job:
     for name in job.entries:
         if name in job.rows:
             continue
-        if table_name(name) in KEYS:
+        if name == "datasets":  # an empty list
+            job.equal(name)
+        elif table_name(name) in KEYS:
             job.skip(name, Message(_("it has no effect in this run")))
         else:
             leave_unknown(job, name, KEYS)

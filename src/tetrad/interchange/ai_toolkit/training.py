@@ -71,7 +71,10 @@ def decide_training(job: Job, kind: str) -> None:
     if "train.train_unet" in job.entries:
         on = job.flag("train.train_unet")
         reason = Message(_("the U-Net is always trained; only the text encoders cannot be"))
-        job.equal("train.train_unet") if on else job.leave("train.train_unet", reason)
+        if kind == "textual-inversion":
+            job.skip("train.train_unet", Message(_("only the embedding is trained")))
+        else:
+            job.equal("train.train_unet") if on else job.leave("train.train_unet", reason)
     _decide_schedule(job)
     _decide_ema(job)
     if kind == "dreambooth" and job.settings.get("train.precision") == "bf16":
@@ -89,20 +92,21 @@ def _decide_half_weights(job: Job) -> None:
 
 def _decide_schedule(job: Job) -> None:
     """torch's schedules, whose linear rises, and whose restarts over the whole run are none."""
-    given, steps = job.word("train.lr_scheduler", "constant"), job.settings["train.steps"]
+    given, passes = job.word("train.lr_scheduler", "constant"), max(1, job.whole("train.steps", _DEFAULT_STEPS))
+    per_update = max(1, job.whole("train.gradient_accumulation_steps", 1))
     found: Any = job.get("train.lr_scheduler_params")
     params: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     template = _("Tetrad does not have this schedule; the run uses {scheduler}")
     settings: dict[str, Any] = {"train.scheduler": given}
     if given == "constant_with_warmup":
-        warmup = int(params.get("num_warmup_steps", 1000))
+        warmup = int(params.get("num_warmup_steps", 1000)) // per_update  # it is stepped in each pass
         settings = {"train.scheduler": "constant", "train.warmup_steps": warmup, "train.warmup_from_zero": True}
     elif given == "cosine_with_restarts":
-        period = int(params.get("T_0", steps))
-        if steps % max(1, period):
+        period = max(1, int(params.get("T_0", passes)))
+        if passes % period:
             settings = {}
-        elif period < steps:
-            settings |= {"train.scheduler_cycles": steps // period}
+        elif period < passes:
+            settings |= {"train.scheduler_cycles": passes // period}
         else:
             settings = {"train.scheduler": "cosine"}
     elif given not in ("constant", "cosine"):

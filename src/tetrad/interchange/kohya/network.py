@@ -5,7 +5,7 @@ from typing import Any
 from tetrad.errors import TetradError
 from tetrad.interchange.job import Entry, Job
 from tetrad.interchange.kohya import blocks
-from tetrad.interchange.kohya.options import FULL_PRESET, OTHER_OPTIONS
+from tetrad.interchange.kohya.options import FULL_PRESET, OTHER_OPTIONS, check_family
 from tetrad.interchange.kohya.training import list_of
 from tetrad.interchange.optimizers import parse_arguments
 from tetrad.locales import Message, _
@@ -56,6 +56,7 @@ def decide_network(job: Job) -> None:
         job.equal("network_args", Message(_("its arguments are listed one by one"))) if arguments else job.equal(
             "network_args"
         )
+    check_family(job, module)
     if other:
         template = _("Tetrad does not train {network}; the run trains a plain LoRA of rank 16")
         job.leave("network_module", Message(template, network=other))

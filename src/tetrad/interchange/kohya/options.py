@@ -1,7 +1,10 @@
 """Options of LyCORIS' and sd-scripts' networks that Tetrad does not have, and what a run does without them."""
 
+from tetrad.errors import TetradError
+from tetrad.interchange.job import Job
 from tetrad.locales import _
 
+_FAMILIES = {"flux": "FLUX", "sd3": "SD3", "lumina": "Lumina", "anima": "Anima", "hunyuan": "HunyuanImage"}
 FULL_PRESET = _(
     "LyCORIS also trains the first and last convolutions and the time embedding, which are not trained here"
 )
@@ -22,3 +25,11 @@ OTHER_OPTIONS = {
     "split_qkv": _("it is for other model families than Stable Diffusion 1, 2 and XL"),
     "train_t5xxl": _("it is for other model families than Stable Diffusion 1, 2 and XL"),
 }
+
+
+def check_family(job: Job, module: str) -> None:
+    """Note E3162 for a network of sd-scripts that is for another model family."""
+    family = next((name for part, name in _FAMILIES.items() if part in module), "")
+    if module.startswith("networks.") and family:
+        template = _("{file} is a configuration of {trainer} for {family}; Tetrad trains Stable Diffusion 1, 2 and XL")
+        job.errors.append(TetradError("E3162", template, file=job.path.name, trainer=job.trainer, family=family))

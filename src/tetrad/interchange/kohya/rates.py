@@ -71,7 +71,8 @@ def _note_text_encoder(job: Job, text: float | None, has_text: bool, rates: Rate
         job.map("text_encoder_lr", {"method.text_encoder": True})
     elif "text_encoder_lr" in job.entries and "text_encoder_lr" not in job.rows:
         if has_text:
-            rates.put(job, "text_encoder_lr", "text_encoder")
+            second = {key: value for key, value in job.settings.items() if key == _SECOND_RATE}
+            rates._replace(settings={**rates.settings, **second}).put(job, "text_encoder_lr", "text_encoder")
         elif text:
             job.skip("text_encoder_lr", Message(_("the text encoders are not trained")))
         else:

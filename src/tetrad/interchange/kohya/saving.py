@@ -113,13 +113,14 @@ def decide_saving(job: Job) -> None:
         job.map("save_every_n_steps", {"save.every": min(every, 1_000_000)}) if every else job.equal(
             "save_every_n_steps"
         )
-    for name, interval in (("save_last_n_epochs", epochs), ("save_last_n_steps", every)):
+    # The number for epochs counts files, that for steps counts steps before the newest file.
+    for name, interval, kept in (
+        ("save_last_n_epochs", epochs, job.whole("save_last_n_epochs")),
+        ("save_last_n_steps", every, job.whole("save_last_n_steps") // max(1, every) + 1),
+    ):
         if name in job.entries:
-            kept = job.whole(name)
-            if kept and interval:
-                job.map(name, {"save.keep_last": max(1, kept // interval)})
-            else:
-                job.equal(name)
+            is_on = bool(job.whole(name) and interval)
+            job.map(name, {"save.keep_last": kept}) if is_on else job.equal(name)
 
 
 def _every_epochs(job: Job, section: str, epochs: int) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from typing import Any
 from tetrad.interchange.arithmetic import kohya_epoch_steps, kohya_warmup
 from tetrad.interchange.job import Entry, Job
 from tetrad.interchange.optimizers import (
-    OWN_RATE,
-    has_own_rate,
+    find_own_schedule,
     map_arguments,
     map_optimizer,
     parse_arguments,
@@ -138,10 +137,10 @@ def decide_optimizer(job: Job) -> bool:
 
 def decide_schedule(job: Job) -> None:
     """The learning-rate scheduler with its numbers, and the warm-up."""
-    if has_own_rate(job):
+    if reason := find_own_schedule(job):
         for name in job.entries:
             if name.startswith("lr_") and name not in job.rows:
-                job.skip(name, Message(OWN_RATE))
+                job.skip(name, reason)
         job.settings["train.scheduler"] = "constant"
         return
     name = job.word("lr_scheduler", "constant")

@@ -22,7 +22,7 @@ def decide_kept_rates(job: Job, tab: str) -> None:
             _decide_stop(job, name, percent)
     if tab != "LoRA":
         return
-    unet, text = job.number("unet_lr", 0.0) or 0.0, job.number("text_encoder_lr", 0.0) or 0.0
+    unet, text = job.number("unet_lr", 0.0) or 0.0, _read_text_rate(job)
     if text and not unet:
         job.imply("network_train_text_encoder_only", True)
     elif unet and not text:
@@ -31,6 +31,17 @@ def decide_kept_rates(job: Job, tab: str) -> None:
         for name in ("unet_lr", "text_encoder_lr"):
             if name in job.entries:
                 job.entries[name] = Entry(name, None, job.entries[name].value)
+
+
+def _read_text_rate(job: Job) -> float:
+    """text_encoder_lr, which newer pages save as a list of one or two rates: whether there is any but 0."""
+    given = job.get("text_encoder_lr")
+    if not isinstance(given, list):
+        return job.number("text_encoder_lr", 0.0) or 0.0
+    shown = job.entries["text_encoder_lr"]
+    rates = [rate for rate in given if rate not in (None, "")]
+    job.entries["text_encoder_lr"] = Entry(shown.shown, rates or None, given)
+    return max((float(rate) for rate in rates), default=0.0)
 
 
 def _decide_stop(job: Job, name: str, percent: float) -> None:

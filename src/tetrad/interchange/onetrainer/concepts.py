@@ -95,7 +95,7 @@ def _decide_concept(job: Job, prefix: str) -> None:
             else:
                 repeats = max(1, round(balancing)) if strategy == "REPEATS" else 1
                 job.map(f"{prefix}{key}", {"data.repeats": repeats})
-                template = _("images are repeated in whole numbers, all equally often: {repeats} times in an epoch")
+                template = _("images are repeated a whole number of times, all equally often: × {repeats}")
                 job.leave(f"{prefix}{key}", Message(template, repeats=repeats))
     for key in ("type", "enabled", "include_subdirectories"):
         if f"{prefix}{key}" in job.entries:

@@ -133,6 +133,7 @@ KEYS: dict[str, Rule] = {
     **_each("lora_weight_dtype embedding_weight_dtype", _stored_small),
     "gradient_checkpointing": elsewhere,
     **_each("peft_type lora_rank lora_alpha layer_filter layer_filter_preset layer_filter_regex", elsewhere),
+    **_each("oft_block_size oft_coft coft_eps oft_block_share", elsewhere),
     "lora_decompose": to("method.dora", bool),
     "lora_decompose_norm_epsilon": same(),
     "lora_decompose_output_axis": elsewhere,

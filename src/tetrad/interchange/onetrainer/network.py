@@ -4,7 +4,8 @@ from tetrad.interchange.job import Job
 from tetrad.interchange.kohya.network import note_small_alpha
 from tetrad.locales import Message, _
 
-_ALGORITHMS = {"LORA": "lora", "LOHA": "loha", "LOKR": "lokr"}
+_ALGORITHMS = {"LORA": "lora", "LOHA": "loha", "LOKR": "lokr", "OFT_2": "oft"}
+_OFT = ("oft_block_size", "oft_coft", "coft_eps", "oft_block_share")
 
 
 def decide_network(job: Job) -> None:
@@ -18,7 +19,17 @@ def decide_network(job: Job) -> None:
         else:
             job.map("peft_type", {"method.algorithm": algorithm})
     rank, alpha = job.whole("lora_rank", 16), job.number("lora_alpha", 1.0) or 1.0
-    if algorithm:
+    if algorithm == "oft":
+        rank = job.whole("oft_block_size", 32)
+        job.map("oft_block_size", {"method.rank": rank}, Message(_("the size of a block")))
+        for name in ("lora_rank", "lora_alpha"):
+            if name in job.entries:
+                job.skip(name, Message(_("this network has no alpha, and its rank is the size of a block")))
+        for name in _OFT[1:]:
+            if name in job.entries:
+                is_off = not job.flag(name) or name == "coft_eps"
+                job.equal(name) if is_off else job.leave(name, Message(_("rotations are neither limited nor shared")))
+    elif algorithm:
         job.map("lora_rank", {"method.rank": rank})
         job.map("lora_alpha", {"method.alpha": alpha})
         note_small_alpha(job, rank, alpha)
@@ -38,7 +49,8 @@ def _decide_layers(job: Job, rank: int, alpha: float, is_lora: bool) -> None:
     preset = job.word("layer_filter_preset", "full")
     if preset == "full" and is_lora and not job.word("layer_filter"):
         reason = Message(_("except the first and last convolutions and the time embedding, which are not trained"))
-        job.map("layer_filter_preset", {"method.conv_rank": rank, "method.conv_alpha": alpha}, reason)
+        scale = {} if "method.alpha" not in job.settings else {"method.conv_alpha": alpha}
+        job.map("layer_filter_preset", {"method.conv_rank": rank, **scale}, reason)
     elif "layer_filter_preset" in job.entries:
         reason = Message(_("attention and feed-forward layers are trained"))
         job.equal("layer_filter_preset") if preset == "attn-mlp" else job.leave("layer_filter_preset", reason)

@@ -4,7 +4,7 @@ import math
 
 from tetrad.interchange.arithmetic import onetrainer_steps, onetrainer_warmup
 from tetrad.interchange.job import Job
-from tetrad.interchange.optimizers import OWN_RATE, has_own_rate
+from tetrad.interchange.optimizers import find_own_schedule
 from tetrad.interchange.rates import Rates, note_long_warmup, read_rates
 from tetrad.locales import Message, _
 
@@ -49,10 +49,10 @@ def decide_length(job: Job) -> None:
 
 def decide_schedule(job: Job) -> None:
     """The schedule, its warm-up of 200 steps by default, and the keys of schedules that Tetrad does not have."""
-    if has_own_rate(job):
+    if reason := find_own_schedule(job):
         for name in job.entries:
             if name.startswith(("learning_rate_", "custom_learning", "scheduler_")) and name not in job.rows:
-                job.skip(name, Message(OWN_RATE))
+                job.skip(name, reason)
         job.settings["train.scheduler"] = "constant"
         return
     given = job.word("learning_rate_scheduler", "CONSTANT")
@@ -88,9 +88,14 @@ def _decide_warmup(job: Job) -> None:
     steps, accumulation = job.settings.get("train.steps", 0), job.settings["train.gradient_accumulation"]
     if not warmup:
         job.equal(name)
-    elif warmup <= 1 and not steps:  # while the images are not there
+    elif warmup < 1 and not steps:  # while the images are not there
         job.map(name, {"train.warmup_share": warmup, "train.warmup_from_zero": True})
+    elif warmup == 1 and not steps:
+        job.map(name, {"train.warmup_share": 1.0, "train.warmup_from_zero": True}, Message(_("the whole run")))
     else:
+        if warmup == 1:
+            template = _("{key} = 1 is the whole run for OneTrainer, so the rate rises to its end; 2 or more are steps")
+            job.notes.append(Message(template, key=job.get_shown_name(name)))
         count = onetrainer_warmup(warmup, steps, accumulation)
         note_long_warmup(job, count, steps)
         job.map(name, {"train.warmup_steps": count, "train.warmup_from_zero": True})
