@@ -193,3 +193,24 @@ def test_chinese_tags_are_translated_by_their_longest_match(caption: str, englis
 def test_the_dictionary_is_two_columns_and_translates_to_english() -> None:
     rows = load_dictionary()
     assert len(rows) > 1500 and all(english.isascii() and not chinese.isascii() for chinese, english in rows.items())
+
+
+def test_what_is_not_listed_is_said(tmp_path: Path) -> None:
+    images = tmp_path / "10_zkr dog"
+    images.mkdir()
+    for path in (images / "a.png", tmp_path / "b.png"):
+        Image.new("RGB", (64, 64)).save(path)
+    for name in (".c.jpg.icloud", ".a.txt.icloud", "metadata.parquet"):
+        (images / name).write_bytes(b"x")
+    (images / "a.txt").symlink_to("nowhere.txt")
+    captions = CaptionFolder(tmp_path)
+    said = {(problem.code, captions.name_of(problem.path)): str(problem.reason) for problem in captions.problems}
+    assert set(said) == {
+        ("E4113", "10_zkr dog/.c.jpg.icloud"),
+        ("W4167", "10_zkr dog"),
+        ("W4168", "10_zkr dog/metadata.parquet"),
+        ("W4150", tmp_path.name),
+    }
+    assert "a.txt is in iCloud" in said["W4167", "10_zkr dog"]
+    [image] = captions.images
+    assert image.problem and "a link to a file that is not there" in str(image.problem.reason)

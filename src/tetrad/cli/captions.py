@@ -50,6 +50,9 @@ def list_captions(
             print_text(Message(_("{file} ({source}): {text}"), file=name, source=image.source, text=image.caption))
         else:
             print_text(Message(_("{file}: no caption of its own"), file=name))
+    if not tags:
+        template = _("no image has a caption of its own; `tetrad captions make FOLDER` makes them with a program")
+        print_note(template)
     print_text("")
     for tag, count in tags:
         print_text(f"{count:>6}  {tag}")

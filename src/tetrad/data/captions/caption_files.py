@@ -1,5 +1,6 @@
 """Read the caption of an image from the caption file next to it, or make one from the image's file name."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -119,6 +120,9 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
         with open_file(path) as file:
             data = file.read(max_bytes + 1)
     except OSError as error:
+        if os.path.islink(path) and not os.path.exists(path):  # noqa: PTH110, PTH114 - never raise
+            reason = Message(_("it is a link to a file that is not there"))
+            raise BadCaption(path, "E4152", reason, Message(_("put the file itself here"))) from error
         reason = Message(_("it cannot be read ({reason})"), reason=error.strerror)
         raise BadCaption(path, "E4152", reason, Message(_("check its permissions"))) from error
     if len(data) > max_bytes:

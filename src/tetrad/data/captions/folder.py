@@ -22,6 +22,7 @@ from tetrad.errors import TetradError
 from tetrad.locales import Message, _, ngettext
 from tetrad.paths import expand_path
 
+_NOT_LISTED = ("E4113", "W4162", "W4167", "W4168", "W4150")  # codes of files that a person may miss in the list
 _JOURNAL = ".tetrad/changes.jsonl"  # hidden, so that training does not look into it; the page's data sets have the same
 
 
@@ -76,8 +77,10 @@ class CaptionFolder:
 
     @property
     def problems(self) -> tuple[FileProblem, ...]:
-        """What is wrong with a metadata file, and which encoding of captions was guessed."""
-        of_metadata = (each for each in self._listing.problems if each.path.name in METADATA_FILE_NAMES)
+        """What is wrong with a metadata file, what is not listed, and which encoding of captions was guessed."""
+        of_metadata = (
+            each for each in self._listing.problems if each.path.name in METADATA_FILE_NAMES or each.code in _NOT_LISTED
+        )
         guessed = ((each.path, each.guessed_encoding, each.caption) for each in self.images if each.guessed_encoding)
         infotexts = ((each.path, each.caption) for each in self.images if each.is_infotext)
         return (*of_metadata, *describe_guessed_encodings(guessed), *describe_infotexts(infotexts))
@@ -101,8 +104,8 @@ class CaptionFolder:
         return edits.count_tags(image.caption for image in self.images)
 
     def name_of(self, path: Path) -> str:
-        """The path of a file inside the folder."""
-        return path.relative_to(self.root).as_posix()
+        """The path of a file inside the folder; the folder's own name."""
+        return self.root.name if path == self.root else path.relative_to(self.root).as_posix()
 
     def replace(self, find: str, replacement: str) -> CaptionEdit:
         """Replace a text wherever it stands in a caption.  E4305 for an empty text."""

@@ -100,6 +100,7 @@ def _walk_folder(folder: Path, recursive: bool) -> tuple[list[Path], list[FilePr
         links = [Path(parent, name) for name in folders if os.path.islink(Path(parent, name))]  # noqa: PTH114 - never raises
         problems += [FileProblem(link, *_FOLDER_LINK_ERROR) for link in links]
         paths += [Path(parent, name) for name in names if not is_hidden(name)]
+        problems += _report_icloud(Path(parent), names)
     problems += [
         FileProblem(
             Path(error.filename), "E4120", Message(_("the folder cannot be opened ({reason})"), reason=error.strerror)
@@ -107,6 +108,21 @@ def _walk_folder(folder: Path, recursive: bool) -> tuple[list[Path], list[FilePr
         for error in errors
     ]
     return paths, problems
+
+
+def _report_icloud(folder: Path, names: Sequence[str]) -> Iterator[FileProblem]:
+    """E4113 for images that are in iCloud, with a small file in their place here; W4167 for texts."""
+    placed = {name: name.removesuffix(".icloud").removeprefix(".") for name in names if name.endswith(".icloud")}
+    reason = Message(_("it is in iCloud and not on this computer; download it first"))
+    yield from (FileProblem(folder / name, "E4113", reason) for name, own in placed.items() if is_image_name(own))
+    texts = sorted(own for own in placed.values() if own.lower().endswith(TEXT_SUFFIXES))
+    if texts:
+        template = ngettext(
+            "{files} is in iCloud and not on this computer, so it is not read; download it first",
+            "{count} texts are in iCloud and not on this computer, so they are not read: {files}; download them first",
+            len(texts),
+        )
+        yield FileProblem(folder, "W4167", Message(template, files=list_names(texts)))
 
 
 def select_images(paths: list[Path]) -> tuple[list[Path], list[FileProblem]]:

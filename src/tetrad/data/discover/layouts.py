@@ -109,6 +109,8 @@ def _read_metadata_captions(paths: Sequence[Path]) -> tuple[dict[Path, RawCaptio
         metadata = read_metadata(path, path.parent)
         captions |= {image_path: RawCaption(text, path.name.lower()) for image_path, text in metadata.captions.items()}
         problems += [FileProblem(path, code, reason) for code, reason in metadata.problems]
+    template = _("it is not read; save it as metadata.jsonl or metadata.csv")
+    problems += [FileProblem(path, "W4168", Message(template)) for path in paths if path.name == "metadata.parquet"]
     return captions, problems
 
 
