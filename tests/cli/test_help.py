@@ -113,7 +113,7 @@ ERRORS = [
     ),
     (["recommend", "images"], "the option '--goal' is required"),
     (["grid"], "the argument 'prompt' is required"),
-    (["scan", "a", "b", "c"], "unexpected arguments: b c"),
+    (["import", "a", "b", "c"], "unexpected arguments: b c"),
     (["train", "lora", "--steps"], "the option '--steps' needs a value"),
     (["train", "lora", "--json=1"], "the option '--json' takes no value"),
     (["train", "lora", "--rank", "big"], "invalid value for '--rank': it must be a whole number"),
