@@ -2,9 +2,10 @@
 
 `builtin` names the model (model.safetensors, described in MODEL_CARD.md), and `builtin:subject`, `builtin:person` and
 `builtin:style` name the folders `subject`, `person` and `style` of sample images. `vocabulary` lists the subjects,
-styles and backgrounds the model knows, and makes captions of them; `known_words` finds the words of a prompt that it
-does not know; `drawings` holds the drawings (drawings.webp) and places them on a background; `recognition` measures
-which drawing an image is nearest to; `usual_training` has the steps and learning rates of a run that gives none.
+styles and backgrounds the model knows, and makes captions of them, and `other_words` other words for its subjects;
+`known_words` finds the words of a prompt that it does not know; `drawings` holds the drawings (drawings.webp) and
+places them on a background; `recognition` measures which drawing an image is nearest to; `usual_training` has the
+steps and learning rates of a run that gives none.
 """
 
 import difflib
