@@ -244,6 +244,16 @@ class Train:
         ge=1,
         le=1024,
     )
+    sharding: Literal["none", "full"] = option(
+        "none",
+        _(
+            "full: the processes divide the weights, gradients and optimizer state of DreamBooth among them (FSDP), so"
+            " that each GPU holds a part of them; none: process 0 has all of them"
+        ),
+        group="memory",
+        flag="--sharding",
+        needs=Needs("train.has_several_processes", because=_("the run has one process")),
+    )
     allow_slower: bool = option(
         False,
         _("Start several processes even if one process would be faster"),
