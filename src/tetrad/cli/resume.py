@@ -41,7 +41,7 @@ def resume(
         Sharding | None,
         typer.Option(
             help=_(
-                "full: the processes divide weights, gradients and optimizer state; none: process 0 has them; not given:"
+                "full: the processes divide weights, gradients and optimizer state; none: process 0 has all; not given:"
                 " as the recipe says"
             )
         ),

@@ -300,3 +300,8 @@ class Train:
     @property
     def has_several_processes(self) -> bool:
         return self.processes > 1
+
+    @property
+    def parts(self) -> int:
+        """Into how many the weights are divided that are trained."""
+        return self.processes if self.sharding == "full" else 1

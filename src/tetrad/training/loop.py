@@ -89,8 +89,8 @@ def training_steps(
     For a float16 model a loss scaler is made unless one is given. `samples_at_once` is how many samples a forward pass
     has, 0 for those of a batch: a larger batch is computed in parts and smaller ones together, with the same noise and
     times, and the same loss but for rounding and for dropout inside the network. `extend` may add samples to each
-    batch, such as preserved ones. `compute` says who computes the gradients, and `measure_norm` what their norm is where
-    this process has only a part of them.
+    batch, such as preserved ones. `compute` says who computes the gradients, and `measure_norm` what their norm is
+    where this process has only a part of them.
     A step whose loss or gradient is NaN or Inf changes nothing, and neither does any step after it, so that the host
     need not wait for the device to know; begin again after that step. `after_update` is not called then, and to know
     that, the host does wait where there is one. Raises HalfUpdate where an update fails in the middle; any other error

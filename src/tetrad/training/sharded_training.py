@@ -146,10 +146,14 @@ class ShardedLeader(Leader):
         self._updater: Backward | None = None
         super().__init__(processes, self.shards.parameters, checkpointing)
         self.network.register_forward_pre_hook(lambda *_call: self.gather(), prepend=True)
-        self.network.register_state_dict_pre_hook(lambda *_call: self.release())
-        self.network.register_state_dict_post_hook(lambda *call: self._fill_in(*call))
+        self.network.register_state_dict_pre_hook(lambda *_call: self.release())  # type: ignore[no-untyped-call]
+        self.network.register_state_dict_post_hook(  # type: ignore[no-untyped-call]
+            lambda *call: self._fill_in(*call)
+        )
 
-    def tell(self, task: str, values: Mapping[str, Any] | None = None, tensors: Mapping[str, Tensor] | None = None) -> None:
+    def tell(
+        self, task: str, values: Mapping[str, Any] | None = None, tensors: Mapping[str, Tensor] | None = None
+    ) -> None:
         """Let the others do something.  E8004 where they cannot, because an update has failed."""
         if self.processes.is_busy:
             raise lost_process_error()

@@ -16,8 +16,8 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from tetrad.diffusion.objective import Objective
 from tetrad.models.base import Model
-from tetrad.models.network_blocks import list_network_blocks
 from tetrad.models.device import is_memory_error
+from tetrad.models.network_blocks import list_network_blocks
 from tetrad.training.gradients import Backward, Portion, compute_gradients
 from tetrad.training.processes import Processes, naming_lost_process
 from tetrad.training.step import Condition

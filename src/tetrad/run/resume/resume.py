@@ -27,10 +27,10 @@ def resume(
 ) -> Iterator[Event]:
     """Train on to the end of the run in this folder.  Relative paths of its recipe start in the working folder.
 
-    `processes`, `sharding` and `allow_slower` replace those of the recipe. The result files are the same, byte for byte, as if the
-    run had never stopped. E5162 where the folder is not that of a run, E5163 where images, captions, settings or files
-    have changed and `accepts_changes` is false, E5164 where the run has ended whole, E4203 where another process trains
-    in it.
+    `processes`, `sharding` and `allow_slower` replace those of the recipe. The result files are the same, byte for
+    byte, as if the run had never stopped. E5162 where the folder is not that of a run, E5163 where images, captions,
+    settings or files have changed and `accepts_changes` is false, E5164 where the run has ended whole, E4203 where
+    another process trains in it.
     """
     if read_status(path).state == "finished":
         template = _("the run {folder} is complete; to train it further, give its file with --continue-from")
