@@ -103,7 +103,7 @@ def test_a_run_that_loses_a_process_stops_and_one_process_goes_on_with_it(
     assert raised.value.code == "E8004" and time.monotonic() - killed_at < 15
     sentences = [str(event.message) for event in events if isinstance(event, Note)]
     assert any("2 processes share each update: it sees 4 images" in sentence for sentence in sentences)
-    assert any("each holds a part" in sentence for sentence in sentences)
+    assert any("each of 2 processes holds a part" in sentence for sentence in sentences)
     assert not any("times as fast" in sentence for sentence in sentences)  # one process may not have the memory
 
     folder = tmp_path / "zkr"

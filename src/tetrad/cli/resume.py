@@ -41,8 +41,8 @@ def resume(
         Sharding | None,
         typer.Option(
             help=_(
-                "full: the processes divide weights, gradients and optimizer state; none: process 0 has all; not given:"
-                " as the recipe says"
+                "full: each process holds a part of the trained weights, gradients and optimizer state; none: it does"
+                " not; not given: as the recipe says"
             )
         ),
     ] = None,

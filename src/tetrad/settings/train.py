@@ -247,11 +247,10 @@ class Train:
     sharding: Literal["none", "full"] = option(
         "none",
         _(
-            "full: the processes divide the weights, gradients and optimizer state of DreamBooth among them (FSDP), so"
-            " that each GPU holds a part of them; none: process 0 has all of them"
+            "Fully sharded data parallel (FSDP), for DreamBooth: with full, each process holds a part of the trained"
+            " weights, gradients and optimizer state; with none, all weights and gradients"
         ),
         group="memory",
-        flag="--sharding",
         needs=Needs("train.has_several_processes", because=_("the run has one process")),
     )
     allow_slower: bool = option(

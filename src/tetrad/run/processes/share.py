@@ -34,7 +34,7 @@ def process_notes(train: TrainPlan) -> Iterator[Note]:
         yield Note(Message(template, processes=train.processes))
     if train.sharding == "full":
         template = _(
-            "weights, gradients and optimizer state are divided among {count} processes: each holds a part, and process"
-            " 0 gathers the weights for previews, scores and files"
+            "each of {count} processes holds a part of the trained weights, gradients and optimizer state; process 0"
+            " gathers the weights for previews, scores and files"
         )
         yield Note(Message(template, count=train.processes))
