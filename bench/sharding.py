@@ -48,7 +48,7 @@ def measure(rank: int, count: int, sharded: bool, model_path: str, store: str, f
     torch.set_num_threads(1)
     gc.collect()
     before = psutil.Process().memory_info().rss
-    model = library.load_model(model_path, CPU)
+    model = library.load_model(model_path)
     adapter: Any = behavior_of(DreamBooth).attach(DreamBooth(), model, generator(0, 0, "method"))
     seconds: list[float] = []
     optimizer: Optimizer | None = None
@@ -128,7 +128,7 @@ def main() -> None:
             ]
             for child in children:
                 child.start()
-            for rank, weights, state, resident, seconds in sorted(found.get() for _child in children):
+            for rank, weights, state, resident, seconds in sorted(found.get(timeout=300) for _child in children):
                 sizes = " | ".join(f"{size / MB:.0f} MB" for size in (weights, state, resident))
                 print(f"{number} | {'full' if sharded else 'none'} | {rank} | {sizes} | {seconds:.1f} s", flush=True)
             for child in children:
