@@ -2,11 +2,12 @@
 
 A model with 137 M parameters in the U-Net (bench/model.py), in float32 on a CPU: three updates of two images at
 16 × 16 latents, by one process, and by as many as `--processes` says with and without sharding. Bytes of the trained
-weights and of the optimizer's state after the updates, the resident memory then without that before the model is
-opened, and the seconds of the fastest update.
+weights and of the optimizer's state after the updates; the memory that the process shares with no other one, without
+that before the model is opened and without what its allocator keeps free; and the seconds of the fastest update.
 """
 
 import argparse
+import ctypes
 import gc
 import tempfile
 import time
@@ -46,8 +47,7 @@ MB = 1_000_000
 
 def measure(rank: int, count: int, sharded: bool, model_path: str, store: str, found: Any) -> None:
     torch.set_num_threads(1)
-    gc.collect()
-    before = psutil.Process().memory_info().rss
+    before = measure_own_memory()
     model = library.load_model(model_path)
     adapter: Any = behavior_of(DreamBooth).attach(DreamBooth(), model, generator(0, 0, "method"))
     seconds: list[float] = []
@@ -75,9 +75,15 @@ def measure(rank: int, count: int, sharded: bool, model_path: str, store: str, f
                 follower = Follower(processes, model, Objective(), parameters, lambda: None)
             while "end" not in (packet := processes.receive()).values:
                 follower.follow(packet, CPU.device)
+    own = measure_own_memory() - before
+    found.put((rank, count_bytes(parameters), count_bytes(state_of(optimizer)), own, min(seconds, default=0.0)))
+
+
+def measure_own_memory() -> int:
+    """Bytes, on Linux with glibc."""
     gc.collect()
-    resident = psutil.Process().memory_info().rss - before
-    found.put((rank, count_bytes(parameters), count_bytes(state_of(optimizer)), resident, min(seconds, default=0.0)))
+    ctypes.CDLL(None).malloc_trim(0)
+    return int(psutil.Process().memory_full_info().uss)
 
 
 def update(model: Any, adapter: Any, leader: Leader | None, seconds: list[float]) -> Optimizer:
@@ -115,7 +121,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     count = parser.parse_args().processes
     context = multiprocessing.get_context("spawn")
-    print("processes | sharding | process | weights | optimizer state | resident memory | fastest update")
+    print("processes | sharding | process | weights | optimizer state | own memory | fastest update")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         write_model(path)
@@ -128,8 +134,8 @@ def main() -> None:
             ]
             for child in children:
                 child.start()
-            for rank, weights, state, resident, seconds in sorted(found.get(timeout=300) for _child in children):
-                sizes = " | ".join(f"{size / MB:.0f} MB" for size in (weights, state, resident))
+            for rank, weights, state, own, seconds in sorted(found.get(timeout=300) for _child in children):
+                sizes = " | ".join(f"{size / MB:.0f} MB" for size in (weights, state, own))
                 print(f"{number} | {'full' if sharded else 'none'} | {rank} | {sizes} | {seconds:.1f} s", flush=True)
             for child in children:
                 child.join()
