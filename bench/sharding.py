@@ -36,7 +36,8 @@ from tetrad.training.gradients import compute_gradients
 from tetrad.training.loop import training_steps
 from tetrad.training.optimizers import create_optimizer
 from tetrad.training.processes import Packet
-from tetrad.training.sharded_training import ShardedAdapter, ShardedFollower, ShardedLeader, UpdateSettings
+from tetrad.training.sharded_follower import ShardedFollower
+from tetrad.training.sharded_training import ShardedAdapter, ShardedLeader, UpdateSettings
 from tetrad.training.shared_gradients import Follower, Leader
 
 CPU = DeviceSpec(torch.device("cpu"), torch.float32)

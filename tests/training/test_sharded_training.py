@@ -26,10 +26,10 @@ from tetrad.training.loop import Step, training_steps
 from tetrad.training.lr_schedules import Decay, Schedule, make_schedule
 from tetrad.training.optimizers import create_optimizer
 from tetrad.training.processes import Packet, Processes
+from tetrad.training.sharded_follower import ShardedFollower
 from tetrad.training.sharded_training import (
     ShardedAdapter,
     ShardedEma,
-    ShardedFollower,
     ShardedLeader,
     UpdateSettings,
     fill_up,
@@ -216,14 +216,15 @@ def test_the_state_is_that_of_one_process_and_each_holds_its_part(share: Any, pr
 
 
 def test_a_loss_that_is_nan_changes_nothing_until_the_updates_begin_again(share: Any) -> None:
-    shared = share(ADAMW)
+    alone, shared = Trainer(*build(), SGD), share(SGD)
     before = shared.weights()
     good = batches()
     bad = [replace(good[0], latents=good[0].latents * float("nan")), good[1]]
     assert [step.has_diverged for step in shared.run([bad, good])] == [True, True]
     assert farthest(shared.weights(), before) == 0
-    assert [step.has_diverged for step in shared.run([good])] == [False]
-    assert 0 < farthest(shared.weights(), before) < 1e-3
+    assert [[step.has_diverged for step in each.run([good])] for each in (alone, shared)] == [[False], [False]]
+    change = farthest(alone.weights(), before)
+    assert change > 1e-7 and farthest(alone.weights(), shared.weights()) < 1e-5 * change + 6e-8
 
 
 def test_the_model_from_before_training_can_be_asked(share: Any) -> None:

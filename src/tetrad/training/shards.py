@@ -34,7 +34,8 @@ class Shards:
         self.network, self.processes = network, processes
         self.names = [name for name, _parameter in network.named_parameters()]
         self.shapes = [parameter.shape for parameter in network.parameters()]
-        self.group = dist.new_group(timeout=_PATIENCE)
+        with naming_lost_peer():
+            self.group = dist.new_group(timeout=_PATIENCE)
         mesh = DeviceMesh.from_group(self.group, next(network.parameters()).device.type)
         for block in (*list_network_blocks(network), network):
             fully_shard(block, mesh=mesh, reshard_after_forward=True)
@@ -48,15 +49,17 @@ class Shards:
 
     def visit_blocks(self) -> None:
         """Make each block whole and divide it again, so that process 0 can make the network whole for itself."""
-        for module in self.modules:
-            module.unshard()
-            module.reshard()
+        with naming_lost_peer():
+            for module in self.modules:
+                module.unshard()
+                module.reshard()
 
     def make_whole(self) -> None:
         """Make the network whole in this process; the others visit the blocks."""
         self.network.set_reshard_after_forward(False)  # type: ignore[operator]
-        for module in self.modules:
-            module.unshard()
+        with naming_lost_peer():
+            for module in self.modules:
+                module.unshard()
 
     def divide_again(self) -> None:
         """Give up what `make_whole` has gathered, without the other processes."""

@@ -23,7 +23,8 @@ from tetrad.run.processes.world import World, read_world
 from tetrad.settings import Recipe
 from tetrad.settings.toml import as_values, build_recipe
 from tetrad.training.processes import Packet, Processes
-from tetrad.training.sharded_training import ShardedFollower, UpdateSettings
+from tetrad.training.sharded_follower import ShardedFollower
+from tetrad.training.sharded_training import UpdateSettings
 from tetrad.training.shared_gradients import Follower
 from tetrad.weights import Weights
 

@@ -94,9 +94,9 @@ class Team:
         deadline = time.monotonic() + _LEAVE_SECONDS
         while self.store and time.monotonic() < deadline:
             for rank, child in enumerate(self.children, start=1):
-                if child.poll() is not None:
-                    *_lines, reason = ["", *_errors_of(rank, self.store).read_text("utf-8", "replace").splitlines()]
-                    return failure_error(rank, reason) if reason else None
+                if code := child.poll():
+                    was_killed = code < 0
+                    return None if was_killed else failure_error(rank, read_reason(rank, self.store))
             time.sleep(_LOOK_SECONDS)
         return None
 
@@ -202,6 +202,12 @@ def _errors_of(rank: int, store: Path) -> Path:
     return store.with_name(f"errors-{rank}")
 
 
+def read_reason(rank: int, store: Path) -> str:
+    """The last line of what a process has printed about its error."""
+    *_lines, reason = ["no message", *_errors_of(rank, store).read_text("utf-8", "replace").splitlines()]
+    return reason
+
+
 def connect(
     world: World, device: DeviceSpec, store: Path | None, children: Sequence["subprocess.Popen[bytes]"] = ()
 ) -> Processes:
@@ -236,9 +242,8 @@ def _wait_for(children: Sequence["subprocess.Popen[bytes]"], meeting_place: Any,
         if ended or time.monotonic() > deadline:
             missing = (rank for rank in range(1, len(children) + 1) if not meeting_place.check([f"here {rank}"]))
             number = ended[0] if ended else next(missing, len(children))
-            *_lines, reason = ["no message", *_errors_of(number, store).read_text("utf-8", "replace").splitlines()]
             template = _("process {number} of the run could not be started: {reason}")
-            raise TetradError("E8004", template, number=number, reason=reason)
+            raise TetradError("E8004", template, number=number, reason=read_reason(number, store))
         time.sleep(_LOOK_SECONDS)
 
 
