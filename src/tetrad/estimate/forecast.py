@@ -44,13 +44,14 @@ def forecast_memory(
         return None
     step = recall_step_cost(model, method, resolution, resolution, batch_size)
     free_bytes = devices.get_free_memory(device.device)
-    copied_bytes = Copies(train.ema > 0, keeps_original).count_bytes(step, device.dtype) // train.parts
+    parts = train.processes if train.sharding == "full" else 1
+    copied_bytes = Copies(train.ema > 0, keeps_original).count_bytes(step, device.dtype) // parts
 
     def count_needed(checkpointed: bool) -> int:
         settings = {"fused_backward": train.fused_backward, "gradient_checkpointing": checkpointed}
         estimate = estimate_memory(step, device.device, device.dtype, train.optimizer, **settings)
-        if train.parts > 1:
-            estimate = estimate.divide(train.parts, FLOAT32_BYTES * count_largest_block(model))
+        if parts > 1:
+            estimate = estimate.divide(parts, FLOAT32_BYTES * count_largest_block(model))
         return estimate.total + copied_bytes
 
     options, least_bytes = choose_memory_options(step, device.device, device.dtype, max(1, free_bytes - copied_bytes))

@@ -291,16 +291,10 @@ class Train:
             self.fused_backward, self.gradient_accumulation, self.max_grad_norm, self.optimizer
         )
         train_checks.check_processes(self.processes, self.fused_backward)
-        train_checks.check_rate(self.learning_rate, self.optimizer)
-        train_checks.check_rate(self.text_encoder_learning_rate, self.optimizer, "train.text_encoder_learning_rate")
-        train_checks.check_rate(self.text_encoder_2_learning_rate, self.optimizer, "train.text_encoder_2_learning_rate")
+        for name in ("learning_rate", "text_encoder_learning_rate", "text_encoder_2_learning_rate"):
+            train_checks.check_rate(getattr(self, name), self.optimizer, f"train.{name}")
         train_checks.check_arguments(self.optimizer_args)
 
     @property
     def has_several_processes(self) -> bool:
         return self.processes > 1
-
-    @property
-    def parts(self) -> int:
-        """Into how many the weights are divided that are trained."""
-        return self.processes if self.sharding == "full" else 1
