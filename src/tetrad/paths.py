@@ -2,17 +2,14 @@
 
 import errno
 import os
-import re
 from glob import glob, has_magic
-from itertools import islice, product
 from pathlib import Path
 
 from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.storage.addresses import find_copy, is_address
+from tetrad.storage.patterns import expand_braces, has_pattern
 
-_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{},]*(?:,[^{},]*)+))\}")  # {000..099} or {a,b}
-_MAX_EXPANDED = 100_000
 MAX_NAME_BYTES, MAX_PATH_BYTES = 255, 4095  # of Linux; other systems allow at most as much
 
 
@@ -38,26 +35,13 @@ def expand_path(path: str | Path) -> Path:
 
 def is_pattern(path: Path) -> bool:
     """Whether a path names several files, such as `shards/*.tar` or `shards-{000..099}.tar`; no file has this name."""
-    return (has_magic(str(path)) or _BRACES.search(str(path)) is not None) and not os.path.lexists(path)
+    return has_pattern(str(path)) and not os.path.lexists(path)
 
 
 def expand_pattern(path: Path) -> list[Path]:
     """The files that a pattern names, in order: `*`, `?` and `[a-c]` those that exist, `{000..099}` and `{a,b}` all."""
-    parts: list[list[str]] = []
-    begin = 0
-    for braces in _BRACES.finditer(str(path)):
-        parts += [[str(path)[begin : braces.start()]], _list_alternatives(braces)]
-        begin = braces.end()
-    parts.append([str(path)[begin:]])
-    names = map("".join, islice(product(*parts), _MAX_EXPANDED))
+    names = expand_braces(str(path))
     return [Path(found) for name in names for found in (sorted(glob(name)) if has_magic(name) else [name])]  # noqa: PTH207 - of any root
-
-
-def _list_alternatives(braces: re.Match[str]) -> list[str]:
-    first, last, names = braces.groups()
-    if names is not None:
-        return list(names.split(","))
-    return [str(number).zfill(len(first)) for number in islice(range(int(first), int(last) + 1), _MAX_EXPANDED)]
 
 
 def check_path_length(path: Path) -> None:

@@ -94,6 +94,15 @@ def test_the_peak_is_where_the_backward_begins_or_where_the_deepest_layers_have_
     assert MemoryEstimate(**given, gradients=4, activations=6).total == 8 + 4 + 8 + 2 + 1 + 4 + 3
 
 
+def test_processes_that_divide_the_weights_need_their_part_and_some_whole_blocks() -> None:
+    """Or, between steps, what process 0 gathers."""
+    given = {"frozen": 8, "trainable": 400, "gradients": 400, "optimizer": 800, "shallow_activations": 30, "other": 1}
+    parted = MemoryEstimate(**given, activations=60, in_flight=20).divide(4, block_bytes=5)
+    assert parted.total == 8 + 1 + 100 + 200 + max(20 + 100 + 30 + 4 * 5, 400)
+    parted = MemoryEstimate(**given, activations=6000, in_flight=20).divide(4, block_bytes=5)
+    assert parted.total == 8 + 1 + 100 + 200 + 20 + 6000 + 4 * 5
+
+
 def test_every_memory_option_reduces_its_part() -> None:
     shapes = (torch.Size([320, 320, 3, 3]), *[torch.Size([64, 64])] * 20)
     step = StepCost(

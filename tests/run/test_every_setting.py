@@ -140,6 +140,7 @@ WIRES = [
     Wire("train.epochs", 2, "training", {"train.steps": 0}, before=1),
     Wire("train.batch_size", 2, "training"),
     Wire("train.processes", 3, "error", {"train.batch_size": 2}),
+    Wire("train.sharding", "full", "error", {"method.kind": "lora"}),
     Wire("train.allow_slower", False, "error", {"train.processes": 3, "train.batch_size": 2}, before=True),
     Wire("train.gradient_accumulation", 2, "training"),
     Wire("train.learning_rate", 2e-2, "training"),

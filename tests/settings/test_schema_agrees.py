@@ -28,6 +28,7 @@ EXCEPTIONS = {
     ("save.name", repr("猫" * 70)): "a schema counts characters, not bytes",
     **{(rate, repr(value)): "it depends on the optimizer" for rate in RATES for value in (1, 1.0, 0.4, 0.5)},
     **{("save.format", repr(name)): "it depends on the method" for name in ("ldm", "pt", "safetensors")},
+    ("train.sharding", repr("full")): "it depends on the method",
 }
 TEXTS = (
     "",

@@ -1,7 +1,9 @@
 """Models, images and runs in object storage, against an S3 server with faults."""
 
+import io
 import json
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from s3_server import BUCKET, Server, serve
 from safetensors.torch import load_file
 from short_runs import QUICK, make_recipe, save_model_and_images
 
+from tetrad.data.shards import find_shards
 from tetrad.errors import TetradError
 from tetrad.given_paths import fetch_given
 from tetrad.methods import METHODS
@@ -110,6 +113,46 @@ def test_a_file_is_fetched_under_its_own_name_and_its_progress_is_shown(address:
     assert (path.name, path.stat().st_size) == ("model.safetensors", 100_000)
     assert shown[-1] == (f"{address}/model.safetensors", 100_000, 100_000)
     assert expand_path(Path(f"{address}/model.safetensors")) == path  # which makes one slash of two
+
+
+def put_shard(address: str, work: Path, numbers: Sequence[int]) -> None:
+    """A tar file with some of the images."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        for number in numbers:
+            archive.add(work / f"images/{number}.png", f"{number}.png")
+    put(address, content.getvalue())
+
+
+def test_shards_are_trained_on_that_a_pattern_at_an_address_names(
+    server: Server, address: str, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the named ones are downloaded, again only where they have changed, and a missing one is named."""
+    monkeypatch.chdir(work)
+    for number in range(3):
+        put_shard(f"{address}/shards-{number}.tar", work, [number])
+    put(f"{address}/deep/shards-1.tar", b"not listed")
+    settings = {"data.images": f"{address}/shards-{{0..1}}.tar", "train.steps": 1, "sample.every": -1}
+    *events, finished = train(make_recipe(tmp_path / "runs", QUICK | settings))
+    assert isinstance(finished, Finished)
+    assert any("2 images" in str(event.message) for event in events if isinstance(event, Note))
+    assert server.count("GET", "shards-1.tar") == 1 and server.count("GET", "shards-2.tar") == 0
+
+    put_shard(f"{address}/shards-1.tar", work, [1, 2])
+    server.requests.clear()
+    fetch_again(f"{address}/shards-{{0..1}}.tar")
+    assert server.count("GET", "shards-1.tar") == 1 and server.count("GET", "shards-0.tar") == 0
+    assert fetch_again(f"{address}/shards-*.tar").name == "shards-*.tar"
+    assert server.count("GET", "shards-2.tar") == 1
+    assert [path.name for path in find_shards(expand_path(f"{address}/shards-*.tar"))] == [
+        f"shards-{number}.tar" for number in range(3)
+    ]
+    for given, code in (("shards-{0..3}.tar", "E4182"), ("other-{0..3}.tar", "E4402")):
+        with pytest.raises(TetradError, match="shards-3.tar" if code == "E4182" else "nothing at") as error:
+            list(train(make_recipe(tmp_path / "runs", QUICK | settings | {"data.images": f"{address}/{given}"})))
+        assert error.value.code == code
+    put(f"{address}/photo[1].png", b"one file")
+    assert fetch_again(f"{address}/photo[1].png").read_bytes() == b"one file"
 
 
 @pytest.mark.parametrize("fault", ["refuse", "reset", "wait"])

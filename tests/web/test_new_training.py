@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,22 @@ def test_an_image_is_left_out_used_again_cropped_and_masked(client: TestClient, 
     assert client.delete(f"{image}/edits").status_code == 200
     restored = look(client, draft)[0]["0.png"]
     assert restored["width"] == 96 and not restored["has_mask"]  # the mask was of the crop
+
+
+def test_a_folder_of_shards_is_refused_with_the_command_for_the_terminal(
+    client: TestClient, draft: str, tmp_path: Path
+) -> None:
+    """The draft keeps the images that it has."""
+    own, shards = tmp_path / "own", tmp_path / "my shards"
+    own.mkdir()
+    shards.mkdir()
+    with tarfile.open(shards / "0.tar", "w") as archive:
+        archive.add(make_image(own / "0.png", 0), "0.png")
+    client.post(f"/api/drafts/{draft}/folder", json={"path": str(own)})
+    answer = client.post(f"/api/drafts/{draft}/folder", json={"path": str(shards)})
+    assert answer.status_code == 409 and answer.json()["code"] == "E4308"
+    assert f"tetrad train lora '{shards}'" in answer.json()["text"]
+    assert list(look(client, draft)[0]) == ["0.png"]
 
 
 def test_a_folder_of_ones_own_is_read_and_never_changed(client: TestClient, draft: str, tmp_path: Path) -> None:

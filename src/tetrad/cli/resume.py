@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ from tetrad.run.status import find_run, list_runs
 from tetrad.storage.addresses import is_address
 
 HELP = _("Go on with an interrupted run: the result is the same as without the interruption.")
+Sharding = Literal["none", "full"]
 RunsFolder = Annotated[Path, typer.Option("--out", help=_("Folder for runs; each run creates its own folder in it"))]
 
 
@@ -36,6 +37,15 @@ def resume(
             min=1, max=1024, help=_("Processes that share each update; not given: as many as the recipe says")
         ),
     ] = None,
+    sharding: Annotated[
+        Sharding | None,
+        typer.Option(
+            help=_(
+                "full: each process holds a part of the trained weights, gradients and optimizer state; none: it does"
+                " not; not given: as the recipe says"
+            )
+        ),
+    ] = None,
     allow_slower: Annotated[
         bool | None, typer.Option("--allow-slower", help=_("Start several processes even where one would be faster"))
     ] = None,
@@ -47,7 +57,7 @@ def resume(
     announce_loading()
     from tetrad.run.resume.resume import resume as resume_run
 
-    follow(resume_run(folder, StopRequest(), accept_changes, processes, allow_slower), as_json)
+    follow(resume_run(folder, StopRequest(), accept_changes, processes, sharding, allow_slower), as_json)
 
 
 def find_or_fetch(run: str, out: Path) -> Path:

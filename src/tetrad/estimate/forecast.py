@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from tetrad.estimate.memory import Copies, MemoryOptions, choose_memory_options, estimate_memory
+from tetrad.estimate.memory import FLOAT32_BYTES, Copies, MemoryOptions, choose_memory_options, estimate_memory
 from tetrad.estimate.step_cache import recall_step_cost
 from tetrad.methods.settings import MethodSettings
 from tetrad.models import device as devices
 from tetrad.models.base import Model
 from tetrad.models.device import DeviceSpec
+from tetrad.models.network_blocks import count_largest_block
 from tetrad.settings import Train
 
 
@@ -43,11 +44,15 @@ def forecast_memory(
         return None
     step = recall_step_cost(model, method, resolution, resolution, batch_size)
     free_bytes = devices.get_free_memory(device.device)
-    copied_bytes = Copies(train.ema > 0, keeps_original).count_bytes(step, device.dtype)
+    parts = train.processes if train.sharding == "full" else 1
+    copied_bytes = Copies(train.ema > 0, keeps_original).count_bytes(step, device.dtype) // parts
 
     def count_needed(checkpointed: bool) -> int:
         settings = {"fused_backward": train.fused_backward, "gradient_checkpointing": checkpointed}
-        return estimate_memory(step, device.device, device.dtype, train.optimizer, **settings).total + copied_bytes
+        estimate = estimate_memory(step, device.device, device.dtype, train.optimizer, **settings)
+        if parts > 1:
+            estimate = estimate.divide(parts, FLOAT32_BYTES * count_largest_block(model))
+        return estimate.total + copied_bytes
 
     limit, is_alone = max(1, free_bytes - copied_bytes), train.ema == 0 and train.processes == 1
     options, least_bytes = choose_memory_options(step, device.device, device.dtype, limit, is_alone)

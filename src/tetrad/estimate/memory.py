@@ -22,6 +22,8 @@ _CHECKPOINTING_SHARE = 0.25
 # gradients. Both are fitted to the rows of bench/memory.py.
 _IN_FLIGHT_SHARE, _SHALLOW_SHARE = 0.3, 0.5
 _PROCESS_BYTES = GIB // 2  # Python and its libraries, measured
+# Two blocks, of which one is computed, the buffer in which the next arrives, and gradients of a block; assumed.
+_WHOLE_BLOCKS = 4
 _GPU_DRIVER_BYTES = 3 * GIB // 4  # a GPU's context and the workspaces of its kernels, assumed
 
 
@@ -37,12 +39,26 @@ class MemoryEstimate:
     shallow_activations: int  # those of them that are kept when the deepest layers have their gradients
     in_flight: int  # held by the backward for a moment
     other: int
+    blocks: int = 0  # what is whole within a step, where processes divide the weights
+    whole: int = 0  # the weights that process 0 gathers between steps, where they are divided
 
     @property
     def total(self) -> int:
-        """The peak: where the backward begins, or where the deepest layers have their gradients."""
-        constant = self.frozen + self.trainable + self.optimizer + self.other + self.in_flight
-        return constant + max(self.activations, self.gradients + self.shallow_activations)
+        """The peak: where the backward begins, or where the deepest layers have their gradients, or between steps."""
+        constant = self.frozen + self.trainable + self.optimizer + self.other
+        backward = max(self.activations, self.gradients + self.shallow_activations)
+        return constant + max(self.in_flight + backward + self.blocks, self.whole)
+
+    def divide(self, processes: int, block_bytes: int) -> "MemoryEstimate":
+        """That of a process where so many divide weights, gradients and optimizer state; of the largest block."""
+        return replace(
+            self,
+            trainable=self.trainable // processes,
+            gradients=self.gradients // processes,
+            optimizer=self.optimizer // processes,
+            blocks=_WHOLE_BLOCKS * block_bytes,
+            whole=self.trainable,
+        )
 
 
 def estimate_memory(

@@ -9,7 +9,7 @@ A new family is one file and one line in FAMILIES, which is in `families`.
   the family of a VAE.
 - `infer_config` works out network configurations from tensor shapes; `prediction` finds out whether a checkpoint
   predicts ε or v; `checks` reads its metadata and refuses models of another purpose.
-- `block_names` numbers the blocks of the U-Net.
+- `block_names` numbers the blocks of the U-Net, and `network_blocks` lists those that are computed one by one.
 - `device` chooses device and dtype. `copying` copies a model. `diffusers_folder` writes one as a diffusers folder.
 """
 
@@ -30,6 +30,7 @@ __all__, __getattr__ = export(
             "move_networks",
             "without_autocast",
         ],
+        "network_blocks": ["count_largest_block", "list_network_blocks"],
         "block_names": ["BASE", "IN", "LAST", "MID", "OUT", "list_blocks", "name_blocks"],
         "copying": ["copy_model"],
         "clip": [

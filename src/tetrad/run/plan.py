@@ -94,6 +94,7 @@ class TrainPlan:
     seed: int
     device: str
     processes: int  # that share each update
+    sharding: str  # "full" where each of them has a part of the trained weights, else "none"
     dtype: str
     fused_backward: bool
     gradient_checkpointing: bool

@@ -173,6 +173,7 @@ def _resolve_train(
         seed=train.seed,
         device=str(facts.device.device),
         processes=train.processes,
+        sharding=train.sharding if train.has_several_processes else "none",
         dtype=str(facts.device.dtype).removeprefix("torch."),
         fused_backward=train.fused_backward,
         gradient_checkpointing=memory.gradient_checkpointing,

@@ -178,7 +178,7 @@ def run(
     yield from check_truncated_captions(plan, model, dataset.subjects)
     yield from process_notes(plan.train)
     yield from parts_notes(plan.train)
-    if team and not recipe.train.allow_slower:
+    if team and plan.train.sharding == "none" and not recipe.train.allow_slower:
         yield from check_speed(team, training.updates, training.first)
     yield from train_and_save(training, folder, watch, plan.save.keep_resume)
 

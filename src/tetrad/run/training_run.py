@@ -63,13 +63,15 @@ def attach(
     train = plan.train
     with naming_file(Path(plan.model.continue_from)):
         adapter = behavior_of(plan.method).attach(plan.method, model, generator(train.seed, 0, "method"), start)
+    leader = None
+    if team:
+        adapter, leader = team.attach(plan, adapter, model)
     groups = split_by_block(adapter.groups(), model, train.block_rates)
     texts = {encoder.name for encoder in model.text_encoders}
     schedules = [group_schedule(train, group, group.part in texts) for group in groups]
     preflight.check_something_trains(schedules, train)
     preflight.check_one_rate(groups, schedules, train)
     batches = Batches(samples, train.batch_size, train.seed, train.steps * train.gradient_accumulation)
-    leader = team.attach(plan, parameters_of(adapter)) if team else None
     updates = make_updates(plan, model, adapter, groups, schedules, batches, folder.path / FOLDER, leader)
     training = TrainingRun(
         plan,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Size, Tensor
@@ -14,6 +14,7 @@ from tetrad.diffusion.objective import build_objective
 from tetrad.methods.base import Adapter, ParamGroup, parameters_of
 from tetrad.models import device as devices
 from tetrad.models.base import Model, get_model_device
+from tetrad.run.events import Note
 from tetrad.run.plan import Plan
 from tetrad.run.recovering_updates import RecoveringUpdates
 from tetrad.run.recovery import Recovery
@@ -33,7 +34,9 @@ from tetrad.training.lr_schedules import Schedule
 from tetrad.training.optimizers import create_optimizer, use_result
 from tetrad.training.preservation import make_preservation
 from tetrad.training.reading import MAX_UNREAD
+from tetrad.training.sharded_training import ShardedEma, ShardedLeader
 from tetrad.training.shared_gradients import Leader
+from tetrad.training.state import TrainingState
 from tetrad.training.step import Condition
 from tetrad.training.update import LossScaler
 
@@ -58,6 +61,27 @@ class Updates(RecoveringUpdates):
     @property
     def parameters(self) -> Sequence[Tensor]:
         return parameters_of(self.adapter)
+
+    @property
+    def sharded(self) -> ShardedLeader | None:
+        """What leads the other processes where each of them has a part of the weights."""
+        return self.leader if isinstance(self.leader, ShardedLeader) else None
+
+    def capture(self) -> TrainingState:
+        if not self.sharded:
+            return super().capture()
+        state = self.sharded.capture(self.optimizer, self.ema, self.loss_scaler)
+        return replace(state, values={**state.values, **self.recovery.as_values()})
+
+    def restore_weights(self, state: TrainingState) -> None:
+        if self.sharded:
+            self.sharded.restore(state, self.optimizer, self.ema, self.loss_scaler)
+        else:
+            super().restore_weights(state)
+
+    def save_memory(self, done: int) -> Note | None:
+        """Nothing where the processes share a pass: those that have memory wait in the middle of it."""
+        return None if self.sharded else super().save_memory(done)
 
     @property
     def waits_for_device(self) -> bool:
@@ -113,6 +137,7 @@ class Updates(RecoveringUpdates):
             after_update=self.after_update if self.needs_after_update else None,
             extend=self.extend,
             compute=self.leader.compute if self.leader else compute_gradients,
+            measure_norm=self.sharded.shards.measure_norm if self.sharded else None,
         )
 
     def compute_gradients(self, done: int, compute: ComputeGradients, condition: Condition) -> None:
@@ -179,7 +204,7 @@ def make_updates(
         batches,
         create_optimizer(train.optimizer, groups, train.weight_decay, train.optimizer_args),
         make_loss_scaler(model),
-        Ema(parameters_of(adapter), train.ema) if train.ema else None,
+        make_ema(adapter, train.ema, leader) if train.ema else None,
         points,
         Recovery(samples_at_once=train.samples_at_once, gradient_checkpointing=train.gradient_checkpointing),
         make_preservation(
@@ -187,3 +212,8 @@ def make_updates(
         ),
         leader,
     )
+
+
+def make_ema(adapter: Adapter, decay: float, leader: Leader | None) -> Ema:
+    """The average of what is trained, or of this process's part of it."""
+    return ShardedEma(leader, decay) if isinstance(leader, ShardedLeader) else Ema(parameters_of(adapter), decay)

@@ -97,6 +97,13 @@ class Recipe:
             train_checks.check_bf16_weights(
                 self.train.precision, self.train.optimizer, self.train.ema, self.train.processes
             )
+        if self.train.sharding == "full":
+            train_checks.check_sharding(
+                self.method.kind,
+                getattr(self.method, "text_encoder", False),
+                self.train.optimizer,
+                keeps_bf16_weights(self.method),
+            )
         known = self.method.artifact.formats
         if self.save.format not in ("", *known):
             raise TetradError(

@@ -246,6 +246,15 @@ class Train:
         ge=1,
         le=1024,
     )
+    sharding: Literal["none", "full"] = option(
+        "none",
+        _(
+            "Fully sharded data parallel (FSDP), for DreamBooth: with full, each process holds a part of the trained"
+            " weights, gradients and optimizer state; with none, all weights and gradients"
+        ),
+        group="memory",
+        needs=Needs("train.has_several_processes", because=_("the run has one process")),
+    )
     allow_slower: bool = option(
         False,
         _("Start several processes even if one process would be faster"),
@@ -284,9 +293,8 @@ class Train:
             self.fused_backward, self.gradient_accumulation, self.max_grad_norm, self.optimizer
         )
         train_checks.check_processes(self.processes, self.fused_backward)
-        train_checks.check_rate(self.learning_rate, self.optimizer)
-        train_checks.check_rate(self.text_encoder_learning_rate, self.optimizer, "train.text_encoder_learning_rate")
-        train_checks.check_rate(self.text_encoder_2_learning_rate, self.optimizer, "train.text_encoder_2_learning_rate")
+        for name in ("learning_rate", "text_encoder_learning_rate", "text_encoder_2_learning_rate"):
+            train_checks.check_rate(getattr(self, name), self.optimizer, f"train.{name}")
         train_checks.check_arguments(self.optimizer_args)
 
     @property

@@ -83,6 +83,24 @@ def check_processes(count: int, is_fused: bool) -> None:
         raise TetradError("E3133", template)
 
 
+def check_sharding(method: str, trains_text_encoder: bool, optimizer: str, keeps_bf16: bool) -> None:
+    """E3144 where what `train.sharding` divides is not trained, or not alone, or cannot be updated in parts."""
+    wanted: list[tuple[str, object, object]] = [
+        ("method.kind", method, "dreambooth"),
+        ("method.text_encoder", trains_text_encoder, False),
+        ("method.bf16_weights", keeps_bf16, False),
+        ("train.optimizer", optimizer, "adamw"),
+    ]
+    for setting, value, fitting in wanted:
+        if value != fitting:
+            template = _(
+                "train.sharding = full does not work with {setting} = {value}; use {fitting} there, or set"
+                " train.sharding = none"
+            )
+            values = {"value": str(value).lower(), "fitting": str(fitting).lower()}
+            raise TetradError("E3144", template, setting=setting, **values)
+
+
 def check_rate(rate: LearningRate | None, optimizer: str, setting: str = "train.learning_rate") -> None:
     """E3103 where a plain rate is too high for an optimizer that does not find its own; classes are not known."""
     facts = OPTIMIZERS.get(optimizer)

@@ -17,6 +17,7 @@ from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.storage.addresses import get_copy_path
 from tetrad.storage.file_systems import explaining_errors, open_storage
+from tetrad.storage.patterns import names_several, select_matching
 from tetrad.storage.progress import show_download
 
 _VERSIONS = "versions.json"  # beside a copy: the size and the version of each of its files
@@ -28,26 +29,32 @@ _up_to_date: set[Path] = set()
 def fetch(address: str) -> Path:
     """The local copy of a file or a folder, downloaded where it is new or has changed; asked once in a process.
 
-    E4401 to E4403 where it cannot be fetched; an older copy stays as it was, file by file.
+    For a pattern it is the pattern of the copies, of those files that exist. E4401 to E4403 where it cannot be fetched;
+    an older copy stays as it was, file by file.
     """
     target = get_copy_path(address)
     if target not in _up_to_date:
-        versions_path = target.parent / _VERSIONS
-        versions = download(address, target, read_record(versions_path))
+        folder, pattern = (target.parent, target.name) if names_several(target.name) else (target, "")
+        versions_path = folder.parent / _VERSIONS
+        versions = download(address, folder, read_record(versions_path), pattern)
         write_record(versions_path, versions)
         _up_to_date.add(target)
     return target
 
 
-def download(address: str, target: Path, known: Versions) -> Versions:
+def download(address: str, target: Path, known: Versions, pattern: str = "") -> Versions:
     """Download what is at an address to a path; returns the versions of its files, by their names below the address.
 
+    An address that ends with a `pattern` stands for the files that it names, which are put into the folder `target`.
     Files whose versions are known and that are there already stay; files that were known and are gone are removed.
     """
     with explaining_errors(address):
         storage, place = open_storage(address)
-        found = storage.find(place, detail=True)
+        place = place.removesuffix(pattern)
+        found = storage.find(place, detail=True, maxdepth=1 if pattern else None)
         files = {_name_below(place, path): info for path, info in found.items() if not path.endswith("/")}
+        if pattern:
+            files = {name: files[name] for name in sorted(select_matching(files, pattern))}
         if not files:
             raise FileNotFoundError(address)
         versions = {name: _version_of(info) for name, info in files.items()}

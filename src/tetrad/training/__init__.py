@@ -2,7 +2,8 @@
 
 `step` is the denoising loss of a batch, and `gradients` are those of an update; `loop` updates, and yields after every
 update, and `reading` reads several updates together. `shared_gradients` computes gradients in several processes, which
-`processes` connects. `optimizers` creates the optimizer by its name, `fused_adamw` is the default one, and
+`processes` connects; in `sharded_training` each of them also has a part of the weights, one of its `shards`, and all
+but one are a `sharded_follower`. `optimizers` creates the optimizer by its name, `fused_adamw` is the default one, and
 `lr_schedules` gives its learning rates and `block_rates` their factors by block. An update is made by `update` after
 the backward pass, or by `fused_backward` during it; `stochastic_rounding` makes that of bfloat16 weights.
 `caption_cache` keeps the encodings of captions while no text encoder is trained, `preservation` keeps other images and
@@ -34,7 +35,9 @@ __all__, __getattr__ = export(
         "preservation": ["make_preservation"],
         "processes": ["FOREVER", "Packet", "Processes"],
         "reading": ["MAX_UNREAD", "read_together"],
-        "shared_gradients": ["Follower", "Leader"],
+        "sharded_follower": ["ShardedFollower"],
+        "sharded_training": ["ShardedAdapter", "ShardedEma", "ShardedLeader", "UpdateSettings"],
+        "shared_gradients": ["Follower", "Leader", "failure_error"],
         "state": ["TrainingState", "capture_state", "restore_state"],
         "step": ["Condition", "NoisyBatch", "add_noise", "denoising_loss"],
         "update": ["HalfUpdate", "LossScaler"],

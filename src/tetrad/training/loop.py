@@ -27,7 +27,7 @@ from tetrad.training.lr_schedules import Schedule
 from tetrad.training.optimizers import get_learning_rate, start_training
 from tetrad.training.step import Condition
 from tetrad.training.stochastic_rounding import make_rounding
-from tetrad.training.update import HalfUpdate, LossScaler, StandardUpdate, create_state
+from tetrad.training.update import HalfUpdate, LossScaler, MeasureNorm, StandardUpdate, create_state
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def training_steps(
     after_update: Callable[[], None] | None = None,
     extend: Extend = add_nothing,
     compute: ComputeGradients = compute_gradients,
+    measure_norm: MeasureNorm | None = None,
 ) -> Iterator[Step]:
     """An update for each item of `updates`, whose batches are accumulated as if they were one.
 
@@ -88,7 +89,8 @@ def training_steps(
     For a float16 model a loss scaler is made unless one is given. `samples_at_once` is how many samples a forward pass
     has, 0 for those of a batch: a larger batch is computed in parts and smaller ones together, with the same noise and
     times, and the same loss but for rounding and for dropout inside the network. `extend` may add samples to each
-    batch, such as preserved ones, and `compute` says who computes the gradients.
+    batch, such as preserved ones. `compute` says who computes the gradients, and `measure_norm` what their norm is
+    where this process has only a part of them.
     A step whose loss or gradient is NaN or Inf changes nothing, and neither does any step after it, so that the host
     need not wait for the device to know; begin again after that step. `after_update` is not called then, and to know
     that, the host does wait where there is one. Raises HalfUpdate where an update fails in the middle; any other error
@@ -96,8 +98,11 @@ def training_steps(
     """
     loss_scaler = loss_scaler or make_loss_scaler(model)
     rounding = make_rounding(optimizer, seed)
-    update_class = FusedBackwardUpdate if fused_backward else StandardUpdate
-    updater = update_class(optimizer, max_grad_norm, loss_scaler, rounding)
+    updater = (
+        FusedBackwardUpdate(optimizer, max_grad_norm, loss_scaler, rounding)
+        if fused_backward
+        else StandardUpdate(optimizer, max_grad_norm, loss_scaler, rounding, measure_norm)
+    )
     samples_seen = samples_before
     try:
         for step, batches in enumerate(updates, start=updates_before + 1):

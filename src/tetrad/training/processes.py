@@ -130,9 +130,13 @@ def naming_lost_process() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        template = (
-            _("a process of this run does not answer any more; tetrad resume continues from the last saved step")
-            if "timed out" in str(error).lower()
-            else _("a process of this run has ended; tetrad resume continues from the last saved step")
-        )
+        if "timed out" not in str(error).lower():
+            raise lost_process_error() from error
+        template = _("a process of this run does not answer any more; tetrad resume continues from the last saved step")
         raise TetradError("E8004", template) from error
+
+
+def lost_process_error() -> TetradError:
+    """E8004, for a process that has ended."""
+    template = _("a process of this run has ended; tetrad resume continues from the last saved step")
+    return TetradError("E8004", template)

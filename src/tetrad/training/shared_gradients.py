@@ -40,6 +40,8 @@ class Order:
     samples_at_once: int = 0
     loss_scale: float = 1.0
     gradient_checkpointing: bool = False
+    learning_rates: Sequence[float] = ()  # of the optimizer's groups, where the process has a part of them
+    is_first: bool = False  # of the updates since the run began or went back
 
     def encode(self) -> Packet:
         parts = [_encode_portion(portion) for portion in self.portions]
@@ -49,6 +51,8 @@ class Order:
             "samples_at_once": self.samples_at_once,
             "loss_scale": self.loss_scale,
             "gradient_checkpointing": self.gradient_checkpointing,
+            "learning_rates": list(self.learning_rates),
+            "is_first": self.is_first,
         }
         tensors = {f"{n}.{name}": each for n, (_values, found) in enumerate(parts) for name, each in found.items()}
         return Packet(values, tensors)
@@ -155,7 +159,12 @@ class Leader:
         if not reasons:
             return MemoryError("a process of the run is out of memory")
         number, reason = next(iter(reasons.items()))
-        return TetradError("E8005", _("process {number} of the run has failed: {reason}"), number=number, reason=reason)
+        return failure_error(number, reason)
+
+
+def failure_error(number: int, reason: str) -> TetradError:
+    """E8005, for an error of another process."""
+    return TetradError("E8005", _("process {number} of the run has failed: {reason}"), number=number, reason=reason)
 
 
 class Follower:

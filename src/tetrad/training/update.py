@@ -4,7 +4,7 @@ Nothing here makes the host wait for the device, if the optimizer takes `grad_sc
 kernel, as torch's fused optimizers do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -49,8 +49,10 @@ class StandardUpdate:
         max_grad_norm: float,
         loss_scaler: LossScaler | None = None,
         rounding: StochasticRounding | None = None,
+        measure_norm: "MeasureNorm | None" = None,
     ) -> None:
         self.optimizer, self.rounding = optimizer, rounding
+        self.measure_norm = measure_norm or gradient_norm
         self.parameters = list(iterate_parameters(optimizer))
         self.max_grad_norm = max_grad_norm
         self.loss_scaler = loss_scaler
@@ -69,7 +71,7 @@ class StandardUpdate:
         """Update, unless the loss or a gradient is NaN or Inf, or training has diverged; then clear the gradients."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         scale = torch.ones((), device=self.parameters[0].device) if self.loss_scaler is None else self.loss_scaler.scale
-        norm = _gradient_norm(gradients, like=scale) / scale
+        norm = self.measure_norm(gradients, scale) / scale
         found_inf = is_not_finite(norm).maximum(self.bad_loss)
         divisor = scale * _clip_divisor(norm, self.max_grad_norm)
         self.has_begun = True
@@ -83,7 +85,10 @@ class StandardUpdate:
         self.optimizer.zero_grad()
 
 
-def _gradient_norm(gradients: list[Tensor], like: Tensor) -> Tensor:
+MeasureNorm = Callable[[list[Tensor], Tensor], Tensor]  # (gradients, like) -> their norm, a scalar as `like` is
+
+
+def gradient_norm(gradients: list[Tensor], like: Tensor) -> Tensor:
     """The norm over all gradients, a scalar."""
     if not gradients:
         return torch.zeros_like(like)

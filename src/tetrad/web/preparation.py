@@ -1,6 +1,7 @@
 """What stands between a draft and its run: its images, what is still open in it, and its recipe."""
 
 import re
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from tetrad.builtin import resolve_images_path
+from tetrad.data.shards import find_shards
 from tetrad.documents import parse_toml
 from tetrad.errors import TetradError
 from tetrad.locales import _
@@ -34,6 +36,16 @@ _OF_DRAFT = {
 }
 
 
+def refuse_shards(folder: Path) -> None:
+    """E4308 where the images of a folder are in shards."""
+    if find_shards(folder):
+        template = _(
+            "the images of {folder} are in shards, and the page shows and edits image files only; train on them in the"
+            " terminal: tetrad train lora {argument}"
+        )
+        raise TetradError("E4308", template, folder=folder, argument=shlex.quote(str(folder)))
+
+
 @dataclass(frozen=True)
 class Preparation:
     """Works on drafts with the child processes that look at images and plan runs."""
@@ -46,12 +58,17 @@ class Preparation:
     preferences: Preferences
 
     def find_set(self, draft: Draft) -> DataSet | None:
-        """The data set of a draft; None before it has images.  E4001, E4304 where its folder does not exist."""
+        """The data set of a draft; None before it has images.
+
+        E4001, E4304 where its folder does not exist, E4308 where it has shards.
+        """
         if draft.data_set:
             return self.data_sets.open(draft.data_set)
         if not draft.images:
             return None
-        return self.use_folder(draft, resolve_images_path(draft.images))
+        folder = resolve_images_path(draft.images)
+        refuse_shards(folder)
+        return self.use_folder(draft, folder)
 
     def use_folder(self, draft: Draft, folder: Path, writes_beside: bool = False) -> DataSet:
         """Take the images of a folder of the person's own, which is never changed.  E4304 where there is none."""

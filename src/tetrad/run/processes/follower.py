@@ -6,16 +6,15 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
-from torch import Tensor
 
 from tetrad.diffusion.objective import build_objective
 from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
-from tetrad.methods.base import behavior_of, parameters_of
+from tetrad.methods.base import Adapter, behavior_of, parameters_of
 from tetrad.models import device as devices
 from tetrad.models.base import Model, get_model_device
 from tetrad.run.open_model import open_model
@@ -24,6 +23,8 @@ from tetrad.run.processes.world import World, read_world
 from tetrad.settings import Recipe
 from tetrad.settings.toml import as_values, build_recipe
 from tetrad.training.processes import Packet, Processes
+from tetrad.training.sharded_follower import ShardedFollower
+from tetrad.training.sharded_training import UpdateSettings
 from tetrad.training.shared_gradients import Follower
 from tetrad.weights import Weights
 
@@ -51,7 +52,8 @@ def _follow(processes: Processes, world: World) -> None:
     """Open the model and attach the method as process 0 does, then compute what it sends."""
     try:
         recipe, model, start = _open(build_recipe(_receive(processes).values["recipe"]), world)
-        follower, answer = _attach(processes, recipe, model, start)
+        adapter = _attach(processes, recipe, model, start)
+        answer = list_trained(recipe.model, parameters_of(adapter))
     except _Ended:
         raise
     except Exception as error:  # whatever it is, process 0 is to say it
@@ -61,8 +63,17 @@ def _follow(processes: Processes, world: World) -> None:
         processes.send(0, Packet(answer))
         return
     processes.send(0, Packet(answer))
+    packet = _receive(processes)
+    follower: Follower | ShardedFollower
+    objective, enable = build_objective(recipe.loss), partial(devices.enable_gradient_checkpointing, model)
+    if settings := packet.values.get("updates"):
+        follower = ShardedFollower(processes, model, objective, adapter, UpdateSettings(**settings), enable)
+        packet = _receive(processes)
+    else:
+        follower = Follower(processes, model, objective, parameters_of(adapter), enable)
     while True:
-        follower.follow(_receive(processes), get_model_device(model))
+        follower.follow(packet, get_model_device(model))
+        packet = _receive(processes)
 
 
 def _receive(processes: Processes) -> Packet:
@@ -79,16 +90,10 @@ def _open(recipe: Recipe, world: World) -> tuple[Recipe, Model, Weights | None]:
     return recipe, model, start
 
 
-def _attach(
-    processes: Processes, recipe: Recipe, model: Model, start: Weights | None
-) -> tuple[Follower, dict[str, Any]]:
-    """The method attached with the settings of process 0, and what is trained by it."""
+def _attach(processes: Processes, recipe: Recipe, model: Model, start: Weights | None) -> Adapter:
+    """The method attached with the settings of process 0."""
     method = build_recipe({"method": _receive(processes).values["method"]}).method
-    adapter = behavior_of(method).attach(method, model, generator(recipe.train.seed, 0, "method"), start)
-    parameters: list[Tensor] = [*parameters_of(adapter)]
-    objective = build_objective(recipe.loss)
-    follower = Follower(processes, model, objective, parameters, lambda: devices.enable_gradient_checkpointing(model))
-    return follower, list_trained(recipe.model, parameters)
+    return behavior_of(method).attach(method, model, generator(recipe.train.seed, 0, "method"), start)
 
 
 def _leave_stopping_to_process_0() -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tetrad.errors import TetradError
-from tetrad.locales import Message, ngettext
+from tetrad.locales import Message, _, ngettext
 from tetrad.run.events import Note
 from tetrad.run.plan import TrainPlan
 
@@ -32,3 +32,9 @@ def process_notes(train: TrainPlan) -> Iterator[Note]:
             images,
         )
         yield Note(Message(template, processes=train.processes))
+    if train.sharding == "full":
+        template = _(
+            "each of {count} processes holds a part of the trained weights, gradients and optimizer state; process 0"
+            " gathers the weights for previews, scores and files"
+        )
+        yield Note(Message(template, count=train.processes))

@@ -22,14 +22,17 @@ from torch import Tensor
 from tetrad import __version__, library
 from tetrad.errors import TetradError
 from tetrad.locales import _
+from tetrad.methods.base import Adapter, parameters_of
+from tetrad.models.base import Model
 from tetrad.models.device import DeviceSpec, Precision
-from tetrad.run.plan import Plan
+from tetrad.run.plan import Plan, TrainPlan
 from tetrad.run.processes.world import World, read_world
 from tetrad.settings import Recipe
 from tetrad.settings.field import replace
 from tetrad.settings.toml import as_values, flatten
 from tetrad.training.processes import FOREVER, Packet, Processes
-from tetrad.training.shared_gradients import Leader
+from tetrad.training.sharded_training import ShardedAdapter, ShardedLeader, UpdateSettings
+from tetrad.training.shared_gradients import Leader, failure_error
 
 NAMES: Mapping[torch.dtype, Precision] = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 JOIN_SECONDS = 120.0  # until all processes have imported what they need
@@ -66,21 +69,36 @@ class Team:
         train = replace(self.recipe.train, precision=NAMES[self.device.dtype], device=self.device.device.type)
         self._tell({"recipe": as_values(replace(self.recipe, train=train))})
 
-    def attach(self, plan: Plan, parameters: Sequence[Tensor]) -> Leader:
-        """Let all processes attach the method.
+    def attach(self, plan: Plan, adapter: Adapter, model: Model) -> tuple[Adapter, Leader]:
+        """Let all processes attach the method; what this one trains of it, and what it leads the others with.
 
         E8005 where one of them fails, E8006 where it trains something else or from another model.
         """
         assert self.processes
+        parameters = parameters_of(adapter)
         self._tell({"method": as_values(plan.method)})
         own = list_trained(self.recipe.model, parameters)
         for rank in self._others():
             found = self.processes.receive(rank).values
             if reason := found.get("reason"):
-                template = _("process {number} of the run has failed: {reason}")
-                raise TetradError("E8005", template, number=rank, reason=reason)
+                raise failure_error(rank, reason)
             _compare(rank, own, found)
-        return Leader(self.processes, parameters, plan.train.gradient_checkpointing)
+        if plan.train.sharding == "none":
+            return adapter, Leader(self.processes, parameters, plan.train.gradient_checkpointing)
+        self._tell({"updates": vars(update_settings(plan.train))})
+        leader = ShardedLeader(self.processes, model, self.find_failure, plan.train.gradient_checkpointing)
+        return ShardedAdapter(adapter, leader.shards, leader), leader
+
+    def find_failure(self) -> TetradError | None:
+        """E8005 with the reason that a process started here has left, if one has ended by an error of its own."""
+        deadline = time.monotonic() + _LEAVE_SECONDS
+        while self.store and time.monotonic() < deadline:
+            for rank, child in enumerate(self.children, start=1):
+                if code := child.poll():
+                    was_killed = code < 0
+                    return None if was_killed else failure_error(rank, read_reason(rank, self.store))
+            time.sleep(_LOOK_SECONDS)
+        return None
 
     def close(self) -> None:
         """Let all processes end; those that were started here are gone afterwards."""
@@ -184,6 +202,12 @@ def _errors_of(rank: int, store: Path) -> Path:
     return store.with_name(f"errors-{rank}")
 
 
+def read_reason(rank: int, store: Path) -> str:
+    """The last line of what a process has printed about its error."""
+    *_lines, reason = ["no message", *_errors_of(rank, store).read_text("utf-8", "replace").splitlines()]
+    return reason
+
+
 def connect(
     world: World, device: DeviceSpec, store: Path | None, children: Sequence["subprocess.Popen[bytes]"] = ()
 ) -> Processes:
@@ -218,10 +242,21 @@ def _wait_for(children: Sequence["subprocess.Popen[bytes]"], meeting_place: Any,
         if ended or time.monotonic() > deadline:
             missing = (rank for rank in range(1, len(children) + 1) if not meeting_place.check([f"here {rank}"]))
             number = ended[0] if ended else next(missing, len(children))
-            *_lines, reason = ["no message", *_errors_of(number, store).read_text("utf-8", "replace").splitlines()]
             template = _("process {number} of the run could not be started: {reason}")
-            raise TetradError("E8004", template, number=number, reason=reason)
+            raise TetradError("E8004", template, number=number, reason=read_reason(number, store))
         time.sleep(_LOOK_SECONDS)
+
+
+def update_settings(train: TrainPlan) -> UpdateSettings:
+    """What all processes must know where each updates its own part."""
+    return UpdateSettings(
+        train.optimizer,
+        train.weight_decay,
+        list(train.optimizer_args),
+        train.block_rates,
+        train.max_grad_norm,
+        train.ema,
+    )
 
 
 def make_greeting(recipe: dict[str, Any] | None) -> dict[str, Any]:

@@ -30,6 +30,7 @@ _HARMLESS_SETTINGS = (
     "train.device",
     "train.dtype",
     "train.processes",
+    "train.sharding",
 )  # they do not change what is learned
 # What the free memory decides, which resume points have, and what follows from other settings.
 _NOT_COMPARED = {"train.gradient_checkpointing", "train.samples_at_once", "train.samples_per_update"}

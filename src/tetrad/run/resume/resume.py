@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from tetrad.errors import TetradError
 from tetrad.locales import _
@@ -21,14 +22,15 @@ def resume(
     stop: Stop = never_stop,
     accepts_changes: bool = False,
     processes: int | None = None,
+    sharding: Literal["none", "full"] | None = None,
     allow_slower: bool | None = None,
 ) -> Iterator[Event]:
     """Train on to the end of the run in this folder.  Relative paths of its recipe start in the working folder.
 
-    `processes` and `allow_slower` replace those of the recipe. The result files are the same, byte for byte, as if the
-    run had never stopped. E5162 where the folder is not that of a run, E5163 where images, captions, settings or files
-    have changed and `accepts_changes` is false, E5164 where the run has ended whole, E4203 where another process trains
-    in it.
+    `processes`, `sharding` and `allow_slower` replace those of the recipe. The result files are the same, byte for
+    byte, as if the run had never stopped. E5162 where the folder is not that of a run, E5163 where images, captions,
+    settings or files have changed and `accepts_changes` is false, E5164 where the run has ended whole, E4203 where
+    another process trains in it.
     """
     if read_status(path).state == "finished":
         template = _("the run {folder} is complete; to train it further, give its file with --continue-from")
@@ -45,6 +47,8 @@ def resume(
     train_settings = recipe.train
     if processes is not None:
         train_settings = replace(train_settings, processes=processes)
+    if sharding is not None:
+        train_settings = replace(train_settings, sharding=sharding)
     if allow_slower is not None:
         train_settings = replace(train_settings, allow_slower=allow_slower)
     yield from train(replace(recipe, train=train_settings), stop, resumption)

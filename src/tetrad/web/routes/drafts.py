@@ -13,7 +13,7 @@ from tetrad.errors import TetradError
 from tetrad.locales import Message, _, ngettext, presentable
 from tetrad.paths import expand_path
 from tetrad.web.drafts import Draft, Step
-from tetrad.web.preparation import Preparation
+from tetrad.web.preparation import Preparation, refuse_shards
 from tetrad.web.routes.shared import Entry, page
 from tetrad.web.settings_form import keep_known
 
@@ -110,7 +110,7 @@ def change_draft(request: Request, name: str, changes: Changes) -> dict[str, Any
 
 @router.post("/api/drafts/{name}/folder")
 def use_folder(request: Request, name: str, folder: Folder) -> dict[str, Any]:
-    """Take the images of a folder that exists; they are never changed.  E4304 where there is none."""
+    """Take the images of a folder that exists; they are never changed.  E4304 where there is none, E4308 for shards."""
     preparation = preparation_of(request)
     draft = preparation.drafts.read_draft(name)
     path = find_folder(folder.path)
@@ -147,11 +147,12 @@ def delete_draft(request: Request, name: str) -> Response:
 
 
 def find_folder(text: str) -> Path:
-    """The folder of a path that a person typed.  E4304 where there is none."""
+    """The folder of a path that a person typed.  E4304 where there is none, E4308 for shards."""
     path = expand_path(text.strip())
     if not text.strip() or not path.is_absolute() or not is_folder(path):
         template = _("there is no folder {path}; give the whole path of a folder of images")
         raise TetradError("E4304", template, path=presentable(text))
+    refuse_shards(Path(path))
     return Path(path)
 
 
