@@ -103,6 +103,7 @@ def memory_notes(plan: Plan, forecast: MemoryForecast | None, requested_checkpoi
     if forecast is None:
         return
     needed = forecast.checkpointed_bytes if plan.train.gradient_checkpointing else forecast.needed_bytes
+    needed += forecast.packing_bytes if plan.train.packs_convolutions else 0
     values = {"needed": format_memory(needed), "free": format_memory(forecast.free_bytes), "device": plan.train.device}
     if forecast.free_bytes:
         template = _("a step is estimated to need {needed} of the {free} of free memory on {device}")
