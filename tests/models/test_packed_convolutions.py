@@ -1,5 +1,6 @@
 """Packed convolutions compute what plain ones do, where gradients are computed, and adapters stay around them."""
 
+import platform
 from unittest.mock import Mock
 
 import pytest
@@ -15,7 +16,10 @@ from tetrad.models.base import Model
 from tetrad.models.device import enable_gradient_checkpointing
 from tetrad.models.packed_convolutions import PackedConvolution, can_pack, list_packable, pack_convolutions
 
-needs_operators = pytest.mark.skipif(not can_pack(torch.float32), reason="this build of PyTorch lacks the operators")
+needs_operators = pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available(),
+    reason="PyTorch has the operators for x86 only",
+)
 
 
 def convolution(**options: object) -> nn.Conv2d:
@@ -36,6 +40,12 @@ def test_frozen_convolutions_of_stride_1_are_packed() -> None:
         nn.Linear(3, 3).requires_grad_(False),
     )
     assert list(list_packable(nn.ModuleList([*packable, *others]))) == list(packable)
+
+
+@needs_operators
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_they_can_be_packed(dtype: torch.dtype) -> None:
+    assert can_pack(dtype)
 
 
 def outputs(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from tetrad.run.train import train
 __all__ = ["place", "point_after_every_step"]  # the fixtures
 
 
-@pytest.mark.skipif(not can_pack(torch.float32), reason="this build of PyTorch lacks the operators")
+@pytest.mark.skipif(not can_pack(torch.float32), reason="PyTorch cannot pack them here")
 def test_a_resumed_run_packs_convolutions_as_it_has_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = Mock(wraps=packed_convolutions._convolve)
     monkeypatch.setattr(packed_convolutions, "_convolve", calls)
