@@ -12,12 +12,14 @@ import json
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
 from bench.cases import build_method
+from bench.peak_memory import read_peak
 from bench.step import make_images
 from tetrad.methods import MethodSettings
 
@@ -72,7 +74,7 @@ def run_row(row: Row, model: Path, folder: Path) -> dict[str, float]:
     from tetrad.estimate import forecast_memory
     from tetrad.library import load_model
     from tetrad.models.device import DeviceSpec
-    from tetrad.run.events import Trained
+    from tetrad.run.events import Started, Trained
     from tetrad.run.train import train
     from tetrad.settings import Data, Recipe, Sample, Save, Train
 
@@ -94,7 +96,10 @@ def run_row(row: Row, model: Path, folder: Path) -> dict[str, float]:
         save=Save(out=str(folder / "runs")),
     )
     first = peak = 0.0
+    run = folder
     for event in train(recipe):
+        if isinstance(event, Started):
+            run = event.folder
         if isinstance(event, Trained):
             if event.step == 1:
                 first = read_peak()
@@ -108,13 +113,9 @@ def run_row(row: Row, model: Path, folder: Path) -> dict[str, float]:
     )
     assert forecast is not None
     estimate = forecast.checkpointed_bytes if row.checkpointing else forecast.needed_bytes
+    if tomllib.loads((run / "plan.toml").read_text("utf-8"))["train"]["packs_convolutions"]:
+        estimate += forecast.packing_bytes
     return {"estimate": estimate / MIB, "peak": peak, "first": first}
-
-
-def read_peak() -> float:
-    """The most resident memory of this process in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def measure(row: Row, number: int, folder: Path) -> dict[str, float]:

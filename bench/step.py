@@ -10,7 +10,6 @@ the time to the first step are measured in separate processes, with a warm laten
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from bench.cases import Case, build_cases, build_method
 from bench.history import append_figures
+from bench.peak_memory import read_peak
 from tetrad.settings.train import Precision
 
 CLOCK = time.process_time
@@ -92,7 +92,7 @@ def print_first_step_and_memory(loop_name: str, case: Case, folder: Path) -> Non
     first = CLOCK()
     for _ in range(3):
         next(loop)
-    print(first, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(first, read_peak())
 
 
 def measure(key: str, folder: Path, steps: int) -> dict[str, float]:

@@ -30,6 +30,7 @@ from tetrad.methods import METHODS, DreamBooth
 from tetrad.methods.base import ParamGroup, parameters_of
 from tetrad.models import FAMILIES
 from tetrad.models.base import Model
+from tetrad.models.packed_convolutions import list_packable
 from tetrad.settings.optimizers import OPTIMIZERS
 from tetrad.training.optimizers import create_optimizer, start_training
 from tetrad.weights import Weights
@@ -173,6 +174,31 @@ def test_weights_in_bfloat16_need_six_bytes_less_each() -> None:
     )
     assert before.trainable - now.trainable == before.activations - now.activations == 2 * weights
     assert now.gradients == (2 + 2 * 4) * largest and now.optimizer == before.optimizer
+
+
+def test_packed_convolutions_need_two_more_copies_of_them() -> None:
+    """Only where they are frozen."""
+    lora, dreambooth = (
+        measure_step_cost(tiny.build_model(), METHODS[kind](), 64, 64) for kind in ("lora", "dreambooth")
+    )
+    sizes = [layer.weight.numel() for layer in list_packable(tiny.build_model().parts()["unet"].requires_grad_(False))]
+    assert Copies(packed=True).count_bytes(lora, torch.bfloat16) == 2 * 2 * sum(sizes) > 0
+    assert Copies(packed=True).count_bytes(dreambooth, torch.bfloat16) == 0
+
+
+def test_the_heap_of_a_cpu_has_holes_where_weights_are_trained_in_half_precision() -> None:
+    steps = [
+        measure_step_cost(tiny.build_model(is_shallow=True), METHODS[kind](), 64, 64) for kind in ("lora", "dreambooth")
+    ]
+    cpu, half = torch.device("cpu"), torch.bfloat16
+    lora, dreambooth = (
+        estimate_memory(s, cpu, half).other - estimate_memory(s, cpu, torch.float32).other for s in steps
+    )
+    assert dreambooth > 5 * lora > 0
+    assert (
+        estimate_memory(steps[1], torch.device("cuda"), half).other
+        == estimate_memory(steps[0], torch.device("cuda"), half).other
+    )
 
 
 PARTS_ROW = re.compile(r"^\| ([^|]+) \|" + r" ([\d.–]+) \|" * 5 + r" \*\*([\d.]+)\*\* \|", re.MULTILINE)

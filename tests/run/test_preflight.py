@@ -1,6 +1,7 @@
 """Notes and warnings before the first step: memory, schedules that end early."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import plans
@@ -61,6 +62,9 @@ def test_gradient_checkpointing_is_turned_on_only_when_memory_is_short(
     if len(notes) > 1:
         assert "gradient checkpointing is turned on" in str(notes[1].message)
         assert "train.optimizer=adafactor" in notes[2].message.values["flags"]
+    packing = replace(plan, train=replace(plan.train, packs_convolutions=True))
+    said = [str(note.message) for note in preflight.memory_notes(packing, memory_forecast, setting)]
+    assert sum("frozen convolutions are packed" in text for text in said) == 1 and len(said) == len(notes) + 1
 
 
 def test_no_memory_is_estimated_for_a_small_model() -> None:

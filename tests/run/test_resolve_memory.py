@@ -1,6 +1,7 @@
 """How many images of an update are computed at once: as many as fit, and what the run then does."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from torch import Tensor
 from tetrad.estimate.forecast import MemoryForecast
 from tetrad.estimate.memory import MemoryOptions
 from tetrad.models import device as devices
+from tetrad.models.device import DeviceSpec
 from tetrad.models.sd import StableDiffusion
 from tetrad.run import resolve
+from tetrad.run import resolve_memory as memory
 from tetrad.run.events import Note
-from tetrad.run.resolve_memory import parts_notes, resolve_memory
+from tetrad.run.resolve_memory import MemoryPlan, decides_to_pack, parts_notes, resolve_memory
 from tetrad.run.train import train
 from tetrad.settings import Train
 
@@ -106,3 +109,39 @@ def test_a_run_computes_them_so_and_says_it(
 
 def test_nothing_is_said_where_a_batch_is_computed_as_it_is() -> None:
     assert not list(parts_notes(plans.plan(plans.recipe(train__batch_size=4)).train))
+
+
+CPU = DeviceSpec(torch.device("cpu"), torch.float32)
+ROOM = MemoryForecast(6, 3, FREE, (MemoryOptions(), 0), packing_bytes=4)
+
+
+@pytest.mark.parametrize(
+    "forecast,settings,gain,expected",
+    [
+        (ROOM, {}, 1.2, True),
+        (ROOM, {}, 1.1, False),  # it is not faster here
+        (ROOM, {"processes": 2}, 1.2, False),
+        (ROOM, {"device": DeviceSpec(torch.device("cuda"), torch.float32)}, 1.2, False),
+        (None, {}, 1.2, False),  # a small model
+        (replace(ROOM, packing_bytes=5), {}, 1.2, False),  # there is no room for it
+        (replace(ROOM, packing_bytes=0), {}, 1.2, False),  # DreamBooth trains the convolutions
+        (replace(ROOM, free_bytes=0), {}, 1.2, False),
+    ],
+)
+def test_convolutions_are_packed_where_a_cpu_is_faster_with_it_and_memory_is_left(
+    forecast: MemoryForecast | None,
+    settings: dict[str, Any],
+    gain: float,
+    expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def measure(*size: Any) -> float:
+        asked.append(size)
+        return gain
+
+    monkeypatch.setattr(memory, "measure_packing_gain", measure)
+    values = {"device": CPU, "processes": 1, **settings}
+    assert decides_to_pack(MemoryPlan(3, False, forecast), plans.shared(), 64, **values) == expected
+    assert set(asked) <= {(plans.shared().width, 64 // plans.shared().vae.downsampling_factor, 3, torch.float32)}

@@ -2,7 +2,8 @@
 
 `step_cost` counts what a training step keeps in memory and computes, on torch's meta device, and `image_cost` what an
 image computes; `step_cache` keeps the former. `memory` turns them into bytes and `speed` into seconds; `forecast`
-compares a run's memory with what is free; `recommend` compares the methods for `tetrad recommend`.
+compares a run's memory with what is free; `packing_gain` measures what packed convolutions save; `recommend` compares
+the methods for `tetrad recommend`.
 """
 
 from tetrad.lazy import export
@@ -20,6 +21,7 @@ __all__, __getattr__ = export(
             "count_optimizer_bytes",
             "list_memory_options",
         ],
+        "packing_gain": ["measure_packing_gain"],
         "recommend": ["MethodEstimate"],
         "speed": ["SMALL_RESOLUTION", "DeviceSpeed", "estimate_step_seconds", "measure_device_speed"],
         "step_cache": ["recall_step_cost"],

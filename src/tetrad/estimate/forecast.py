@@ -20,11 +20,12 @@ class MemoryForecast:
     checkpointed_bytes: int
     free_bytes: int
     cheapest_options: tuple[MemoryOptions, int]  # the first options that fit, else the most frugal; and their bytes
+    packing_bytes: int = 0  # that packed convolutions need besides
 
-    def fits(self, gradient_checkpointing: bool) -> bool:
-        """Whether the run fits with or without gradient checkpointing, as far as that is known."""
+    def fits(self, gradient_checkpointing: bool, more_bytes: int = 0) -> bool:
+        """Whether the run fits with or without gradient checkpointing, and more beside it, as far as that is known."""
         needed = self.checkpointed_bytes if gradient_checkpointing else self.needed_bytes
-        return not self.free_bytes or needed <= self.free_bytes
+        return not self.free_bytes or needed + more_bytes <= self.free_bytes
 
 
 def forecast_memory(
@@ -56,4 +57,6 @@ def forecast_memory(
 
     limit, is_alone = max(1, free_bytes - copied_bytes), train.ema == 0 and train.processes == 1
     options, least_bytes = choose_memory_options(step, device.device, device.dtype, limit, is_alone)
-    return MemoryForecast(count_needed(False), count_needed(True), free_bytes, (options, least_bytes + copied_bytes))
+    cheapest = options, least_bytes + copied_bytes
+    packing_bytes = Copies(packed=True).count_bytes(step, device.dtype)
+    return MemoryForecast(count_needed(False), count_needed(True), free_bytes, cheapest, packing_bytes)

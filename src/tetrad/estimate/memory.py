@@ -11,6 +11,7 @@ from tetrad.errors import TetradError
 from tetrad.estimate.step_cost import BFLOAT16_BYTES, StepCost
 from tetrad.locales import _
 from tetrad.models.device import is_memory_error
+from tetrad.models.packed_convolutions import COPIES
 from tetrad.settings.optimizers import get_facts
 
 GIB = 1 << 30
@@ -21,6 +22,9 @@ _CHECKPOINTING_SHARE = 0.25
 # without checkpointing; and the share that is still kept when the deepest layers, which have most weights, have their
 # gradients. Both are fitted to the rows of bench/memory.py.
 _IN_FLIGHT_SHARE, _SHALLOW_SHARE = 0.3, 0.5
+# Holes that the heap of a CPU has where weights are trained in half precision, as a share of what these weights need in
+# it: fitted to the rows of bench/memory.py; they are gone where malloc gives every large tensor back.
+_HOLES_SHARE = 0.75
 _PROCESS_BYTES = GIB // 2  # Python and its libraries, measured
 # Two blocks, of which one is computed, the buffer in which the next arrives, and gradients of a block; assumed.
 _WHOLE_BLOCKS = 4
@@ -85,6 +89,10 @@ def estimate_memory(
     copied_bytes = dtype.itemsize * sum(sizes) if dtype.itemsize < step.trainable_bytes else 0
     saved_bytes = dtype.itemsize * step.saved_elements + (FLOAT32_BYTES - dtype.itemsize) * step.saved_float32_elements
     kept_bytes = saved_bytes * (_CHECKPOINTING_SHARE if gradient_checkpointing else 1)
+    other = _GPU_DRIVER_BYTES
+    if device.type == "cpu":
+        is_half = dtype.itemsize < FLOAT32_BYTES
+        other = _PROCESS_BYTES + round(_HOLES_SHARE * is_half * dtype.itemsize * sum(sizes))
     return MemoryEstimate(
         frozen=dtype.itemsize * (step.frozen_parameters - offloaded),
         trainable=step.trainable_bytes * sum(sizes),
@@ -93,20 +101,22 @@ def estimate_memory(
         activations=round(kept_bytes) + copied_bytes,
         shallow_activations=round(_SHALLOW_SHARE * kept_bytes),
         in_flight=round(_IN_FLIGHT_SHARE * saved_bytes),
-        other=_PROCESS_BYTES if device.type == "cpu" else _GPU_DRIVER_BYTES,
+        other=other,
     )
 
 
 @dataclass(frozen=True)
 class Copies:
-    """The copies of what is trained that a run keeps beside it."""
+    """The copies of weights that a run keeps."""
 
     average: bool = False  # an EMA, in float32
     original: bool = False  # the trained parts of the model itself as they were, in its precision
+    packed: bool = False  # the weights of frozen convolutions, packed
 
     def count_bytes(self, step: StepCost, dtype: torch.dtype) -> int:
         average = FLOAT32_BYTES * sum(shape.numel() for shape in step.trainable_shapes)
-        return self.average * average + self.original * dtype.itemsize * step.model_parameters_trained
+        elements = self.original * step.model_parameters_trained + self.packed * COPIES * step.packable_parameters
+        return self.average * average + dtype.itemsize * elements
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tetrad.methods.base import Adapter, behavior_of, parameters_of
 from tetrad.methods.settings import MethodSettings, keeps_bf16_weights, takes_bf16_weights
-from tetrad.models.base import Model
+from tetrad.models.base import Model, denoiser_of
 from tetrad.models.copying import copy_model
+from tetrad.models.packed_convolutions import list_packable
 
 BFLOAT16_BYTES = 2
 _META = torch.device("meta")
@@ -34,6 +35,7 @@ class StepCost:
     model_parameters_trained: int = 0  # parameters of the model itself that are trained
     trainable_bytes: int = 4  # of each number that is trained
     takes_bf16_weights: bool = False  # the method can train with 2 bytes for each
+    packable_parameters: int = 0  # of convolutions that a CPU may pack
 
 
 def measure_step_cost(model: Model, method: MethodSettings, width: int, height: int, batch_size: int = 1) -> StepCost:
@@ -72,6 +74,7 @@ def measure_step_cost(model: Model, method: MethodSettings, width: int, height: 
         model_parameters_trained=sum(parameter.numel() for parameter in trainable if id(parameter) in own_ids),
         trainable_bytes=BFLOAT16_BYTES if keeps_bf16_weights(method) else 4,
         takes_bf16_weights=takes_bf16_weights(method),
+        packable_parameters=sum(layer.weight.numel() for layer in list_packable(denoiser_of(meta_model))),
     )
 
 

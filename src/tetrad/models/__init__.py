@@ -10,7 +10,8 @@ A new family is one file and one line in FAMILIES, which is in `families`.
 - `infer_config` works out network configurations from tensor shapes; `prediction` finds out whether a checkpoint
   predicts ε or v; `checks` reads its metadata and refuses models of another purpose.
 - `block_names` numbers the blocks of the U-Net, and `network_blocks` lists those that are computed one by one.
-- `device` chooses device and dtype. `copying` copies a model. `diffusers_folder` writes one as a diffusers folder.
+- `device` chooses device and dtype. `packed_convolutions` makes frozen convolutions faster on a CPU. `copying` copies a
+  model. `diffusers_folder` writes one as a diffusers folder.
 """
 
 from tetrad.lazy import export
@@ -62,6 +63,7 @@ __all__, __getattr__ = export(
         ],
         "diffusers_folder": ["build_folder"],
         "infer_config": ["load_state_dict"],
+        "packed_convolutions": ["COPIES", "can_pack", "list_packable", "pack_convolutions"],
         "families": ["FAMILIES", "family_of"],
         "checks": ["PURPOSES"],
         "tokenizer": ["CONTEXT_LENGTH", "clean_text", "encode_token_ids", "load_tokenizer"],

@@ -98,6 +98,7 @@ class TrainPlan:
     dtype: str
     fused_backward: bool
     gradient_checkpointing: bool
+    packs_convolutions: bool  # frozen ones, on a CPU
 
     @property
     def epochs(self) -> float:

@@ -141,7 +141,9 @@ class PlannedRun:
         ]
 
     def _estimate_memory(self, options: MemoryOptions) -> int:
-        copies = Copies(self.plan.train.ema > 0, self.plan.keeps_original)
+        train = self.plan.train
+        packs = train.packs_convolutions and options.gradient_checkpointing == train.gradient_checkpointing
+        copies = Copies(train.ema > 0, self.plan.keeps_original, packs)
         needed = options.estimate(self.step, self.device.device, self.device.dtype)
         return needed.total + copies.count_bytes(self.step, self.device.dtype)
 

@@ -103,6 +103,7 @@ def memory_notes(plan: Plan, forecast: MemoryForecast | None, requested_checkpoi
     if forecast is None:
         return
     needed = forecast.checkpointed_bytes if plan.train.gradient_checkpointing else forecast.needed_bytes
+    needed += forecast.packing_bytes if plan.train.packs_convolutions else 0
     values = {"needed": format_memory(needed), "free": format_memory(forecast.free_bytes), "device": plan.train.device}
     if forecast.free_bytes:
         template = _("a step is estimated to need {needed} of the {free} of free memory on {device}")
@@ -113,6 +114,9 @@ def memory_notes(plan: Plan, forecast: MemoryForecast | None, requested_checkpoi
         yield Note(
             Message(_("gradient checkpointing is turned on to save memory; a step takes about a third more time"))
         )
+    if plan.train.packs_convolutions:
+        template = _("frozen convolutions are packed, which is faster on this CPU and needs {needed} of it")
+        yield Note(Message(template, needed=format_memory(forecast.packing_bytes)))
     if 0 < forecast.free_bytes < needed:
         options, least = forecast.cheapest_options
         template = _(

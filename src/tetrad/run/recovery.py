@@ -21,6 +21,7 @@ class Recovery:
     returned_at: int = 0  # the step after which the run went back to an earlier resume point; 0 for never
     samples_at_once: int = 0  # in a forward pass; 0: the whole batch
     gradient_checkpointing: bool = False
+    packs_convolutions: bool = False  # decided before the first step
     _point_due_after: int = -1  # the step after which a point is to be saved at once, because of a decision
 
     def as_values(self) -> dict[str, Any]:
@@ -28,7 +29,8 @@ class Recovery:
         return {f"{_PREFIX}{name}": value for name, value in vars(self).items() if not name.startswith("_")}
 
     def restore(self, values: Mapping[str, Any]) -> None:
-        """Set everything as it was in a resume point."""
+        """Set everything as it was in a resume point; those of earlier versions know no packed convolutions."""
+        values = {f"{_PREFIX}packs_convolutions": False, **values}
         for name in vars(self):
             if not name.startswith("_"):
                 setattr(self, name, values[f"{_PREFIX}{name}"])

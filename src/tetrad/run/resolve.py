@@ -24,7 +24,7 @@ from tetrad.run.previews import default_prompts
 from tetrad.run.processes.share import check_share
 from tetrad.run.resolve_data import resolve_data
 from tetrad.run.resolve_judge import resolve_judge
-from tetrad.run.resolve_memory import resolve_memory
+from tetrad.run.resolve_memory import decides_to_pack, resolve_memory
 from tetrad.settings import Recipe, Sample, Train
 from tetrad.settings.field import replace
 from tetrad.settings.learning_rate import LearningRate, parse_learning_rate
@@ -177,6 +177,7 @@ def _resolve_train(
         dtype=str(facts.device.dtype).removeprefix("torch."),
         fused_backward=train.fused_backward,
         gradient_checkpointing=memory.gradient_checkpointing,
+        packs_convolutions=decides_to_pack(memory, facts.model, resolution, facts.device, train.processes),
     )
     check_share(plan, train.allow_slower)
     return plan, memory.forecast

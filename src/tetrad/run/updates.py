@@ -13,7 +13,8 @@ from tetrad.data.batches import Batch, Batches
 from tetrad.diffusion.objective import build_objective
 from tetrad.methods.base import Adapter, ParamGroup, parameters_of
 from tetrad.models import device as devices
-from tetrad.models.base import Model, get_model_device
+from tetrad.models.base import Model, denoiser_of, get_model_device
+from tetrad.models.packed_convolutions import pack_convolutions
 from tetrad.run.events import Note
 from tetrad.run.plan import Plan
 from tetrad.run.recovering_updates import RecoveringUpdates
@@ -120,6 +121,8 @@ class Updates(RecoveringUpdates):
         train = self.plan.train
         for parameter in self.parameters:
             parameter.requires_grad_(True)  # the loop freezes those whose learning rate has ended
+        if self.recovery.packs_convolutions:
+            pack_convolutions(denoiser_of(self.model))
         return training_steps(
             self.model,
             self.condition(),
@@ -206,7 +209,11 @@ def make_updates(
         make_loss_scaler(model),
         make_ema(adapter, train.ema, leader) if train.ema else None,
         points,
-        Recovery(samples_at_once=train.samples_at_once, gradient_checkpointing=train.gradient_checkpointing),
+        Recovery(
+            samples_at_once=train.samples_at_once,
+            gradient_checkpointing=train.gradient_checkpointing,
+            packs_convolutions=train.packs_convolutions,
+        ),
         make_preservation(
             plan.preserve, plan.data.unmasked_prior_weight, model, adapter, plan.data.unmasked_probability
         ),

@@ -32,8 +32,13 @@ _HARMLESS_SETTINGS = (
     "train.processes",
     "train.sharding",
 )  # they do not change what is learned
-# What the free memory decides, which resume points have, and what follows from other settings.
-_NOT_COMPARED = {"train.gradient_checkpointing", "train.samples_at_once", "train.samples_per_update"}
+# What the free memory and measurements decide, which resume points have, and what follows from other settings.
+_NOT_COMPARED = {
+    "train.gradient_checkpointing",
+    "train.packs_convolutions",
+    "train.samples_at_once",
+    "train.samples_per_update",
+}
 
 
 @dataclass(frozen=True)
