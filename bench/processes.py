@@ -40,17 +40,18 @@ from tetrad.training.gradients import (
 from tetrad.training.processes import Packet
 from tetrad.training.shared_gradients import Follower, Leader
 
-METHODS: dict[str, MethodSettings] = {
-    "LoRA, rank 16": Lora(rank=16),
-    "hypernetwork": Hypernetwork(),
-    "textual inversion": TextualInversion(trigger_word="zkr", vectors=4),
-    "DreamBooth": DreamBooth(),
+METHODS: dict[str, tuple[MethodSettings, str]] = {  # each with the family of the model
+    "LoRA, rank 16": (Lora(rank=16), "sd1"),
+    "LoRA, rank 16, of XL and its two text encoders": (Lora(rank=16, text_encoder=True), "sdxl"),
+    "hypernetwork": (Hypernetwork(), "sd1"),
+    "textual inversion": (TextualInversion(trigger_word="zkr", vectors=4), "sd1"),
+    "DreamBooth": (DreamBooth(), "sd1"),
 }
 CPU = DeviceSpec(torch.device("cpu"), torch.float32)
 
 
-def build(method: MethodSettings) -> tuple[Model, list[Tensor]]:
-    model = tiny.build_model()
+def build(method: MethodSettings, family: str) -> tuple[Model, list[Tensor]]:
+    model = tiny.build_model(family=family)
     parameters: list[Tensor] = [*parameters_of(tiny.attach(method, model, generator(0, 0, "method")))]
     return model, parameters
 
@@ -63,8 +64,8 @@ def draw(model: Model, images: int, side: int) -> list[Portion]:
 
 def follow(rank: int, count: int, store: str) -> None:
     processes = connect(World(rank, count, rank), CPU, Path(store))
-    for method in METHODS.values():
-        model, parameters = build(method)
+    for method, family in METHODS.values():
+        model, parameters = build(method, family)
         follower = Follower(processes, model, Objective(), parameters, lambda: None)
         while "done" not in (message := processes.receive()).values:
             follower.follow(message, torch.device("cpu"))
@@ -88,8 +89,8 @@ def main() -> None:
             each.start()
         processes = connect(World(0, options.processes), CPU, Path(store))
         print("method | one process | all | times as fast | bytes of an update and process | difference of a gradient")
-        for name, method in METHODS.items():
-            model, parameters = build(method)
+        for name, (method, family) in METHODS.items():
+            model, parameters = build(method, family)
             condition = maybe_cache(model, model.condition)
             portions, leader = draw(model, options.images, options.side), Leader(processes, parameters)
             alone, together = list[float](), list[float]()

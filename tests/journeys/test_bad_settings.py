@@ -76,7 +76,7 @@ def test_a_number_out_of_range_is_refused(option: str, value: str, code: str, wo
         ("train", "lora", "photos", "--rank", "big"),
         ("train", "lora", "photos", "--steps", "1.5"),
         ("train", "lora", "photos", "--stpes", "5"),
-        ("scan", "photos", "more"),
+        ("generate", "a cat", "more"),
         ("train", "lroa", "photos"),
         ("trian",),
         ("generate",),

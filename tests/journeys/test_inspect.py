@@ -256,8 +256,9 @@ def test_the_words_of_the_builtin_model_are_listed(capsys: pytest.CaptureFixture
     assert any("ice cream," in line for line in lines) and max(map(len, lines)) <= 100
     inspect("builtin", words=True, as_json=True)
     words = json.loads(capsys.readouterr().out)
-    assert list(words) == ["subjects", "styles", "backgrounds", "further subjects"]
-    assert "cat" in words["subjects"] and "robot" not in str(words) and len(words["backgrounds"]) == 11
+    assert list(words) == ["subjects", "other words", "styles", "backgrounds", "further subjects"]
+    assert "cat" in words["subjects"] and "kitten" in words["other words"]
+    assert "robot" not in str(words) and len(words["backgrounds"]) == 11
 
 
 def test_words_of_another_model_are_an_error(tmp_path: Path) -> None:

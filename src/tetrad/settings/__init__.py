@@ -1,12 +1,12 @@
 """The settings of a run, without torch: one source for recipes, flags, docs and the JSON schema.
 
 `field` declares one setting. Each section of a recipe has a module: `data` (with `buckets`, `captions`, `image_folder`,
-`class_images` and `preserve`), `train`, `loss`, `sample`, `judge`, `log`, `save`, and `method`, the union of the
-methods' own settings. `recipe` joins the sections, and `vae_decoder` is the recipe of a VAE decoder. `learning_rate`,
-`optimizers`, `samplers`, `schedulers` and `device` are types of settings, `train_checks` finds settings that contradict
-each other, and `values` has the rules for their values. `toml` reads and writes recipes, `effects` finds settings
-without effect, `docs` writes the page of all settings and `schema` the JSON schema. `other_names` finds the setting
-that a name of another trainer stands for.
+`class_images` and `preserve`), `train` (with `updates`), `loss`, `sample`, `judge`, `log`, `save`, and `method`, the
+union of the methods' own settings. `recipe` joins the sections, and `vae_decoder` is the recipe of a VAE decoder.
+`learning_rate`, `optimizers`, `samplers`, `schedulers` and `device` are types of settings, `train_checks` finds
+settings that contradict each other, and `values` has the rules for their values. `toml` reads and writes recipes,
+`effects` finds settings without effect, `docs` writes the page of all settings and `schema` the JSON schema.
+`other_names` finds the setting that a name of another trainer stands for.
 """
 
 from typing import TYPE_CHECKING
@@ -88,7 +88,8 @@ __all__, __getattr__ = export(
             "parse_argument",
             "parse_arguments",
         ],
-        "train": ["Scheduler", "Train"],
+        "schedulers": ["Scheduler"],
+        "train": ["Train"],
         "values": ["AnyCase", "Check", "quote"],
         "vae_decoder": ["DecoderRecipe", "DecoderTrain"],
     },
