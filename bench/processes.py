@@ -1,7 +1,8 @@
 """How much faster several processes are than one, and what they exchange: `python -m bench.processes`.
 
-For each method the gradients of one update of 8 images at 32 × 32 latents, by one process with all threads and by two
-with half of them each, in turn; the tests' small model, whose weights are random. The weights are the same throughout.
+For each method the gradients of one update of 8 images at 32 × 32 latents, by one process with all threads (or as many
+as `--threads` says) and by two with half of them each, in turn; the tests' small model, whose weights are random. The
+weights are the same throughout.
 """
 
 import argparse
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--side", type=int, default=32, help="of the latents")
     parser.add_argument("--tries", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=count_cores(), help="of the one process")
     options = parser.parse_args()
     cores = count_cores()
     with tempfile.TemporaryDirectory() as folder:
@@ -96,7 +98,7 @@ def main() -> None:
             alone, together = list[float](), list[float]()
             for _try in range(options.tries + 1):
                 for compute, threads, seconds in (
-                    (compute_gradients, cores, alone),
+                    (compute_gradients, options.threads, alone),
                     (leader.compute, max(1, cores // options.processes), together),
                 ):
                     torch.set_num_threads(threads)
