@@ -111,6 +111,16 @@ def test_the_estimate_counts_predictions_of_the_model_before_training(
     assert held == pytest.approx(1.3 * free)
 
 
+def test_every_figure_of_a_plan_has_the_quantized_base(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, quantized = (
+        run_plan(capsys, "--estimate", "--set", f"train.quantize_base={kind}") for kind in ("none", "nf4")
+    )
+    saved = plain["memory_bytes"] - quantized["memory_bytes"]
+    assert saved > 0
+    offers = zip(plain["to_save_memory"], quantized["to_save_memory"], strict=True)
+    assert all(one["memory_bytes"] - other["memory_bytes"] == saved for one, other in offers)
+
+
 def test_the_offer_of_weights_in_bfloat16_is_what_a_plan_with_them_needs(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from tetrad.diffusion.randomness import generator
+from tetrad.estimate.forecast import forecast_memory
 from tetrad.estimate.memory import (
     GIB,
     Copies,
@@ -30,7 +31,9 @@ from tetrad.methods import METHODS, DreamBooth
 from tetrad.methods.base import ParamGroup, parameters_of
 from tetrad.models import FAMILIES
 from tetrad.models.base import Model
+from tetrad.models.device import DeviceSpec
 from tetrad.models.packed_convolutions import list_packable
+from tetrad.settings import Train
 from tetrad.settings.optimizers import OPTIMIZERS
 from tetrad.training.optimizers import create_optimizer, start_training
 from tetrad.weights import Weights
@@ -235,6 +238,38 @@ def test_weights_in_bfloat16_are_offered_last_with_their_own_estimate() -> None:
     for step, dtype, allows in ((full, half, False), (full, torch.float16, True), (in_half, half, True)):
         assert list(list_memory_options(step, dtype, allows))[-1] == adafactor
     assert list(list_memory_options(full_size_cost("lora"), half))[-1] == adafactor
+
+
+QUANTIZED_ROW = re.compile(r"^\| SD 1, 512² \| (off|on) \|" + r" ([\d.]+) \|" * 3 + "$", re.MULTILINE)
+
+
+def test_the_page_has_the_estimates_of_a_quantized_base() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "memory.md").read_text("utf-8")
+    cuda, half = torch.device("cuda"), torch.bfloat16
+    step = full_size_cost("lora")
+    rows = QUANTIZED_ROW.findall(page)
+    assert [row[0] for row in rows] == ["off", "on"]
+    for number, (_shown, *columns) in enumerate(rows):  # the ladder's first two
+        for kind, column in zip(("none", "8bit", "nf4"), columns, strict=True):
+            options = list(list_memory_options(step, half, quantize_base=kind))[number]
+            assert f"{options.estimate(step, cuda, half).total / GIB:.1f}" == column
+            assert "quantize" not in str(options.flags)
+    _, plain = choose_memory_options(step, cuda, half, 0)
+    _, small = choose_memory_options(step, cuda, half, 0, quantize_base="nf4")
+    assert small < plain - GIB
+
+
+def test_the_forecast_of_a_run_has_its_quantized_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tetrad.estimate.forecast.recall_step_cost", lambda *given: full_size_cost("lora"))
+    monkeypatch.setattr("tetrad.estimate.forecast.devices.get_free_memory", lambda device: 1)  # the ladder's last
+    gpu = DeviceSpec(torch.device("cuda"), torch.bfloat16)
+    plain, small = (
+        forecast_memory(full_size_model(), METHODS["lora"](), Train(quantize_base=kind), 512, 1, gpu)
+        for kind in ("none", "nf4")
+    )
+    assert plain and small
+    assert small.needed_bytes < plain.needed_bytes - GIB and small.checkpointed_bytes < plain.checkpointed_bytes - GIB
+    assert small.cheapest_options[1] < plain.cheapest_options[1] - GIB
 
 
 CARD_ROW = re.compile(r"^\| (\d+) GB \| ([^|]+) \| ([^|]+) \| ([\d.]+) \|$", re.MULTILINE)

@@ -65,6 +65,25 @@ def test_weights_of_onetrainer_are_those_of_its_parts(tmp_path: Path) -> None:
     assert onetrainer(tmp_path, **whole).rows["optimizer.stochastic_rounding"].outcome is Outcome.EQUAL
 
 
+@pytest.mark.parametrize(
+    "values,expected",
+    [
+        ({"training_method": "LORA", "unet": {"weight_dtype": "NFLOAT_4"}}, "nf4"),
+        ({"training_method": "EMBEDDING", "weight_dtype": "INT_8"}, "8bit"),
+        ({"training_method": "LORA", "weight_dtype": "FLOAT_8", "unet": {"weight_dtype": "FLOAT_16"}}, "none"),
+        ({"training_method": "LORA", "text_encoder": {"weight_dtype": "NFLOAT_4"}}, "none"),
+        ({"weight_dtype": "NFLOAT_4"}, "none"),  # a whole model is trained
+    ],
+)
+def test_a_quantized_unet_of_onetrainer_is_a_quantized_base(
+    tmp_path: Path, values: dict[str, Any], expected: str
+) -> None:
+    job = onetrainer(tmp_path, **values)
+    assert make_recipe(job).train.quantize_base == expected
+    outcomes = {job.rows[name].outcome for name in ("weight_dtype", "unet.weight_dtype") if name in job.rows}
+    assert (Outcome.MAPPED in outcomes) == (expected != "none")
+
+
 def test_a_whole_model_of_ai_toolkit_has_weights_in_its_dtype(tmp_path: Path) -> None:
     process = {"type": "sd_trainer", "model": {"name_or_path": "m", "arch": "sd15"}, "train": {"dtype": "bf16"}}
     job = read(tmp_path, yaml.safe_dump({"job": "extension", "config": {"name": "a", "process": [process]}}), "a.yaml")

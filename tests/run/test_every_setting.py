@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes_stand_in
 import numpy as np
 import pytest
 import tiny
@@ -170,6 +171,7 @@ WIRES = [
     Wire("train.seed", 1, "training"),
     Wire("train.device", "xpu", "error"),
     Wire("train.precision", "bf16", "training"),
+    Wire("train.quantize_base", "nf4", "training"),
     Wire("train.fused_backward", True, "memory", DREAMBOOTH | {"train.optimizer": "adafactor"}),
     Wire("train.gradient_checkpointing", True, "memory", before=False),
     Wire("loss.type", "l1", "training"),
@@ -455,6 +457,7 @@ def observe(folder: Path) -> Iterator[Observer]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TETRAD_CACHE", str(folder / "cache"))
         use_forks(patch)
+        bitsandbytes_stand_in.install(patch)
         yield Observer(folder)
 
 

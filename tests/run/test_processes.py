@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes_stand_in
 import pytest
+import tiny
 import torch
 from child_processes import Child, use_forks
 from short_runs import QUICK, make_recipe, save_model_and_images
@@ -186,6 +188,17 @@ def test_a_process_that_has_no_such_model_tells_process_0(tmp_path: Path) -> Non
     processes: Any = Recorded({"recipe": as_values(recipe(tmp_path, model="nowhere.safetensors"))})
     follower._follow(processes, World(1, 2, 1))
     assert "nowhere.safetensors" in processes.sent[0].values["reason"]
+
+
+def test_a_process_quantizes_its_model_as_process_0_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bitsandbytes_stand_in.install(monkeypatch)
+    model, values = tiny.build_model(is_shallow=True), as_values(recipe(tmp_path, train__quantize_base="8bit"))
+    monkeypatch.setattr(follower, "open_model", lambda *given: (model, None))
+    processes: Any = Recorded({"recipe": values}, {"method": values["method"]}, {"end": True})
+    with pytest.raises(follower._Ended):
+        follower._follow(processes, World(1, 2, 1))
+    assert "reason" not in processes.sent[0].values
+    assert any(hasattr(layer, "quantized") for layer in model.parts()["unet"].modules())
 
 
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "a", "MASTER_PORT": "1", "LOCAL_RANK": "0"}

@@ -121,6 +121,7 @@ ROOM = MemoryForecast(6, 3, FREE, (MemoryOptions(), 0), packing_bytes=4)
         (ROOM, {}, 1.2, True),
         (ROOM, {}, 1.1, False),  # it is not faster here
         (ROOM, {"processes": 2}, 1.2, False),
+        (ROOM, {"quantize_base": "nf4"}, 1.2, False),
         (ROOM, {"device": DeviceSpec(torch.device("cuda"), torch.float32)}, 1.2, False),
         (None, {}, 1.2, False),  # a small model
         (replace(ROOM, packing_bytes=5), {}, 1.2, False),  # there is no room for it
@@ -142,6 +143,6 @@ def test_convolutions_are_packed_where_a_cpu_is_faster_with_it_and_memory_is_lef
         return gain
 
     monkeypatch.setattr(memory, "measure_packing_gain", measure)
-    values = {"device": CPU, "processes": 1, **settings}
-    assert decides_to_pack(MemoryPlan(3, False, forecast), plans.shared(), 64, **values) == expected
+    device = settings.pop("device", CPU)
+    assert decides_to_pack(Train(**settings), MemoryPlan(3, False, forecast), plans.shared(), 64, device) == expected
     assert set(asked) <= {(plans.shared().width, 64 // plans.shared().vae.downsampling_factor, 3, torch.float32)}

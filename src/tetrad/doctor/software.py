@@ -17,7 +17,7 @@ _LABELS = {"python": _("Python"), "packages": _("packages"), "torch": _("PyTorch
 _EXTRAS = {
     "pillow-heif": ("heic", _("HEIC images of iPhones")),
     "pillow-jxl-plugin": ("jxl", _("JPEG XL images")),
-    "bitsandbytes": ("bnb", _("8-bit AdamW")),
+    "bitsandbytes": ("bnb", _("8-bit AdamW, and frozen weights in 8 or 4 bits")),
 }
 
 

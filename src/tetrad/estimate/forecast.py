@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tetrad.estimate.memory import FLOAT32_BYTES, Copies, MemoryOptions, choose_memory_options, estimate_memory
+from tetrad.estimate.memory import FLOAT32_BYTES, Copies, MemoryOptions, choose_memory_options
 from tetrad.estimate.step_cache import recall_step_cost
 from tetrad.methods.settings import MethodSettings
 from tetrad.models import device as devices
@@ -49,14 +49,16 @@ def forecast_memory(
     copied_bytes = Copies(train.ema > 0, keeps_original).count_bytes(step, device.dtype) // parts
 
     def count_needed(checkpointed: bool) -> int:
-        settings = {"fused_backward": train.fused_backward, "gradient_checkpointing": checkpointed}
-        estimate = estimate_memory(step, device.device, device.dtype, train.optimizer, **settings)
+        options = MemoryOptions(checkpointed, train.fused_backward, train.optimizer, quantize_base=train.quantize_base)
+        estimate = options.estimate(step, device.device, device.dtype)
         if parts > 1:
             estimate = estimate.divide(parts, FLOAT32_BYTES * count_largest_block(model))
         return estimate.total + copied_bytes
 
     limit, is_alone = max(1, free_bytes - copied_bytes), train.ema == 0 and train.processes == 1
-    options, least_bytes = choose_memory_options(step, device.device, device.dtype, limit, is_alone)
+    options, least_bytes = choose_memory_options(
+        step, device.device, device.dtype, limit, is_alone, train.quantize_base
+    )
     cheapest = options, least_bytes + copied_bytes
     packing_bytes = Copies(packed=True).count_bytes(step, device.dtype)
     return MemoryForecast(count_needed(False), count_needed(True), free_bytes, cheapest, packing_bytes)

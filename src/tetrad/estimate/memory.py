@@ -12,6 +12,7 @@ from tetrad.estimate.step_cost import BFLOAT16_BYTES, StepCost
 from tetrad.locales import _
 from tetrad.models.device import is_memory_error
 from tetrad.models.packed_convolutions import COPIES
+from tetrad.models.quantized_layers import BITS
 from tetrad.settings.optimizers import get_facts
 
 GIB = 1 << 30
@@ -73,6 +74,7 @@ def estimate_memory(
     *,
     fused_backward: bool = False,
     gradient_checkpointing: bool = False,
+    quantize_base: str = "none",
     offload_text_encoders: bool = True,
 ) -> MemoryEstimate:
     """The memory of training on a device: frozen weights in `dtype`, trainable ones in float32 or in bfloat16.
@@ -89,12 +91,16 @@ def estimate_memory(
     copied_bytes = dtype.itemsize * sum(sizes) if dtype.itemsize < step.trainable_bytes else 0
     saved_bytes = dtype.itemsize * step.saved_elements + (FLOAT32_BYTES - dtype.itemsize) * step.saved_float32_elements
     kept_bytes = saved_bytes * (_CHECKPOINTING_SHARE if gradient_checkpointing else 1)
+    frozen = dtype.itemsize * (step.frozen_parameters - offloaded)
+    if quantize_base != "none":  # the weights of one layer at a time are restored
+        frozen -= round((dtype.itemsize - BITS[quantize_base] / 8) * step.quantizable_parameters)
+        frozen += dtype.itemsize * step.largest_quantizable
     other = _GPU_DRIVER_BYTES
     if device.type == "cpu":
         is_half = dtype.itemsize < FLOAT32_BYTES
         other = _PROCESS_BYTES + round(_HOLES_SHARE * is_half * dtype.itemsize * sum(sizes))
     return MemoryEstimate(
-        frozen=dtype.itemsize * (step.frozen_parameters - offloaded),
+        frozen=frozen,
         trainable=step.trainable_bytes * sum(sizes),
         gradients=step.trainable_bytes * (largest if fused_backward else sum(sizes)) + updated_bytes,
         optimizer=count_optimizer_bytes(step.trainable_shapes, optimizer),
@@ -127,6 +133,7 @@ class MemoryOptions:
     fused_backward: bool = False
     optimizer: str = "adamw"
     bf16_weights: bool = False  # of a method that has them
+    quantize_base: str = "none"  # as the run has it; no option of the ladder
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -144,24 +151,25 @@ class MemoryOptions:
         settings = {"fused_backward": self.fused_backward, "gradient_checkpointing": self.gradient_checkpointing}
         if self.bf16_weights:
             step = replace(step, trainable_bytes=BFLOAT16_BYTES)
-        return estimate_memory(step, device, dtype, self.optimizer, **settings)
+        return estimate_memory(step, device, dtype, self.optimizer, quantize_base=self.quantize_base, **settings)
 
 
 _LADDER = (MemoryOptions(), MemoryOptions(True), MemoryOptions(True, True), MemoryOptions(True, True, "adafactor"))
 
 
 def list_memory_options(
-    step: StepCost, dtype: torch.dtype, allows_bf16_weights: bool = True
+    step: StepCost, dtype: torch.dtype, allows_bf16_weights: bool = True, quantize_base: str = "none"
 ) -> Iterator[MemoryOptions]:
     """From no change to the least memory; weights in bfloat16 come last, because they are less exact.
 
     They need computation in bfloat16 and a method that has them; not `allows_bf16_weights` where a run has an EMA or
     several processes.
     """
-    yield from _LADDER
+    ladder = [replace(each, quantize_base=quantize_base) for each in _LADDER]
+    yield from ladder
     are_new = step.takes_bf16_weights and step.trainable_bytes > BFLOAT16_BYTES
     if allows_bf16_weights and are_new and dtype == torch.bfloat16:
-        yield replace(_LADDER[-1], bf16_weights=True)
+        yield replace(ladder[-1], bf16_weights=True)
 
 
 def choose_memory_options(
@@ -170,9 +178,10 @@ def choose_memory_options(
     dtype: torch.dtype,
     memory_limit: int,
     allows_bf16_weights: bool = True,
+    quantize_base: str = "none",
 ) -> tuple[MemoryOptions, int]:
     """The first of `list_memory_options` that fits `memory_limit` bytes (0: no limit), else the last; and its bytes."""
-    for options in list_memory_options(step, dtype, allows_bf16_weights):
+    for options in list_memory_options(step, dtype, allows_bf16_weights, quantize_base):
         needed_bytes = options.estimate(step, device, dtype).total
         if not memory_limit or needed_bytes <= memory_limit:
             break

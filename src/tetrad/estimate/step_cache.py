@@ -17,7 +17,7 @@ from tetrad.formats.atomic_write import replace_file
 from tetrad.methods.settings import MethodSettings
 from tetrad.models.base import Model
 
-_FORM = 4  # increase it when a step is counted in another way
+_FORM = 5  # increase it when a step is counted in another way
 
 
 def recall_step_cost(model: Model, method: MethodSettings, width: int, height: int, batch_size: int = 1) -> StepCost:

@@ -17,6 +17,7 @@ from tetrad.methods.settings import MethodSettings, keeps_bf16_weights, takes_bf
 from tetrad.models.base import Model, denoiser_of
 from tetrad.models.copying import copy_model
 from tetrad.models.packed_convolutions import list_packable
+from tetrad.models.quantized_layers import list_quantizable
 
 BFLOAT16_BYTES = 2
 _META = torch.device("meta")
@@ -36,6 +37,8 @@ class StepCost:
     trainable_bytes: int = 4  # of each number that is trained
     takes_bf16_weights: bool = False  # the method can train with 2 bytes for each
     packable_parameters: int = 0  # of convolutions that a CPU may pack
+    quantizable_parameters: int = 0  # of frozen layers
+    largest_quantizable: int = 0  # of one of them
 
 
 def measure_step_cost(model: Model, method: MethodSettings, width: int, height: int, batch_size: int = 1) -> StepCost:
@@ -57,6 +60,7 @@ def measure_step_cost(model: Model, method: MethodSettings, width: int, height: 
         text_is_trainable = c.hidden_states.requires_grad
         loss = meta_model.predict(z, torch.zeros(batch_size, dtype=torch.long, device=_META), c).square().mean()
         loss.backward()  # type: ignore[no-untyped-call]
+    quantizable = [layer.weight.numel() for layer in list_quantizable(denoiser_of(meta_model))]
     trainable_ids = {id(parameter) for parameter in trainable}
     frozen_sizes = {
         name: sum(p.numel() for p in part.parameters() if id(p) not in trainable_ids)
@@ -74,6 +78,8 @@ def measure_step_cost(model: Model, method: MethodSettings, width: int, height: 
         model_parameters_trained=sum(parameter.numel() for parameter in trainable if id(parameter) in own_ids),
         trainable_bytes=BFLOAT16_BYTES if keeps_bf16_weights(method) else 4,
         takes_bf16_weights=takes_bf16_weights(method),
+        quantizable_parameters=sum(quantizable),
+        largest_quantizable=max(quantizable, default=0),
         packable_parameters=sum(layer.weight.numel() for layer in list_packable(denoiser_of(meta_model))),
     )
 

@@ -10,8 +10,9 @@ A new family is one file and one line in FAMILIES, which is in `families`.
 - `infer_config` works out network configurations from tensor shapes; `prediction` finds out whether a checkpoint
   predicts ε or v; `checks` reads its metadata and refuses models of another purpose.
 - `block_names` numbers the blocks of the U-Net, and `network_blocks` lists those that are computed one by one.
-- `device` chooses device and dtype. `packed_convolutions` makes frozen convolutions faster on a CPU. `copying` copies a
-  model. `diffusers_folder` writes one as a diffusers folder.
+- `device` chooses device and dtype. `packed_convolutions` makes frozen convolutions faster on a CPU, and
+  `quantized_layers` keeps frozen weights in 8 or 4 bits. `copying` copies a model. `diffusers_folder` writes one as a
+  diffusers folder.
 """
 
 from tetrad.lazy import export
@@ -66,6 +67,7 @@ __all__, __getattr__ = export(
         "packed_convolutions": ["COPIES", "can_pack", "list_packable", "pack_convolutions"],
         "families": ["FAMILIES", "family_of"],
         "checks": ["PURPOSES"],
+        "quantized_layers": ["BITS", "import_functions", "list_quantizable", "quantize_layers"],
         "tokenizer": ["CONTEXT_LENGTH", "clean_text", "encode_token_ids", "load_tokenizer"],
         "vae": ["Reload", "Vae", "render_raw_latents"],
     },

@@ -7,8 +7,9 @@ from tetrad.builtin import resolve_model_path
 from tetrad.errors import TetradError
 from tetrad.methods.base import behavior_of
 from tetrad.models import device as devices
-from tetrad.models.base import Model
+from tetrad.models.base import Model, denoiser_of
 from tetrad.models.clip import CHUNK_LENGTH, TextEncoding
+from tetrad.models.quantized_layers import quantize_layers
 from tetrad.paths import expand_path
 from tetrad.run.dataset import select_training_vae
 from tetrad.settings import Recipe
@@ -44,3 +45,9 @@ def open_model(recipe: Recipe, device: devices.DeviceSpec) -> tuple[Model, Weigh
     if not recipe.continue_from:
         return model, None
     return model, library.read_weights(expand_path(recipe.continue_from), model, recipe.method.artifact.type)
+
+
+def quantize_base(model: Model, kind: str) -> None:
+    """Quantize the weights of the denoiser, none of which is trained; "none" leaves them."""
+    if kind != "none":
+        quantize_layers(denoiser_of(model), kind)

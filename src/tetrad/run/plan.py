@@ -96,6 +96,7 @@ class TrainPlan:
     processes: int  # that share each update
     sharding: str  # "full" where each of them has a part of the trained weights, else "none"
     dtype: str
+    quantize_base: str  # "none", "8bit" or "nf4"
     fused_backward: bool
     gradient_checkpointing: bool
     packs_convolutions: bool  # frozen ones, on a CPU

@@ -117,7 +117,11 @@ class PlannedRun:
     @property
     def memory_bytes(self) -> int:
         train = self.plan.train
-        return self._estimate_memory(MemoryOptions(train.gradient_checkpointing, train.fused_backward, train.optimizer))
+        return self._estimate_memory(
+            MemoryOptions(
+                train.gradient_checkpointing, train.fused_backward, train.optimizer, quantize_base=train.quantize_base
+            )
+        )
 
     @property
     def seconds(self) -> float:
@@ -134,10 +138,11 @@ class PlannedRun:
 
     def list_rungs(self) -> list[Rung]:
         """The ways to save memory, from none to all."""
-        is_alone = self.plan.train.ema == 0 and self.plan.train.processes == 1
+        train = self.plan.train
+        is_alone = train.ema == 0 and train.processes == 1
         return [
             Rung(options, self._estimate_memory(options), self._estimate_seconds(options.gradient_checkpointing))
-            for options in list_memory_options(self.step, self.device.dtype, is_alone)
+            for options in list_memory_options(self.step, self.device.dtype, is_alone, train.quantize_base)
         ]
 
     def _estimate_memory(self, options: MemoryOptions) -> int:

@@ -175,9 +175,10 @@ def _resolve_train(
         processes=train.processes,
         sharding=train.sharding if train.has_several_processes else "none",
         dtype=str(facts.device.dtype).removeprefix("torch."),
+        quantize_base=train.quantize_base,
         fused_backward=train.fused_backward,
         gradient_checkpointing=memory.gradient_checkpointing,
-        packs_convolutions=decides_to_pack(memory, facts.model, resolution, facts.device, train.processes),
+        packs_convolutions=decides_to_pack(train, memory, facts.model, resolution, facts.device),
     )
     check_share(plan, train.allow_slower)
     return plan, memory.forecast

@@ -50,13 +50,16 @@ def resolve_memory(
     return MemoryPlan(size, checkpointing, found)
 
 
-def decides_to_pack(memory: MemoryPlan, model: Model, resolution: int, device: DeviceSpec, processes: int) -> bool:
+def decides_to_pack(train: Train, memory: MemoryPlan, model: Model, resolution: int, device: DeviceSpec) -> bool:
     """Whether frozen convolutions are packed: on a CPU that is faster with it, and has the memory for it.
 
-    In several processes each would decide alone, so that none does. A small model gains nothing.
+    In several processes each would decide alone, so that none does. A small model gains nothing, and quantized weights
+    are not packed.
     """
     forecast = memory.forecast
-    if forecast is None or device.device.type != "cpu" or processes > 1 or not forecast.packing_bytes:
+    if forecast is None or device.device.type != "cpu" or not forecast.packing_bytes:
+        return False
+    if train.processes > 1 or train.quantize_base != "none":
         return False
     if not forecast.free_bytes or not forecast.fits(memory.gradient_checkpointing, forecast.packing_bytes):
         return False

@@ -15,6 +15,7 @@ from tetrad.given_paths import fetch_given
 from tetrad.locales import Message, _
 from tetrad.models import device as devices
 from tetrad.models.base import Model
+from tetrad.models.quantized_layers import import_functions
 from tetrad.paths import expand_path
 from tetrad.run import class_images, preflight
 from tetrad.run.caption_notes import check_truncated_captions, trigger_word_notes
@@ -30,7 +31,7 @@ from tetrad.run.effects import effect_notes
 from tetrad.run.events import Event, Note, Phase
 from tetrad.run.folder import RunFolder
 from tetrad.run.judge import RunJudge
-from tetrad.run.open_model import find_model_resolution, open_model
+from tetrad.run.open_model import find_model_resolution, open_model, quantize_base
 from tetrad.run.plan import Plan
 from tetrad.run.precision import select_training_device
 from tetrad.run.processes.follower import follow_leader
@@ -72,6 +73,8 @@ def train(recipe: Recipe, stop: Stop = never_stop, resumption: Resumption | None
     early_notes = list(preflight.builtin_model_notes(recipe))
     yield from early_notes
     device = select_training_device(recipe.train.device, recipe.precision, recipe.model)
+    if recipe.train.quantize_base != "none":
+        import_functions()
     check_optimizer(recipe.train.optimizer, recipe.train.optimizer_args, recipe.train.weight_decay)
     located = resumption.start.apply(recipe) if resumption else locate_start(recipe)
     with start_team(located, device) as team:
@@ -166,6 +169,7 @@ def run(
         return
     identity = _identify(plan, model, photos, dataset.archive_folder)
     yield from check_identity(identity, resumption, point)
+    quantize_base(model, plan.train.quantize_base)
     judge = RunJudge.make(plan, model, samples, held_out, folder, watch.disk)
     subjects, clip_skip = dataset.subjects, recipe.text.clip_skip
     training = attach(plan, model, start, subjects, samples, folder, watch, clip_skip, judge, point, team)

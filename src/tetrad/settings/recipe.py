@@ -104,6 +104,7 @@ class Recipe:
                 self.train.optimizer,
                 keeps_bf16_weights(self.method),
             )
+        train_checks.check_quantization(self.train.quantize_base, self.method.artifact.type == "checkpoint")
         known = self.method.artifact.formats
         if self.save.format not in ("", *known):
             raise TetradError(

@@ -9,6 +9,7 @@ from tetrad.settings.field import Needs, option, settings_class
 from tetrad.settings.updates import Updates
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Quantization = Literal["none", "8bit", "nf4"]
 
 
 @settings_class
@@ -48,6 +49,14 @@ class Train(Updates):
         _("Mixed precision: the dtype of the computation; auto: half precision where the device is faster with it"),
         group="memory",
         kohya="mixed_precision",
+    )
+    quantize_base: Quantization = option(
+        "none",
+        _(
+            "Quantization of the U-Net's frozen weights: 8bit or nf4 (4 bits); needs less memory and more time, and"
+            " bitsandbytes (extra bnb)"
+        ),
+        group="memory",
     )
     fused_backward: bool = option(
         False,

@@ -73,6 +73,16 @@ def check_bf16_weights(precision: str, optimizer: str, ema: float, processes: in
             raise TetradError("E3140", template, setting=setting, value=value, fitting=choices)
 
 
+def check_quantization(kind: str, trains_model: bool) -> None:
+    """E3145 where there are no frozen weights to quantize."""
+    if kind != "none" and trains_model:
+        template = _(
+            "train.quantize_base = {kind} quantizes weights that are not trained, and this method trains them; set it"
+            " to none, or use another method"
+        )
+        raise TetradError("E3145", template, kind=kind)
+
+
 def check_processes(count: int, is_fused: bool) -> None:
     """E3133 where gradients would be used before those of the other processes are added."""
     if count > 1 and is_fused:

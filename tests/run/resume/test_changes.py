@@ -13,6 +13,7 @@ from tetrad.errors import TetradError
 from tetrad.estimate.forecast import MemoryForecast
 from tetrad.estimate.memory import MemoryOptions
 from tetrad.run.events import Note, Trained
+from tetrad.run.resume.identity import compare
 from tetrad.run.resume.resume import resume
 from tetrad.run.train import train
 
@@ -71,6 +72,16 @@ def test_a_harmful_change_stops_the_run_until_it_is_accepted(change: Any, broken
     events = list(resume(broken, accepts_changes=True))
     assert any(isinstance(event, Note) and event.code == "W5163" and sentence in str(event.message) for event in events)
     assert next(event.step for event in events if isinstance(event, Trained)) == 3
+
+
+@pytest.mark.parametrize("setting,is_harmful", [("train.quantize_base", True), ("train.sharding", False)])
+def test_a_setting_is_harmful_where_it_changes_what_is_learned(setting: str, is_harmful: bool) -> None:
+    before, now = (
+        {"settings": {setting: value}, "images": {}, "shards": {}, "files": {}, "software": {}, "machine": {}}
+        for value in ("none", "nf4")
+    )
+    changes = compare(before, now)
+    assert [len(changes.harmful), len(changes.harmless)] == [is_harmful, not is_harmful]
 
 
 def test_another_version_is_said_and_does_not_stop_the_run(broken: Path) -> None:

@@ -10,6 +10,7 @@ from tetrad.interchange.optimizers import map_arguments, map_optimizer, takes_ar
 from tetrad.locales import Message, _
 
 # Arguments of OneTrainer's optimizers with values that change nothing, or nothing but where numbers are kept.
+_QUANTIZED = {"NFLOAT_4": "nf4", "INT_8": "8bit", "FLOAT_8": "8bit"}  # what is nearest to a dtype of weights
 _USUAL: Mapping[str, tuple[object, ...]] = {
     "growth_rate": ("inf", math.inf),
     "min_8bit_size": (4096,),
@@ -88,6 +89,9 @@ def decide_half_weights(job: Job, model_type: str) -> None:
     own = {part: job.word(key, "NONE") for part, key in keys.items()}
     kinds = {part: job.word("weight_dtype", "FLOAT_32") if kind == "NONE" else kind for part, kind in own.items()}
     name = keys["unet"] if own["unet"] != "NONE" else "weight_dtype"
+    if job.base != "FINE_TUNE" and kinds["unet"] in _QUANTIZED:
+        reason = Message(_("the U-Net's weights are quantized by bitsandbytes (extra bnb), no others"))
+        job.map(name, {"train.quantize_base": _QUANTIZED[kinds["unet"]]}, reason)
     if job.base == "FINE_TUNE" and kinds["unet"] == "FLOAT_16":
         job.leave(name, Message(FP16_WEIGHTS))
     elif job.base == "FINE_TUNE" and kinds["unet"] == "BFLOAT_16":

@@ -17,7 +17,7 @@ from tetrad.errors import TetradError
 from tetrad.methods.base import Adapter, behavior_of, parameters_of
 from tetrad.models import device as devices
 from tetrad.models.base import Model, get_model_device
-from tetrad.run.open_model import open_model
+from tetrad.run.open_model import open_model, quantize_base
 from tetrad.run.processes.team import connect, list_trained, make_greeting
 from tetrad.run.processes.world import World, read_world
 from tetrad.settings import Recipe
@@ -93,6 +93,7 @@ def _open(recipe: Recipe, world: World) -> tuple[Recipe, Model, Weights | None]:
 def _attach(processes: Processes, recipe: Recipe, model: Model, start: Weights | None) -> Adapter:
     """The method attached with the settings of process 0."""
     method = build_recipe({"method": _receive(processes).values["method"]}).method
+    quantize_base(model, recipe.train.quantize_base)
     return behavior_of(method).attach(method, model, generator(recipe.train.seed, 0, "method"), start)
 
 
