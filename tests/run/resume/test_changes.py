@@ -13,7 +13,7 @@ from tetrad.errors import TetradError
 from tetrad.estimate.forecast import MemoryForecast
 from tetrad.estimate.memory import MemoryOptions
 from tetrad.run.events import Note, Trained
-from tetrad.run.resume.identity import compare
+from tetrad.run.resume.identity import Changes, compare
 from tetrad.run.resume.resume import resume
 from tetrad.run.train import train
 
@@ -74,14 +74,20 @@ def test_a_harmful_change_stops_the_run_until_it_is_accepted(change: Any, broken
     assert next(event.step for event in events if isinstance(event, Trained)) == 3
 
 
+def identity_of(settings: dict[str, Any]) -> dict[str, Any]:
+    return {"settings": settings, "images": {}, "shards": {}, "files": {}, "software": {}, "machine": {}}
+
+
 @pytest.mark.parametrize("setting,is_harmful", [("train.quantize_base", True), ("train.sharding", False)])
 def test_a_setting_is_harmful_where_it_changes_what_is_learned(setting: str, is_harmful: bool) -> None:
-    before, now = (
-        {"settings": {setting: value}, "images": {}, "shards": {}, "files": {}, "software": {}, "machine": {}}
-        for value in ("none", "nf4")
-    )
-    changes = compare(before, now)
+    changes = compare(identity_of({setting: "none"}), identity_of({setting: "nf4"}))
     assert [len(changes.harmful), len(changes.harmless)] == [is_harmful, not is_harmful]
+
+
+def test_a_setting_that_an_earlier_version_did_not_have_had_its_default() -> None:
+    before = identity_of({"train.steps": 4})
+    assert compare(before, identity_of({"train.steps": 4, "train.quantize_base": "none"})) == Changes()
+    assert len(compare(before, identity_of({"train.steps": 4, "train.quantize_base": "nf4"})).harmful) == 1
 
 
 def test_another_version_is_said_and_does_not_stop_the_run(broken: Path) -> None:

@@ -18,7 +18,8 @@ from tetrad.documents import parse_json, read_text_file
 from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.locales import Message, _, ngettext
 from tetrad.run.folder import RunFolder
-from tetrad.settings.toml import flatten
+from tetrad.settings import Recipe
+from tetrad.settings.toml import as_values, flatten
 
 IDENTITY_FILE = "resume/identity.json"
 _LIBRARIES = ("torch", "diffusers", "transformers")
@@ -114,8 +115,9 @@ def compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> Changes:
         old = before["files"].get(name, ["", []])
         if old[1:] != hashes:
             changes.harmful.append(Message(_("{setting} is another file: {path}"), setting=name, path=path))
+    defaults = flatten(as_values(Recipe()))  # of settings that an earlier version did not have
     for key in sorted({*before["settings"], *now["settings"]} - _NOT_COMPARED):
-        old, new = before["settings"].get(key), now["settings"].get(key)
+        old, new = (each["settings"].get(key, defaults.get(key)) for each in (before, now))
         if old != new:
             target = changes.harmless if key.startswith(_HARMLESS_SETTINGS) else changes.harmful
             target.append(Message(_("{setting} was {before} and is now {now}"), setting=key, before=old, now=new))
