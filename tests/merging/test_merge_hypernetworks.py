@@ -92,8 +92,17 @@ def test_what_cannot_be_chained_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out.pt").exists()
 
 
-def test_strengths_too_large_for_fp32_write_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("strength", [1e7, 1e38])
+def test_strengths_too_large_for_half_precision_write_no_file(strength: float, tmp_path: Path) -> None:
     a = save(tmp_path / "a", 1)
     with pytest.raises(TetradError, match="E5303"):
-        merge_hypernetworks([(a, 1e38), (a, 1e38)], tmp_path / "all.pt")
+        merge_hypernetworks([(a, strength), (a, strength)], tmp_path / "all.pt")
     assert not (tmp_path / "all.pt").exists()
+
+
+def test_a_file_of_another_type_is_named(tmp_path: Path) -> None:
+    embedding = tmp_path / "zkr.safetensors"
+    weight_files.write_safetensors(embedding, {"emb_params": torch.zeros(2, 768)}, {})
+    with pytest.raises(TetradError, match="this is a Textual Inversion embedding, not a hypernetwork") as caught:
+        merge_hypernetworks([save(tmp_path / "a", 1), embedding], tmp_path / "all.pt")
+    assert caught.value.code == "E5108"

@@ -16,7 +16,7 @@ from tetrad.formats import a1111, bundles, kohya, peft, weight_files
 from tetrad.formats.tensor_streams import open_tensors
 from tetrad.formats.weight_files import WeightFile
 from tetrad.library.artifacts import formats_of
-from tetrad.library.embedding_files import write_embedding
+from tetrad.library.embedding_files import read_embedding, write_embedding
 from tetrad.library.outlines import open_checkpoint
 from tetrad.library.vae.bake import check_output_path
 from tetrad.library.vae.load import check_read_back
@@ -133,8 +133,8 @@ def _choose_embeddings(job: Job, file: WeightFile, words: list[str], model: Mode
     tensors = {} if job.options.split else bundles.list_embeddings(file)
     taken = set(words)
     for path in job.options.bundle:
+        weights = read_embedding(path)
         with naming_file(path):
-            weights, _unmatched = a1111.decode_embedding(weight_files.read_weight_file(path))
             check_family(weights, model)
         word = weights.metadata["word"]
         if word in taken or "." in word:

@@ -65,7 +65,7 @@ _NAMES, __getattr__ = export(
         "vae.describe": ["VaeDescription", "describe_vae", "describe_vae_file", "hash_weights"],
         "vae.load": ["load_replacement_vae", "check_read_back"],
         "vae.latents": ["parse_latent_file", "read_latents", "write_latents"],
-        "embedding_files": ["SUFFIXES", "write_embedding"],
+        "embedding_files": ["SUFFIXES", "read_embedding", "write_embedding"],
         "outlines": ["build_outline", "open_checkpoint", "OpenCheckpoint", "resolve_prediction"],
         "vae.read": ["find_vae_file"],
     },

@@ -6,10 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tetrad.errors import TetradError, naming_file
-from tetrad.formats import a1111, weight_files
-from tetrad.library.embedding_files import SUFFIXES, write_embedding
-from tetrad.library.identification import UNKNOWN, identify, title_of
+from tetrad.errors import TetradError
+from tetrad.library.embedding_files import SUFFIXES, read_embedding, write_embedding
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _, ngettext
 from tetrad.merging.lora_metadata import describe_origin
@@ -34,7 +32,7 @@ def merge_embeddings(files: Sequence[GivenFile], out: str | Path, average: bool 
         template = _("{path} must end in {suffixes}, which says the format; change its name")
         raise TetradError("E5210", template, path=out, suffixes=" / ".join(SUFFIXES))
     check_output_path(out, out.suffix)
-    embeddings = [_read(path) for path, _weight in pairs]
+    embeddings = [read_embedding(path) for path, _weight in pairs]
     weights = [weight for _path, weight in pairs]
     names = [path.name for path, _weight in pairs]
     _check_widths(names, embeddings)
@@ -58,16 +56,6 @@ def merge_embeddings(files: Sequence[GivenFile], out: str | Path, average: bool 
     template = ngettext("{name} has {count} vector: {files}", "{name} has {count} vectors: {files}", count)
     note = Message(template, name=out.stem, files=" + ".join(names))
     return Merged(out, [note, *describe_unused(pairs)])
-
-
-def _read(path: Path) -> Weights:
-    """The vectors (n, width) of an embedding by text encoder.  E5106 for a file of another type."""
-    file = weight_files.read_weight_file(path)
-    if (found := identify(file.tensors)) not in ("embedding", UNKNOWN):
-        template = _("{path} is {found}, not an embedding; give an embedding's file")
-        raise TetradError("E5106", template, path=path, found=title_of(found))
-    with naming_file(path):
-        return a1111.decode_embedding(file)[0]
 
 
 def _check_widths(names: Sequence[str], embeddings: Sequence[Weights]) -> None:

@@ -8,11 +8,12 @@ from torch import Tensor
 from tetrad.errors import TetradError, naming_file
 from tetrad.formats import a1111, weight_files
 from tetrad.library.checkpoints import check_finite
+from tetrad.library.identification import UNKNOWN, identify, title_of
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _
 from tetrad.merging.history import RECIPE
 from tetrad.merging.lora_metadata import describe_origin
-from tetrad.merging.storing import require_representable
+from tetrad.merging.storing import require_half_precision
 from tetrad.merging.weighted import GivenFile, Merged, describe_unused, pair_with_weights
 from tetrad.methods.hypernetwork.linear import LinearNetwork, chain, is_linear
 from tetrad.methods.hypernetwork.settings import NetworkShape
@@ -49,7 +50,7 @@ def merge_hypernetworks(files: Sequence[GivenFile], out: str | Path) -> Merged:
         ]
         merged = chain(networks)
         tensors |= {f"{name}.layers.0.weight": merged.matrix.float(), f"{name}.layers.0.bias": merged.bias.float()}
-    require_representable(tensors)
+    require_half_precision(tensors)
     parents = {path: {"strengths": [strength for each, strength in pairs if each == path]} for path, _strength in pairs}
     history = describe_origin("merge hypernetwork", parents, {})[RECIPE]
     content = a1111.encode_hypernetwork(Weights("hypernetwork", tensors, _SHAPE.as_metadata()), {"name": out.stem})
@@ -62,7 +63,11 @@ def merge_hypernetworks(files: Sequence[GivenFile], out: str | Path) -> Merged:
 def _read(path: Path) -> Weights:
     """A linear hypernetwork.  E5357 for any other."""
     with naming_file(path):
-        weights, unmatched = a1111.decode_hypernetwork(weight_files.read_weight_file(path))
+        file = weight_files.read_weight_file(path)
+        if (found := identify(file.tensors)) not in ("hypernetwork", UNKNOWN):
+            template = _("this is {found}, not a hypernetwork; give a hypernetwork's .pt file")
+            raise TetradError("E5108", template, found=title_of(found))
+        weights, unmatched = a1111.decode_hypernetwork(file)
         if unmatched or not weights.tensors:
             template = _("this is no hypernetwork, or a damaged one ({tensor}); give a hypernetwork's .pt file")
             raise TetradError("E5108", template, tensor=next(iter(unmatched), "–"))

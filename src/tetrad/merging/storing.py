@@ -38,3 +38,14 @@ def require_representable(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise overflow_error(name)
+
+
+def require_half_precision(tensors: Mapping[str, Tensor]) -> None:
+    """E5303 where half precision, in which web UIs compute with these tensors, cannot hold a value of a merged one."""
+    for name, tensor in tensors.items():
+        if not (largest := float(tensor.abs().max())) <= torch.finfo(torch.float16).max:
+            template = _(
+                "{tensor} of the result has the value {value:g}, too large for half precision, in which web UIs compute"
+                " hypernetworks; use strengths nearer to 0…1"
+            )
+            raise TetradError("E5303", template, tensor=name, value=largest)
