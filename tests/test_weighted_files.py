@@ -39,7 +39,14 @@ def test_a_name_may_contain_a_colon(tmp_path: Path) -> None:
     "text",
     [
         *("a.safetensors:", "a.safetensors:x", "a.safetensors:0,5", "a.ckpt:nan", "style:inf", "builtin:-inf"),
-        *("a.safetensors:te=x", "a.safetensors:vae=1", "a.pt:te=1:te=2", "a.pt:0.5:te=1", "a.safetensors:unet=nan"),
+        *(
+            "a.safetensors:te=x",
+            "a.safetensors:te=0.5:unet=x",
+            "a.safetensors:vae=1",
+            "a.pt:te=1:te=2",
+            "a.pt:0.5:te=1",
+            "a.safetensors:unet=nan",
+        ),
     ],
 )
 def test_a_weight_that_is_no_number_is_refused(text: str) -> None:
@@ -49,5 +56,5 @@ def test_a_weight_that_is_no_number_is_refused(text: str) -> None:
 
 
 def test_a_checkpoint_has_no_weights_by_part() -> None:
-    with pytest.raises(TetradError, match=r"te=1 after a\.safetensors: is not a number"):
+    with pytest.raises(TetradError, match=r"'te=1' after a\.safetensors is not a number"):
         split_weights("a.safetensors:te=1")

@@ -26,10 +26,13 @@ def split_weights(text: str, parts: Collection[str] = ()) -> tuple[str, dict[str
         part, _equals, number = last.rpartition("=")
         weight = _parse_number(number) if part in (WHOLE, *parts) else None
         if weight is None or not math.isfinite(weight):
-            if weight is not None or _is_file(rest):
-                template = _("{number} after {file}: is not a number; write it like {example}")
-                example = f"{Path(rest).name}:0.5"
-                raise TetradError("E2006", template, number=last or '""', file=rest, example=example)
+            if weight is not None or part in parts or _is_file(rest):
+                template = _("'{number}' after {file} is not a number; write it like {example}")
+                name = rest
+                while name.rpartition(":")[2].partition("=")[0] in parts:
+                    name = name.rpartition(":")[0]
+                example = f"{Path(name).name}:0.5"
+                raise TetradError("E2006", template, number=last, file=rest, example=example)
             break
         if not rest:
             break
