@@ -51,6 +51,12 @@ def convert_lora(job: Job) -> None:
         job.notes.append(Message(template, word=word))
     split_paths = [job.out.with_name(f"{word}.safetensors") for word in words] if job.options.split else []
     for path in split_paths:
+        if path.exists():  # another name of the LoRA would not help
+            template = _(
+                "{path} already exists and is not overwritten; the embedding inside the LoRA is written there, so choose"
+                " another folder with --out"
+            )
+            raise TetradError("E5210", template, path=path)
         check_output_path(path)
     layers, metadata = lora.layers, dict(lora.metadata)
     if job.target != "lycoris" and not all(map(is_plain, layers.values())):
