@@ -53,8 +53,8 @@ def convert_lora(job: Job) -> None:
     for path in split_paths:
         if path.exists():  # another name of the LoRA would not help
             template = _(
-                "{path} already exists and is not overwritten; the embedding inside the LoRA is written there, so choose"
-                " another folder with --out"
+                "{path} already exists and is not overwritten; the embedding inside the LoRA is written there, so"
+                " choose another folder with --out"
             )
             raise TetradError("E5210", template, path=path)
         check_output_path(path)
