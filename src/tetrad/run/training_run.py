@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from tetrad import library
@@ -241,8 +242,7 @@ class TrainingRun:
     def save(self, step: int, complete: bool) -> Generator[Event, None, Path]:
         """Save the weights of `step`; the file is read back before this returns."""
         path = self.folder.result_path(None if complete else step)
-        elements = sum(tensor.numel() for tensor in self.adapter.weights().tensors.values())
-        size = elements * PRECISION_BYTES[self.plan.save.precision]
+        size = self._saved_elements * PRECISION_BYTES[self.plan.save.precision]
         written, notes = yield from write_result(
             path, size, step, self.folder, self.disk, lambda place: self._write(place, step)
         )
@@ -257,6 +257,11 @@ class TrainingRun:
             yield from self.judge.score_images(step, lambda: written, is_end=True)
             yield from self.judge.conclude()
         return written
+
+    @cached_property
+    def _saved_elements(self) -> int:
+        """How many numbers a file has; sharded weights need not be gathered at every save to know it."""
+        return sum(tensor.numel() for tensor in self.adapter.weights().tensors.values())
 
     def _write(self, path: Path, step: int) -> tuple[Path, list[Note]]:
         """Write the trained file once; returns its path, and what its format and its precision lose."""

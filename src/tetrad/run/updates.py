@@ -64,25 +64,25 @@ class Updates(RecoveringUpdates):
         return parameters_of(self.adapter)
 
     @property
-    def sharded(self) -> ShardedLeader | None:
+    def sharded_leader(self) -> ShardedLeader | None:
         """What leads the other processes where each of them has a part of the weights."""
         return self.leader if isinstance(self.leader, ShardedLeader) else None
 
     def capture(self) -> TrainingState:
-        if not self.sharded:
+        if not self.sharded_leader:
             return super().capture()
-        state = self.sharded.capture(self.optimizer, self.ema, self.loss_scaler)
+        state = self.sharded_leader.capture(self.optimizer, self.ema, self.loss_scaler)
         return replace(state, values={**state.values, **self.recovery.as_values()})
 
     def restore_weights(self, state: TrainingState) -> None:
-        if self.sharded:
-            self.sharded.restore(state, self.optimizer, self.ema, self.loss_scaler)
+        if self.sharded_leader:
+            self.sharded_leader.restore(state, self.optimizer, self.ema, self.loss_scaler)
         else:
             super().restore_weights(state)
 
     def save_memory(self, done: int) -> Note | None:
         """Nothing where the processes share a pass: those that have memory wait in the middle of it."""
-        return None if self.sharded else super().save_memory(done)
+        return None if self.sharded_leader else super().save_memory(done)
 
     @property
     def waits_for_device(self) -> bool:
@@ -140,7 +140,7 @@ class Updates(RecoveringUpdates):
             after_update=self.after_update if self.needs_after_update else None,
             extend=self.extend,
             compute=self.leader.compute if self.leader else compute_gradients,
-            measure_norm=self.sharded.shards.measure_norm if self.sharded else None,
+            measure_norm=self.sharded_leader.shards.measure_norm if self.sharded_leader else None,
         )
 
     def compute_gradients(self, done: int, compute: ComputeGradients, condition: Condition) -> None:

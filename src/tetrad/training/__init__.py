@@ -2,10 +2,10 @@
 
 `step` is the denoising loss of a batch, and `gradients` are those of an update; `loop` updates, and yields after every
 update, and `reading` reads several updates together. `shared_gradients` computes gradients in several processes, which
-`processes` connects; in `sharded_training` each of them also has a part of the weights, one of its `shards`, and all
-but one are a `sharded_follower`. `optimizers` creates the optimizer by its name, `fused_adamw` is the default one, and
-`lr_schedules` gives its learning rates and `block_rates` their factors by block. An update is made by `update` after
-the backward pass, or by `fused_backward` during it; `stochastic_rounding` makes that of bfloat16 weights.
+`processes` connects; in `sharded_training` each of them is a `shard_owner` of a part of the weights, its `shards`, and
+all but one are a `sharded_follower`. `optimizers` creates the optimizer by its name, `fused_adamw` is the default one,
+and `lr_schedules` gives its learning rates and `block_rates` their factors by block. An update is made by `update`
+after the backward pass, or by `fused_backward` during it; `stochastic_rounding` makes that of bfloat16 weights.
 `caption_cache` keeps the encodings of captions while no text encoder is trained, `preservation` keeps other images and
 what a mask excludes, `ema` averages weights over the steps, `state` is what a run keeps in order to continue exactly,
 and `vae_decoder` trains a VAE's decoder.

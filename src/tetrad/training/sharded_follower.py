@@ -13,13 +13,14 @@ from tetrad.training.ema import Ema
 from tetrad.training.loop import make_loss_scaler
 from tetrad.training.optimizers import create_optimizer
 from tetrad.training.processes import Packet, Processes
-from tetrad.training.sharded_training import TASK, Member, ShardedAdapter, UpdateSettings
+from tetrad.training.shard_owner import ShardOwner
+from tetrad.training.sharded_training import TASK, ShardedAdapter, UpdateSettings
 from tetrad.training.shards import Shards
 from tetrad.training.shared_gradients import Order
 from tetrad.training.update import StandardUpdate, create_state
 
 
-class ShardedFollower(Member):
+class ShardedFollower(ShardOwner):
     """Another process than 0, which does what that tells it."""
 
     def __init__(
@@ -64,7 +65,7 @@ class ShardedFollower(Member):
             assert self.ema
             self.ema.swap(self.shards.parameters)
         else:
-            getattr(self, task)()
+            self.do(task)
 
     def update(self, order: Order) -> None:
         """Make an update of the own part, as process 0 makes it of its own."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Size, Tensor, nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tetrad.diffusion.objective import Objective
@@ -21,9 +21,10 @@ from tetrad.models.base import Model, denoiser_of
 from tetrad.training.ema import Ema
 from tetrad.training.gradients import Backward, Portion, join_portions
 from tetrad.training.processes import Packet, Processes, lost_process_error
+from tetrad.training.shard_owner import ShardOwner
 from tetrad.training.shards import Shards
 from tetrad.training.shared_gradients import Leader, Order, divide
-from tetrad.training.state import TrainingState, capture_state, restore_state
+from tetrad.training.state import TrainingState
 from tetrad.training.step import Condition
 from tetrad.training.update import LossScaler, StandardUpdate
 
@@ -60,70 +61,6 @@ def fill_up(shares: Sequence[list[Portion]]) -> list[list[Portion]]:
     return [[*share, *[filler] * (count - len(share))] for share in shares]
 
 
-class Member:
-    """What each process does with its own part when all do it."""
-
-    def __init__(self, shards: Shards, dtype: torch.dtype) -> None:
-        self.shards, self.dtype = shards, dtype
-        self.original: list[Tensor] = []
-        self.trained: list[Tensor] = []  # while the original weights are in use
-
-    @torch.no_grad()
-    def keep_original(self) -> None:
-        """A copy of the own part, in the precision of the model."""
-        self.original = [parameter.detach().to(self.dtype, copy=True) for parameter in self.shards.parameters]
-
-    @torch.no_grad()
-    def use_original(self) -> None:
-        self.trained = [parameter.detach().clone() for parameter in self.shards.parameters]
-        for parameter, original in zip(self.shards.parameters, self.original, strict=True):
-            parameter.copy_(original)
-
-    @torch.no_grad()
-    def use_trained(self) -> None:
-        for parameter, trained in zip(self.shards.parameters, self.trained, strict=True):
-            parameter.copy_(trained)
-        self.trained = []
-
-    def capture(self, optimizer: Optimizer, ema: Ema | None, loss_scaler: LossScaler | None) -> TrainingState:
-        """The state of all processes, in process 0; its tensors are on the CPU."""
-        own = capture_state(self.shards.parameters, optimizer, ema, loss_scaler)
-        shape_of = self._find_shapes(optimizer)
-        tensors = {
-            name: self.shards.collect(tensor, shape_of(name)) if tensor.dim() else tensor
-            for name, tensor in own.tensors.items()
-        }
-        return TrainingState(tensors, own.values)
-
-    def restore(
-        self,
-        tensors: Mapping[str, Tensor | None],
-        values: Mapping[str, Any],
-        optimizer: Optimizer,
-        ema: Ema | None,
-        loss_scaler: LossScaler | None,
-    ) -> None:
-        """Set the own part of a state; its tensors are None where process 0 gives them."""
-        shape_of, own = self._find_shapes(optimizer), {}
-        for name, tensor in tensors.items():
-            is_whole = tensor is not None and not tensor.dim()
-            own[name] = tensor if is_whole else self.shards.distribute(tensor, shape_of(name), torch.float32)
-        state = TrainingState({name: each for name, each in own.items() if each is not None}, values)
-        restore_state(state, self.shards.parameters, optimizer, ema, loss_scaler)
-
-    def _find_shapes(self, optimizer: Optimizer) -> Callable[[str], Size]:
-        """The shape of a whole tensor of a state, by its name; the optimizer counts in the order of its groups."""
-        numbers = {parameter: number for number, parameter in enumerate(self.shards.parameters)}
-        order = [numbers[parameter] for group in optimizer.param_groups for parameter in group["params"]]
-
-        def shape_of(name: str) -> Size:
-            kind, _dot, rest = name.partition(".")
-            number = int(rest.partition(".")[0])
-            return self.shards.shapes[order[number] if kind == "optimizer" else number]
-
-        return shape_of
-
-
 class ShardedLeader(Leader):
     """Process 0: tells the others what to do, and does it with them."""
 
@@ -136,7 +73,7 @@ class ShardedLeader(Leader):
     ) -> None:
         self.network = denoiser_of(model)
         self.shards = Shards(self.network, processes)
-        self.member = Member(self.shards, model.dtype)
+        self.owner = ShardOwner(self.shards, model.dtype)
         self.find_failure = find_failure  # why another process has ended
         self.is_whole = False  # whether this process has the whole network
         self._updater: Backward | None = None
@@ -172,11 +109,11 @@ class ShardedLeader(Leader):
             self.network.reset_iter_state()  # type: ignore[operator]
             self.is_whole = False
 
-    def together(self, task: str) -> None:
-        """Let all processes change their parts."""
+    def change_parts(self, task: str) -> None:
+        """Let all processes do one of `PART_TASKS`."""
         self.release()
         self.tell(task)
-        getattr(self.member, task)()
+        self.owner.do(task)
 
     def compute(
         self,
@@ -220,7 +157,7 @@ class ShardedLeader(Leader):
     def capture(self, optimizer: Optimizer, ema: Ema | None, loss_scaler: LossScaler | None) -> TrainingState:
         """The same state as in one process."""
         self.tell("capture")
-        return self.member.capture(optimizer, ema, loss_scaler)
+        return self.owner.capture(optimizer, ema, loss_scaler)
 
     def restore(
         self, state: TrainingState, optimizer: Optimizer, ema: Ema | None, loss_scaler: LossScaler | None
@@ -236,7 +173,7 @@ class ShardedLeader(Leader):
         small = {name: tensor for name, tensor in state.tensors.items() if not tensor.dim()}
         names = {"names": list(state.tensors), "values": dict(state.values)}
         self.tell("restore", names, small)
-        self.member.restore(state.tensors, state.values, optimizer, ema, loss_scaler)
+        self.owner.restore(state.tensors, state.values, optimizer, ema, loss_scaler)
 
     def _fill_in(self, module: nn.Module, content: dict[str, Any], prefix: str, _metadata: object) -> None:
         """Put whole tensors into the network's state dict."""
@@ -286,13 +223,13 @@ class ShardedAdapter:
 
     def keep_original(self) -> None:
         assert self.leader
-        self.leader.together("keep_original")
+        self.leader.change_parts("keep_original")
 
     @contextmanager
     def without_training(self) -> Iterator[None]:
         assert self.leader
-        self.leader.together("use_original")
+        self.leader.change_parts("use_original")
         try:
             yield
         finally:
-            self.leader.together("use_trained")
+            self.leader.change_parts("use_trained")
