@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 DTYPES = (torch.float32, torch.bfloat16)
-COPIES = 2  # of the weights: of each direction one
+COPIES = 2  # of the weights: one for each direction
 _ONES = [1, 1]  # stride, padding and dilation
 
 
@@ -38,11 +38,11 @@ def pack_convolutions(network: nn.Module) -> None:
     Nothing else changes: without gradients, as in previews, they compute what they did. Adapters stay around them.
     """
     for layer in list_packable(network):
-        around = vars(layer).get("forward")  # an adapter's
-        if around is None:
+        adapter = vars(layer).get("forward")
+        if adapter is None:
             layer.forward = PackedConvolution(layer)  # type: ignore[method-assign, assignment]
-        elif hasattr(around, "call") and not isinstance(around.call, PackedConvolution):
-            around.call = PackedConvolution(layer)
+        elif hasattr(adapter, "call") and not isinstance(adapter.call, PackedConvolution):
+            adapter.call = PackedConvolution(layer)
 
 
 class PackedConvolution:
@@ -84,14 +84,14 @@ def _convolve(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, there: Tensor, back: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.back = back  # what is packed cannot be saved as other tensors are
-        return _convolve(x, there, bias)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, flipped: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.flipped = flipped  # what is packed cannot be saved as other tensors are
+        return _convolve(x, weight, bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x_gradient = _convolve(gradient, ctx.back, None) if ctx.needs_input_grad[0] else None
+        x_gradient = _convolve(gradient, ctx.flipped, None) if ctx.needs_input_grad[0] else None
         return x_gradient, None, None, None
 
 
