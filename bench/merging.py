@@ -3,7 +3,7 @@
 `python -m bench.merging --gib 2 --folder /tmp` writes three files of random numbers, and measures in rounds: a copy, a
 merge whose files' hashes are known, and one that has to compute them. Speeds are bytes read and written per second; the
 files are dropped from the page cache immediately before. Reports medians with the lowest and the highest value; shares
-of the speed of `cp` are those of one round, because other programs that use the machine slow down all.
+of the speed of `cp` are those of one round, because other programs on the machine slow down everything.
 """
 
 import argparse

@@ -1,9 +1,10 @@
 """What each process holds where processes divide the weights of DreamBooth: `python -m bench.sharding`.
 
 A model with 137 M parameters in the U-Net (bench/model.py), in float32 on a CPU: three updates of two images at
-16 × 16 latents, by one process, and by as many as `--processes` says with and without sharding. Bytes of the trained
-weights and of the optimizer's state after the updates; the memory that the process shares with no other one, without
-that before the model is opened and without what its allocator keeps free; and the seconds of the fastest update.
+16 × 16 latents, by one process, and by as many as `--processes` says with and without sharding. It prints the bytes
+of the trained weights and of the optimizer's state after the updates, the own memory of each process (not shared with
+others, less what it had before the model was opened, without free memory that the allocator keeps), and the seconds of
+the fastest update.
 """
 
 import argparse

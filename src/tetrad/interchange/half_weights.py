@@ -31,8 +31,7 @@ def map_bf16_weights(job: Job, name: str) -> None:
 
 
 SMALL_NETWORK = _(
-    "what is trained stays in fp32: each of its numbers needs 2 bytes more, as does each gradient, and small updates"
-    " are not lost"
+    "trained weights stay in fp32: each weight and each gradient needs 2 bytes more, and small updates are not lost"
 )
 FP16_WEIGHTS = _(
     "weights are not trained in fp16 but stay in fp32, which needs more memory and is more exact; for DreamBooth,"

@@ -169,11 +169,11 @@ def find_own_schedule(job: Job) -> Message | None:
         return Message(OWN_RATE)
     facts = OPTIMIZERS.get(job.settings.get("train.optimizer", "adamw"))
     if facts and facts.is_schedule_free:
-        return Message(_("a schedule-free optimizer has neither a schedule nor this warm-up, there as here"))
+        return Message(_("a schedule-free optimizer uses neither a schedule nor this warm-up, in either trainer"))
     return None
 
 
-OWN_RATE = _("Adafactor finds its own learning rate with relative_step=True, so this has no effect, there as here")
+OWN_RATE = _("Adafactor finds its own learning rate with relative_step=True, so this has no effect in either trainer")
 
 
 def settle_fused_backward(job: Job, name: str) -> None:

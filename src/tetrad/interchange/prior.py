@@ -29,10 +29,10 @@ def map_prior(job: Job, name: str, captions: Iterable[str], samples: int, weight
         "data.preserve.weight": round(min(100.0, weight), 6),
         "data.preserve.learning_rate_factor": 1.0,
     }
-    template = _("there are no captions to read, so common captions are held")
+    template = _("there are no captions to read, so common captions are preserved")
     if texts:
         settings["data.preserve.captions"] = list(texts)[:_MOST_CAPTIONS]
-        template = _("these captions are held, on the training images instead of the images of this folder")
+        template = _("these captions are preserved with the training images, not with the images of this folder")
     job.map(name, settings, Message(template))
 
 

@@ -67,5 +67,7 @@ def _list_settings(rate: float, text: float | None) -> dict[str, Any]:
 def note_long_warmup(job: Job, warmup: int, steps: int) -> None:
     """A warm-up that does not end in the run, as of a default that is meant for a longer one."""
     if 0 < steps <= warmup:
-        template = _("the warm-up of {warmup} steps does not end in the {steps} steps of the run, as the file asks")
+        template = _(
+            "the file asks for a warm-up of {warmup} steps, which does not end before the run does, at {steps} steps"
+        )
         job.notes.append(Message(template, warmup=warmup, steps=steps))

@@ -45,7 +45,7 @@ def require_half_precision(tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
         if not (largest := float(tensor.abs().max())) <= torch.finfo(torch.float16).max:
             template = _(
-                "{tensor} of the result has the value {value:g}, too large for half precision, in which web UIs compute"
-                " hypernetworks; use strengths nearer to 0…1"
+                "{tensor} of the result has the value {value:g}, which is too large for half precision; web UIs compute"
+                " hypernetworks in half precision, so use strengths closer to 0…1"
             )
             raise TetradError("E5303", template, tensor=name, value=largest)

@@ -115,7 +115,9 @@ def memory_notes(plan: Plan, forecast: MemoryForecast | None, requested_checkpoi
             Message(_("gradient checkpointing is turned on to save memory; a step takes about a third more time"))
         )
     if plan.train.packs_convolutions:
-        template = _("frozen convolutions are packed, which is faster on this CPU and needs {needed} of it")
+        template = _(
+            "frozen convolutions are packed, which is faster on this CPU; {needed} of the estimated memory is for this"
+        )
         yield Note(Message(template, needed=format_memory(forecast.packing_bytes)))
     if 0 < forecast.free_bytes < needed:
         options, least = forecast.cheapest_options

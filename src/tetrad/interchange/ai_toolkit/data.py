@@ -181,7 +181,7 @@ def _map_text(job: Job, name: str, setting: str, usual: str) -> None:
     """A text, unless it has a variable of the environment, which is not read."""
     text = job.word(name, usual)
     if "${" in text:
-        template = _("only ai-toolkit fills in the variable of the environment; give {setting}")
+        template = _("only ai-toolkit fills in this environment variable; set {setting} yourself")
         job.leave(name, Message(template, setting=setting))
     else:
         job.map(name, {setting: text})

@@ -10,11 +10,13 @@ FULL_PRESET = _(
 )
 OTHER_OPTIONS = {
     "train_norm": _("normalization layers are not trained, so a little less of the model can change"),
-    "rank_dropout_scale": _("what rank dropout leaves is not scaled up, so the change is smaller while it trains"),
-    "use_scalar": _("the network starts at a change of 0 without a factor of its own that is trained"),
+    "rank_dropout_scale": _(
+        "the ranks that rank dropout keeps are not scaled up, so the change is smaller during training"
+    ),
+    "use_scalar": _("the network starts at a change of 0 without a trained scalar"),
     "unbalanced_factorization": _("the two factors of LoKr are as near to each other in size as possible"),
     "block_size": _("the blocks of OFT are as large as network_dim says"),
-    "unit": _("all ranks are trained in each step, not a unit of them"),
+    "unit": _("all ranks are trained in each step, not one unit of ranks at a time"),
     "ggpo_sigma": _("weights are not perturbed while the network is trained (GGPO)"),
     "ggpo_beta": _("weights are not perturbed while the network is trained (GGPO)"),
     "reg_dims": _("the ranks of layers are not chosen by parts of their names"),

@@ -69,7 +69,7 @@ def add_config_file(job: Job) -> None:
     values = open_document(found).values
     own = flatten_sections(values) if isinstance(values, Mapping) else {}
     job.entries = {**{key: entry for key, entry in own.items() if key not in job.entries}, **job.entries}
-    job.equal(name, Message(_("its keys are listed here; those of the command come first")))
+    job.equal(name, Message(_("its keys are listed here; options in the command override them")))
 
 
 def _list_places(given: Path, folder: Path) -> Iterator[Path]:
@@ -136,7 +136,7 @@ def _note_texts_of_switches(job: Job) -> None:
     for name, entry in job.entries.items():
         if name in FLAGS and isinstance(entry.value, str) and entry.value.lower() == "false":
             template = _(
-                "{key} is the text 'false', which {trainer} takes for true; here it is false, as the file means it"
+                "{key} is the text 'false', which {trainer} reads as true; here it is false, as the file intends"
             )
             job.notes.append(Message(template, key=entry.shown, trainer=job.trainer))
 

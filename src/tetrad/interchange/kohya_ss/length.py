@@ -46,7 +46,7 @@ def _read_text_rate(job: Job) -> float:
 
 def _decide_stop(job: Job, name: str, percent: float) -> None:
     template = _(
-        "the page calls it a percentage of the steps, but since April 2024 kohya_ss hands it on as {count}"
+        "the page calls it a percentage of the steps, but since April 2024 kohya_ss passes it on as {count}"
         " steps; here the text encoders are trained for {percent} % of the run, as the page says"
     )
     job.map(

@@ -130,7 +130,7 @@ def _decide_prior(job: Job, prior: Prior, is_first: bool) -> None:
     names = [name for name in job.entries if name.startswith(prefix)]
     if not is_first:
         for name in names:
-            job.leave(name, Message(_("only the first folder with the target of the untrained model is held")))
+            job.leave(name, Message(_("only the first folder of prior prediction is used")))
         return
     total = len(job.pictures) if job.pictures else 0
     share = len(prior.pictures) / total if prior.pictures and total > len(prior.pictures) else 0.5
@@ -240,12 +240,15 @@ def _decide_sides(job: Job, sides: list[int]) -> None:
     """Several resolutions: each image at all of them where the images are there, else at the largest."""
     job.resolutions = len(sides) if job.pictures else 1
     if job.pictures:
-        template = _("each image is used equally often at every resolution, {sides}; there it has one at random")
+        template = _("each image is used equally often at every resolution, {sides}; there its resolution is random")
         reason = Message(template, sides=", ".join(map(str, sides)))
         job.map("resolution", {"data.resolution": sides[-1]}, reason)
     else:
-        template = _("images are trained at one resolution, {largest}, while their folders are not there")
+        template = _("images are trained at one resolution, {largest}, because their folders are not there")
         job.leave("resolution", Message(template, largest=sides[-1]))
 
 
-_SPLIT = _("a batch there has {batch} images of either kind; here {samples} preserved samples beside {images} images")
+_SPLIT = _(
+    "there a batch has {batch} images of both kinds together; here it has {images} images and {samples} preserved"
+    " samples"
+)

@@ -28,7 +28,9 @@ def decide_network(job: Job) -> None:
         for name in _OFT[1:]:
             if name in job.entries:
                 is_off = not job.flag(name) or name == "coft_eps"
-                job.equal(name) if is_off else job.leave(name, Message(_("rotations are neither limited nor shared")))
+                job.equal(name) if is_off else job.leave(
+                    name, Message(_("rotations are not limited (COFT), and not shared between blocks"))
+                )
     elif algorithm:
         job.map("lora_rank", {"method.rank": rank})
         job.map("lora_alpha", {"method.alpha": alpha})

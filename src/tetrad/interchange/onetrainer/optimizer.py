@@ -62,7 +62,7 @@ def _pair_eps(job: Job, arguments: dict[str, Any]) -> dict[str, Any]:
         if given == usual:
             job.equal(f"optimizer.{name}")
         elif name not in own:
-            job.map(f"optimizer.{name}", {}, Message(_("it is one of eps")))
+            job.map(f"optimizer.{name}", {}, Message(_("it is part of eps")))
     return rest if given == usual else {**rest, **own}
 
 
@@ -99,7 +99,8 @@ def decide_half_weights(job: Job, model_type: str) -> None:
             map_bf16_weights(job, name)
         else:
             template = _(
-                "all trained parts have weights in bf16 or none has; they stay in fp32, which needs more memory"
+                "bf16 weights are possible only for all trained parts together, so all stay in fp32, which needs more"
+                " memory"
             )
             job.leave(name, Message(template))
     name = "optimizer.stochastic_rounding"

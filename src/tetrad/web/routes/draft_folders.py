@@ -45,7 +45,7 @@ def add_folder(request: Request, name: str, folder: FurtherFolder) -> _Tables:
     data_set = preparation.find_set(draft)
     used = [*([data_set.images] if data_set else []), *(expand_path(each["images"]) for each in list_further(draft))]
     if path.resolve() in {each.resolve() for each in used}:
-        template = _("{path} is trained on already; change its repeats if its images are to count more")
+        template = _("{path} is already used for training; raise its repeats if its images should count more")
         raise TetradError("E4304", template, path=presentable(path))
     if not count_images(path):
         raise no_image_error(path)

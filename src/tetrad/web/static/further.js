@@ -62,5 +62,5 @@ async function change(number, input) {
 
 async function remove(number, folder) {
   show(await ask("DELETE", address(`/folders/${number}`)));
-  toast(_("{name} is no longer trained on; its files stay.", { name: folder.name }));
+  toast(_("{name} is no longer used for training; its files stay.", { name: folder.name }));
 }
