@@ -4,9 +4,9 @@
 files. Each trainer has a reader: `kohya` (sd-scripts), `kohya_ss`, `lora_scripts`, `onetrainer` and `ai_toolkit`. They
 fill a `job`: the outcome of each key, by the rules of `rules` and the texts of `reasons`; `folders` keeps what each
 folder of images has for itself. `flat` flattens nested values, `optimizers`, `rates` and `half_weights` translate
-optimizers, learning rates and weights in bfloat16, and `prior` what is held to the model before training. `arithmetic`
-counts steps as the trainers do, and `pictures` counts their images. `report` lists the outcome, `to_kohya` writes sd-
-scripts' keys, by `exported_keys`.
+optimizers, learning rates and weights in bfloat16, `prior` what is held to the model before training, and `samples`
+what previews have beside their prompts. `arithmetic` counts steps as the trainers do, and `pictures` counts their
+images. `report` lists the outcome, `to_kohya` writes sd-scripts' keys, by `exported_keys`.
 """
 
 from tetrad.lazy import export

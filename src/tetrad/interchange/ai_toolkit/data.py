@@ -1,18 +1,27 @@
 """ai-toolkit's folders of images, saved files and previews."""
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from typing import Any
 
 from tetrad.interchange.ai_toolkit.keys import KEYS
 from tetrad.interchange.job import Job, table_name
 from tetrad.interchange.pictures import read_folder
 from tetrad.interchange.prior import map_prior, read_captions
+from tetrad.interchange.samples import convert_sample
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
 _OPTION = re.compile(r"\s--([nwhdsg])\s+(.*?)(?=\s--\w+\s|$)")
+_OPTIONS = {"n": "negative_prompt", "w": "width", "h": "height", "d": "seed", "s": "steps", "g": "cfg_scale"}
+_SAMPLE_KEYS = {
+    "neg": "negative_prompt",
+    "width": "width",
+    "height": "height",
+    "seed": "seed",
+    "sample_steps": "steps",
+    "guidance_scale": "cfg_scale",
+}
 
 
 def decide_datasets(job: Job) -> list[str]:
@@ -204,7 +213,7 @@ def decide_previews(job: Job) -> None:
     samples: Any = job.get("sample.samples")
     own = _read_options([str(text) for text in texts] if isinstance(texts, list) else [])
     if isinstance(samples, list):
-        own = _read_sample(next((item for item in samples if isinstance(item, Mapping)), {}))
+        own = convert_sample(next((item for item in samples if isinstance(item, Mapping)), {}), _SAMPLE_KEYS)
         texts = [str(item.get("prompt", "")) for item in samples if isinstance(item, Mapping)]
     for name in ("sample.prompts", "sample.samples"):
         if name in job.entries and texts is not None and not isinstance(texts, list):
@@ -214,37 +223,13 @@ def decide_previews(job: Job) -> None:
             job.map(name, {"sample.prompts": _clean(job, texts), **new}) if texts else job.equal(name)
 
 
-# What a prompt may have beside its text: in a sample, and as an option at its end.
-_OF_SAMPLE: tuple[tuple[str, str, str, Callable[[Any], Any]], ...] = (
-    ("neg", "n", "negative_prompt", str),
-    ("width", "w", "width", lambda value: int(value) // 8 * 8),
-    ("height", "h", "height", lambda value: int(value) // 8 * 8),
-    ("seed", "d", "seed", int),
-    ("sample_steps", "s", "steps", int),
-    ("guidance_scale", "g", "cfg_scale", float),
-)
-
-
 def _read_options(texts: list[str]) -> dict[str, Any]:
-    """The options of the first prompt that has them, which all previews share here."""
+    """The options of the first prompt that has them."""
     found: dict[str, str] = {}
     for text in texts:
         for option, value in _OPTION.findall(f" {text}"):
             found.setdefault(option, value.strip())
-    return _convert({option: found.get(option) for _key, option, _setting, _kind in _OF_SAMPLE}, 1)
-
-
-def _read_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
-    return _convert({key: sample.get(key) for key, _option, _setting, _kind in _OF_SAMPLE}, 0)
-
-
-def _convert(values: Mapping[str, Any], column: int) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for row in _OF_SAMPLE:
-        with suppress(TypeError, ValueError):
-            if (value := values.get((row[0], row[1])[column])) not in (None, ""):
-                settings[f"sample.{row[2]}"] = row[3](value)
-    return settings
+    return convert_sample(found, _OPTIONS)
 
 
 def _decide_sizes(job: Job) -> None:

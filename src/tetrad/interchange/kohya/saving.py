@@ -1,11 +1,11 @@
 """What sd-scripts' keys of the loss, of saved files and of previews become."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from tetrad.documents import read_text_file
 from tetrad.interchange.job import Job, MissingFile
+from tetrad.interchange.samples import convert_sample
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
@@ -24,11 +24,7 @@ SAMPLERS = {
     "ddpm": "Euler a",
 }
 _SAME_SAMPLERS = ("ddim", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a", "dpmsolver++")
-# Negative prompt, steps, guidance, seed and size of a prompt's preview.
-_PROMPT_OPTIONS: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
-    *(("n", "negative_prompt", str), ("s", "steps", int), ("l", "cfg_scale", float), ("d", "seed", int)),
-    *(("w", "width", lambda text: int(text) // 8 * 8), ("h", "height", lambda text: int(text) // 8 * 8)),
-)
+_PROMPT_OPTIONS = {"n": "negative_prompt", "s": "steps", "l": "cfg_scale", "d": "seed", "w": "width", "h": "height"}
 _OPTION = re.compile(r"\s--(\w+)\s+(.*?)(?=\s--\w+\s|$)")
 
 
@@ -203,10 +199,6 @@ def parse_prompts(lines: list[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {"sample.prompts": [_OPTION.sub("", f" {line}").strip() for line in lines]}
     for line in lines:
         options = {match[1]: match[2].strip() for match in _OPTION.finditer(f" {line}")}
-        for option, setting, kind in _PROMPT_OPTIONS:
-            if option in options:
-                try:
-                    settings.setdefault(f"sample.{setting}", kind(options[option]))
-                except ValueError:
-                    continue
+        for setting, value in convert_sample(options, _PROMPT_OPTIONS).items():
+            settings.setdefault(setting, value)
     return settings

@@ -1,17 +1,25 @@
 """OneTrainer's loss, saved files and previews."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import PureWindowsPath
 from typing import Any
 
 from tetrad.documents import parse_json, read_text_file
 from tetrad.interchange.job import Job
+from tetrad.interchange.samples import convert_sample
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
 _STRENGTHS = {"mse_strength": 1.0, "mae_strength": 0.0, "huber_strength": 0.0, "log_cosh_strength": 0.0}
 _PREVIEW_KEYS = ("sample_definition_file_name", "samples", "sample_after", "sample_after_unit", "sample_skip_first")
+_SAMPLE_KEYS = {
+    "negative_prompt": "negative_prompt",
+    "width": "width",
+    "height": "height",
+    "seed": "seed",
+    "diffusion_steps": "steps",
+    "cfg_scale": "cfg_scale",
+}
 
 
 def decide_loss(job: Job) -> None:
@@ -153,25 +161,13 @@ def decide_previews(job: Job) -> None:
 
 
 def _read_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
-    """What the first sample has beside its prompt; here all previews share it."""
-    settings: dict[str, Any] = {}
-    for key, setting, convert in (
-        ("negative_prompt", "negative_prompt", str),
-        ("width", "width", _as_side),
-        ("height", "height", _as_side),
-        ("seed", "seed", int),
-        ("diffusion_steps", "steps", int),
-        ("cfg_scale", "cfg_scale", float),
-    ):
-        with suppress(TypeError, ValueError):
-            if sample.get(key) not in (None, "") and not (key == "seed" and sample.get("random_seed")):
-                settings[f"sample.{setting}"] = convert(sample[key])
-    return {key: value for key, value in settings.items() if value is not None}
-
-
-def _as_side(value: Any) -> int | None:
-    side = int(value) // 8 * 8
-    return side if 64 <= side <= 4096 else None
+    """What the first sample has beside its prompt; sizes that no preview can have are left out."""
+    names = {key: name for key, name in _SAMPLE_KEYS.items() if key != "seed" or not sample.get("random_seed")}
+    settings = convert_sample(sample, names)
+    for name in ("sample.width", "sample.height"):
+        if not 64 <= settings.get(name, 64) <= 4096:
+            del settings[name]
+    return settings
 
 
 def _has_prompt(item: Any) -> bool:
