@@ -37,7 +37,6 @@ _WHOLE = (
     "datasets.controls",
     "datasets.augmentations",
 )
-_DEFAULT_STEPS, _DEFAULT_RATE = 1000, 1e-6
 
 
 def read_ai_toolkit(path: Path, values: Mapping[str, Any]) -> Job:
@@ -70,17 +69,19 @@ def read_ai_toolkit(path: Path, values: Mapping[str, Any]) -> Job:
 def _check_sections(path: Path, process: Any) -> None:
     """E3163 where a part of the job is no table of keys, or its data sets are no list of them."""
     if not isinstance(process, Mapping):
-        template = _("{key} is {value} in {file}, but it must be {expected}")
-        values = {"key": "config.process", "value": repr(process), "file": path.name}
-        raise TetradError("E3163", template, expected=Message(_("a table of keys")), **values)
-    for key in ("network", "train", "model", "save", "sample", "datasets"):
-        value, is_list = process.get(key), key == "datasets"
-        items = value if is_list and isinstance(value, list) else [value]
-        fits = isinstance(value, list) == is_list and all(isinstance(each, Mapping) for each in items)
-        if value is not None and not fits:
-            template = _("{key} is {value} in {file}, but it must be {expected}")
-            expected = Message(_("a list of tables")) if is_list else Message(_("a table of keys"))
-            raise TetradError("E3163", template, key=key, value=repr(value), file=path.name, expected=expected)
+        raise _section_error(path, "config.process", process, Message(_("a table of keys")))
+    for key in ("network", "train", "model", "save", "sample"):
+        if not isinstance(value := process.get(key), Mapping | None):
+            raise _section_error(path, key, value, Message(_("a table of keys")))
+    data_sets = process.get("datasets")
+    is_list = isinstance(data_sets, list) and all(isinstance(each, Mapping) for each in data_sets)
+    if data_sets is not None and not is_list:
+        raise _section_error(path, "datasets", data_sets, Message(_("a list of tables")))
+
+
+def _section_error(path: Path, key: str, value: Any, expected: Message) -> TetradError:
+    template = _("{key} is {value} in {file}, but it must be {expected}")
+    return TetradError("E3163", template, key=key, value=repr(value), file=path.name, expected=expected)
 
 
 def _fill_name(value: Any, name: str) -> Any:
