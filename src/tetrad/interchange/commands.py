@@ -19,7 +19,8 @@ _ASSIGNMENT = re.compile(
 _VARIABLE = re.compile(r"\$\(\(.*?\)\)|\$\(.*?\)|\$\{(\w+)\}|\$(?:env:)?(\w+)|%(\w+)%", re.IGNORECASE)
 # A list of options that the script fills: bash's "${args[@]}", PowerShell's $args or @args as a word of its own.
 _LIST = re.compile(r"(?<=\s)\"?(?:\$\{(\w+)\[[@*]\]\}|[$@](\w+))\"?(?=\s|$)")
-_FILLED = re.compile(r"\$?(\w+)(?:\.Add\(|\s*\+=\s*\(?)\s*[\"']?(--[^\"')]*)", re.IGNORECASE)
+# Where the script adds options to it.
+_ADDITION = re.compile(r"\$?(\w+)(?:\.Add\(|\s*\+=\s*\(?)\s*[\"']?(--[^\"')]*)", re.IGNORECASE)
 # What ends a command in its line: the next command, or where its output goes.
 _SHELL_END = re.compile(r"^(?:[12&]?>>?.*|&|&&|;|\|\|?|<|2>&1)$")
 _PRINTED_LIST = re.compile(r"\[(?:'[^']*'|\"[^\"]*\")(?:,\s*(?:'[^']*'|\"[^\"]*\"))*\]")
@@ -45,7 +46,7 @@ def find_commands(path: Path, text: str) -> tuple[Command, ...]:
     variables: dict[str, str] = {}
     commands: list[Command] = []
     lists: dict[str, list[str]] = {}  # options that the script adds to a list, by the list's name
-    for match in _FILLED.finditer(text):
+    for match in _ADDITION.finditer(text):
         lists.setdefault(match[1].lower(), []).append(match[2].strip())
     for number, line in _join_lines(text):
         if _COMMENT.match(line):
