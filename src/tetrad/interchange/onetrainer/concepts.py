@@ -49,7 +49,7 @@ def decide_concepts(job: Job) -> list[Prior]:
     if len(sides) > 1:
         _decide_sides(job, sides)
     job.finish_folders()
-    return [Prior(f"concepts[{number}].", _count_uses(job, f"concepts[{number}].")) for number in priors]
+    return [_count_prior(job, f"concepts[{number}].") for number in priors]
 
 
 def _read_file(job: Job) -> None:
@@ -116,6 +116,14 @@ def _count_uses(job: Job, prefix: str) -> Pictures | None:
     balancing, strategy = _read_balancing(job, prefix)
     found = read_folder(expand_path(job.word(f"{prefix}path")), job.flag(f"{prefix}include_subdirectories"))
     return found.fill(int(balancing) if strategy == "SAMPLES" else int(len(found) * balancing)) if found else None
+
+
+def _count_prior(job: Job, prefix: str) -> Prior:
+    """A concept of prior prediction, whose images make an epoch longer."""
+    prior = Prior(prefix, _count_uses(job, prefix))
+    if prior.pictures and job.pictures:
+        job.pictures += prior.pictures
+    return prior
 
 
 def decide_priors(job: Job, priors: list[Prior]) -> None:

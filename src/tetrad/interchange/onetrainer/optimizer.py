@@ -9,8 +9,8 @@ from tetrad.interchange.job import Job
 from tetrad.interchange.optimizers import map_arguments, map_optimizer, takes_argument
 from tetrad.locales import Message, _
 
-# Arguments of OneTrainer's optimizers with values that change nothing, or nothing but where numbers are kept.
 _QUANTIZED = {"NFLOAT_4": "nf4", "INT_8": "8bit", "FLOAT_8": "8bit"}  # what is nearest to a dtype of weights
+# Arguments of OneTrainer's optimizers with values that change nothing, or nothing but where numbers are kept.
 _USUAL: Mapping[str, tuple[object, ...]] = {
     "growth_rate": ("inf", math.inf),
     "min_8bit_size": (4096,),
@@ -34,7 +34,7 @@ def decide_optimizer(job: Job) -> bool:
             continue
         key, value = name.removeprefix("optimizer."), job.get(name)
         if key == "stochastic_rounding":
-            continue  # `decide_half_weights` decides
+            continue  # `_decide_rounding` decides
         is_usual = value in (None, "NONE", *_USUAL.get(key, ()))
         if is_usual or (value is False and not takes_argument(job.settings.get("train.optimizer", "adamw"), key)):
             job.equal(name)
@@ -80,8 +80,8 @@ def _decide_ema(job: Job) -> None:
                 job.skip(name, Message(_("it only counts with {value}"), value="ema"))
 
 
-def decide_half_weights(job: Job, model_type: str) -> None:
-    """The dtype in which the trained parts of a whole model are stored; NONE is the model's, before that float32."""
+def decide_weight_dtypes(job: Job, model_type: str) -> None:
+    """The dtype of the U-Net, and of the text encoders where these are trained; NONE is the model's, or float32."""
     parts = ["unet"]
     if job.settings.get("method.text_encoder"):
         parts += ["text_encoder", "text_encoder_2"] if "XL" in model_type else ["text_encoder"]
@@ -89,25 +89,36 @@ def decide_half_weights(job: Job, model_type: str) -> None:
     own = {part: job.word(key, "NONE") for part, key in keys.items()}
     kinds = {part: job.word("weight_dtype", "FLOAT_32") if kind == "NONE" else kind for part, kind in own.items()}
     name = keys["unet"] if own["unet"] != "NONE" else "weight_dtype"
-    if job.base != "FINE_TUNE" and kinds["unet"] in _QUANTIZED:
+    if job.base == "FINE_TUNE":
+        _decide_trained_weights(job, name, kinds)
+    elif kinds["unet"] in _QUANTIZED:
         reason = Message(_("the U-Net's weights are quantized by bitsandbytes (extra bnb), no others"))
         job.map(name, {"train.quantize_base": _QUANTIZED[kinds["unet"]]}, reason)
-    if job.base == "FINE_TUNE" and kinds["unet"] == "FLOAT_16":
+    _decide_rounding(job)
+
+
+def _decide_trained_weights(job: Job, name: str, kinds: Mapping[str, str]) -> None:
+    """The dtype in which the trained parts of a whole model are stored."""
+    if kinds["unet"] == "FLOAT_16":
         job.leave(name, Message(FP16_WEIGHTS))
-    elif job.base == "FINE_TUNE" and kinds["unet"] == "BFLOAT_16":
-        if set(kinds.values()) == {"BFLOAT_16"}:
-            map_bf16_weights(job, name)
-        else:
-            template = _(
-                "bf16 weights are possible only for all trained parts together, so all stay in fp32, which needs more"
-                " memory"
-            )
-            job.leave(name, Message(template))
+    elif set(kinds.values()) == {"BFLOAT_16"}:
+        map_bf16_weights(job, name)
+    elif kinds["unet"] == "BFLOAT_16":
+        template = _(
+            "bf16 weights are possible only for all trained parts together, so all stay in fp32, which needs more"
+            " memory"
+        )
+        job.leave(name, Message(template))
+
+
+def _decide_rounding(job: Job) -> None:
+    """Stochastic rounding, which weights in bfloat16 always have here."""
     name = "optimizer.stochastic_rounding"
-    if name in job.entries:
-        if not job.settings.get("method.bf16_weights"):
-            job.skip(name, Message(_("it only counts with {value}"), value="BFLOAT_16"))
-        elif job.flag(name):
-            job.equal(name)
-        else:
-            job.leave(name, Message(_("updates of weights in bf16 are always rounded stochastically")))
+    if name not in job.entries:
+        return
+    if not job.settings.get("method.bf16_weights"):
+        job.skip(name, Message(_("it only counts with {value}"), value="BFLOAT_16"))
+    elif job.flag(name):
+        job.equal(name)
+    else:
+        job.leave(name, Message(_("updates of weights in bf16 are always rounded stochastically")))

@@ -12,7 +12,7 @@ from tetrad.interchange.kohya.read import leave_unknown
 from tetrad.interchange.onetrainer.concepts import decide_concepts, decide_priors
 from tetrad.interchange.onetrainer.keys import CONCEPT_KEYS, FOREIGN_PARTS, KEYS, VERSION
 from tetrad.interchange.onetrainer.network import decide_embedding, decide_network, skip_network
-from tetrad.interchange.onetrainer.optimizer import decide_half_weights, decide_optimizer
+from tetrad.interchange.onetrainer.optimizer import decide_optimizer, decide_weight_dtypes
 from tetrad.interchange.onetrainer.saving import decide_loss, decide_previews, decide_saving
 from tetrad.interchange.onetrainer.training import decide_length, decide_rates, decide_schedule
 from tetrad.interchange.optimizers import settle_fused_backward
@@ -71,15 +71,12 @@ def read_onetrainer(path: Path, values: Mapping[str, Any]) -> Job:
             job.skip(name, Message(reasons.OTHER_FAMILY))
     _decide_model(job, method, model_type)
     priors = decide_concepts(job)
-    for prior in priors:
-        if prior.pictures and job.pictures:
-            job.pictures += prior.pictures
     decide_length(job)
     decide_priors(job, priors)
     carries = decide_optimizer(job)
     decide_schedule(job)
     decide_rates(job, method, model_type, carries)
-    decide_half_weights(job, model_type)
+    decide_weight_dtypes(job, model_type)
     {"LORA": decide_network, "EMBEDDING": decide_embedding}.get(method, skip_network)(job)
     decide_loss(job)
     decide_saving(job)
