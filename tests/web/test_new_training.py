@@ -13,7 +13,8 @@ from made_photos import HOSTILE, make_image, make_photos
 from starlette.testclient import TestClient
 
 from tetrad.documents import parse_toml, read_text_file
-from tetrad.web.further_folders import count_further
+from tetrad.web.drafts import FOLDERS, Draft
+from tetrad.web.further_folders import count_further_images, describe_further_folders
 from tetrad.web.places import Places
 from tetrad.web.planning import Planning
 from tetrad.web.preferences import MountedVae
@@ -292,6 +293,14 @@ def test_the_vae_of_another_model_is_not_asked_for_and_the_mounted_one_is_named(
     assert names == ["", "clear.pt"] and asked == [("a.ckpt", "a.vae.pt"), ("b.ckpt", "/vaes/clear.pt")]
 
 
+def test_a_year_in_a_folders_name_is_no_number_of_repeats_on_the_page_either(tmp_path: Path) -> None:
+    folders = [tmp_path / "2023_holiday", tmp_path / "0_none", tmp_path / "10_zkr"]
+    for folder in folders:
+        folder.mkdir()
+    draft = Draft("x", settings={FOLDERS: [{"images": str(folder)} for folder in folders]})
+    assert [each["usual_repeats"] for each in describe_further_folders(draft)] == [1, 1, 10]
+
+
 def test_further_folders_are_added_counted_repeated_and_trained_on(
     app: FastAPI, client: TestClient, draft: str, tmp_path: Path
 ) -> None:
@@ -316,9 +325,9 @@ def test_further_folders_are_added_counted_repeated_and_trained_on(
 
     preparation = app.state.preparation
     found = preparation.drafts.read_draft(draft)
-    assert count_further(found) == 1
+    assert count_further_images(found) == 1
     (more / "2.png").unlink()
-    assert client.get(f"{address}/folders").json()[0]["problem"] and count_further(found) == 0
+    assert client.get(f"{address}/folders").json()[0]["problem"] and count_further_images(found) == 0
     recipe = replace(found, method="lora").make_recipe(3, "runs", own)
     assert [(each.images, each.repeats) for each in recipe.data.folders] == [(str(more), 7)]
     assert client.delete(f"{address}/folders/0").json() == []

@@ -64,7 +64,7 @@ __all__, __getattr__ = export(
         ],
         "discover.layouts": ["Listing"],
         "discover.several_folders": ["add_folders"],
-        "discover.subsets": ["Subset"],
+        "discover.subsets": ["Subset", "parse_kohya_folder_name"],
         "discover.zip_archives": ["decode_member_name"],
         "encoding": ["EncodingJob", "encode_in_turns", "encode_photos"],
         "cache_folder": ["CacheFolder"],

@@ -18,7 +18,7 @@ from tetrad.settings.field import settings_of
 from tetrad.settings.toml import assign, flatten
 from tetrad.web.data_sets import DataSet, DataSets
 from tetrad.web.drafts import Draft, Drafts
-from tetrad.web.further_folders import count_further, list_further
+from tetrad.web.further_folders import count_further_images, list_further_folders
 from tetrad.web.image_list import ImageList, ImageRow
 from tetrad.web.places import Places
 from tetrad.web.planning import Planning
@@ -95,7 +95,7 @@ class Preparation:
     async def count_images(self, draft: Draft) -> int:
         """How many images of the draft can be used, with those of further folders, unseen.  E4002 for none."""
         own = len(await self.find_usable(draft))
-        return own + await run_in_threadpool(count_further, draft) if list_further(draft) else own
+        return own + await run_in_threadpool(count_further_images, draft) if list_further_folders(draft) else own
 
     async def find_usable(self, draft: Draft) -> frozenset[str]:
         """The ids of the images that are trained on.  E4002 for none."""

@@ -31,7 +31,7 @@ __all__, __getattr__ = export(
         "layouts": ["ImageEntry", "Listing", "list_folder"],
         "member_names": ["describe_bad_name"],
         "several_folders": ["add_folders"],
-        "subsets": ["Subset", "get_caption_suffixes"],
+        "subsets": ["Subset", "get_caption_suffixes", "parse_kohya_folder_name"],
         "zip_archives": ["decode_member_name"],
     },
 )

@@ -11,7 +11,7 @@ from tetrad.errors import TetradError
 from tetrad.locales import _, presentable
 from tetrad.paths import expand_path
 from tetrad.web.drafts import FOLDERS, Draft
-from tetrad.web.further_folders import count_images, describe_further, list_further, no_image_error
+from tetrad.web.further_folders import count_images, describe_further_folders, list_further_folders, no_image_error
 from tetrad.web.routes.drafts import find_folder, preparation_of
 
 router = APIRouter()
@@ -33,7 +33,7 @@ class FurtherFolder(Repeats):
 @router.get("/api/drafts/{name}/folders")
 def read_folders(request: Request, name: str) -> _Tables:
     """The further folders of a draft: each with its path, repeats, number of images, and why there are none."""
-    return describe_further(preparation_of(request).drafts.read_draft(name))
+    return describe_further_folders(preparation_of(request).drafts.read_draft(name))
 
 
 @router.post("/api/drafts/{name}/folders")
@@ -43,13 +43,14 @@ def add_folder(request: Request, name: str, folder: FurtherFolder) -> _Tables:
     draft = preparation.drafts.read_draft(name)
     path = find_folder(folder.path)
     data_set = preparation.find_set(draft)
-    used = [*([data_set.images] if data_set else []), *(expand_path(each["images"]) for each in list_further(draft))]
+    used = [data_set.images] if data_set else []
+    used += [expand_path(each["images"]) for each in list_further_folders(draft)]
     if path.resolve() in {each.resolve() for each in used}:
         template = _("{path} is already used for training; raise its repeats if its images should count more")
         raise TetradError("E4304", template, path=presentable(path))
     if not count_images(path):
         raise no_image_error(path)
-    return _write(request, draft, [*list_further(draft), _with_repeats({"images": str(path)}, folder.repeats)])
+    return _write(request, draft, [*list_further_folders(draft), _with_repeats({"images": str(path)}, folder.repeats)])
 
 
 @router.patch("/api/drafts/{name}/folders/{number}")
@@ -72,7 +73,7 @@ def remove_folder(request: Request, name: str, number: int) -> _Tables:
 
 def _tables_with(draft: Draft, number: int) -> _Tables:
     """The tables of the further folders.  404 where there is none with this number."""
-    tables = list_further(draft)
+    tables = list_further_folders(draft)
     if not 0 <= number < len(tables):
         raise HTTPException(404)
     return tables
@@ -85,5 +86,6 @@ def _with_repeats(table: Mapping[str, Any], repeats: int | None) -> dict[str, An
 
 def _write(request: Request, draft: Draft, tables: _Tables) -> _Tables:
     settings = {key: value for key, value in draft.settings.items() if key != FOLDERS}
-    drafts = preparation_of(request).drafts
-    return describe_further(drafts.update(draft.id, settings={**settings, **({FOLDERS: tables} if tables else {})}))
+    if tables:
+        settings[FOLDERS] = tables
+    return describe_further_folders(preparation_of(request).drafts.update(draft.id, settings=settings))
