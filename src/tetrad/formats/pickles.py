@@ -20,10 +20,10 @@ from tetrad.locales import _
 
 PlainContent = Mapping[Any, Any]  # of numbers, strings, lists, tensors, and more such mappings
 FlatContent = tuple[dict[str, Tensor], dict[str, str]]  # tensors, and plain values as JSON, by dotted path
-# Real files have a nesting of 4, some thousand values and names of 150 characters. A pickle of a few kilobytes can
-# unfold to billions of values, because it can refer to one list many times.
 KEPT_ENTRIES = ("tetrad.architecture",)  # texts beside the `state_dict` that are metadata, since nothing else says this
 STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch's container, and older pickles
+# Real files have a nesting of 4, some thousand values and names of 150 characters. A pickle of a few kilobytes can
+# unfold to billions of values, because it can refer to one list many times.
 MAX_DEPTH, _MAX_VALUES, _MAX_PATH_LENGTH = 6, 50_000, 500
 _CHARACTERS_PER_VALUE = 400
 # torch stores tensors unpacked, and a file names each of them once or, where weights are tied, twice.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-DTYPES = (torch.float32, torch.bfloat16)
+_DTYPES = (torch.float32, torch.bfloat16)
 COPIES = 2  # of the weights: one for each direction
 _ONES = [1, 1]  # stride, padding and dilation
 
@@ -98,7 +98,7 @@ class _Convolve(torch.autograd.Function):
 @cache
 def can_pack(dtype: torch.dtype) -> bool:
     """Whether this build of PyTorch has the operators, and they give what a plain convolution gives."""
-    if dtype not in DTYPES or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if dtype not in _DTYPES or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     rng = torch.Generator().manual_seed(0)
     layer = nn.Conv2d(8, 16, 3, padding=1).requires_grad_(False).to(dtype)

@@ -11,7 +11,7 @@ from tetrad.storage.patterns import names_several
 
 # The fsspec package of each kind of address; "memory" is in fsspec itself, for trying things out.
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "oss": "ossfs", "memory": ""}
-PATTERN_FOLDER = "files"  # of the copies of the files that a pattern names
+_PATTERN_FOLDER = "files"  # of the copies of the files that a pattern names
 _ADDRESS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/{1,2}(?P<place>[^/].*)", re.IGNORECASE | re.DOTALL)
 
 
@@ -41,7 +41,7 @@ def get_copy_path(address: str | Path) -> Path:
     scheme, place = split_address(address)
     key = hashlib.sha256(f"{scheme}://{place}".encode()).hexdigest()[:16]
     folder, name = get_cache_folder() / "fetched" / key, place.rpartition("/")[2]
-    return folder / PATTERN_FOLDER / name if names_several(name) else folder / name
+    return folder / _PATTERN_FOLDER / name if names_several(name) else folder / name
 
 
 def find_copy(address: str | Path) -> Path:

@@ -41,5 +41,5 @@ def select_matching(names: Iterable[str], pattern: str) -> set[str]:
 def _list_alternatives(braces: re.Match[str]) -> list[str]:
     first, last, names = braces.groups()
     if names is not None:
-        return list(names.split(","))
+        return names.split(",")
     return [str(number).zfill(len(first)) for number in islice(range(int(first), int(last) + 1), _MAX_EXPANDED)]
