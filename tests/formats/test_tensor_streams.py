@@ -131,7 +131,7 @@ def test_ranges_of_a_file_that_is_read_once_are_read_past_the_page_cache(
     header = content[8 : 8 + length] + b" " * shift
     path.write_bytes((length + shift).to_bytes(8, "little") + header + content[8 + length :])
     monkeypatch.setattr(direct_reading, "_cached_share", lambda file: 0.0)
-    if not direct_reading.is_worth_it(path):
+    if not direct_reading.is_faster(path):
         pytest.skip("the system or the disk of temporary files cannot do it")
 
     def open_and_record(path: Path) -> BinaryIO:
@@ -153,16 +153,16 @@ def test_only_a_file_that_is_not_in_the_page_cache_is_read_past_it(
 ) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(bytes(100_000))
-    assert not direct_reading.is_worth_it(path)  # it was written just now
+    assert not direct_reading.is_faster(path)  # it was written just now
     with path.open("rb+") as file, monkeypatch.context() as patched:
         os.fsync(file.fileno())
         assert direct_reading._cached_share(file.fileno()) == 1
         patched.setattr(direct_reading, "open_direct", lambda path: path.open("rb"))
         patched.setattr(direct_reading, "_cached_share", lambda file: 0.4)
-        assert direct_reading.is_worth_it(path)
+        assert direct_reading.is_faster(path)
     monkeypatch.setattr(direct_reading, "_cached_share", lambda file: 0.4)
     monkeypatch.delattr(os, "O_DIRECT", raising=False)  # as on macOS and Windows
-    assert not direct_reading.is_worth_it(path)
+    assert not direct_reading.is_faster(path)
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_refused(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_models_are_read_once_where_their_hashes_are_known(
 ) -> None:
     asked: list[Path] = []
     monkeypatch.setattr(parents, "is_hash_cached", lambda path: is_known)
-    monkeypatch.setattr(direct_reading, "is_worth_it", asked.append)
+    monkeypatch.setattr(direct_reading, "is_faster", asked.append)
     merge(models[:2])
     assert asked == (models[:2] if is_known else [])
 

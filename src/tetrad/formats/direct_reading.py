@@ -25,7 +25,7 @@ def round_up(count: int) -> int:
     return -(-count // ALIGNMENT) * ALIGNMENT
 
 
-def is_worth_it(path: Path) -> bool:
+def is_faster(path: Path) -> bool:
     """Whether a file can be read past the page cache, and less than half of it is in there, from where it is faster."""
     try:
         with open_direct(path) as file:

@@ -99,7 +99,7 @@ def open_tensors(path: Path, is_read_once: bool = False) -> Iterator[TensorFile]
             path, layouts, metadata, lambda name, start, stop, _: tensors[name].flatten()[start:stop].clone()
         )
         return
-    with _open_places(path, places, is_read_once and direct_reading.is_worth_it(path)) as read:
+    with _open_places(path, places, is_read_once and direct_reading.is_faster(path)) as read:
         layouts = {name: place.layout for name, place in sorted(places.items(), key=lambda item: item[1].start)}
         yield TensorFile(path, layouts, metadata, read)
 

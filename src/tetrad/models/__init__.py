@@ -67,7 +67,7 @@ __all__, __getattr__ = export(
         "packed_convolutions": ["COPIES", "can_pack", "list_packable", "pack_convolutions"],
         "families": ["FAMILIES", "family_of"],
         "checks": ["PURPOSES"],
-        "quantized_layers": ["BITS", "import_functions", "list_quantizable", "quantize_layers"],
+        "quantized_layers": ["BITS", "import_bitsandbytes", "list_quantizable", "quantize_layers"],
         "tokenizer": ["CONTEXT_LENGTH", "clean_text", "encode_token_ids", "load_tokenizer"],
         "vae": ["Reload", "Vae", "render_raw_latents"],
     },

@@ -36,7 +36,7 @@ def list_quantizable(network: nn.Module) -> Iterator[nn.Linear | nn.Conv2d]:
 
 def quantize_layers(network: nn.Module, kind: str) -> None:
     """Quantize a network's frozen layers, "8bit" or "nf4", one after the other; E3146 without bitsandbytes."""
-    functions = import_functions()
+    functions = import_bitsandbytes()
     for layer in list(list_quantizable(network)):
         weights = QuantizedWeights(layer.weight.detach(), kind, functions)
         del layer.weight
@@ -44,7 +44,7 @@ def quantize_layers(network: nn.Module, kind: str) -> None:
         layer.quantized = weights  # type: ignore[assignment]
 
 
-def import_functions() -> Any:
+def import_bitsandbytes() -> Any:
     """bitsandbytes' functions.  E3146 where it is not installed."""
     try:
         return import_module("bitsandbytes.functional")

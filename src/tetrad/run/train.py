@@ -15,7 +15,7 @@ from tetrad.given_paths import fetch_given
 from tetrad.locales import Message, _
 from tetrad.models import device as devices
 from tetrad.models.base import Model
-from tetrad.models.quantized_layers import import_functions
+from tetrad.models.quantized_layers import import_bitsandbytes
 from tetrad.paths import expand_path
 from tetrad.run import class_images, preflight
 from tetrad.run.caption_notes import check_truncated_captions, trigger_word_notes
@@ -74,7 +74,7 @@ def train(recipe: Recipe, stop: Stop = never_stop, resumption: Resumption | None
     yield from early_notes
     device = select_training_device(recipe.train.device, recipe.precision, recipe.model)
     if recipe.train.quantize_base != "none":
-        import_functions()
+        import_bitsandbytes()
     check_optimizer(recipe.train.optimizer, recipe.train.optimizer_args, recipe.train.weight_decay)
     located = resumption.start.apply(recipe) if resumption else locate_start(recipe)
     with start_team(located, device) as team:
