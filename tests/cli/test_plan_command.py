@@ -21,14 +21,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def print_plan(capsys: pytest.CaptureFixture[str], *options: str, images: str = "images") -> str:
+def print_plan(capsys: pytest.CaptureFixture[str], *options: str, images: str = "images", method: str = "lora") -> str:
     settings = "--model tiny.safetensors --trigger-word zkr --steps 40 --batch-size 2 --set data.resolution=64"
-    plan.app(["lora", images, *settings.split(), *options], standalone_mode=False)
+    plan.app([method, images, *settings.split(), *options], standalone_mode=False)
     return capsys.readouterr().out
 
 
-def run_plan(capsys: pytest.CaptureFixture[str], *options: str, images: str = "images") -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(print_plan(capsys, *options, "--json", images=images))
+def run_plan(capsys: pytest.CaptureFixture[str], *options: str, **given: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(print_plan(capsys, *options, "--json", **given))
     return record
 
 
@@ -119,6 +119,16 @@ def test_every_figure_of_a_plan_has_the_quantized_base(folder: Path, capsys: pyt
     assert saved > 0
     offers = zip(plain["to_save_memory"], quantized["to_save_memory"], strict=True)
     assert all(one["memory_bytes"] - other["memory_bytes"] == saved for one, other in offers)
+
+
+def test_a_plan_counts_only_a_part_where_processes_divide_what_is_trained(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--estimate", "--processes", "2", "--allow-slower")
+    whole, part = (
+        run_plan(capsys, *options, "--set", f"train.sharding={kind}", method="dreambooth") for kind in ("none", "full")
+    )
+    assert part["memory_bytes"] < whole["memory_bytes"]
 
 
 def test_the_offer_of_weights_in_bfloat16_is_what_a_plan_with_them_needs(

@@ -11,7 +11,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "forecast": ["MemoryForecast", "forecast_memory"],
+        "forecast": ["MemoryForecast", "count_parts", "forecast_memory", "take_part"],
         "image_cost": ["ImageCost", "estimate_image_seconds", "measure_image_cost"],
         "memory": [
             "FLOAT32_BYTES",

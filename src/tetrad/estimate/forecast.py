@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tetrad.estimate.memory import FLOAT32_BYTES, Copies, MemoryOptions, choose_memory_options
+from tetrad.estimate.memory import FLOAT32_BYTES, Copies, MemoryEstimate, MemoryOptions, choose_memory_options
 from tetrad.estimate.step_cache import recall_step_cost
 from tetrad.methods.settings import MethodSettings
 from tetrad.models import device as devices
@@ -45,15 +45,12 @@ def forecast_memory(
         return None
     step = recall_step_cost(model, method, resolution, resolution, batch_size)
     free_bytes = devices.get_free_memory(device.device)
-    parts = train.processes if train.sharding == "full" else 1
+    parts = count_parts(train.processes, train.sharding)
     copied_bytes = Copies(train.ema > 0, keeps_original).count_bytes(step, device.dtype) // parts
 
     def count_needed(checkpointed: bool) -> int:
         options = MemoryOptions(checkpointed, train.fused_backward, train.optimizer, quantize_base=train.quantize_base)
-        estimate = options.estimate(step, device.device, device.dtype)
-        if parts > 1:
-            estimate = estimate.divide(parts, FLOAT32_BYTES * count_largest_block(model))
-        return estimate.total + copied_bytes
+        return take_part(options.estimate(step, device.device, device.dtype), model, parts).total + copied_bytes
 
     limit, is_alone = max(1, free_bytes - copied_bytes), train.ema == 0 and train.processes == 1
     options, least_bytes = choose_memory_options(
@@ -62,3 +59,13 @@ def forecast_memory(
     cheapest = options, least_bytes + copied_bytes
     packing_bytes = Copies(packed=True).count_bytes(step, device.dtype)
     return MemoryForecast(count_needed(False), count_needed(True), free_bytes, cheapest, packing_bytes)
+
+
+def count_parts(processes: int, sharding: str) -> int:
+    """Into how many parts the processes of a run divide what is trained."""
+    return processes if sharding == "full" else 1
+
+
+def take_part(estimate: MemoryEstimate, model: Model, parts: int) -> MemoryEstimate:
+    """The memory of a process that has one of so many parts."""
+    return estimate.divide(parts, FLOAT32_BYTES * count_largest_block(model)) if parts > 1 else estimate

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from tetrad import library
 from tetrad.cache_location import get_cache_folder
 from tetrad.data.latent_cache import LatentCache
+from tetrad.estimate.forecast import count_parts, take_part
 from tetrad.estimate.image_cost import ImageCost, estimate_image_seconds, measure_image_cost
 from tetrad.estimate.memory import Copies, MemoryOptions, list_memory_options
 from tetrad.estimate.speed import DeviceSpeed, estimate_step_seconds, measure_device_speed
@@ -149,8 +150,9 @@ class PlannedRun:
         train = self.plan.train
         packs = train.packs_convolutions and options.gradient_checkpointing == train.gradient_checkpointing
         copies = Copies(train.ema > 0, self.plan.keeps_original, packs)
-        needed = options.estimate(self.step, self.device.device, self.device.dtype)
-        return needed.total + copies.count_bytes(self.step, self.device.dtype)
+        parts = count_parts(train.processes, train.sharding)
+        needed = take_part(options.estimate(self.step, self.device.device, self.device.dtype), self.model, parts)
+        return needed.total + copies.count_bytes(self.step, self.device.dtype) // parts
 
     def _estimate_seconds(self, gradient_checkpointing: bool) -> float:
         passes = self.plan.train.samples_per_update / self.plan.train.samples_at_once
