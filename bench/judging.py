@@ -10,65 +10,29 @@ each run, so that a later call goes on from there.
 
 The truth of a file is the share of images that `recognition` finds right, drawing and background, for prompts that were
 not trained on. A run is over-trained where this share falls by 15 points from its best file to the last, changed
-nothing or under-trained where it has not risen by 15 points, and good otherwise. Limits are set by the even seeds; the
-odd ones are reported.
+nothing or under-trained where it has not risen by 15 points, and good otherwise. It leaks where 30 % fewer of the
+images without the trigger word show what was asked for; from 15 % on, "leaks" counts as right too. Limits are set by
+the even seeds; the odd ones are reported. A third of the images is generated with every file, all of them with the best and the last one.
 """
 
 import argparse
-import hashlib
-import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from bench.planted_runs import PLANTED, SHORT, Planted
-from tetrad.builtin.recognition import compute_distances, detect_background
-from tetrad.builtin.vocabulary import TRIGGER_WORD
-from tetrad.data.batches import TrainingSample
-from tetrad.data.captions.captions import Captions
-from tetrad.data.latent_cache import LatentDistribution
-from tetrad.demo import DEMO_TASKS
-from tetrad.documents import read_stored_values
-from tetrad.evaluation.builtin import generate_arrays
-from tetrad.evaluation.builtin_tasks import EvaluationPrompt
-from tetrad.images.load import load_image
-from tetrad.images.tensors import to_tensor
-from tetrad.judging import CheckpointScores, judge_run, read_scores
-from tetrad.judging.measure import LossProbe
-from tetrad.library import attach_weights, load_model
-from tetrad.models.base import Model, get_model_device
+from bench.planted_truth import TRUTH_FILE, Truth, evaluate_run, read_truth
+from tetrad.judging import SCORES_FILE, CheckpointScores, judge_run, read_scores
 from tetrad.run.events import Trained
 from tetrad.run.train import train
 
 FALL = 0.15  # of the share of right images, that counts
 RESULTS = Path(__file__).parent / "results" / "judging"
-_SCORES, _TRUTH = "scores.jsonl", "truth.jsonl"
-# With 10 steps in bfloat16, 91 % of 64 images of trained subjects were recognized; with 15 in float32, 89 %.
-_SAMPLING_STEPS = 10
-_VALIDATION_PREDICTIONS = 16
-
-
-@dataclass(frozen=True)
-class Truth:
-    """What images generated with a file show: shares of all, with `images` generated."""
-
-    step: int
-    file: str
-    right: float  # the trained drawing on the background that was asked for
-    likeness: float
-    obedience: float
-    images: int
-    validation_loss: float  # of the held-out image at all times, as other trainers measure it; NaN without one
-
-    @property
-    def error(self) -> float:
-        """The standard error of `right`."""
-        return math.sqrt(max(self.right * (1 - self.right), 1 / self.images) / self.images)
 
 
 @dataclass(frozen=True)
@@ -99,16 +63,24 @@ class Judged:
         losses: dict[str, float] = {row.file: self.truth[row.file].validation_loss for row in self.files}
         return min(losses, key=lambda file: losses[file] if losses[file] == losses[file] else math.inf)
 
+    @property
+    def plain_fall(self) -> float:
+        """How much less often images without the trigger word show what was asked for than the base model's; or NaN."""
+        return self.truth[""].plain - self.last.plain
+
     def true_words(self) -> set[str]:
         """The verdicts that count as right."""
         if self.expected:
             return {self.expected}
         start = self.truth[""].right
+        words = {"leaks"} if self.plain_fall >= FALL else set()
         if self.best.right - self.last.right >= FALL:
-            return {"over-trained", "collapsed"}
+            return words | {"over-trained", "collapsed"}
         if self.last.right - start < FALL:
-            return {"under-trained", "changed nothing", "collapsed"}
-        return {"good"} if self.last.right >= 0.5 else {"good", "under-trained"}
+            return words | {"under-trained", "changed nothing", "collapsed"}
+        if self.plain_fall >= 2 * FALL:
+            return words
+        return words | ({"good"} if self.last.right >= 0.5 else {"good", "under-trained"})
 
     def miss(self, file: str) -> int:
         """How many files lie between this one and the best; files within an error of the best count as best too."""
@@ -133,80 +105,17 @@ def train_run(planted: Planted, work: Path, seed: int, stop: str = "off") -> Pat
     return folder
 
 
-def read_truth(folder: Path) -> dict[str, Truth]:
-    path = folder / _TRUTH
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    return {truth.file: truth for truth in (Truth(**json.loads(line)) for line in lines)}
-
-
-def evaluate_run(planted: Planted, folder: Path, images: int) -> None:
-    """Generate images with the base model and with each saved file of a run, unless that was done before."""
-    known = read_truth(folder)
-    rows = [row for row in read_scores(folder)[0] if row.file or row.step == 0]
-    for row in rows:
-        if row.file in known or (row.file and not (folder / row.file).exists()):
-            continue
-        model = load_model("builtin")
-        if row.file:
-            attach_weights(folder / row.file, model)
-        word = TRIGGER_WORD if not planted.method_settings().artifact.requires_trigger_word else _word_of(row, folder)
-        prompts = DEMO_TASKS[planted.method].task.make_prompts(word)
-        truth = replace(
-            measure_truth(model, prompts, row, images), validation_loss=measure_validation_loss(model, folder)
-        )
-        with (folder / _TRUTH).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(truth)) + "\n")
-        print(f"  {folder.name} step {row.step}: right {truth.right:.0%} ± {truth.error:.0%}", flush=True)
-
-
-def _word_of(row: CheckpointScores, folder: Path) -> str:
-    """An embedding's word is the name of its file; the base model is asked with the word that it does not know."""
-    return Path(row.file).stem if row.file else folder.name
-
-
-def measure_truth(model: Model, prompts: Sequence[EvaluationPrompt], row: CheckpointScores, images: int) -> Truth:
-    """Generate so many images, each prompt several times with other seeds, and recognize them."""
-    asked = [prompts[number % len(prompts)] for number in range(images)]
-    with torch.autocast(get_model_device(model).type, torch.bfloat16):
-        arrays = generate_arrays(model, [each.prompt for each in asked], 5000, sampling_steps=_SAMPLING_STEPS)
-    right, alike, obeyed = [], [], []
-    for each, array in zip(asked, arrays, strict=True):
-        nearest = each.candidates[int(compute_distances(array, each.candidates, each.background).argmin())]
-        alike.append(nearest in each.correct)
-        obeyed.append(detect_background(array) == each.background)
-        right.append(alike[-1] and obeyed[-1])
-    shares = [float(np.mean(found)) for found in (right, alike, obeyed)]
-    return Truth(row.step, row.file, shares[0], shares[1], shares[2], images, validation_loss=math.nan)
-
-
-def measure_validation_loss(model: Model, folder: Path) -> float:
-    """The loss of the held-out images with fixed noise, its times spread over the whole schedule."""
-    plan = read_stored_values(folder / "plan.toml")
-    held_out = []
-    for path in sorted(Path(plan["data"]["images"]).glob("*.png")):
-        if hashlib.sha256(path.read_bytes()).hexdigest() in plan["judge"]["held_out_images"]:
-            mean, std = (
-                part[0].detach() for part in model.vae.encode(to_tensor(load_image(path).convert("RGB"))[None])
-            )
-            captions = Captions(path.with_suffix(".txt").read_text("utf-8"))
-            held_out.append(TrainingSample((LatentDistribution(mean, std),), captions))
-    if not held_out:
-        return math.nan
-    probe = LossProbe.make(model, held_out, _VALIDATION_PREDICTIONS, 0, "validation", band=(0.0, 1.0))
-    return probe.measure(model, model.condition, samples_at_once=4).mean().item()
-
-
 def keep_result(folder: Path, target: Path) -> None:
     """Copy what `collect` reads of a finished run."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in (_SCORES, _TRUTH):  # the truth comes last: with it, the run is finished
+    for name in (SCORES_FILE, TRUTH_FILE):  # the truth comes last: with it, the run is finished
         shutil.copy(folder / name, target / name)
 
 
 def collect(results: Path, names: Sequence[str]) -> Iterator[Judged]:
     """Every finished run."""
     by_name = {planted.name: planted for planted in PLANTED}
-    for path in sorted(results.glob(f"seed*/*/{_TRUTH}")):
+    for path in sorted(results.glob(f"seed*/*/{TRUTH_FILE}")):
         folder, seed = path.parent, path.parent.parent.name.removeprefix("seed")
         if folder.name in names and seed.isdigit():
             judged = Judged(
@@ -218,14 +127,14 @@ def collect(results: Path, names: Sequence[str]) -> Iterator[Judged]:
 
 def report(runs: Sequence[Judged]) -> None:
     """Each run with its verdict and its picks, and the shares of those that are right, by half of the seeds."""
-    print(f"{'run':28} seed  {'verdict':15} {'true':28} right: start best last   pick-last misses (judge, last)")
+    print(f"{'run':28} seed  {'verdict':15} {'true':28} right: start best last plain   misses (judge, last)")
     for run in runs:
         verdict = judge_run(run.rows)
         best = verdict.best.file if verdict.best else run.files[-1].file
         words = run.true_words()
         print(
             f"{run.name:28} {run.seed:4}  {verdict.word:15} {'/'.join(sorted(words)):28}"
-            f"        {run.truth[''].right:5.0%} {run.best.right:5.0%} {run.last.right:5.0%}"
+            f"        {run.truth[''].right:5.0%} {run.best.right:5.0%} {run.last.right:5.0%} {-run.plain_fall:+5.0%}"
             f"   {run.miss(best)} {run.miss(run.files[-1].file)}  {'' if verdict.word in words else 'WRONG'}"
         )
     for title, half in (("even seeds (limits set)", 0), ("odd seeds (reported)", 1)):
@@ -294,7 +203,7 @@ def main() -> None:
     for seed in given.seeds if not given.report else ():
         for planted in PLANTED:
             target = given.results / f"seed{seed}" / planted.name
-            if planted.name in names and not (target / _TRUTH).exists():
+            if planted.name in names and not (target / TRUTH_FILE).exists():
                 folder = train_run(planted, given.work, seed)
                 evaluate_run(planted, folder, given.images)
                 keep_result(folder, target)

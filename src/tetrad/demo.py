@@ -27,7 +27,7 @@ from tetrad.settings.learning_rate import parse_learning_rate
 
 SEEDS = (1, 2, 3)
 SAMPLER = "Euler a"  # the smoothest backgrounds at this guidance: tools/builtin_model/README.md, "Uneven backgrounds"
-_SAMPLING_STEPS = 25
+_SAMPLING_STEPS = 18
 _UNTRAINED_PROMPT = "a red apple, gold style, on a green background"  # shows leak: changes without the trigger word
 _SUBJECT_PROMPTS = (
     "a {word}, on a yellow background",

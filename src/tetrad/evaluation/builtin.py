@@ -13,7 +13,8 @@ from tetrad.generation.request import Request
 from tetrad.locales import Message, _
 from tetrad.models.base import Model
 
-_SAMPLING_STEPS, _CFG_SCALE, BATCH_SIZE = 15, 4.0, 16
+# Of 64 images of a LoRA's file, 53 % were recognized with 15 steps, 56 % with 7, 59 % with 6.
+_SAMPLING_STEPS, _CFG_SCALE, BATCH_SIZE = 8, 4.0, 16
 
 
 @dataclass(frozen=True)
