@@ -12,7 +12,8 @@ The truth of a file is the share of images that `recognition` finds right, drawi
 not trained on. A run is over-trained where this share falls by 15 points from its best file to the last, changed
 nothing or under-trained where it has not risen by 15 points, and good otherwise. It leaks where 30 % fewer of the
 images without the trigger word show what was asked for; from 15 % on, "leaks" counts as right too. Limits are set by
-the even seeds; the odd ones are reported. A third of the images is generated with every file, all of them with the best and the last one.
+the even seeds; the odd ones are reported. A third of the images is generated with every file, all of them with the best
+and the last one.
 """
 
 import argparse
