@@ -90,7 +90,7 @@ def make_table(results: Sequence[Result]) -> Iterator[str]:
         yield ""
     for row in ROWS:
         own = [run for run in paired if run.row == row.name]
-        if own and row != DEFAULT:
+        if row != DEFAULT and own and all(len(runs) > 1 for runs in _group_by_task(own).values()):
             yield f"- {row.title}: {', '.join(find_worse(own, defaults)) or 'nothing'} worse than the default"
 
 
