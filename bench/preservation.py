@@ -8,7 +8,7 @@ Each row is compared with the row of the same learning rate and steps without pr
 import argparse
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from tetrad.builtin.vocabulary import (
 )
 from tetrad.demo import DEMO_TASKS
 from tetrad.evaluation.builtin import generate_arrays, measure_likeness
-from tetrad.evaluation.builtin_tasks import make_prompts_without_trigger_word
+from tetrad.evaluation.builtin_tasks import EvaluationPrompt, make_prompts_without_trigger_word
 from tetrad.library import attach_weights, load_model
 from tetrad.models.base import Model
 from tetrad.run.events import Finished, Trained
@@ -125,19 +125,24 @@ def score_row(row: Row, seed: int, work: Path) -> dict[str, Any]:
     attach_weights(path, model)
     images = draw(f"{row.name} {seed}", model, [each.prompt for each in questions], work)
     plain_after = draw(f"{row.name} {seed} plain", model, plain, work)
-    margins = []
-    for question, image in zip(questions, images, strict=True):
-        distances = compute_distances(image, question.candidates, question.background)
-        right = np.array([pair in question.correct for pair in question.candidates])
-        margins.append(float(distances[~right].min() - distances[right].min()))
     return {
         "likeness": measure_likeness(questions, images),
-        "margins": margins,
+        "margins": measure_margins(questions, images),
         "leak": mean_difference(plain_before, plain_after) / mean_difference(plain_before, other_seeds),
         "kept": count_kept(plain_after),
         "kept by the base": count_kept(plain_before),
         "step": step,
     }
+
+
+def measure_margins(questions: Sequence[EvaluationPrompt], images: Images) -> list[float]:
+    """For each question, how much nearer the image is to the nearest correct drawing than to the nearest wrong one."""
+    margins = []
+    for question, image in zip(questions, images, strict=True):
+        distances = compute_distances(image, question.candidates, question.background)
+        right = np.array([pair in question.correct for pair in question.candidates])
+        margins.append(float(distances[~right].min() - distances[right].min()))
+    return margins
 
 
 def mean_difference(one: Images, other: Images) -> float:
