@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tetrad.errors import TetradError
+from tetrad.given_paths import locate_given
 from tetrad.interchange.folders import Folders
 from tetrad.interchange.pictures import Bucket, Pictures, one_size
 from tetrad.locales import Message, _
-from tetrad.paths import expand_path
+from tetrad.paths import is_pattern
 
 Value = Any
 FOLDERS = "data.folders"
@@ -188,8 +189,15 @@ class Job:
     def look_for(self, name: str, setting: str = "") -> None:
         """Remember a file that a key names and that is not there; `setting` is what replaces it on the command line."""
         value = str(self.get(name) or "")
-        if value and not expand_path(value).exists():
+        path = locate_given(value) if value else None
+        if path and not path.exists() and not is_pattern(path):
             self.missing.append(MissingFile(self.get_shown_name(name), value, setting))
+
+    def find_folder(self, name: str) -> Path | None:
+        """The folder that a key names, which may be built in; None where it is not there, or not here yet."""
+        value = self.get(name)
+        path = locate_given(str(value)) if value else None
+        return path if path and path.is_dir() else None
 
     def list_rows(self) -> Iterator[Row]:
         """What became of each key in the file's order, then the trainer's defaults that are written into the recipe."""

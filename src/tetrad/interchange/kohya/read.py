@@ -10,7 +10,7 @@ from tetrad.errors import TetradError
 from tetrad.interchange.commands import Command, parse_words
 from tetrad.interchange.document import open_document
 from tetrad.interchange.job import Entry, Job
-from tetrad.interchange.kohya import data, network, rates, saving, training
+from tetrad.interchange.kohya import data, network, rates, saving, training, weights
 from tetrad.interchange.kohya.keys import FLAGS, FOREIGN_KEYS, KEYS, LISTS
 from tetrad.interchange.optimizers import settle_fused_backward
 from tetrad.locales import Message, _
@@ -122,7 +122,8 @@ def fill_job(job: Job) -> Job:
     if kind in deciders:
         deciders[kind](job)
     rates.decide_rates(job, kind, carries)
-    rates.decide_half_weights(job)
+    weights.decide_half_weights(job)
+    weights.decide_quantized_base(job)
     saving.decide_loss(job)
     saving.decide_saving(job)
     saving.decide_previews(job)
