@@ -184,3 +184,12 @@ def test_images_of_onetrainer_at_several_resolutions_are_used_at_each(tmp_path: 
     recipe = make_recipe(onetrainer(tmp_path, concepts=[{"path": own}], **values))
     assert (recipe.data.resolution, [folder.resolution for folder in recipe.data.folders]) == (768, [512])
     assert (recipe.train.steps, recipe.save.every) == (12, 4)
+
+
+def test_a_huber_error_of_onetrainer_keeps_its_delta(tmp_path: Path) -> None:
+    loss = make_recipe(onetrainer(tmp_path, mse_strength=0.0, huber_strength=1.0)).loss
+    assert (loss.type, loss.huber_c, loss.huber_schedule) == ("huber", 1.0, "constant")
+    loss = make_recipe(onetrainer(tmp_path, mse_strength=0.0, huber_strength=1.0, huber_delta=0.2)).loss
+    assert (loss.type, loss.huber_c) == ("huber", 0.2)
+    job = onetrainer(tmp_path, mse_strength=1.0, huber_strength=0.5)
+    assert job.rows["huber_strength"].outcome is Outcome.NOT_DONE and make_recipe(job).loss.type == "l2"

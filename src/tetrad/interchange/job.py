@@ -1,5 +1,6 @@
 """A configuration of another trainer while it is read: its keys, what becomes of each, and the recipe that results."""
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -83,14 +84,15 @@ class Job:
         return None if isinstance(value, str) and not value.strip() else value
 
     def number(self, name: str, default: float | None = None) -> float | None:
-        """A number, also where the file has it as text."""
+        """A number, also where the file has it as text; infinity and NaN are none."""
         value = self.get(name)
         if value is None:
             return default
         try:
-            if value is True:
+            number = float(value)
+            if value is True or not math.isfinite(number):
                 raise TypeError
-            return float(value)
+            return number
         except (TypeError, ValueError):
             self.fail(name, Message(_("a number")))
             return default
@@ -118,7 +120,8 @@ class Job:
 
     def refuse(self, name: str, error: TetradError) -> None:
         """Note an error about the value of a key."""
-        self.errors.append(error)
+        if error.sentence not in [each.sentence for each in self.errors]:
+            self.errors.append(error)
         self.leave(name, error.sentence)
 
     def get_shown_name(self, name: str) -> str:

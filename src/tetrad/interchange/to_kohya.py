@@ -210,7 +210,11 @@ def _list_undone(plan: Mapping[str, Any]) -> list[Message]:
     if ":" in str(plan.get("train.learning_rates.other parts", "")):
         found.append(Message(_("the learning rate is a schedule with its own steps; its first rate is written")))
     is_stopped = plan.get("train.text_encoder_steps", plan["train.steps"]) < plan["train.steps"]
-    if plan.get("method.text_encoder") and is_stopped and _find_script(plan, str(method.kind)) != _SCRIPTS["dreambooth"]:
+    if (
+        plan.get("method.text_encoder")
+        and is_stopped
+        and _find_script(plan, str(method.kind)) != _SCRIPTS["dreambooth"]
+    ):
         found.append(Message(_("sd-scripts trains the text encoders until the end of the run with this script")))
     if plan.get("train.warmup_steps") and not plan.get("train.warmup_from_zero"):
         found.append(Message(_("the first step of the warm-up has rate 0 in sd-scripts, and each step a little less")))
