@@ -6,7 +6,7 @@ from tetrad.builtin import BUILTIN_NAME, resolve_images_path, resolve_model_path
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path, is_pattern
-from tetrad.storage.addresses import is_address
+from tetrad.storage.addresses import get_copy_path, is_address
 
 # What people can train on; docs/models.md has the whole list.
 _CHECKPOINTS = {"sd1": "v1-5-pruned-emaonly-fp16.safetensors", "sdxl": "sd_xl_base_1.0.safetensors"}
@@ -22,6 +22,14 @@ def fetch_given(name: str) -> None:
         from tetrad.storage.fetching import fetch  # fsspec is needed for addresses only
 
         fetch(name)
+
+
+def locate_given(name: str) -> Path | None:
+    """Where a model or images are, also built-in ones; None for an address that was not fetched yet.  E4001, E2004."""
+    if is_address(name):
+        copy = get_copy_path(name)
+        return copy if copy.exists() else None
+    return resolve_model_path(name) if name == BUILTIN_NAME else resolve_images_path(name)
 
 
 def check_images_exist(*images: str) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tetrad.cli import main
+from tetrad.cli.captions import replace
 from tetrad.cli.inspect import inspect
 from tetrad.cli.terminal import print_json, print_note, print_text
 from tetrad.data.captions.templates import load_template
@@ -85,3 +86,14 @@ def test_a_name_that_is_too_long_ends_in_one_sentence(
     assert ended.value.code == 2 and capsys.readouterr().err.startswith("E2003 xxx")
     assert load_template("a photo of [name], " + "x" * 300).lines[0].endswith("xxx")
     assert load_template("~nobody by [name]").lines == ("~nobody by [name]",)
+
+
+@pytest.mark.parametrize("images,shown", [(1, "changed for 1 of 1 image\n"), (3, "changed for 1 of 3 images\n")])
+def test_a_count_of_images_has_the_right_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], images: int, shown: str
+) -> None:
+    for number in range(images):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text("a cat" if number == 0 else "a dog")
+    replace(tmp_path, "cat", "zkr")
+    assert shown in "".join(capsys.readouterr())

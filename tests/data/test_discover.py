@@ -81,6 +81,7 @@ def test_an_image_is_found_under_equivalent_spellings_of_its_name(tmp_path: Path
     ("metadata.csv", "name,text\na.png,x\n", "E4154", "no column file_name.* name, text"),
     ("metadata.csv", "a.png,a cat\n", "E4154", "its first line must name the columns"),
     ("metadata.csv", "file_name,text\na.png,x\n,y\n", "E4153", "1 of its 2 rows has no file name or no caption"),
+    ("metadata.csv", "file_name,text\n,y\n", "E4153", "its only row has no file name or no caption"),
     ("metadata.csv", "file_name,text\na.png,x\na.png,y\n", "E4153", "a.png more than once"),
     ("metadata.csv", "file_name,label\na.png,x\n", "E4154", "no column text.* file_name, label"),
     ("metadata.csv", "file_name,text\na.png,x\nb.png,y\nc.png,z\n", "E4155", "2 images .* b.png, c.png"),

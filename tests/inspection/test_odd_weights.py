@@ -29,3 +29,9 @@ def test_odd_numbers_end_no_inspection(case: str, tmp_path: Path) -> None:
     inspection = inspect_path(str(tmp_path / "a.safetensors"))
     assert inspection.facts["tensors"] == len(tensors)
     assert not ("alpha" in case and "complex" not in case) or "NaN or Inf" in str(inspection.trouble[0])
+
+
+def test_the_only_tensor_of_a_file_is_said_in_the_singular(tmp_path: Path) -> None:
+    save_file({"a": torch.tensor([float("nan")])}, tmp_path / "a.safetensors")
+    troubles = map(str, inspect_path(str(tmp_path / "a.safetensors")).trouble)
+    assert any("its only tensor contains NaN or Inf (a)" in trouble for trouble in troubles)

@@ -221,3 +221,40 @@ def test_schedules_of_ai_toolkit_go_on_in_each_pass(tmp_path: Path) -> None:
 def test_a_network_of_another_family_is_an_error(tmp_path: Path) -> None:
     job = read(tmp_path, "python train_network.py --network_module networks.lora_flux\n", "a.sh")
     assert [error.code for error in job.errors] == ["E3162"]
+
+
+LORA = 'network_module = "networks.lora"\npretrained_model_name_or_path = "m"\ntrain_data_dir = "d"\n'
+
+
+@pytest.mark.parametrize(
+    "line,key",
+    [
+        ("max_train_epochs = 1e400", "max_train_epochs"),
+        ("network_dim = nan", "network_dim"),
+        ("network_args = ['conv_dim=x']", "network_args conv_dim"),
+        ("resolution = '1024x1024'", "resolution"),
+        ("noise_offset = '0,05'", "noise_offset"),
+        ("learning_rate = '1e-4, 5e-5'", "learning_rate"),
+        ("seed = 'random'", "seed"),
+    ],
+)
+def test_a_value_that_is_no_number_is_one_error_with_its_key(tmp_path: Path, line: str, key: str) -> None:
+    job = read(tmp_path, LORA + line, "run.toml")
+    assert [error.code for error in job.errors] == ["E3163"] and f"{key} is " in job.errors[0].message
+
+
+def test_an_empty_section_is_none(tmp_path: Path) -> None:
+    assert onetrainer(tmp_path, unet=None).rows["unet"].outcome is Outcome.EQUAL
+    assert ai_toolkit(tmp_path, train=None).rows["process.train"].outcome is Outcome.EQUAL
+
+
+def test_a_windows_file_in_gbk_with_comments_in_chinese_is_read(tmp_path: Path) -> None:
+    text = (
+        "# 训练配置\r\n[model]\r\npretrained_model_name_or_path = 'C:\\Users\\我\\sd15.safetensors'  # 底模\r\n"
+        "[train]\r\noptimizer_args = 'weight_decay=0.1 betas=(0.9,0.99)'\r\nnetwork_module = 'lycoris.kohya'\r\n"
+        "network_args = 'algo=locon conv_dim=8'\r\nmax_train_steps = '1000'\r\n"
+    )
+    (tmp_path / "run.toml").write_bytes(text.encode("gbk"))
+    recipe: Any = make_recipe(read_configuration(tmp_path / "run.toml"))
+    assert (recipe.model, recipe.method.conv_rank, recipe.train.steps) == ("C:\\Users\\我\\sd15.safetensors", 8, 1000)
+    assert set(recipe.train.optimizer_args) == {"betas=(0.9, 0.99)"} and recipe.train.weight_decay == 0.1

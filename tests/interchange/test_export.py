@@ -96,3 +96,52 @@ def test_a_schedule_of_torch_is_written_with_its_arguments(tmp_path: Path) -> No
     train = make_recipe(read_configuration(tmp_path / "run.toml")).train
     assert (train.scheduler, train.scheduler_timescale) == ("cosine_annealing", 400)
     assert train.scheduler_min_ratio == pytest.approx(0.1)
+
+
+def export(folder: Path, kind: str, *changes: tuple[str, str]) -> Any:
+    text = PLAN.format(kind=kind)
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "plan.toml").write_text(text)
+    return export_run(folder)
+
+
+def read_with(folder: Path, exported: Any) -> Any:
+    """The recipe of a command that runs the exported file with its script."""
+    (folder / "kohya.toml").write_text(exported.text)
+    (folder / "run.sh").write_text(f"accelerate launch {exported.script} --config_file=kohya.toml")
+    return make_recipe(read_configuration(folder / "run.sh"))
+
+
+SDXL = ('family = "sd1"', 'family = "sdxl"')
+HALF_WEIGHTS = ("dora = true", "bf16_weights = true")
+
+
+def test_weights_in_bf16_are_full_bf16_of_the_script_that_reads_it(tmp_path: Path) -> None:
+    exported = export(tmp_path, "dreambooth", SDXL, HALF_WEIGHTS)
+    assert exported.script == "sdxl_train.py" and "full_bf16 = true" in exported.text
+    assert not any("bf16_weights" in str(each) for each in exported.undone)
+    assert any("rounds weights in bf16 to the nearest" in str(each) for each in exported.undone)
+    assert read_with(tmp_path, exported).method.bf16_weights
+
+    exported = export(tmp_path, "dreambooth", HALF_WEIGHTS)
+    assert "full_bf16" not in exported.text and any("bf16_weights" in str(each) for each in exported.undone)
+
+
+def test_text_encoders_of_a_whole_sdxl_model_are_trained_at_their_rates(tmp_path: Path) -> None:
+    rates = ('text_encoder = "5e-5"', 'text_encoder = "5e-5"\ntext_encoder_2 = "0"')
+    recipe = read_with(tmp_path, export(tmp_path, "dreambooth", SDXL, rates))
+    assert recipe.method.text_encoder
+    assert (recipe.train.text_encoder_learning_rate(1), recipe.train.text_encoder_2_learning_rate(1)) == (5e-5, 0)
+    assert not read_with(
+        tmp_path, export(tmp_path, "dreambooth", SDXL, ("text_encoder = true", "text_encoder = false"))
+    ).method.text_encoder
+
+
+@pytest.mark.parametrize("base,is_written", [("8bit", True), ("nf4", False)])
+def test_a_base_in_8_bits_is_one_in_fp8(tmp_path: Path, base: str, is_written: bool) -> None:
+    exported = export(tmp_path, "lora", ("seed = 7", f'seed = 7\nquantize_base = "{base}"'))
+    assert ("fp8_base_unet = true" in exported.text) == is_written
+    assert any(f"train.quantize_base = {base}" in str(each) for each in exported.undone) != is_written
+    assert (read_with(tmp_path, exported).train.quantize_base == "8bit") == is_written

@@ -148,6 +148,18 @@ def test_all_files_that_are_not_there_are_in_one_error() -> None:
     assert "vae" not in str(missing_files_error(broken("07"), {"vae": "there.pt"})).split(";")[-1]
 
 
+def test_what_is_built_in_or_in_object_storage_is_not_missed(tmp_path: Path) -> None:
+    source = tmp_path / "run.toml"
+    text = 'network_module = "networks.lora"\npretrained_model_name_or_path = "{}"\ntrain_data_dir = "{}"\n'
+    source.write_text(text.format("builtin", "builtin:subject"))
+    assert missing_files_error(read_configuration(source)) is None
+    source.write_text(text.format("s3://studio/sd15.safetensors", "s3://studio/photos"))
+    assert missing_files_error(read_configuration(source)) is None
+    source.write_text(text.format("builtin", "builtin:subjcet"))
+    with pytest.raises(TetradError, match="did you mean builtin:subject"):
+        check(read_configuration(source))
+
+
 def test_import_writes_a_recipe_that_has_the_files_values(tmp_path: Path) -> None:
     case, out = CASES / "kohya-cli-12.sh", tmp_path / "recipe.toml"
     imported = run("import", case, "--out", out)

@@ -71,6 +71,7 @@ def test_weights_of_onetrainer_are_those_of_its_parts(tmp_path: Path) -> None:
         ({"training_method": "LORA", "unet": {"weight_dtype": "NFLOAT_4"}}, "nf4"),
         ({"training_method": "EMBEDDING", "weight_dtype": "INT_8"}, "8bit"),
         ({"training_method": "LORA", "weight_dtype": "FLOAT_8", "unet": {"weight_dtype": "FLOAT_16"}}, "none"),
+        ({"training_method": "LORA", "weight_dtype": "INT_W8A8"}, "8bit"),
         ({"training_method": "LORA", "text_encoder": {"weight_dtype": "NFLOAT_4"}}, "none"),
         ({"weight_dtype": "NFLOAT_4"}, "none"),  # a whole model is trained
     ],
@@ -82,6 +83,31 @@ def test_a_quantized_unet_of_onetrainer_is_a_quantized_base(
     assert make_recipe(job).train.quantize_base == expected
     outcomes = {job.rows[name].outcome for name in ("weight_dtype", "unet.weight_dtype") if name in job.rows}
     assert (Outcome.MAPPED in outcomes) == (expected != "none")
+
+
+@pytest.mark.parametrize(
+    "script,options,outcome",
+    [
+        ("sdxl_train_network", "--fp8_base --mixed_precision bf16", Outcome.MAPPED),
+        ("train_network", "--fp8_base_unet --fp8_base", Outcome.MAPPED),
+        ("train_db", "--fp8_base --mixed_precision bf16", Outcome.MEANINGLESS),
+    ],
+)
+def test_fp8_base_is_a_base_in_8_bits_where_it_is_read(
+    tmp_path: Path, script: str, options: str, outcome: Outcome
+) -> None:
+    job = command(tmp_path, script, options)
+    assert {row.outcome for name, row in job.rows.items() if name.startswith("fp8_base")} == {outcome}
+    assert make_recipe(job).train.quantize_base == ("8bit" if outcome is Outcome.MAPPED else "none")
+    assert any("fp8_base" in str(reason) for reason in job.failures) == ("mixed_precision" not in options)
+
+
+def test_quantize_of_ai_toolkit_does_nothing_for_these_families(tmp_path: Path) -> None:
+    model = {"name_or_path": "m", "arch": "sdxl", "quantize": True, "qtype": "qfloat8"}
+    process = {"type": "sd_trainer", "network": {"type": "lora", "linear": 8}, "model": model}
+    job = read(tmp_path, yaml.safe_dump({"job": "extension", "config": {"name": "a", "process": [process]}}), "a.yaml")
+    assert job.rows["model.quantize"].outcome is Outcome.MEANINGLESS
+    assert make_recipe(job).train.quantize_base == "none"
 
 
 def test_a_whole_model_of_ai_toolkit_has_weights_in_its_dtype(tmp_path: Path) -> None:
@@ -158,3 +184,12 @@ def test_images_of_onetrainer_at_several_resolutions_are_used_at_each(tmp_path: 
     recipe = make_recipe(onetrainer(tmp_path, concepts=[{"path": own}], **values))
     assert (recipe.data.resolution, [folder.resolution for folder in recipe.data.folders]) == (768, [512])
     assert (recipe.train.steps, recipe.save.every) == (12, 4)
+
+
+def test_a_huber_error_of_onetrainer_keeps_its_delta(tmp_path: Path) -> None:
+    loss = make_recipe(onetrainer(tmp_path, mse_strength=0.0, huber_strength=1.0)).loss
+    assert (loss.type, loss.huber_c, loss.huber_schedule) == ("huber", 1.0, "constant")
+    loss = make_recipe(onetrainer(tmp_path, mse_strength=0.0, huber_strength=1.0, huber_delta=0.2)).loss
+    assert (loss.type, loss.huber_c) == ("huber", 0.2)
+    job = onetrainer(tmp_path, mse_strength=1.0, huber_strength=0.5)
+    assert job.rows["huber_strength"].outcome is Outcome.NOT_DONE and make_recipe(job).loss.type == "l2"

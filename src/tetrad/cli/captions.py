@@ -214,18 +214,20 @@ def finish(captions: "CaptionFolder", edit: "CaptionEdit", dry_run: bool) -> Non
             print_text(line)
     else:
         captions.write(edit)
-    count, total = len(edit.changes), len(captions.images)
+    total = len(captions.images)
     if dry_run:
         template = ngettext(
-            "{count} caption of {total} images would change; nothing is written",
-            "{count} captions of {total} images would change; nothing is written",
-            count,
+            "the caption would change for {changed} of {count} image; nothing is written",
+            "the caption would change for {changed} of {count} images; nothing is written",
+            total,
         )
     else:
         template = ngettext(
-            "{count} caption of {total} images is changed", "{count} captions of {total} images are changed", count
+            "the caption changed for {changed} of {count} image",
+            "the caption changed for {changed} of {count} images",
+            total,
         )
-    print_note(template, total=total)
+    print_note(template, changed=len(edit.changes))
 
 
 def print_problems(captions: "CaptionFolder") -> None:

@@ -43,12 +43,14 @@ def _inspect_weights(path: Path) -> Inspection:
     title = Message(_("latents of an image")) if file_type == "latents" else title_of(detected_type)
     facts |= _summarize_tensors(tensor_survey) | {_("bytes"): path.stat().st_size} | _compute_hashes(path)
     if tensor_survey.non_finite:
-        template = ngettext(
+        template: str = ngettext(
             "{count} of {total} tensors contains NaN or Inf ({tensor}): the file is damaged or the training diverged",
             "{count} of {total} tensors contain NaN or Inf (the first is {tensor}): the file is damaged or the"
             " training diverged",
             len(tensor_survey.non_finite),
         )
+        if len(tensor_survey.shapes) == 1:
+            template = _("its only tensor contains NaN or Inf ({tensor}): the file is damaged or the training diverged")
         problems.append(Message(template, total=len(tensor_survey.shapes), tensor=tensor_survey.non_finite[0]))
     if file_type == UNKNOWN and tensor_survey.shapes:
         names = ", ".join(list(tensor_survey.shapes)[:3])

@@ -3,10 +3,11 @@
 `read` recognizes whose configuration a file is, `document` opens it and `commands` finds the command lines in shell
 files. Each trainer has a reader: `kohya` (sd-scripts), `kohya_ss`, `lora_scripts`, `onetrainer` and `ai_toolkit`. They
 fill a `job`: the outcome of each key, by the rules of `rules` and the texts of `reasons`; `folders` keeps what each
-folder of images has for itself. `flat` flattens nested values, `optimizers`, `rates` and `half_weights` translate
-optimizers, learning rates and weights in bfloat16, `prior` what is held to the model before training, and `samples`
-what previews have beside their prompts. `arithmetic` counts steps as the trainers do, and `pictures` counts their
-images. `report` lists the outcome, `to_kohya` writes sd-scripts' keys, by `exported_keys`.
+folder of images has for itself. `flat` flattens nested values, `optimizers`, `rates`, `half_weights` and
+`quantized_base` translate optimizers, learning rates, weights in bfloat16 and those in 8 or 4 bits, `prior` what is
+held to the model before training, and `samples` what previews have beside their prompts. `arithmetic` counts steps as
+the trainers do, and `pictures` counts their images. `report` lists the outcome, `to_kohya` writes sd-scripts' keys, by
+`exported_keys`.
 """
 
 from tetrad.lazy import export

@@ -1,5 +1,6 @@
 """A configuration of another trainer while it is read: its keys, what becomes of each, and the recipe that results."""
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,10 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tetrad.errors import TetradError
+from tetrad.given_paths import locate_given
 from tetrad.interchange.folders import Folders
 from tetrad.interchange.pictures import Bucket, Pictures, one_size
 from tetrad.locales import Message, _
-from tetrad.paths import expand_path
+from tetrad.paths import is_pattern
 
 Value = Any
 FOLDERS = "data.folders"
@@ -82,14 +84,15 @@ class Job:
         return None if isinstance(value, str) and not value.strip() else value
 
     def number(self, name: str, default: float | None = None) -> float | None:
-        """A number, also where the file has it as text."""
+        """A number, also where the file has it as text; infinity and NaN are none."""
         value = self.get(name)
         if value is None:
             return default
         try:
-            if value is True:
+            number = float(value)
+            if value is True or not math.isfinite(number):
                 raise TypeError
-            return float(value)
+            return number
         except (TypeError, ValueError):
             self.fail(name, Message(_("a number")))
             return default
@@ -117,7 +120,8 @@ class Job:
 
     def refuse(self, name: str, error: TetradError) -> None:
         """Note an error about the value of a key."""
-        self.errors.append(error)
+        if error.sentence not in [each.sentence for each in self.errors]:
+            self.errors.append(error)
         self.leave(name, error.sentence)
 
     def get_shown_name(self, name: str) -> str:
@@ -188,8 +192,15 @@ class Job:
     def look_for(self, name: str, setting: str = "") -> None:
         """Remember a file that a key names and that is not there; `setting` is what replaces it on the command line."""
         value = str(self.get(name) or "")
-        if value and not expand_path(value).exists():
+        path = locate_given(value) if value else None
+        if path and not path.exists() and not is_pattern(path):
             self.missing.append(MissingFile(self.get_shown_name(name), value, setting))
+
+    def find_folder(self, name: str) -> Path | None:
+        """The folder that a key names, which may be built in; None where it is not there, or not here yet."""
+        value = self.get(name)
+        path = locate_given(str(value)) if value else None
+        return path if path and path.is_dir() else None
 
     def list_rows(self) -> Iterator[Row]:
         """What became of each key in the file's order, then the trainer's defaults that are written into the recipe."""

@@ -10,7 +10,7 @@ from tetrad.interchange import reasons
 from tetrad.interchange.job import Entry, Job
 from tetrad.interchange.kohya.blocks import WEIGHTS as BLOCK_WEIGHTS
 from tetrad.interchange.kohya.read import fill_job
-from tetrad.interchange.kohya.training import folder_of, list_of
+from tetrad.interchange.kohya.training import list_of
 from tetrad.interchange.pictures import read_folder, read_folders, repeats_of
 from tetrad.interchange.rules import words
 from tetrad.locales import Message, _
@@ -180,7 +180,7 @@ def _decide_preview(job: Job) -> None:
 
 def _decide_moved_images(job: Job) -> None:
     """lora-scripts moves images of a folder without N_name folders into one; here they stay, with the same repeats."""
-    folder = folder_of(job, "train_data_dir")
+    folder = job.find_folder("train_data_dir")
     if folder is None or job.get("dataset_config") or read_folders(folder) or repeats_of(folder):
         return
     found = read_folder(folder)

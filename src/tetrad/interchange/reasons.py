@@ -17,7 +17,6 @@ NO_STATE = _("the saved state of another trainer cannot be read; continue from i
 ALWAYS_RESUMES = _("a run can always be resumed")
 KEEPS_FILES = _("Tetrad always writes into the file how it was trained")
 VALIDATION = _("Tetrad has no validation loss; it shows previews and an overfitting check instead")
-QUANTIZED = _("the base model is not stored in 8 or 4 bits, so more memory is needed")
 TIMESTEPS = _("all time steps have the same probability")
 MASKS = _(
     "masks beside the images are not used, so the background is trained too;"

@@ -1,6 +1,6 @@
 """A run of Tetrad as a configuration of kohya's sd-scripts: the same keys as `kohya` reads, the other way."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tetrad.settings.recipe import Recipe
 from tetrad.settings.toml import flatten, read_values
 
 _SCRIPTS = {"lora": "train_network.py", "textual-inversion": "train_textual_inversion.py", "dreambooth": "train_db.py"}
+_WHOLE_SDXL = "sdxl_train.py"
 _DTYPES = {"float32": "no", "float16": "fp16", "bfloat16": "bf16"}
 _OPTIMIZERS = {
     "adamw": "AdamW",
@@ -30,6 +31,7 @@ _OPTIMIZERS = {
     "dadaptadam": "DAdaptAdam",
     "adamwschedulefree": "AdamWScheduleFree",
 }
+_SWITCHES = {"method.bf16_weights": "full_bf16", "train.quantize_base": "fp8_base_unet"}
 _SCHEDULERS = {
     "rex": "cosine",
     "cosine_annealing": "cosine",
@@ -57,10 +59,13 @@ def export_run(folder: Path) -> Export:
         raise TetradError("E3168", template, method=kind, known=", ".join(_SCRIPTS))
     values = {key: plan[name] for name, key in PLAIN.items() if plan.get(name) not in (None, "", 0, False)}
     values |= _convert(plan, kind)
-    script = f"sdxl_{_SCRIPTS[kind]}" if plan.get("model.family") == "sdxl" and kind != "dreambooth" else _SCRIPTS[kind]
-    if plan.get("model.family") == "sdxl" and kind == "dreambooth":
-        script = "sdxl_train.py"
-    return Export(tomli_w.dumps(values), script, tuple(_list_undone(plan)))
+    return Export(tomli_w.dumps(values), _find_script(plan, kind), tuple(_list_undone(plan)))
+
+
+def _find_script(plan: Mapping[str, Any], kind: str) -> str:
+    if plan.get("model.family") != "sdxl":
+        return _SCRIPTS[kind]
+    return _WHOLE_SDXL if kind == "dreambooth" else f"sdxl_{_SCRIPTS[kind]}"
 
 
 def _convert(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def _write_timesteps(plan: Mapping[str, Any]) -> dict[str, int]:
 
 def _convert_method(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
     rate = _number(plan.get("train.learning_rates.other parts"))
-    text = _number(plan.get("train.learning_rates.text_encoder")) or rate
+    first, second = _read_text_rates(plan, rate)
     trains_text = bool(plan.get("method.text_encoder"))
     values: dict[str, Any] = {"learning_rate": rate}
     if kind == "lora":
@@ -135,20 +140,37 @@ def _convert_method(plan: Mapping[str, Any], kind: str) -> dict[str, Any]:
             "unet_lr": rate,
         }
         values |= {"network_args": arguments} if arguments else {}
-        values |= {"text_encoder_lr": text} if trains_text else {"network_train_unet_only": True}
+        rates = first if first == second else [first, second]
+        values |= {"text_encoder_lr": rates} if trains_text else {"network_train_unet_only": True}
     elif kind == "textual-inversion":
         values["token_string"] = plan["data.trigger_word"]
+    elif _find_script(plan, kind) == _WHOLE_SDXL:
+        own = {"train_text_encoder": True, "learning_rate_te1": first, "learning_rate_te2": second}
+        values |= own if trains_text else {}
     elif trains_text:
-        values["learning_rate_te"] = text
+        values["learning_rate_te"] = first
         if plan["train.text_encoder_steps"] < plan["train.steps"]:
             values["stop_text_encoder_training"] = plan["train.text_encoder_steps"]
     else:
         values["stop_text_encoder_training"] = -1
-    return values
+    return values | {key: True for name, key in _SWITCHES.items() if plan.get(name) and _is_written(plan, name)}
+
+
+def _read_text_rates(plan: Mapping[str, Any], rate: float) -> tuple[float, float]:
+    """The rates of both text encoders; without one of its own the second has the first's, and the first `rate`."""
+    first = _number(plan.get("train.learning_rates.text_encoder", rate))
+    return first, _number(plan.get("train.learning_rates.text_encoder_2", first))
 
 
 def _is_written(plan: Mapping[str, Any], name: str) -> bool:
-    """Whether a table of blocks is written: sd-scripts has them for the U-Net, and LyCORIS has none."""
+    """Whether a value that only some scripts have is written: they are the scripts for this run, and it is possible.
+
+    sd-scripts has tables of blocks for the U-Net, and LyCORIS has none.
+    """
+    if name == "method.bf16_weights":  # train_db.py does not read it
+        return _find_script(plan, str(plan["method.kind"])) == _WHOLE_SDXL
+    if name == "train.quantize_base":
+        return plan[name] == "8bit" and plan["method.kind"] == "lora" and _DTYPES.get(plan["train.dtype"], "no") != "no"
     blocks = plan[name] if name in BLOCK_TABLES else ()
     return bool(blocks) and "text_encoder" not in blocks and not is_lycoris(_read_lora(plan))
 
@@ -187,8 +209,16 @@ def _list_undone(plan: Mapping[str, Any]) -> list[Message]:
         ]
     if ":" in str(plan.get("train.learning_rates.other parts", "")):
         found.append(Message(_("the learning rate is a schedule with its own steps; its first rate is written")))
+    is_stopped = plan.get("train.text_encoder_steps", plan["train.steps"]) < plan["train.steps"]
+    if (
+        plan.get("method.text_encoder")
+        and is_stopped
+        and _find_script(plan, str(method.kind)) != _SCRIPTS["dreambooth"]
+    ):
+        found.append(Message(_("sd-scripts trains the text encoders until the end of the run with this script")))
     if plan.get("train.warmup_steps") and not plan.get("train.warmup_from_zero"):
         found.append(Message(_("the first step of the warm-up has rate 0 in sd-scripts, and each step a little less")))
+    found += _list_differences(plan)
     if plan["train.scheduler"] == "rex":
         found.append(Message(template, setting="train.scheduler", value=plan["train.scheduler"]))
     if plan.get("sample.every"):
@@ -205,3 +235,12 @@ def _list_undone(plan: Mapping[str, Any]) -> list[Message]:
             Message(_("class images double the steps of an epoch in sd-scripts; the number of steps is the same"))
         )
     return found
+
+
+def _list_differences(plan: Mapping[str, Any]) -> Iterator[Message]:
+    """What sd-scripts does differently with the switches that are written."""
+    written = [name for name in _SWITCHES if plan.get(name) and _is_written(plan, name)]
+    if "method.bf16_weights" in written and not plan.get("train.fused_backward"):
+        yield Message(_("sd-scripts rounds weights in bf16 to the nearest, so small updates are lost"))
+    if "train.quantize_base" in written:
+        yield Message(_("sd-scripts keeps the U-Net's frozen weights in FP8 instead of 8 bits with scales"))

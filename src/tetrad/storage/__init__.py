@@ -10,7 +10,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "addresses": ["find_copy", "is_address"],
+        "addresses": ["find_copy", "get_copy_path", "is_address"],
         "fetching": ["fetch"],
         "patterns": ["expand_braces", "has_pattern"],
         "progress": ["show_download"],

@@ -2,8 +2,9 @@
 
 - `caption_files`: read caption files and make captions from file names
 - `metadata_files`: captions of a whole folder in one file (metadata.jsonl, metadata.csv, kohya's .json)
-- `encodings`: decode text files, and guess the encoding of those that are not UTF-8; `guessed_encodings` says
-  which were guessed, and which captions are a web UI's text
+- `encodings`: decode text files, and guess the encoding of those that are not UTF-8 by the letters that
+  `letter_scores` finds likely and `common_letters` lists; `guessed_encodings` says which were guessed, and which
+  captions are a web UI's text
 - `templates`: caption templates with [name] and [filewords]
 - `captions`: fill templates, shuffle and drop tags
 - `edits`: change the text of one caption: tags, texts, the trigger word

@@ -1,8 +1,15 @@
 """Decode text files: UTF-8 and UTF-16 are certain; for other files, guess the encoding that gives plausible text."""
 
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+from tetrad.data.captions.letter_scores import (
+    CHINESE,
+    LANGUAGES,
+    detect_script,
+    find_non_ascii_positions,
+    find_word_at,
+)
 from tetrad.locales import _
 
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
@@ -10,15 +17,19 @@ ENCODING_NAMES = {
     "gb18030": _("GB18030 (Chinese)"),
     "cp950": _("Big5 (Chinese)"),
     "cp932": _("Shift-JIS (Japanese)"),
+    "cp949": _("EUC-KR (Korean)"),
     "cp1251": _("Windows-1251 (Cyrillic)"),
+    "cp1253": _("Windows-1253 (Greek)"),
+    "cp874": _("Windows-874 (Thai)"),
     "cp1252": _("Windows-1252 (Western)"),
     "utf-16-le": "UTF-16",
     "utf-16-be": "UTF-16",
 }
 CUT_OFF = "cut off"  # instead of an encoding, for UTF-8 or UTF-16 that ends in the middle of a character
 _LEAST_LETTERS = 4  # that are not ASCII, of a text in UTF-8 and no other encoding
+_LEAST_PLAUSIBILITY = 0.5
+_FOLDER_BITS = 16.0  # by which a text is likelier to have the encoding of the other files of its folder
 _MAX_SAMPLE_BYTES = 20_000  # of text to guess an encoding from
-_TYPOGRAPHIC_CHARACTERS = "‘’“”„–—…•€°«»¿¡·\u00a0"
 
 
 def decode_text(content: bytes, folder_encoding: str = "") -> tuple[str, str]:
@@ -68,7 +79,7 @@ def _decode_utf8(content: bytes) -> tuple[str, str] | None:
         if error.reason != "unexpected end of data":
             return None
         text = content[: error.start].decode("utf-8")
-    is_long = len(_find_non_ascii_positions(text)) >= _LEAST_LETTERS and not _is_implausible(text)
+    is_long = len(find_non_ascii_positions(text)) >= _LEAST_LETTERS and not _is_implausible(text)
     return (text, CUT_OFF) if is_long or _has_three_byte_letter(text) else None
 
 
@@ -91,21 +102,21 @@ def _detect_utf16(content: bytes) -> str:
 
 
 def _decode_by_guess(content: bytes, folder_encoding: str = "") -> tuple[str, str]:
-    """Decode text that is not UTF-8 with the encoding that gives the most common letters.  ValueError if none does."""
+    """Decode text that is not UTF-8 with the encoding that gives the likeliest text.  ValueError if none gives text."""
     if b"\xff\xff" in content:  # common in binary data; in text it would be яя or ÿÿ
         raise ValueError("these bytes are not text")
-    best = (0.0, "", "")
-    for encoding, score_letter in _ENCODING_SCORERS.items():
+    found: list[tuple[float, str, str]] = []
+    for encoding, language in LANGUAGES.items():
         try:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
-        score = _compute_mean_score(text, score_letter) + (0.3 if encoding == folder_encoding else 0)
-        if score >= 0.5 and score > best[0]:
-            best = (score, text, encoding)
-    if not best[2]:
+        if not _has_control_characters(text) and language.compute_plausibility(text) >= _LEAST_PLAUSIBILITY:
+            bits = language.count_bits(text) - (_FOLDER_BITS if encoding == folder_encoding else 0)
+            found.append((bits, text, encoding))
+    if not found:
         raise ValueError("these bytes are not text in any known encoding")
-    return best[1:]
+    return min(found, key=lambda each: each[0])[1:]
 
 
 def _looks_chinese(content: bytes, text: str, folder_is_chinese: bool) -> bool:
@@ -120,101 +131,21 @@ def _looks_chinese(content: bytes, text: str, folder_is_chinese: bool) -> bool:
         chinese = content.decode("gb18030")
     except UnicodeDecodeError:
         return False
-    if _compute_mean_score(chinese, _score_hanzi) < 0.9:
+    if _has_control_characters(chinese) or CHINESE.compute_plausibility(chinese) < 0.9:
         return False
     return _is_implausible(text) or (
-        folder_is_chinese
-        and all(len(_find_word_at(text, position)) == 1 for position in _find_non_ascii_positions(text))
+        folder_is_chinese and all(len(find_word_at(text, position)) == 1 for position in find_non_ascii_positions(text))
     )
 
 
 def _is_implausible(text: str) -> bool:
     """Whether a word of the text mixes scripts or has letters that no language uses."""
     for word in text.split():
-        scripts = {_detect_script(letter) for letter in word if not letter.isascii()} - {""}
+        scripts = {detect_script(letter) for letter in word if not letter.isascii()} - {""}
         if len(scripts) > 1 or not scripts <= {"LATIN", "GREEK", "CYRILLIC", "HEBREW", "ARABIC"}:
             return True
     return False
 
 
-def _detect_script(letter: str) -> str:
-    """The script of a letter; "" for marks and signs of any script, "?" for letters that no language uses."""
-    category, name = unicodedata.category(letter), unicodedata.name(letter, "?")
-    if category == "Mn":
-        return name.split()[0] if name.startswith(("HEBREW", "ARABIC")) else ""
-    if category[0] not in "LC":
-        return ""
-    if 0x180 <= ord(letter) < 0x370:  # phonetic letters and modifiers
-        return "?"
-    return "LATIN" if ord(letter) < 0x100 else name.split()[0]  # µ, ª and º among them
-
-
-_LetterScorer = Callable[[str, int], float]  # (text, position) → how common the letter there is, 0…1
-
-
-def _compute_mean_score(text: str, score_letter: _LetterScorer) -> float:
-    """The mean over all letters that are not ASCII; 0 if there are none, or if there are control characters."""
-    if _has_control_characters(text):
-        return 0.0
-    positions = _find_non_ascii_positions(text)
-    return sum(score_letter(text, position) for position in positions) / len(positions) if positions else 0.0
-
-
 def _has_control_characters(text: str) -> bool:
     return any(unicodedata.category(letter) == "Cc" and letter not in "\t\r\n" for letter in text)
-
-
-def _find_non_ascii_positions(text: str) -> list[int]:
-    return [position for position, letter in enumerate(text) if not letter.isascii()]
-
-
-def _make_double_byte_scorer(encoding: str, common: range, rare: range, punctuation: range) -> _LetterScorer:
-    """Score East Asian characters by their row in the standard, where common characters come first."""
-
-    def score_letter(text: str, position: int) -> float:
-        encoded_letter = text[position].encode(encoding, "ignore")
-        row = encoded_letter[0] if len(encoded_letter) == 2 else -1
-        return 1.0 if row in common or row in punctuation else 0.5 if row in rare else 0.0
-
-    return score_letter
-
-
-_score_hanzi = _make_double_byte_scorer("gb2312", range(0xB0, 0xD8), range(0xD8, 0xF8), range(0xA1, 0xA4))
-
-
-def _score_cyrillic(text: str, position: int) -> float:
-    """Plausible words have at least three letters, in lower case after the first or all in upper case."""
-    word = _find_word_at(text, position)
-    is_plausible = len(word) > 2 and (word[1:].islower() or word.isupper())
-    return 1.0 if is_plausible and all(_detect_script(letter) == "CYRILLIC" for letter in word) else 0.2
-
-
-def _score_western(text: str, position: int) -> float:
-    """Letters with accents are in words with plain letters."""
-    if text[position] in _TYPOGRAPHIC_CHARACTERS:
-        return 1.0
-    return (1.0 if _is_in_latin_word(text, position) else 0.5) if _detect_script(text[position]) == "LATIN" else 0.0
-
-
-def _is_in_latin_word(text: str, position: int) -> bool:
-    return any(letter.isascii() for letter in _find_word_at(text, position))
-
-
-def _find_word_at(text: str, position: int) -> str:
-    """The run of letters around a position."""
-    start, end = position, position + 1
-    while start and text[start - 1].isalpha():
-        start -= 1
-    while end < len(text) and text[end].isalpha():
-        end += 1
-    return text[start:end]
-
-
-# Of equal scores the first wins.
-_ENCODING_SCORERS: dict[str, _LetterScorer] = {
-    "gb18030": _score_hanzi,
-    "cp950": _make_double_byte_scorer("cp950", range(0xA4, 0xC7), range(0xC9, 0xFA), range(0xA1, 0xA4)),
-    "cp932": _make_double_byte_scorer("cp932", range(0x88, 0x99), range(0x99, 0xA0), range(0x81, 0x84)),
-    "cp1251": _score_cyrillic,
-    "cp1252": _score_western,
-}

@@ -66,7 +66,8 @@ def _format_buckets(report: DatasetReport) -> Iterator[str]:
 
 def _describe_captions(report: DatasetReport) -> Iterator[tuple[str, str]]:
     captions, total = report.captions, len(report.used)
-    yield _("captions"), str(Message(_("{own} of {total} images have their own"), own=captions.own, total=total))
+    shares = ngettext("{own} of {count} image with its own", "{own} of {count} images with their own", total)
+    yield _("captions"), str(Message(shares, own=captions.own))
     if captions.own:
         template = _("{mean:.0f} tokens on average, {most} at most")
         yield "", str(Message(template, mean=captions.mean_tokens, most=captions.max_tokens))

@@ -10,7 +10,6 @@ from tetrad.interchange.pictures import read_folder
 from tetrad.interchange.prior import map_prior, read_captions
 from tetrad.interchange.samples import convert_sample
 from tetrad.locales import Message, _
-from tetrad.paths import expand_path
 
 _OPTION = re.compile(r"\s--([nwhdsg])\s+(.*?)(?=\s--\w+\s|$)")
 _OPTIONS = {"n": "negative_prompt", "w": "width", "h": "height", "d": "seed", "s": "steps", "g": "cfg_scale"}
@@ -60,7 +59,8 @@ def decide_priors(job: Job, prefixes: list[str]) -> None:
                 job.leave(each, Message(_("only one kind of samples is preserved, and none for an embedding")))
             continue
         extension = job.word(f"{prefix}caption_ext", "txt").lstrip(".")
-        captions = read_captions(expand_path(job.word(name)), f".{extension}") if job.get(name) else ()
+        folder = job.find_folder(name)
+        captions = read_captions(folder, f".{extension}") if folder else ()
         weight = job.number(f"{prefix}loss_multiplier", 1.0) or 1.0
         if job.flag(f"{prefix}is_reg"):
             weight *= job.number("train.reg_weight", 1.0) or 1.0
@@ -111,8 +111,8 @@ def _decide_folder(job: Job, prefix: str) -> None:
         job.map(f"{prefix}is_reg", {"data.class_images": True})
     elif f"{prefix}is_reg" in job.entries:
         job.equal(f"{prefix}is_reg")
-    folder = expand_path(job.word(name))
-    if job.get(name) and (found := read_folder(folder)) and not job.flag(f"{prefix}is_reg"):
+    folder = job.find_folder(name)
+    if folder and (found := read_folder(folder)) and not job.flag(f"{prefix}is_reg"):
         found = found.repeat(repeats * len(sides))
         job.pictures = job.pictures + found if job.pictures else found
     _decide_captions(job, prefix)

@@ -15,6 +15,10 @@ _DTYPES = {
     "float": "fp32",
 }
 _ERRORS = {"mse": "l2", "mae": "l1"}
+_NOT_QUANTIZED = _(
+    "ai-toolkit does not quantize Stable Diffusion 1, 2 and XL either; if memory is short, add --set"
+    " train.quantize_base=8bit"
+)
 _NO_KEY = _("ai-toolkit has no such key and ignores it")
 
 
@@ -175,8 +179,7 @@ KEYS: dict[str, Rule] = {
     ),
     **_each("model.is_xl model.is_v2 model.is_sd2 model.arch", meaningless(reasons.FAMILY)),
     "model.is_v_pred": lambda job, name: job.map(name, {"prediction": "v"}) if job.flag(name) else job.equal(name),
-    **_each("model.quantize model.quantize_te", not_done(reasons.QUANTIZED)),
-    **_each("model.qtype model.qtype_te", meaningless(_("it only counts with quantize"))),
+    **_each("model.quantize model.quantize_te model.qtype model.qtype_te", meaningless(_NOT_QUANTIZED)),
     **_each(
         "model.low_vram model.model_kwargs model.compile model.use_text_encoder_1 model.use_text_encoder_2 model.dtype"
         " model.is_flux model.is_v3 model.is_pixart model.is_auraflow model.layer_offloading model.extras_name_or_path"

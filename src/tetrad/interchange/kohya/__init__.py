@@ -1,9 +1,9 @@
 """kohya's sd-scripts: configuration files (TOML) and command lines of the six scripts for Stable Diffusion 1, 2 and XL.
 
 `read` decides about every key: `keys` is the table of all keys with those that stand for themselves, `training` decides
-about length, schedule and optimizer, `rates` about learning rates, `blocks` about those of blocks, `network` about LoRA
-and embeddings (`options` has the words for what it leaves), `data` about images and the model, `saving` about the loss,
-saved files and previews.
+about length, schedule and optimizer, `rates` about learning rates, `blocks` about those of blocks, `weights` about the
+dtypes of weights, `network` about LoRA and embeddings (`options` has the words for what it leaves), `data` about images
+and the model, `saving` about the loss, saved files and previews.
 """
 
 from tetrad.lazy import export
@@ -16,6 +16,6 @@ __all__, __getattr__ = export(
         "network": ["note_small_alpha"],
         "read": ["fill_job", "leave_unknown"],
         "saving": ["SAMPLERS"],
-        "training": ["folder_of", "list_of"],
+        "training": ["list_of"],
     },
 )

@@ -4,7 +4,7 @@ from math import ceil, prod, sqrt
 from pathlib import Path
 
 from tetrad.interchange.job import Job
-from tetrad.interchange.kohya.training import folder_of, sides_of
+from tetrad.interchange.kohya.training import sides_of
 from tetrad.interchange.pictures import read_folder, read_folders, repeats_of, words_of
 from tetrad.locales import Message, _
 
@@ -37,7 +37,7 @@ def _take_folder(job: Job, source: str) -> None:
     if source == "in_json":
         job.take_path("in_json", "data.metadata")
     job.take_path("train_data_dir", "data.images")
-    folder = folder_of(job, "train_data_dir")
+    folder = job.find_folder("train_data_dir")
     if folder is None:
         return
     if source == "in_json" or job.has_plain_folder:
@@ -70,7 +70,7 @@ def _take_class_images(job: Job, source: str) -> None:
         job.skip("reg_data_dir", Message(_("there are no class images with in_json")))
         return
     job.take_path("reg_data_dir", "data.class_images.images")
-    reg, train = folder_of(job, "reg_data_dir"), folder_of(job, "train_data_dir")
+    reg, train = job.find_folder("reg_data_dir"), job.find_folder("train_data_dir")
     if reg and train and (reg == train or reg in train.parents):
         template = _("class images and images are in the same folder; the run has no class images")
         job.leave("reg_data_dir", Message(template))

@@ -148,8 +148,11 @@ def _decide_arguments(job: Job, arguments: dict[str, Any], algorithm: str, is_ly
         if not is_trained and key not in ("algo", "preset"):
             off = value in _OFF
             job.equal(name) if off else job.leave(name, Message(_("it is for another type of network")))
-        else:
+            continue
+        try:
             _decide_argument(job, name, key, value, algorithm)
+        except (TypeError, ValueError):
+            job.fail(name, Message(_("a number")))
     if is_trained and not is_lycoris:
         blocks.map_ranks(job, arguments)
 
@@ -162,15 +165,10 @@ def _skip_block_ranks(job: Job, key: str) -> bool:
 
 
 def _decide_argument(job: Job, name: str, key: str, value: Any, algorithm: str) -> None:
-    simple = {
-        "rank_dropout": "method.rank_dropout",
-        "module_dropout": "method.module_dropout",
-        "dropout": "method.dropout",
-    }
     if key == "dropout" and value and algorithm != "lora":
         job.skip(name, _NO_DROPOUT)
-    elif key in simple:
-        job.map(name, {simple[key]: float(value or 0)}) if value else job.equal(name)
+    elif key in ("rank_dropout", "module_dropout", "dropout"):
+        job.map(name, {f"method.{key}": float(value or 0)}) if value else job.equal(name)
     elif key in _LYCORIS_ARGUMENTS:
         _decide_lycoris_argument(job, name, key, value, algorithm)
     elif key == "conv_dim":

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from tetrad.interchange.half_weights import map_bf16_weights
 from tetrad.interchange.job import Job
 from tetrad.interchange.rates import Rates, read_rates
 from tetrad.locales import Message, _
@@ -123,18 +122,3 @@ def _decide_text_stop(job: Job, stop: Any, has_text: bool) -> None:
         job.map(name, {"train.text_encoder_share": min(1.0, count / steps)})
     else:
         job.leave(name, Message(_("a share of the run cannot be worked out while the images are not there")))
-
-
-def decide_half_weights(job: Job) -> None:
-    """full_bf16, which train_db and fine_tune do not read, and which needs mixed_precision = bf16."""
-    name = "full_bf16"
-    if not job.flag(name):
-        if name in job.entries:
-            job.equal(name)
-        return
-    if job.base in ("train_db", "fine_tune"):
-        job.skip(name, Message(_("{script}.py does not read it"), script=job.base))
-        return
-    if job.settings.get("train.precision", "fp32") != "bf16":
-        job.failures.append(Message(_("full_bf16 needs mixed_precision = bf16")))
-    map_bf16_weights(job, name)

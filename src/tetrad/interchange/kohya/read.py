@@ -10,9 +10,10 @@ from tetrad.errors import TetradError
 from tetrad.interchange.commands import Command, parse_words
 from tetrad.interchange.document import open_document
 from tetrad.interchange.job import Entry, Job
-from tetrad.interchange.kohya import data, network, rates, saving, training
+from tetrad.interchange.kohya import data, network, rates, saving, training, weights
 from tetrad.interchange.kohya.keys import FLAGS, FOREIGN_KEYS, KEYS, LISTS
 from tetrad.interchange.optimizers import settle_fused_backward
+from tetrad.interchange.rules import NOT_GIVEN
 from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
@@ -122,7 +123,8 @@ def fill_job(job: Job) -> Job:
     if kind in deciders:
         deciders[kind](job)
     rates.decide_rates(job, kind, carries)
-    rates.decide_half_weights(job)
+    weights.decide_half_weights(job)
+    weights.decide_quantized_base(job)
     saving.decide_loss(job)
     saving.decide_saving(job)
     saving.decide_previews(job)
@@ -156,7 +158,11 @@ def _settle_rest(job: Job) -> None:
 
 
 def leave_unknown(job: Job, name: str, known: Mapping[str, Any]) -> None:
-    """A key that the other trainer does not have either, with the nearest one that it has."""
+    """A key that the other trainer does not have either, with the nearest one that it has; an empty section is none."""
+    section = name.removeprefix("process.") + "."
+    if job.entries[name].value is None and any(key.startswith(section) for key in known):
+        job.equal(name, NOT_GIVEN)
+        return
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if job.get_shown_name(name).startswith("--"):
         template = (

@@ -1,6 +1,5 @@
 """What sd-scripts' keys of length, learning rate, schedule and optimizer become."""
 
-from pathlib import Path
 from typing import Any
 
 from tetrad.interchange.arithmetic import kohya_epoch_steps, kohya_warmup
@@ -15,7 +14,6 @@ from tetrad.interchange.optimizers import (
 from tetrad.interchange.pictures import Bucket, kohya_bucket, one_size
 from tetrad.interchange.rates import note_long_warmup
 from tetrad.locales import Message, _
-from tetrad.paths import expand_path
 
 _DEFAULT_STEPS = 1600
 _SCHEDULES = (
@@ -276,10 +274,3 @@ def _read_warmup(job: Job, given: Any) -> tuple[float, bool]:
         number = job.number("lr_warmup_steps", 0.0) or 0.0
         return number, number < 1
     return float(given), isinstance(given, float)
-
-
-def folder_of(job: Job, name: str) -> Path | None:
-    """A folder that the file names and that is there."""
-    value = job.get(name)
-    folder = expand_path(str(value)) if value else None
-    return folder if folder and folder.is_dir() else None

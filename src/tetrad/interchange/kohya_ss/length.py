@@ -2,7 +2,6 @@
 
 from tetrad.interchange.arithmetic import kohya_ss_fine_tuning_steps, kohya_ss_steps
 from tetrad.interchange.job import Entry, Job
-from tetrad.interchange.kohya.training import folder_of
 from tetrad.interchange.pictures import read_folder, read_folders
 from tetrad.locales import Message, _
 
@@ -87,7 +86,7 @@ def decide_steps(job: Job, tab: str) -> None:
 
 def _count_steps(job: Job, tab: str, epochs: int) -> int:
     """The page's own count; 0 where the folder of images is not there."""
-    folder = folder_of(job, "train_data_dir")
+    folder = job.find_folder("train_data_dir")
     batch, accumulation = max(1, job.whole("train_batch_size", 1)), max(1, job.whole("gradient_accumulation_steps", 1))
     if folder is None:
         return 0

@@ -111,10 +111,11 @@ def _read_balancing(job: Job, prefix: str) -> tuple[float, str]:
 
 def _count_uses(job: Job, prefix: str) -> Pictures | None:
     """The images of a concept as often as an epoch uses them; None where its folder is not there."""
-    if not job.get(f"{prefix}path"):
+    folder = job.find_folder(f"{prefix}path")
+    if folder is None:
         return None
     balancing, strategy = _read_balancing(job, prefix)
-    found = read_folder(expand_path(job.word(f"{prefix}path")), job.flag(f"{prefix}include_subdirectories"))
+    found = read_folder(folder, job.flag(f"{prefix}include_subdirectories"))
     return found.fill(int(balancing) if strategy == "SAMPLES" else int(len(found) * balancing)) if found else None
 
 
@@ -158,7 +159,9 @@ def _decide_prior(job: Job, prior: Prior, is_first: bool) -> None:
 
 def _read_captions(job: Job, prefix: str) -> list[str]:
     """The captions of a concept where its prompt source has them."""
-    source, folder = job.word(f"{prefix}text.prompt_source", "sample"), expand_path(job.word(f"{prefix}path"))
+    source, folder = job.word(f"{prefix}text.prompt_source", "sample"), job.find_folder(f"{prefix}path")
+    if folder is None:
+        return []
     is_deep = job.flag(f"{prefix}include_subdirectories")
     if source == "filename":
         return [image.stem for image in list_images(folder, is_deep)]

@@ -3,6 +3,7 @@
 from tetrad.interchange import reasons
 from tetrad.interchange.half_weights import SMALL_NETWORK
 from tetrad.interchange.job import Job, Rule
+from tetrad.interchange.quantized_base import OTHER_PARTS, TRAINED
 from tetrad.interchange.rules import elsewhere, meaningless, not_done, path, same, to, words
 from tetrad.locales import Message, _
 
@@ -19,6 +20,7 @@ _MASK_NUMBERS = {
     "unmasked_probability": ("data.unmasked_probability", 0.1),
     "masked_prior_preservation_weight": ("data.unmasked_prior_weight", 0.0),
 }
+_SMALL = {"lora_weight_dtype": "LORA", "embedding_weight_dtype": "EMBEDDING"}  # what is trained, by training method
 _DTYPES = {"FLOAT_16": "fp16", "BFLOAT_16": "bf16", "FLOAT_32": "fp32", "TFLOAT_32": "fp32"}
 
 
@@ -30,7 +32,7 @@ def _dtype(setting: str) -> Rule:
         elif value in ("", "NONE"):
             job.equal(name)
         else:
-            job.leave(name, Message(reasons.QUANTIZED))
+            job.leave(name, Message(_("Tetrad computes in fp32, bf16 or fp16, and saves files in these")))
 
     return rule
 
@@ -40,13 +42,16 @@ def _stored(job: Job, name: str) -> None:
     if job.word(name) in ("", "NONE", *_DTYPES):
         job.skip(name, Message(_("Tetrad chooses how weights are stored from the precision")))
     else:
-        job.leave(name, Message(reasons.QUANTIZED))
+        is_trained = job.base == "FINE_TUNE" and name in ("weight_dtype", "unet.weight_dtype")
+        job.leave(name, Message(TRAINED if is_trained or name in _SMALL else OTHER_PARTS))
 
 
 def _stored_small(job: Job, name: str) -> None:
     """The dtype in which a network or an embedding is stored while it is trained."""
-    is_trained = job.base == {"lora_weight_dtype": "LORA", "embedding_weight_dtype": "EMBEDDING"}[name]
-    if is_trained and job.word(name) in ("BFLOAT_16", "FLOAT_16"):
+    is_trained = job.base == _SMALL[name]
+    if not is_trained:
+        job.skip(name, Message(_("it has no effect in this run")))
+    elif job.word(name) in ("BFLOAT_16", "FLOAT_16"):
         job.leave(name, Message(SMALL_NETWORK))
     else:
         _stored(job, name)

@@ -7,9 +7,9 @@ from typing import Any
 from tetrad.interchange.half_weights import FP16_WEIGHTS, map_bf16_weights
 from tetrad.interchange.job import Job
 from tetrad.interchange.optimizers import map_arguments, map_optimizer, takes_argument
+from tetrad.interchange.quantized_base import is_quantized, map_quantized_base
 from tetrad.locales import Message, _
 
-_QUANTIZED = {"NFLOAT_4": "nf4", "INT_8": "8bit", "FLOAT_8": "8bit"}  # what is nearest to a dtype of weights
 # Arguments of OneTrainer's optimizers with values that change nothing, or nothing but where numbers are kept.
 _USUAL: Mapping[str, tuple[object, ...]] = {
     "growth_rate": ("inf", math.inf),
@@ -91,9 +91,8 @@ def decide_weight_dtypes(job: Job, model_type: str) -> None:
     name = keys["unet"] if own["unet"] != "NONE" else "weight_dtype"
     if job.base == "FINE_TUNE":
         _decide_trained_weights(job, name, kinds)
-    elif kinds["unet"] in _QUANTIZED:
-        reason = Message(_("the U-Net's weights are quantized by bitsandbytes (extra bnb), no others"))
-        job.map(name, {"train.quantize_base": _QUANTIZED[kinds["unet"]]}, reason)
+    elif is_quantized(kinds["unet"]):
+        map_quantized_base(job, name, kinds["unet"])
     _decide_rounding(job)
 
 

@@ -11,6 +11,7 @@ from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
 _STRENGTHS = {"mse_strength": 1.0, "mae_strength": 0.0, "huber_strength": 0.0, "log_cosh_strength": 0.0}
+_PSEUDO_HUBER = _("the pseudo-Huber error of sd-scripts, which is nearly twice this one; AdamW hardly notices a factor")
 _PREVIEW_KEYS = ("sample_definition_file_name", "samples", "sample_after", "sample_after_unit", "sample_skip_first")
 _SAMPLE_KEYS = {
     "negative_prompt": "negative_prompt",
@@ -33,10 +34,14 @@ def decide_loss(job: Job) -> None:
             job.skip(name, Message(_("it only counts with another loss")))
         elif used == ["mae_strength"]:
             job.map(name, {"loss.type": "l1"})
+        elif used == ["huber_strength"] and name == "huber_strength":
+            job.map(name, {"loss.type": "huber"}, Message(_PSEUDO_HUBER))
         elif used == ["mse_strength"] or not strengths[name]:
             job.equal(name)
         else:
             job.leave(name, Message(_("the loss is the squared error alone")))
+    if used == ["huber_strength"]:
+        job.map("huber_delta", {"loss.huber_c": job.number("huber_delta", 1.0)})
     _decide_weight(job)
     _decide_timesteps(job)
 

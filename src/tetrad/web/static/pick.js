@@ -92,7 +92,7 @@ function showCell(key) {
 
 function showDrawn() {
   const keys = [...elements.keys()];
-  get("drawn").textContent = _("{ready} of {all} images are generated.", { ready: keys.filter((key) => cells.ready.has(key)).length, all: keys.length });
+  get("drawn").textContent = ngettext("{ready} of {count} image generated.", "{ready} of {count} images generated.", keys.length, { ready: keys.filter((key) => cells.ready.has(key)).length });
 }
 
 function see(entries) {

@@ -33,8 +33,8 @@ export class Uploads {
     bar.setAttribute("aria-valuenow", percent);
     bar.firstChild.setAttribute("width", percent);
     this.place.querySelector("span").textContent = this.isStuck
-      ? _("{done} of {total} files added. The server does not answer; the rest is sent when it does.", { done, total })
-      : _("{done} of {total} files added", { done, total });
+      ? ngettext("{done} of {count} file added. The server does not answer; the rest is sent when it does.", "{done} of {count} files added. The server does not answer; the rest is sent when it does.", total, { done })
+      : ngettext("{done} of {count} file added", "{done} of {count} files added", total, { done });
   }
 
   // Take files that are to be sent; returns those that are new, with the names they will have.

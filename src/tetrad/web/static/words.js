@@ -72,9 +72,10 @@ function show(next) {
   for (const tag of [...chosen]) if (!next.tags.some(([name]) => name === tag)) chosen.delete(tag);
   list.setRows(captions.rows, [...chosen]);
   const count = captions.rows.filter((row) => row.text).length;
-  get("captioned").textContent = _("{count} of {total} images", { count, total: captions.rows.length });
+  const total = captions.rows.length;
+  get("captioned").textContent = ngettext("{captioned} of {count} image", "{captioned} of {count} images", total, { captioned: count });
   get("undo").disabled = !captions.changes;
-  get("foot-text").textContent = _("{count} of {total} images have a caption; the others are trained as “a photo of” the trigger word", { count, total: captions.rows.length });
+  get("foot-text").textContent = ngettext("A caption for {captioned} of {count} image; without one an image is trained as “a photo of” the trigger word", "Captions for {captioned} of {count} images; without one an image is trained as “a photo of” the trigger word", total, { captioned: count });
   showTags();
   showCoach();
   showFind();
