@@ -8,12 +8,13 @@
 FOLDER holds the runs, and can be deleted afterwards. RESULTS (bench/results/judging) keeps the scores and the truth of
 each run, so that a later call goes on from there.
 
-The truth of a file is the share of images that `recognition` finds right, drawing and background, for prompts that were
-not trained on. A run is over-trained where this share falls by 15 points from its best file to the last, changed
-nothing or under-trained where it has not risen by 15 points, and good otherwise. It leaks where 30 % fewer of the
-images without the trigger word show what was asked for; from 15 % on, "leaks" counts as right too. Limits are set by
-the even seeds; the odd ones are reported. A third of the images is generated with every file, all of them with the best
-and the last one.
+Two things are known of each file from generated images: the share that `recognition` finds right, drawing and
+background, for prompts that were not trained on, and the share of images without the trigger word that still show what
+was asked for. The quality of a file is the first share less what the second has lost. A run is over-trained where the
+quality falls by 15 points from its best file to the last, it leaks where the second share has fallen by 30 points (from
+15 on, that counts as right too), it has changed nothing or is under-trained where the first has not risen by 15 points,
+and is good otherwise. Limits are set by the even seeds; the odd ones are reported. A third of the images is generated
+with every file, all of them with the best and the last one.
 """
 
 import argparse
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 
 from bench.planted_runs import PLANTED, SHORT, Planted
-from bench.planted_truth import TRUTH_FILE, Truth, evaluate_run, read_truth
+from bench.planted_truth import TRUTH_FILE, Truth, evaluate_run, find_best, read_truth
 from tetrad.judging import SCORES_FILE, CheckpointScores, judge_run, read_scores
 from tetrad.run.events import Trained
 from tetrad.run.train import train
@@ -52,7 +53,7 @@ class Judged:
 
     @property
     def best(self) -> Truth:
-        return max((self.truth[row.file] for row in self.files), key=lambda truth: truth.right)
+        return find_best(self.truth)
 
     @property
     def last(self) -> Truth:
@@ -64,29 +65,33 @@ class Judged:
         losses: dict[str, float] = {row.file: self.truth[row.file].validation_loss for row in self.files}
         return min(losses, key=lambda file: losses[file] if losses[file] == losses[file] else math.inf)
 
+    def quality(self, truth: Truth) -> float:
+        return truth.quality(self.truth[""])
+
     @property
-    def plain_fall(self) -> float:
-        """How much less often images without the trigger word show what was asked for than the base model's; or NaN."""
-        return self.truth[""].plain - self.last.plain
+    def fall(self) -> float:
+        """How much quality the last file has lost since the best one."""
+        return self.quality(self.best) - self.quality(self.last)
 
     def true_words(self) -> set[str]:
         """The verdicts that count as right."""
         if self.expected:
             return {self.expected}
-        start = self.truth[""].right
-        words = {"leaks"} if self.plain_fall >= FALL else set()
-        if self.best.right - self.last.right >= FALL:
+        spoilt = self.truth[""].plain - self.last.plain
+        words = {"leaks"} if spoilt >= FALL else set()
+        if self.fall >= FALL:
             return words | {"over-trained", "collapsed"}
-        if self.last.right - start < FALL:
+        if self.last.right - self.truth[""].right < FALL:
             return words | {"under-trained", "changed nothing", "collapsed"}
-        if self.plain_fall >= 2 * FALL:
+        if spoilt >= 2 * FALL:
             return words
         return words | ({"good"} if self.last.right >= 0.5 else {"good", "under-trained"})
 
     def miss(self, file: str) -> int:
         """How many files lie between this one and the best; files within an error of the best count as best too."""
         names = [row.file for row in self.files]
-        near = [n for n, name in enumerate(names) if self.truth[name].right >= self.best.right - self.best.error]
+        least = self.quality(self.best) - self.best.error
+        near = [n for n, name in enumerate(names) if self.quality(self.truth[name]) >= least]
         return min(abs(names.index(file) - n) for n in near)
 
 
@@ -128,15 +133,16 @@ def collect(results: Path, names: Sequence[str]) -> Iterator[Judged]:
 
 def report(runs: Sequence[Judged]) -> None:
     """Each run with its verdict and its picks, and the shares of those that are right, by half of the seeds."""
-    print(f"{'run':28} seed  {'verdict':15} {'true':28} right: start best last plain   misses (judge, last)")
+    print(f"{'run':28} seed  {'verdict':15} {'true':30} right: start best last  plain: start best last  misses")
     for run in runs:
-        verdict = judge_run(run.rows)
-        best = verdict.best.file if verdict.best else run.files[-1].file
+        verdict, base = judge_run(run.rows), run.truth[""]
+        picks = [verdict.best.file if verdict.best else run.files[-1].file, run.files[-1].file]
         words = run.true_words()
         print(
-            f"{run.name:28} {run.seed:4}  {verdict.word:15} {'/'.join(sorted(words)):28}"
-            f"        {run.truth[''].right:5.0%} {run.best.right:5.0%} {run.last.right:5.0%} {-run.plain_fall:+5.0%}"
-            f"   {run.miss(best)} {run.miss(run.files[-1].file)}  {'' if verdict.word in words else 'WRONG'}"
+            f"{run.name:28} {run.seed:4}  {verdict.word:15} {'/'.join(sorted(words)):30}"
+            f"      {base.right:5.0%} {run.best.right:5.0%} {run.last.right:5.0%}"
+            f"       {base.plain:5.0%} {run.best.plain:5.0%} {run.last.plain:5.0%}"
+            f"  {' '.join(str(run.miss(file)) for file in picks)}  {'' if verdict.word in words else 'WRONG'}"
         )
     for title, half in (("even seeds (limits set)", 0), ("odd seeds (reported)", 1)):
         if chosen := [run for run in runs if run.seed % 2 == half]:
@@ -147,7 +153,7 @@ def _report_shares(title: str, runs: Sequence[Judged]) -> None:
     verdicts = [judge_run(run.rows) for run in runs]
     picks = [v.best.file if v.best else run.files[-1].file for v, run in zip(verdicts, runs, strict=True)]
     pairs = list(zip(runs, picks, strict=True))
-    falls = sum(run.best.right - run.last.right >= FALL for run in runs)
+    falls = sum(run.fall >= FALL for run in runs)
     print(f"{title}: {len(runs)} runs, {falls} of which get worse again by {FALL:.0%}")
     _print_share("verdict right", [v.word in run.true_words() for v, run in zip(verdicts, runs, strict=True)])
     _print_share("pick within one file of the best", [run.miss(pick) <= 1 for run, pick in pairs])

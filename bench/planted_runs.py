@@ -1,9 +1,10 @@
 """Runs on the built-in model that go right, or wrong in a known way, for `bench.judging`."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image, ImageChops
 
 from tetrad.builtin import resolve_images_path
 from tetrad.demo import DEMO_TASKS
@@ -14,7 +15,7 @@ from tetrad.settings.judge import Judge
 from tetrad.settings.learning_rate import parse_learning_rate
 
 SAVES = 8  # files of each run
-Images = list[tuple[Path, str]]  # each image with its caption
+Images = list[tuple[Image.Image, str]]  # each with its caption
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,12 @@ class Planted:
     def make_data(self, folder: Path) -> Path:
         """The images and captions of the run, made once."""
         source = resolve_images_path(f"builtin:{DEMO_TASKS[self.method].task.name}")
-        images = [(path, path.with_suffix(".txt").read_text("utf-8").strip()) for path in sorted(source.glob("*.png"))]
+        paths = sorted(source.glob("*.png"))
+        images: Images = [(Image.open(path), path.with_suffix(".txt").read_text("utf-8").strip()) for path in paths]
         if not folder.exists():
             folder.mkdir(parents=True)
-            for number, (path, caption) in enumerate(self.change(images)):
-                shutil.copy(path, folder / f"{number:02d}.png")
+            for number, (image, caption) in enumerate(self.change(images)):
+                image.save(folder / f"{number:02d}.png")
                 (folder / f"{number:02d}.txt").write_text(caption, "utf-8")
         return folder
 
@@ -71,14 +73,22 @@ def repeat_first(images: Images) -> Images:
     return [images[0]] * (len(images) // 2) + images[len(images) // 2 :]
 
 
+def make_alike(images: Images) -> Images:
+    """Five images of the first drawing on the same background, at other places, without the background's name."""
+    image, caption = images[0]
+    moves = [(0, 0), (8, 4), (-8, 4), (6, -6), (-5, -7), (3, 8)]
+    moved = [ImageChops.offset(image.convert("RGB"), *move) for move in moves]
+    return [(each, caption.split(", on ")[0]) for each in moved]
+
+
 def shift_captions(images: Images) -> Images:
     """Each image with the caption of the next."""
-    return [(path, images[(number + 1) % len(images)][1]) for number, (path, _caption) in enumerate(images)]
+    return [(image, images[(number + 1) % len(images)][1]) for number, (image, _caption) in enumerate(images)]
 
 
 def remove_word(images: Images) -> Images:
     """Captions without the trigger word, which the recipe asks for all the same."""
-    return [(path, caption.replace("zkr", "thing")) for path, caption in images]
+    return [(image, caption.replace("zkr", "thing")) for image, caption in images]
 
 
 PLANTED = (
@@ -92,6 +102,7 @@ PLANTED = (
     Planted("lora-captions", "lora", steps=2, change=shift_captions),
     Planted("lora-duplicates", "lora", steps=4, change=repeat_first),
     Planted("lora-no-word", "lora", change=remove_word),
+    Planted("lora-alike", "lora", steps=4, change=make_alike),
     Planted("dreambooth", "dreambooth"),
     Planted("dreambooth-long", "dreambooth", steps=4, change=take(5)),
     Planted("dreambooth-rate20", "dreambooth", rate=20),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -47,12 +47,16 @@ class Truth:
     obedience: float
     images: int
     validation_loss: float  # of the held-out image at all times, as other trainers measure it; NaN without one
-    plain: float = math.nan  # images without the trigger word that show what was asked for; of the base and last file
+    plain: float = math.nan  # share of the images without the trigger word that show what was asked for
 
     @property
     def error(self) -> float:
         """The standard error of `right`."""
         return math.sqrt(max(self.right * (1 - self.right), 1 / self.images) / self.images)
+
+    def quality(self, base: "Truth") -> float:
+        """The share of right images, less that of images without the trigger word that the training has spoilt."""
+        return self.right - max(0.0, base.plain - self.plain)
 
     def join(self, earlier: "Truth") -> "Truth":
         """What these images and the earlier ones of the same file show together."""
@@ -70,40 +74,40 @@ def read_truth(folder: Path) -> dict[str, Truth]:
     return {truth.file: truth for truth in (Truth(**json.loads(line)) for line in lines)}
 
 
-def write_truth(folder: Path, truth: Truth) -> None:
-    with (folder / TRUTH_FILE).open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps(asdict(truth)) + "\n")
-
-
 def evaluate_run(planted: Planted, folder: Path, images: int) -> None:
     """Generate images with the base model and with each saved file of a run, unless that was done before."""
     rows = {row.file: row for row in read_scores(folder)[0] if not row.step or (folder / row.file).is_file()}
     for file in rows:
         evaluate_file(planted, folder, rows[file], images if rows[file] is [*rows.values()][-1] else images // 3)
-    while (best := max(read_truth(folder).values(), key=lambda truth: truth.right)).images < images:
+    while (best := find_best(read_truth(folder))).images < images:
         evaluate_file(planted, folder, rows[best.file], images)
-    found = read_truth(folder)
-    for file in ("", [*rows][-1]):
-        if math.isnan(found[file].plain):
-            write_truth(
-                folder, replace(found[file], plain=measure_plain(folder / file) if file else measure_base_plain())
-            )
+
+
+def find_best(truths: Mapping[str, Truth]) -> Truth:
+    """That of the file with the highest quality; the base model is none."""
+    return max((truth for file, truth in truths.items() if file), key=lambda truth: truth.quality(truths[""]))
 
 
 def evaluate_file(planted: Planted, folder: Path, row: CheckpointScores, images: int) -> None:
     """Generate as many images with a file as are missing, and write down what all of them show."""
     known = read_truth(folder).get(row.file)
-    if known and known.images >= images:
+    if known and known.images >= images and not math.isnan(known.plain):
         return
-    model = load_model("builtin")
+    model, is_embedding = load_model("builtin"), planted.method_settings().artifact.requires_trigger_word
     if row.file:
         attach_weights(folder / row.file, model)
-    word = TRIGGER_WORD if not planted.method_settings().artifact.requires_trigger_word else _word_of(row, folder)
-    prompts = DEMO_TASKS[planted.method].task.make_prompts(word)
-    truth = measure_truth(model, prompts, row, range(known.images if known else 0, images))
-    truth = truth.join(known) if known else replace(truth, validation_loss=measure_validation_loss(model, folder))
-    write_truth(folder, truth)
-    print(f"  {folder.name} step {row.step}: right {truth.right:.0%} ± {truth.error:.0%}", flush=True)
+    if known is None:
+        loss = measure_validation_loss(model, folder)
+        known = Truth(row.step, row.file, 0.0, 0.0, 0.0, images=0, validation_loss=loss)
+    if math.isnan(known.plain):  # an embedding changes only prompts with its word
+        known = replace(known, plain=measure_plain(model) if row.file and not is_embedding else measure_base_plain())
+    if known.images < images:
+        prompts = DEMO_TASKS[planted.method].task.make_prompts(_word_of(row, folder) if is_embedding else TRIGGER_WORD)
+        known = measure_truth(model, prompts, row, range(known.images, images)).join(known)
+    with (folder / TRUTH_FILE).open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(asdict(known)) + "\n")
+    shown = f"right {known.right:.0%} ± {known.error:.0%}, plain {known.plain:.0%}"
+    print(f"  {folder.name} step {row.step}: {shown}", flush=True)
 
 
 def _word_of(row: CheckpointScores, folder: Path) -> str:
@@ -131,14 +135,11 @@ def measure_truth(model: Model, prompts: Sequence[EvaluationPrompt], row: Checkp
 @cache
 def measure_base_plain() -> float:
     """`measure_plain` of the base model."""
-    return measure_plain(None)
+    return measure_plain(load_model("builtin"))
 
 
-def measure_plain(file: Path | None) -> float:
+def measure_plain(model: Model) -> float:
     """The share of images without the trigger word that are nearest to the drawing that they asked for."""
-    model = load_model("builtin")
-    if file:
-        attach_weights(file, model)
     prompts = make_prompts_without_trigger_word()
     with torch.autocast(get_model_device(model).type, torch.bfloat16, enabled=has_native_bfloat16()):
         rounds = [generate_arrays(model, prompts, seed, sampling_steps=_SAMPLING_STEPS) for seed in (6000, 7000)]
