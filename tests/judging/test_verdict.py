@@ -1,6 +1,7 @@
 """The verdict follows from the scores of a run, whichever of them there are, and so does the end of a run."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,15 @@ def test_the_scores_decide_the_verdict(word: str, scores: Losses) -> None:
     assert verdict.word == word
     assert bool(verdict.reasons) == (word != "unknown")
     assert (verdict.change is None) == (word in ("good", "unknown"))
+
+
+def test_a_loss_that_stops_falling_because_the_learning_rate_ends_may_still_be_falling() -> None:
+    flat = rows(held_out_loss=(0.5, 0.4, 0.35, 0.34, 0.33), training_loss=FALLING)
+    assert judge_run(flat).word == "good"
+    rates = (0.0, 4.0, 7.0, 7.9, 8.0)  # as with cosine
+    verdict = judge_run([replace(row, learning_rate_sum=sum) for row, sum in zip(flat, rates, strict=True)])
+    assert verdict.word == "under-trained"
+    assert "41% of it after step 10, where the learning rates add up to 50% of the whole" in str(verdict.reasons[0])
 
 
 def test_the_best_file_has_the_lowest_held_out_loss() -> None:

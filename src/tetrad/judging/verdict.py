@@ -21,6 +21,7 @@ VERDICTS: Mapping[Word, str] = {  # what each is called, for `Message`
     "unknown": _("unclear"),
 }
 
+_LATE = 0.75  # of a run: what the loss falls after it says whether it is still falling
 _MIN_MEASUREMENTS = 3  # after the start, to tell whether a loss has stopped falling
 
 
@@ -63,6 +64,13 @@ class _Run:
         start, now = self.start.scores[name].value, row.scores[name]
         scale = abs(start) or 1.0
         return Score((now.value - start) / scale, (now.error or 0.0) / scale)
+
+    def list_progress(self, rows: Sequence[CheckpointScores]) -> list[float]:
+        """How far the run was at each row: by the learning rates of its steps if they are known, else by the steps."""
+        every = (self.start, *rows)
+        sums = [row.learning_rate_sum for row in every if row.learning_rate_sum is not None]
+        start, *now = sums if len(sums) == len(every) else [float(row.step) for row in every]
+        return [each - start for each in now]
 
     def with_score(self, name: str) -> list[CheckpointScores]:
         return [row for row in self.rows if name in row.scores]
@@ -210,16 +218,21 @@ def _is_under_trained(run: _Run) -> _Finding | None:
         template = _("the {score} has not fallen: {change:+.1%} since the start, with a standard error of {error:.1%}")
         reason = Message(template, score=_title(name), change=last.value, error=last.error or 0.0)
         return "under-trained", reason, _train_longer(run)
-    three_quarters = run.start.step + 0.75 * (rows[-1].step - run.start.step)
-    earlier = [row for row in rows if row.step <= three_quarters]
+    progress = run.list_progress(rows)
+    earlier = [number for number, each in enumerate(progress) if each <= _LATE * progress[-1]]
     if not earlier:
         return None
-    share = (last.value - run.change(name, earlier[-1]).value) / last.value
-    if share <= _limit("still falling"):
+    before = rows[earlier[-1]]
+    share = (last.value - run.change(name, before).value) / last.value
+    rates = 1 - progress[earlier[-1]] / progress[-1]
+    if share <= _limit("still falling") * rates:
         return None
-    template = _("the {score} is still falling: {change:+.1%} since the start, {share:.0%} of it in the last quarter")
-    reason = Message(template, score=_title(name), change=last.value, share=share)
-    return "under-trained", reason, _train_longer(run)
+    template = _(
+        "the {score} is still falling: {change:+.1%} since the start, {share:.0%} of it after step {step}, where the"
+        " learning rates add up to {rates:.0%} of the whole run's"
+    )
+    values = {"change": last.value, "share": share, "step": before.step, "rates": rates}
+    return "under-trained", Message(template, score=_title(name), **values), _train_longer(run)
 
 
 def _train_longer(run: _Run) -> Message:

@@ -26,6 +26,7 @@ from tetrad.run.image_scoring import ImageScoring, UseResult
 from tetrad.run.plan import Plan
 from tetrad.run.time_budget import count_predictions
 from tetrad.run.watch import Stop
+from tetrad.training.lr_schedules import Schedule
 from tetrad.training.step import Condition
 
 _ROWS, _IMAGE_ROWS, _SECONDS = "judge.rows", "judge.image_rows", "judge.seconds"  # in the values of a resume point
@@ -42,6 +43,11 @@ class RunJudge:
         self.rows: list[CheckpointScores] = []
         self.image_rows: list[CheckpointScores] = []
         self._condition: Condition = model.condition
+        self._schedules: Sequence[Schedule] = ()
+        self._rates_until, self._rate_sum = (
+            plan.train.steps_before,
+            0.0,
+        )  # a step, and the sum of learning rates until it
         self._before: Mapping[str, Tensor] = {}
         self._has_failed = False
 
@@ -68,14 +74,14 @@ class RunJudge:
                 )
         return judge
 
-    def start(self, condition: Condition) -> None:
+    def start(self, condition: Condition, schedules: Sequence[Schedule]) -> None:
         """Measure what the run starts from, which later measurements are compared with; also of a resumed run."""
-        self._condition = condition
+        self._condition, self._schedules = condition, schedules
         if self.probe is None:
             return
         with self.guard_memory():
             scores, self._before = self.probe.measure(self.model, condition)
-            self.rows = [CheckpointScores(self.plan.train.steps_before, scores=scores)]
+            self.rows = [CheckpointScores(self.plan.train.steps_before, scores=scores, learning_rate_sum=0.0)]
 
     def begin(self) -> Iterator[Event]:
         """Write down the scores from before the first step, unless a process that was killed has done it."""
@@ -97,7 +103,8 @@ class RunJudge:
         row = None
         if self.probe is not None:
             with self.guard_memory():
-                row = CheckpointScores(step, file, scores=self._measure() if known is None else known)
+                scores = self._measure() if known is None else known
+                row = CheckpointScores(step, file, scores=scores, learning_rate_sum=self._sum_learning_rates(step))
         if row is None:
             yield from self._explain_failure()
             return
@@ -189,6 +196,15 @@ class RunJudge:
         assert self.probe is not None
         scores, _losses = self.probe.measure(self.model, self._condition, self._before)
         return {name: score for name, score in scores.items() if math.isfinite(score.value)}
+
+    def _sum_learning_rates(self, step: int) -> float:
+        """The learning rates of all trained parts and of all steps of the run until this one."""
+        if step < self._rates_until:
+            self._rates_until, self._rate_sum = self.plan.train.steps_before, 0.0
+        for each in range(self._rates_until + 1, step + 1):
+            self._rate_sum += sum(schedule(each) for schedule in self._schedules)
+        self._rates_until = step
+        return self._rate_sum
 
     def _write(self, row: CheckpointScores) -> Iterator[Event]:
         yield from self.folder.append(SCORES_FILE, encode_row(row), self.disk)

@@ -93,7 +93,7 @@ def attach(
         judge,
     )
     judge.prepare_images(adapter, photos, training.use_average, watch)
-    judge.start(updates.condition())
+    judge.start(updates.condition(), schedules)
     if point:
         training.restore(point)
     return training
