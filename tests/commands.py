@@ -11,7 +11,9 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 CONTEXT = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
-CONTEXT.set_forkserver_preload(["tetrad.cli", "tetrad.generation.pipeline", "tetrad.run.resume.resume"])
+CONTEXT.set_forkserver_preload(
+    ["tetrad.cli", "tetrad.generation.pipeline", "tetrad.models.networks", "tetrad.run.resume.resume"]
+)
 _POLL_SECONDS = 0.02
 
 

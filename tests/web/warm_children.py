@@ -24,6 +24,7 @@ STARTERS = ("tetrad.web.resident", "tetrad.web.jobs.supervisor")  # the modules 
 PRELOADED = (
     *("tetrad.web.planning_child", "tetrad.web.images_child", "tetrad.web.inspection_child", "tetrad.web.jobs.child"),
     *("tetrad.web.drawing.worker", "tetrad.web.configuration_child", "tetrad.cli", "tetrad.run.resume.resume"),
+    "tetrad.models.networks",
 )
 _LENGTH = 4  # bytes of a number
 _CLIENT = f"""#!{sys.executable} -IS

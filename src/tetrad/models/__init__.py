@@ -7,6 +7,8 @@ A new family is one file and one line in FAMILIES, which is in `families`.
 - `tokenizer` cleans and tokenizes prompts, with the vocabulary file in `clip_vocab`; `clip` encodes the tokens.
 - `vae` encodes images and decodes latents; `vae_slicing` does it strip by strip, in less memory. `latent_space` detects
   the family of a VAE.
+- `text_encoder_spec` says what a family's text encoders are. `networks` imports the network classes of diffusers and
+  transformers when one is built.
 - `infer_config` works out network configurations from tensor shapes; `prediction` finds out whether a checkpoint
   predicts ε or v; `checks` reads its metadata and refuses models of another purpose.
 - `block_names` numbers the blocks of the U-Net, and `network_blocks` lists those that are computed one by one.

@@ -5,14 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.models.tokenizer import CONTEXT_LENGTH, clean_text, encode_token_ids
+
+if TYPE_CHECKING:
+    from tetrad.models.networks import CLIPTextModel, CLIPTextModelWithProjection
 
 CHUNK_LENGTH = 75  # CONTEXT_LENGTH without start and end token; the same in every family, so it is not a setting
 START_TOKEN_ID, END_TOKEN_ID, COMMA_TOKEN_ID = 49406, 49407, 267
@@ -137,7 +140,7 @@ class TextEncoder:
     def __init__(
         self,
         name: str,
-        network: CLIPTextModel | CLIPTextModelWithProjection,
+        network: "CLIPTextModel | CLIPTextModelWithProjection",
         *,
         pad_token_id: int = END_TOKEN_ID,
         default_clip_skip: int = 1,

@@ -10,7 +10,6 @@ from typing import Literal
 
 import psutil
 import torch
-from diffusers import ModelMixin
 
 from tetrad.errors import TetradError
 from tetrad.locales import _
@@ -156,6 +155,8 @@ def free_memory(device: torch.device) -> None:
 
 def enable_gradient_checkpointing(model: Model) -> None:
     """Recompute activations in the backward pass instead of keeping them: less memory, about a third more time."""
+    from tetrad.models.networks import ModelMixin
+
     for part in model.parts().values():
         if isinstance(part, ModelMixin):
             part.enable_gradient_checkpointing()

@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
-from transformers import CLIPTextConfig
 
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
 from tetrad.models.clip import END_TOKEN_ID, START_TOKEN_ID
 from tetrad.models.tokenizer import CONTEXT_LENGTH
+
+if TYPE_CHECKING:
+    from tetrad.models.networks import CLIPTextConfig
 
 Tensors = Mapping[str, Tensor]
 # Settings that tensor shapes cannot show: "unet.norm_num_groups", "text_encoder.head_width", …
@@ -56,8 +58,10 @@ def infer_unet_config(tensors: Tensors, extra_config: ExtraConfig, pooled_width:
     return config
 
 
-def infer_text_encoder_config(tensors: Tensors, head_width: int, activation: str) -> CLIPTextConfig:
+def infer_text_encoder_config(tensors: Tensors, head_width: int, activation: str) -> "CLIPTextConfig":
     """CLIP's text configuration, with or without a projection."""
+    from tetrad.models.networks import CLIPTextConfig
+
     model_tensors = {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
     vocabulary_size, width = model_tensors["embeddings.token_embedding.weight"].shape
     projection = (

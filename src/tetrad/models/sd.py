@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from tetrad.diffusion.noise import DDPM, Noise, Prediction, rescale_zero_terminal_snr, scaled_linear
 from tetrad.errors import TetradError
@@ -19,9 +17,9 @@ from tetrad.locales import Message, _
 from tetrad.models import infer_config
 from tetrad.models.base import Conditioning, LayerPatterns, encode_texts
 from tetrad.models.checks import check_channels, read_architecture, read_resolution
-from tetrad.models.clip import END_TOKEN_ID, Text, TextEncoder, TextEncoding
+from tetrad.models.clip import Text, TextEncoder, TextEncoding
 from tetrad.models.prediction import PredictionInfo, detect_prediction, doubt_wish, measure_prediction
-from tetrad.models.tokenizer import CONTEXT_LENGTH
+from tetrad.models.text_encoder_spec import TextEncoderSpec
 from tetrad.models.vae import Vae
 from tetrad.weights import Weights
 
@@ -39,37 +37,6 @@ def unet_blocks(path: str) -> list[str]:
         layers = [] if layer is None else [f"{side}_{level}_{layer}"]
         return [*layers, f"{side}_{level}", side, "unet"]
     return ["mid", "unet"] if path.startswith("unet.mid_block.") else [path.partition(".")[0]]
-
-
-@dataclass(frozen=True)
-class TextEncoderSpec:
-    """Settings of a text encoder that tensor shapes cannot show; `TextEncoder` describes the last four."""
-
-    name: str
-    activation: str
-    network_class: type[nn.Module] = CLIPTextModel
-    pad_token_id: int = END_TOKEN_ID
-    default_clip_skip: int = 1
-    last_layer: int = 1
-    applies_final_norm: bool = True
-    released_size: tuple[int, int] = (768, 12)  # width and number of layers of the released models
-
-    def build_released_network(self) -> nn.Module:
-        """The network of the released models."""
-        width, layers = self.released_size
-        sizes = {"hidden_size": width, "intermediate_size": 4 * width, "projection_dim": width}
-        sizes["num_hidden_layers"] = layers
-        return _build_text_network(self.network_class, CLIPTextConfig(**sizes, hidden_act=self.activation))
-
-    def build_text_encoder(self, network: Any) -> TextEncoder:
-        return TextEncoder(
-            self.name,
-            network,
-            pad_token_id=self.pad_token_id,
-            default_clip_skip=self.default_clip_skip,
-            last_layer=self.last_layer,
-            applies_final_norm=self.applies_final_norm,
-        )
 
 
 @dataclass(frozen=True)
@@ -168,8 +135,7 @@ class StableDiffusion:
             tensors["vae"] = part_tensors
         check_channels(tensors["unet"], cls.channels, name, cls.family_title)
         try:
-            with torch.device("meta"):
-                networks = cls.build_networks(tensors, extra_config)
+            networks = cls.build_networks(tensors, extra_config)
         except (LookupError, ValueError) as error:  # a tensor that determines the shape is missing or has an odd shape
             raise TetradError(
                 "E5009",
@@ -194,6 +160,8 @@ class StableDiffusion:
     @classmethod
     def build_released(cls) -> Self:
         """The family's released model without weights, on the meta device: its layers and their shapes."""
+        from tetrad.models.networks import UNet2DConditionModel
+
         with torch.device("meta"):
             networks = {spec.name: spec.build_released_network() for spec in cls.text_encoder_specs}
             networks["unet"] = UNet2DConditionModel(cross_attention_dim=cls.text_width, **cls.released_unet)
@@ -204,22 +172,25 @@ class StableDiffusion:
     def build_networks(
         cls, tensors: Mapping[str, infer_config.Tensors], extra_config: infer_config.ExtraConfig
     ) -> dict[str, nn.Module]:
-        """Networks with the tensors' shapes, on torch's current default device."""
+        """Networks with the tensors' shapes, on the meta device."""
+        from tetrad.models.networks import AutoencoderKL, UNet2DConditionModel
+
         networks: dict[str, nn.Module] = {}
         pooled_width = 0
-        for spec in cls.text_encoder_specs:
-            head_width = extra_config.get(f"{spec.name}.head_width", 64)
-            activation = extra_config.get(f"{spec.name}.hidden_act", spec.activation)
-            configuration = infer_config.infer_text_encoder_config(tensors[spec.name], head_width, activation)
-            networks[spec.name] = _build_text_network(spec.network_class, configuration)
-            pooled_width = configuration.projection_dim
-        networks["unet"] = UNet2DConditionModel(
-            **infer_config.infer_unet_config(tensors["unet"], extra_config, pooled_width)
-        )
-        if "vae" in tensors:
-            networks["vae"] = AutoencoderKL(
-                **infer_config.infer_vae_config(tensors["vae"], extra_config, cls.scaling_factor)
+        with torch.device("meta"):
+            for spec in cls.text_encoder_specs:
+                head_width = extra_config.get(f"{spec.name}.head_width", 64)
+                activation = extra_config.get(f"{spec.name}.hidden_act", spec.activation)
+                configuration = infer_config.infer_text_encoder_config(tensors[spec.name], head_width, activation)
+                networks[spec.name] = spec.build_network(configuration)
+                pooled_width = configuration.projection_dim
+            networks["unet"] = UNet2DConditionModel(
+                **infer_config.infer_unet_config(tensors["unet"], extra_config, pooled_width)
             )
+            if "vae" in tensors:
+                networks["vae"] = AutoencoderKL(
+                    **infer_config.infer_vae_config(tensors["vae"], extra_config, cls.scaling_factor)
+                )
         return networks
 
     @property
@@ -255,14 +226,6 @@ class StableDiffusion:
         if flags := self.prediction_info.format_flags(self.default_prediction):
             metadata["tetrad.flags"] = flags
         return Weights("checkpoint", tensors, metadata)
-
-
-def _build_text_network(network_class: type[nn.Module], configuration: CLIPTextConfig) -> nn.Module:
-    network = network_class(configuration)
-    text_model: Any = getattr(network, "text_model", network)
-    # A buffer that is in no file.
-    text_model.embeddings.position_ids = torch.arange(CONTEXT_LENGTH, device="cpu")[None]
-    return network
 
 
 class StableDiffusion1(StableDiffusion):

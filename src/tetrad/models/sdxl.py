@@ -4,11 +4,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from transformers import CLIPTextModelWithProjection
 
 from tetrad.formats.ldm import SingleFileLayout
 from tetrad.models.base import Conditioning
-from tetrad.models.sd import ReleasedVariant, StableDiffusion, TextEncoderSpec
+from tetrad.models.sd import ReleasedVariant, StableDiffusion
+from tetrad.models.text_encoder_spec import TextEncoderSpec
 
 
 class StableDiffusionXL(StableDiffusion):
@@ -30,7 +30,7 @@ class StableDiffusionXL(StableDiffusion):
         TextEncoderSpec(
             "text_encoder_2",
             "gelu",
-            CLIPTextModelWithProjection,
+            has_projection=True,
             pad_token_id=0,
             default_clip_skip=2,
             applies_final_norm=False,

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderKL
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
 from tetrad.models import vae_slicing
 
-Reload = Callable[[], AutoencoderKL]
+if TYPE_CHECKING:
+    from tetrad.models.networks import AutoencoderKL
+
+Reload = Callable[[], "AutoencoderKL"]
 SLICING_MIN_LATENTS = 24_576  # larger images are processed in strips: 128 × 192 latents are 1024 × 1536 pixels
 _DOWNSAMPLING_FACTOR = 8  # pixels per latent in every VAE of Stable Diffusion, for a model without a VAE
 _MISSING_VAE_MESSAGE = _(
@@ -41,7 +43,7 @@ class Vae:
     """
 
     def __init__(
-        self, network: AutoencoderKL | None, scaling_factor: float, reload: Reload | None = None, channels: int = 0
+        self, network: "AutoencoderKL | None", scaling_factor: float, reload: Reload | None = None, channels: int = 0
     ) -> None:
         """`network` is None for a model without a VAE; `channels` are the channels of its latents.
 
@@ -62,7 +64,7 @@ class Vae:
         self._offloaded_from: torch.device | None = None  # the device it returns to when it is used again
 
     @property
-    def network(self) -> AutoencoderKL:
+    def network(self) -> "AutoencoderKL":
         """diffusers' module, back on its device.  E5201 for a model without a VAE."""
         self.require_network()
         if self._network is None:
@@ -79,7 +81,7 @@ class Vae:
             raise TetradError("E5201", _MISSING_VAE_MESSAGE, model=self.source)
 
     @property
-    def networks(self) -> tuple[AutoencoderKL, ...]:
+    def networks(self) -> "tuple[AutoencoderKL, ...]":
         """The network, or nothing for a model without a VAE."""
         return () if self.is_missing else (self.network,)
 
@@ -96,6 +98,8 @@ class Vae:
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and std of the scaled latents (B, 4, h, w) of images (B, 3, 8h, 8w) in 0…1."""
+        from tetrad.models.networks import DiagonalGaussianDistribution
+
         network = self.network
 
         def encode_whole(pixels: Tensor) -> Tensor:

@@ -9,12 +9,14 @@ the CPU while a GPU computes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from tetrad.models.networks import AutoencoderKL
 
 _RowTransform = Callable[[Tensor], Tensor]
 _Strips = Iterable[tuple[int, Tensor]]  # the first row, and the rows that begin there
@@ -22,7 +24,7 @@ _Strips = Iterable[tuple[int, Tensor]]  # the first row, and the rows that begin
 STRIP_ELEMENTS = 2**22  # approximate number of elements in a strip: 16 MiB in float32
 
 
-def decode_in_strips(network: AutoencoderKL, z: Tensor, storage_device: torch.device) -> Tensor:
+def decode_in_strips(network: "AutoencoderKL", z: Tensor, storage_device: torch.device) -> Tensor:
     """`network.decode` of unscaled latents (B, 4, h, w); layer outputs are kept on `storage_device`."""
     decoder = network.decoder
     z = network.post_quant_conv(z) if network.post_quant_conv is not None else z
@@ -37,7 +39,7 @@ def decode_in_strips(network: AutoencoderKL, z: Tensor, storage_device: torch.de
     )
 
 
-def encode_in_strips(network: AutoencoderKL, pixels: Tensor, storage_device: torch.device) -> Tensor:
+def encode_in_strips(network: "AutoencoderKL", pixels: Tensor, storage_device: torch.device) -> Tensor:
     """Mean and log variance of unscaled latents (B, 8, h, w), like `network.encode`, for images in -1…1."""
     encoder = network.encoder
     x = _join_strips(_convolve_strips(pixels, encoder.conv_in), pixels.shape[2], storage_device)

@@ -18,19 +18,15 @@ _TIME = 0.5  # as a quantile: half of the noise schedule's times are earlier
 
 @dataclass(frozen=True)
 class PredictionProbe:
-    """The prediction (1, C, h, w) for a training image half-way through the noise, and what counts as no change of it.
-
-    `noise` is the model's own: the RMS by which the prediction changes where its input is rounded to half precision,
-    in which most programs generate. A smaller change is not visible in any image.
-    """
+    """The prediction (1, C, h, w) for a training image half-way through the noise, before the training."""
 
     model: Model
     condition: Condition
     batch: Batch
     z_t: Tensor
     t: Tensor
+    rounded_z_t: Tensor  # z_t in half precision, in which most programs generate
     prediction: Tensor
-    noise: float
 
     @classmethod
     def take(cls, model: Model, condition: Condition, sample: TrainingSample, seed: int) -> "PredictionProbe":
@@ -42,13 +38,17 @@ class PredictionProbe:
         z_t = corrupt(model.noise, batch.latents, eps, t)
         rounding = torch.randn(z_t.shape, generator=rng).to(device) * _get_rounding(model.dtype)
         before = _predict(model, condition, batch, z_t, t)
-        rounded = _predict(model, condition, batch, z_t * (1 + rounding), t)
-        return cls(model, condition, batch, z_t, t, before, _rms(rounded - before))
+        return cls(model, condition, batch, z_t, t, z_t * (1 + rounding), before)
 
     def sees_change(self) -> bool:
-        """Whether the model predicts something else now."""
+        """Whether the model predicts something else now: more than what rounding its input to half precision changes.
+
+        A smaller change is not visible in any image. The effect of rounding is measured now and not before the first
+        step, which it would delay by a prediction; in a model that training has not changed it is the same.
+        """
         after = _predict(self.model, self.condition, self.batch, self.z_t, self.t)
-        return not _rms(after - self.prediction) <= self.noise  # NaN is a change too
+        rounded = _predict(self.model, self.condition, self.batch, self.rounded_z_t, self.t)
+        return not _rms(after - self.prediction) <= _rms(rounded - after)  # NaN is a change too
 
 
 def take_probe(

@@ -5,9 +5,9 @@ The VAEs of Stable Diffusion 1 and XL have the same tensor names and shapes, so 
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderKL
 
 from tetrad.formats import file_hashes
 from tetrad.library.vae.read import find_vae_file
@@ -15,6 +15,9 @@ from tetrad.locales import Message, _
 from tetrad.models import latent_space
 from tetrad.models.vae import Vae
 from tetrad.weights import Weights
+
+if TYPE_CHECKING:
+    from tetrad.models.networks import AutoencoderKL
 
 _MAX_HASHED_BYTES = 1_000_000_000  # VAE files have a third of it; hashing a whole checkpoint would take long
 
@@ -92,7 +95,7 @@ def _parse_number(text: str) -> float:
         return 0.0
 
 
-def _have_same_encoder(autoencoder: AutoencoderKL, other_autoencoder: AutoencoderKL) -> bool:
+def _have_same_encoder(autoencoder: "AutoencoderKL", other_autoencoder: "AutoencoderKL") -> bool:
     """Whether two VAEs encode all images alike: fine-tuned VAEs mostly keep the encoder of the original."""
     state, other_state = autoencoder.state_dict(), other_autoencoder.state_dict()
     return all(

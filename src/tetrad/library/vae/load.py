@@ -4,9 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
 
 from tetrad.documents import parse_json
@@ -20,6 +20,9 @@ from tetrad.models import infer_config
 from tetrad.models.base import Model, get_model_device
 from tetrad.models.vae import Reload, Vae
 from tetrad.weights import Weights
+
+if TYPE_CHECKING:
+    from tetrad.models.networks import AutoencoderKL
 
 DEFAULT_NORM_GROUPS = 32
 
@@ -54,8 +57,10 @@ def load_replacement_vae(path: Path, own_vae: Vae, model_name: str, family_title
     return vae_of_file
 
 
-def build_network(weights: Weights, norm_groups: int, file_name: str) -> AutoencoderKL:
+def build_network(weights: Weights, norm_groups: int, file_name: str) -> "AutoencoderKL":
     """diffusers' module with a VAE's tensors, in float32, frozen.  E5204 or E5205 where the tensors do not fit it."""
+    from tetrad.models.networks import AutoencoderKL
+
     tensors = weights.part("vae")
     try:
         extra_config = {NORM_GROUPS_KEY: norm_groups} | parse_json(weights.metadata.get("tetrad.architecture", "{}"))
@@ -89,7 +94,7 @@ def make_reloader(path: Path, norm_groups: int) -> Reload:
 
     original_state = read_file_state()
 
-    def reload() -> AutoencoderKL:
+    def reload() -> "AutoencoderKL":
         try:
             is_unchanged = read_file_state() == original_state
         except OSError:
