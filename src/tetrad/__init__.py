@@ -19,7 +19,7 @@ translates messages, `errors` defines the errors that a person can correct, and 
 not exist; `paths` expands `~` in a path, `storage` fetches models and images from object storage and uploads runs,
 `cache_location` says where copies are kept, `weighted_files` parses files with a number, `sizes` shows sizes of files
 and memory, `documents` parses JSON, TOML and YAML, `event_file` says to other programs what a command does, and `lazy`
-lets the front of a package import its modules late.
+makes imports cheap: fronts of packages import their modules late.
 """
 
 from importlib import import_module

@@ -15,7 +15,7 @@ _VAE_WARNING, _PROMPT_WARNING, _PREDICTION_DOUBT = "W3203", "W3205", "W5203"
 def print_device(name: str) -> None:
     """Print which device images are generated on, and in which dtype.  E8001 where there is no such device."""
     from tetrad.models.device import select_generation_device
-    from tetrad.run.preflight import device_note
+    from tetrad.run.device_notes import device_note
 
     print_note(device_note(select_generation_device(name)).message)
 

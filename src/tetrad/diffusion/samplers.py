@@ -7,27 +7,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DPMSolverMultistepScheduler,
-    DPMSolverSinglestepScheduler,
-    EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    HeunDiscreteScheduler,
-    KDPM2AncestralDiscreteScheduler,
-    KDPM2DiscreteScheduler,
-    LCMScheduler,
-    UniPCMultistepScheduler,
-)
-from diffusers.schedulers import AysSchedules
 from torch import Generator, Tensor
 
 from tetrad.diffusion.flow import RectifiedFlow
 from tetrad.diffusion.noise import DDPM, MIN_ALPHA_CUMPROD, Noise
 from tetrad.errors import TetradError
+from tetrad.lazy import pause_garbage_collection
 from tetrad.locales import _
 from tetrad.settings.samplers import SAMPLERS, resolve_sampler_name
+
+with pause_garbage_collection():
+    from diffusers import (
+        DDIMScheduler,
+        DPMSolverMultistepScheduler,
+        DPMSolverSinglestepScheduler,
+        EulerAncestralDiscreteScheduler,
+        EulerDiscreteScheduler,
+        FlowMatchEulerDiscreteScheduler,
+        HeunDiscreteScheduler,
+        KDPM2AncestralDiscreteScheduler,
+        KDPM2DiscreteScheduler,
+        LCMScheduler,
+        UniPCMultistepScheduler,
+    )
+    from diffusers.schedulers import AysSchedules
 
 Predict = Callable[[Tensor, Tensor, int], Tensor]  # noisy latents (B, C, h, w), times (B,), the step from 1
 

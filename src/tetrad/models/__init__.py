@@ -66,6 +66,7 @@ __all__, __getattr__ = export(
         ],
         "diffusers_folder": ["build_folder"],
         "infer_config": ["load_state_dict"],
+        "networks": ["AutoencoderKL"],
         "packed_convolutions": ["COPIES", "can_pack", "list_packable", "pack_convolutions"],
         "families": ["FAMILIES", "family_of"],
         "checks": ["PURPOSES"],

@@ -39,7 +39,7 @@ class TextEncoderSpec:
         """CLIP's text encoder of this configuration, on torch's current default device."""
         from tetrad.models.networks import CLIPTextModel, CLIPTextModelWithProjection
 
-        network = (CLIPTextModelWithProjection if self.has_projection else CLIPTextModel)(configuration)
+        network: nn.Module = (CLIPTextModelWithProjection if self.has_projection else CLIPTextModel)(configuration)
         text_model: Any = getattr(network, "text_model", network)
         # A buffer that is in no file.
         text_model.embeddings.position_ids = torch.arange(CONTEXT_LENGTH, device="cpu")[None]

@@ -24,6 +24,7 @@ from tetrad.run.class_images import count_missing, describe_generator
 from tetrad.run.continuation import read_trigger_word
 from tetrad.run.dataset import Dataset, DatasetSample, load_dataset
 from tetrad.run.dataset_sample import Preparation, SampleFinder, prepare_sample
+from tetrad.run.device_notes import precision_notes
 from tetrad.run.disk import DiskNeed, estimate_need
 from tetrad.run.events import Note
 from tetrad.run.open_model import find_model_resolution
@@ -234,7 +235,7 @@ def plan_run(recipe: Recipe, dataset: Dataset, sources: PlanSources) -> PlannedR
         count_missing(plan.data.class_images, identity),
         [
             *preflight.builtin_model_notes(recipe),
-            *preflight.precision_notes(device, recipe.precision),
+            *precision_notes(device, recipe.precision),
             *dataset.notes,
             *process_notes(plan.train),
             *parts_notes(plan.train),

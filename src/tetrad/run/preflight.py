@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 
-import torch
-
 from tetrad.builtin import BUILTIN_NAME, explain_unknown_words
 from tetrad.data.captions.captions import contains_word
 from tetrad.diffusion.noise import PREDICTION_NAMES
@@ -14,7 +12,6 @@ from tetrad.library import list_bundled_words
 from tetrad.locales import Message, _, ngettext
 from tetrad.methods.base import ParamGroup
 from tetrad.models.base import Model
-from tetrad.models.device import DeviceSpec, Precision, describe_device
 from tetrad.paths import expand_path
 from tetrad.run.dataset import Dataset
 from tetrad.run.events import Note
@@ -62,23 +59,6 @@ def builtin_model_notes(recipe: Recipe) -> Iterator[Note]:
             learns_subject = word and contains_word(prompt, word)
             if not learns_subject and (explanation := explain_unknown_words(prompt)):
                 yield Note(explanation, _PROMPT)
-
-
-def device_note(device: DeviceSpec) -> Note:
-    """The device and dtype of the run; on a CPU, what to do if the machine has a GPU."""
-    dtype = str(device.dtype).removeprefix("torch.")
-    values = {"device": describe_device(device.device), "dtype": dtype}
-    if device.device.type == "cpu":
-        template = _("device: {device} in {dtype}; if this machine has a GPU, see docs/platforms.md")
-        return Note(Message(template, **values))
-    return Note(Message(_("device: {device} in {dtype}"), **values))
-
-
-def precision_notes(device: DeviceSpec, precision: Precision) -> Iterator[Note]:
-    """That a CPU computes in bfloat16 although the recipe did not ask for it."""
-    if precision == "auto" and device.device.type == "cpu" and device.dtype == torch.bfloat16:
-        template = _('trains in bfloat16, because this CPU is faster with it; train.precision = "fp32" is more exact')
-        yield Note(Message(template))
 
 
 def start_notes(file: str, before: int) -> Iterator[Note]:

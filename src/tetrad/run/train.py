@@ -26,6 +26,7 @@ from tetrad.run.dataset import (
     load_dataset,
     select_training_vae,
 )
+from tetrad.run.device_notes import device_note, precision_notes
 from tetrad.run.disk import check_space, estimate_need
 from tetrad.run.effects import effect_notes
 from tetrad.run.events import Event, Note, Phase
@@ -150,8 +151,8 @@ def run(
         yield note_early_stop(resumption is not None)
         return
     yield from preflight.model_notes(model)
-    yield preflight.device_note(device)
-    yield from preflight.precision_notes(device, recipe.precision)
+    yield device_note(device)
+    yield from precision_notes(device, recipe.precision)
     plan, forecast = resolve(recipe, _collect_facts(recipe, dataset, model, start, device))
     dataset = dataset.hold_out(plan.judge.held_out_images)
     if resumption is None:

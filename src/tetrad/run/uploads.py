@@ -5,23 +5,28 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import is_temporary
 from tetrad.locales import Message, _
 from tetrad.run.events import Event, Note, Phase, PointSaved, Saved
 from tetrad.run.folder import RunFolder
-from tetrad.storage.uploading import FolderUpload
+
+if TYPE_CHECKING:
+    from tetrad.storage.uploading import FolderUpload
 
 _OF_THE_PROCESS = ("control", "heartbeat")
 _LAST_TRIES = 3
 _PAUSE_SECONDS = 5.0  # between them
 
 
-def open_upload(folder: Path, place: str) -> FolderUpload | None:
+def open_upload(folder: Path, place: str) -> "FolderUpload | None":
     """The upload of a run to its own folder in a place: an address or a path; None for no place."""
     if not place:
         return None
+    from tetrad.storage.uploading import FolderUpload  # imports fsspec
+
     return FolderUpload(folder, f"{place.rstrip('/')}/{folder.name}", _belongs_to_run)
 
 
@@ -30,14 +35,14 @@ def _belongs_to_run(path: Path) -> bool:
     return not (path.name.startswith(".") or is_temporary(path.name) or path.name in _OF_THE_PROCESS)
 
 
-def begin_upload(events: Iterator[Event], upload: FolderUpload | None, is_new: bool) -> Iterator[Event]:
+def begin_upload(events: Iterator[Event], upload: "FolderUpload | None", is_new: bool) -> Iterator[Event]:
     """The events of a run.  E4404 before the first of them where a new run would be uploaded over another one."""
     if upload and is_new:
         upload.refuse_occupied()
     yield from events
 
 
-def upload_run(events: Iterator[Event], upload: FolderUpload | None, folder: RunFolder) -> Iterator[Event]:
+def upload_run(events: Iterator[Event], upload: "FolderUpload | None", folder: RunFolder) -> Iterator[Event]:
     """The recorded events of a run, which is uploaded after each saved file and resume point, and when it has ended.
 
     An upload that fails is said (W4208), and the next one goes on with the rest. E4405 where the last one fails.
@@ -66,7 +71,7 @@ def upload_run(events: Iterator[Event], upload: FolderUpload | None, folder: Run
     finish_upload(upload)
 
 
-def finish_upload(upload: FolderUpload) -> None:
+def finish_upload(upload: "FolderUpload") -> None:
     """Upload what has changed, with several tries.  E4405 where all of them fail."""
     for number in range(1, _LAST_TRIES + 1):
         try:
@@ -86,7 +91,7 @@ def finish_upload(upload: FolderUpload) -> None:
 class _Worker:
     """A thread that uploads whenever it is woken; what comes while it works is uploaded afterwards, once."""
 
-    def __init__(self, upload: FolderUpload) -> None:
+    def __init__(self, upload: "FolderUpload") -> None:
         self.upload = upload
         self.error: TetradError | None = None
         self.has_failed = self.is_over = False

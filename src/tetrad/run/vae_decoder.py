@@ -17,12 +17,12 @@ from tetrad.models import device as devices
 from tetrad.paths import expand_path
 from tetrad.run.dataset import read_photos
 from tetrad.run.decoder_run import DecoderRun
+from tetrad.run.device_notes import device_note
 from tetrad.run.disk import check_space, estimate_decoder_need
 from tetrad.run.effects import decoder_effect_notes
 from tetrad.run.events import Event, Note, Phase, make_note
 from tetrad.run.folder import RunFolder, file_name
 from tetrad.run.image_notes import problem_note
-from tetrad.run.preflight import device_note
 from tetrad.run.processes.world import refuse_several_processes
 from tetrad.run.resume.identity import describe_identity
 from tetrad.run.resume.resumption import Resumption, check_identity, record_identity, take_point
