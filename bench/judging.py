@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench.eyes import compute_rank_correlation
 from bench.planted_runs import PLANTED, SHORT, Planted
 from bench.planted_truth import TRUTH_FILE, Truth, evaluate_run, find_best, read_truth
 from tetrad.judging import SCORES_FILE, CheckpointScores, judge_run, read_scores
@@ -88,11 +89,13 @@ class Judged:
         return words | ({"good"} if self.last.right >= 0.5 else {"good", "under-trained"})
 
     def miss(self, file: str) -> int:
-        """How many files lie between this one and the best; files within an error of the best count as best too."""
+        """How many files lie between this one and the best; files within a standard error of it count as best too."""
         names = [row.file for row in self.files]
-        least = self.quality(self.best) - self.best.error
-        near = [n for n, name in enumerate(names) if self.quality(self.truth[name]) >= least]
-        return min(abs(names.index(file) - n) for n in near)
+        near = [number for number, name in enumerate(names) if self.is_about_best(self.truth[name])]
+        return min(abs(names.index(file) - number) for number in near)
+
+    def is_about_best(self, truth: Truth) -> bool:
+        return self.quality(self.best) - self.quality(truth) <= math.hypot(self.best.error, truth.error)
 
 
 def train_run(planted: Planted, work: Path, seed: int, stop: str = "off") -> Path:
@@ -162,6 +165,20 @@ def _report_shares(title: str, runs: Sequence[Judged]) -> None:
     _print_share("pick as good as the best", [run.miss(pick) == 0 for run, pick in pairs])
     _print_share("  taking the last", [run.miss(run.files[-1].file) == 0 for run in runs])
     _print_share("  the lowest validation loss", [run.miss(run.lowest_validation_loss) == 0 for run in runs])
+    _print_correlations(runs)
+
+
+def _print_correlations(runs: Sequence[Judged]) -> None:
+    """How losses and drift go with the share of right images within a run."""
+    for name in ("held_out_loss", "training_loss", "drift"):
+        found = []
+        for run in runs:
+            scores = [row.scores[name].value for row in run.files if name in row.scores]
+            right = [run.truth[row.file].right for row in run.files if name in row.scores]
+            if len(set(scores)) > 1 and len(set(right)) > 1:
+                found.append(compute_rank_correlation(scores, right))
+        shown = f"mean {np.mean(found):+.2f}, from {min(found):+.2f} to {max(found):+.2f}" if found else "not known"
+        print(f"  {name} and the share of right images, rank correlation within a run: {shown}")
 
 
 def _print_share(title: str, found: Sequence[bool]) -> None:
