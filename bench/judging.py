@@ -64,7 +64,7 @@ class Judged:
     def lowest_validation_loss(self) -> str:
         """The file that plain validation loss would pick."""
         losses: dict[str, float] = {row.file: self.truth[row.file].validation_loss for row in self.files}
-        return min(losses, key=lambda file: losses[file] if losses[file] == losses[file] else math.inf)
+        return min(losses, key=lambda file: losses[file])
 
     def quality(self, truth: Truth) -> float:
         return truth.quality(self.truth[""])
@@ -89,7 +89,7 @@ class Judged:
         return words | ({"good"} if self.last.right >= 0.5 else {"good", "under-trained"})
 
     def miss(self, file: str) -> int:
-        """How many files lie between this one and the best; files within a standard error of it count as best too."""
+        """How many files lie between this one and the best; those within one standard error count as best too."""
         names = [row.file for row in self.files]
         near = [number for number, name in enumerate(names) if self.is_about_best(self.truth[name])]
         return min(abs(names.index(file) - number) for number in near)
@@ -161,10 +161,11 @@ def _report_shares(title: str, runs: Sequence[Judged]) -> None:
     _print_share("verdict right", [v.word in run.true_words() for v, run in zip(verdicts, runs, strict=True)])
     _print_share("pick within one file of the best", [run.miss(pick) <= 1 for run, pick in pairs])
     _print_share("  taking the last", [run.miss(run.files[-1].file) <= 1 for run in runs])
-    _print_share("  the lowest validation loss", [run.miss(run.lowest_validation_loss) <= 1 for run in runs])
+    validated = [run for run in runs if not math.isnan(run.last.validation_loss)]
+    _print_share("  the lowest validation loss", [run.miss(run.lowest_validation_loss) <= 1 for run in validated])
     _print_share("pick as good as the best", [run.miss(pick) == 0 for run, pick in pairs])
     _print_share("  taking the last", [run.miss(run.files[-1].file) == 0 for run in runs])
-    _print_share("  the lowest validation loss", [run.miss(run.lowest_validation_loss) == 0 for run in runs])
+    _print_share("  the lowest validation loss", [run.miss(run.lowest_validation_loss) == 0 for run in validated])
     _print_correlations(runs)
 
 
@@ -182,6 +183,8 @@ def _print_correlations(runs: Sequence[Judged]) -> None:
 
 
 def _print_share(title: str, found: Sequence[bool]) -> None:
+    if not found:
+        return
     share = float(np.mean(found))
     error = math.sqrt(max(share * (1 - share), 1 / len(found)) / len(found))
     print(f"  {title}: {sum(found)} of {len(found)} ({share:.0%} ± {error:.0%})")
@@ -197,7 +200,7 @@ def compare_stops(work: Path, names: Sequence[str], seeds: Sequence[int], images
                 evaluate_run(by_name[name], folder, images)
             steps = [int((folder / "done").read_text()) for folder in (whole, stopped)]
             pick = judge_run(read_scores(stopped)[0]).best
-            best = max(read_truth(whole).values(), key=lambda truth: truth.right)
+            best = find_best(read_truth(whole))
             found = read_truth(stopped)[pick.file] if pick else None
             if found:
                 print(

@@ -53,9 +53,9 @@ class Planted:
     def make_data(self, folder: Path) -> Path:
         """The images and captions of the run, made once."""
         source = resolve_images_path(f"builtin:{DEMO_TASKS[self.method].task.name}")
-        paths = sorted(source.glob("*.png"))
-        images: Images = [(Image.open(path), path.with_suffix(".txt").read_text("utf-8").strip()) for path in paths]
         if not folder.exists():
+            paths = sorted(source.glob("*.png"))
+            images: Images = [(Image.open(path), path.with_suffix(".txt").read_text("utf-8").strip()) for path in paths]
             folder.mkdir(parents=True)
             for number, (image, caption) in enumerate(self.change(images)):
                 image.save(folder / f"{number:02d}.png")
@@ -74,7 +74,7 @@ def repeat_first(images: Images) -> Images:
 
 
 def make_alike(images: Images) -> Images:
-    """Five images of the first drawing on the same background, at other places, without the background's name."""
+    """Six images of the first drawing on one background, at other places; no caption names the background."""
     image, caption = images[0]
     moves = [(0, 0), (8, 4), (-8, 4), (6, -6), (-5, -7), (3, 8)]
     moved = [ImageChops.offset(image.convert("RGB"), *move) for move in moves]

@@ -31,8 +31,7 @@ from tetrad.models.base import Model, get_model_device
 from tetrad.run.precision import has_native_bfloat16
 
 TRUTH_FILE = "truth.jsonl"  # in the folder of a run
-# Of 64 images of a LoRA's file, 59 % were recognized with 5 or 6 steps, 56 % with 7, and 53 % with 15.
-_SAMPLING_STEPS = 6
+_SAMPLING_STEPS = 6  # enough: tetrad.evaluation.builtin
 _VALIDATION_PREDICTIONS = 16
 
 
@@ -94,15 +93,16 @@ def evaluate_file(planted: Planted, folder: Path, row: CheckpointScores, images:
     if known and known.images >= images and not math.isnan(known.plain):
         return
     model, is_embedding = load_model("builtin"), planted.method_settings().artifact.requires_trigger_word
+    word = _word_of(row, folder) if is_embedding else TRIGGER_WORD
     if row.file:
         attach_weights(folder / row.file, model)
     if known is None:
-        loss = measure_validation_loss(model, folder)
+        loss = measure_validation_loss(model, folder, word)
         known = Truth(row.step, row.file, 0.0, 0.0, 0.0, images=0, validation_loss=loss)
     if math.isnan(known.plain):  # an embedding changes only prompts with its word
         known = replace(known, plain=measure_plain(model) if row.file and not is_embedding else measure_base_plain())
     if known.images < images:
-        prompts = DEMO_TASKS[planted.method].task.make_prompts(_word_of(row, folder) if is_embedding else TRIGGER_WORD)
+        prompts = DEMO_TASKS[planted.method].task.make_prompts(word)
         known = measure_truth(model, prompts, row, range(known.images, images)).join(known)
     with (folder / TRUTH_FILE).open("a", encoding="utf-8") as lines:
         lines.write(json.dumps(asdict(known)) + "\n")
@@ -146,7 +146,7 @@ def measure_plain(model: Model) -> float:
     return sum(count_kept(images) for images in rounds) / (len(rounds) * len(prompts))
 
 
-def measure_validation_loss(model: Model, folder: Path) -> float:
+def measure_validation_loss(model: Model, folder: Path, word: str) -> float:
     """The loss of the held-out images with fixed noise, its times spread over the whole schedule."""
     plan = read_stored_values(folder / "plan.toml")
     held_out = []
@@ -155,7 +155,7 @@ def measure_validation_loss(model: Model, folder: Path) -> float:
             mean, std = (
                 part[0].detach() for part in model.vae.encode(to_tensor(load_image(path).convert("RGB"))[None])
             )
-            captions = Captions(path.with_suffix(".txt").read_text("utf-8"))
+            captions = Captions(path.with_suffix(".txt").read_text("utf-8").replace(TRIGGER_WORD, word))
             held_out.append(TrainingSample((LatentDistribution(mean, std),), captions))
     if not held_out:
         return math.nan

@@ -25,7 +25,7 @@ def fetch_given(name: str) -> None:
 
 
 def locate_given(name: str) -> Path | None:
-    """Where a model or images are, also built-in ones; None for an address that was not fetched yet.  E4001, E2004."""
+    """Where a model or images are, also built-in ones; None for an address not fetched yet.  E2004, E4001, E4401."""
     if is_address(name):
         copy = get_copy_path(name)
         return copy if copy.exists() else None

@@ -21,9 +21,10 @@ def export(package: str, modules: Mapping[str, Sequence[str]]) -> tuple[list[str
 
 @contextmanager
 def pause_garbage_collection() -> Iterator[None]:
-    """Around imports of large libraries: their objects all stay, and garbage is never looked for among them.
+    """Import large libraries without garbage collection, which then never examines what exists now (`gc.freeze`).
 
-    They are hundreds of thousands, and looking for it took a tenth of the time of a short command.
+    These are hundreds of thousands of objects that all stay. Looking for garbage among them took a tenth of the time of
+    a short command.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -13,7 +13,7 @@ from tetrad.generation.request import Request
 from tetrad.locales import Message, _
 from tetrad.models.base import Model
 
-# Of 64 images of a LoRA's file, 53 % were recognized with 15 steps, 56 % with 7, 59 % with 6.
+# More steps are not better: of 64 images of a LoRA, 59 % were recognized with 6 steps, 56 % with 7, 53 % with 15.
 _SAMPLING_STEPS, _CFG_SCALE, BATCH_SIZE = 8, 4.0, 16
 
 

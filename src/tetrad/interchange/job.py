@@ -192,14 +192,21 @@ class Job:
     def look_for(self, name: str, setting: str = "") -> None:
         """Remember a file that a key names and that is not there; `setting` is what replaces it on the command line."""
         value = str(self.get(name) or "")
-        path = locate_given(value) if value else None
+        try:
+            path = locate_given(value) if value else None
+        except TetradError as error:
+            self.refuse(name, error)
+            return
         if path and not path.exists() and not is_pattern(path):
             self.missing.append(MissingFile(self.get_shown_name(name), value, setting))
 
     def find_folder(self, name: str) -> Path | None:
-        """The folder that a key names, which may be built in; None where it is not there, or not here yet."""
+        """The folder that a key names, also a built-in one; None if it does not exist or was not fetched yet."""
         value = self.get(name)
-        path = locate_given(str(value)) if value else None
+        try:
+            path = locate_given(str(value)) if value else None
+        except TetradError:  # `look_for` says so
+            return None
         return path if path and path.is_dir() else None
 
     def list_rows(self) -> Iterator[Row]:

@@ -4,9 +4,9 @@ from tetrad.interchange.job import Job
 from tetrad.locales import Message, _
 
 _SETTING = "train.quantize_base"
-_EQUAL = _("the U-Net's weights are quantized by bitsandbytes (extra bnb), no others")
-_FP8 = _("the U-Net's weights are kept in 8 bits by bitsandbytes (extra bnb) and not in FP8, no others")
-_ACTIVATIONS = _("the U-Net's weights are kept in 8 bits by bitsandbytes (extra bnb), but not its activations")
+_EQUAL = _("only the U-Net's weights are quantized, by bitsandbytes (extra bnb)")
+_FP8 = _("only the U-Net's weights are quantized, to bitsandbytes' 8 bits instead of FP8 (extra bnb)")
+_ACTIVATIONS = _("only the U-Net's weights are quantized, by bitsandbytes (extra bnb), not its activations")
 # By the names of OneTrainer's dtypes: the setting's value, and what differs.
 _NEAREST = {
     "NFLOAT_4": ("nf4", _EQUAL),
@@ -25,7 +25,7 @@ def is_quantized(dtype: str) -> bool:
 
 
 def map_quantized_base(job: Job, name: str, dtype: str) -> None:
-    """The key asks for the U-Net's weights in a dtype of 8 or 4 bits, which a whole model that is trained has not."""
+    """Keep the U-Net's frozen weights in the 8 or 4 bits that are nearest to this dtype; trained ones cannot be."""
     if job.settings["method.kind"] == "dreambooth":
         job.leave(name, Message(TRAINED))
     else:

@@ -98,8 +98,8 @@ class CheckpointScores:
 
     `file` is the name of a file in the run's folder, or "" where no file holds these weights: before the first step,
     or at a step that was measured without being saved. The untouched base model has step 0, no file and strength 0.
-    `learning_rate_sum` is that of all steps of the run until this one: how far the weights could move; None where it is
-    not known.
+    `learning_rate_sum` adds up the learning rates of all steps until this one: how far the weights could move; None if
+    unknown.
     """
 
     step: int

@@ -22,7 +22,7 @@ THRESHOLDS: Mapping[str, Threshold] = {
     "no drift": Threshold(1e-5, _PROVISIONAL),
     # Share of the loss' fall that must be lost again from the best checkpoint to the last one: over-trained.
     "rise": Threshold(0.15, _PROVISIONAL),
-    # How fast the loss falls in the last part of the run, per learning rate, relative to the whole run: under-trained.
+    # The loss's fall per learning rate in the last part of the run, as a share of the whole run's: under-trained.
     "still falling": Threshold(0.6, _PROVISIONAL),
     # Share of its whole fall by which a loss must fall within the last measurements, or it has stopped.
     "flat": Threshold(0.03, _PROVISIONAL),

@@ -21,7 +21,7 @@ VERDICTS: Mapping[Word, str] = {  # what each is called, for `Message`
     "unknown": _("unclear"),
 }
 
-_LATE = 0.75  # of a run: what the loss falls after it says whether it is still falling
+_LATE = 0.75  # share of a run; the fall after it decides whether the loss is still falling
 _MIN_MEASUREMENTS = 3  # after the start, to tell whether a loss has stopped falling
 
 
@@ -220,7 +220,7 @@ def _is_under_trained(run: _Run) -> _Finding | None:
         return "under-trained", reason, _train_longer(run)
     progress = run.list_progress(rows)
     earlier = [number for number, each in enumerate(progress) if each <= _LATE * progress[-1]]
-    if not earlier:
+    if not earlier or not progress[-1]:
         return None
     before = rows[earlier[-1]]
     share = (last.value - run.change(name, before).value) / last.value
@@ -243,7 +243,7 @@ def _is_good(run: _Run) -> _Finding | None:
     if not run.compares("held_out_loss") or len(run.with_score("held_out_loss")) < _MIN_MEASUREMENTS:
         return None
     loss = run.change("held_out_loss", run.last)
-    template = _("the held-out loss has fallen by {change:.1%} since the start, and has stopped falling")
+    template = _("the held-out loss has fallen by {change:.1%} since the start, and falls more slowly at the end")
     return "good", Message(template, change=-loss.value), None
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TextEncoderSpec:
-    """Settings of a text encoder that tensor shapes cannot show; `TextEncoder` describes the last four."""
+    """Settings of a text encoder that tensor shapes cannot show; `TextEncoder` explains those that it has too."""
 
     name: str
     activation: str

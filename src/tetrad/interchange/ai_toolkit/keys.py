@@ -16,8 +16,7 @@ _DTYPES = {
 }
 _ERRORS = {"mse": "l2", "mae": "l1"}
 _NOT_QUANTIZED = _(
-    "ai-toolkit does not quantize Stable Diffusion 1, 2 and XL either; if memory is short, add --set"
-    " train.quantize_base=8bit"
+    "ai-toolkit does not quantize Stable Diffusion 1, 2 and XL; to save memory here, add --set train.quantize_base=8bit"
 )
 _NO_KEY = _("ai-toolkit has no such key and ignores it")
 

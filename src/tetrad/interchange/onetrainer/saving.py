@@ -11,7 +11,9 @@ from tetrad.locales import Message, _
 from tetrad.paths import expand_path
 
 _STRENGTHS = {"mse_strength": 1.0, "mae_strength": 0.0, "huber_strength": 0.0, "log_cosh_strength": 0.0}
-_PSEUDO_HUBER = _("the pseudo-Huber error of sd-scripts, which is nearly twice this one; AdamW hardly notices a factor")
+_PSEUDO_HUBER = _(
+    "sd-scripts' pseudo-Huber error is used, which is nearly twice OneTrainer's; with AdamW the factor hardly matters"
+)
 _PREVIEW_KEYS = ("sample_definition_file_name", "samples", "sample_after", "sample_after_unit", "sample_skip_first")
 _SAMPLE_KEYS = {
     "negative_prompt": "negative_prompt",
