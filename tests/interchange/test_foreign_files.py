@@ -155,9 +155,14 @@ def test_what_is_built_in_or_in_object_storage_is_not_missed(tmp_path: Path) -> 
     assert missing_files_error(read_configuration(source)) is None
     source.write_text(text.format("s3://studio/sd15.safetensors", "s3://studio/photos"))
     assert missing_files_error(read_configuration(source)) is None
-    source.write_text(text.format("builtin", "builtin:subjcet"))
-    with pytest.raises(TetradError, match="did you mean builtin:subject"):
-        check(read_configuration(source))
+    for model, images, advice in (
+        ("builtin", "builtin:subjcet", "did you mean builtin:subject"),
+        ("https://models/sd15.safetensors", "builtin:subject", "download the file"),
+    ):
+        source.write_text(text.format(model, images))
+        read = read_configuration(source)  # says so together with what else is wrong
+        with pytest.raises(TetradError, match=advice):
+            check(read)
 
 
 def test_import_writes_a_recipe_that_has_the_files_values(tmp_path: Path) -> None:
