@@ -16,6 +16,10 @@ from tetrad.models.base import Model
 from tetrad.models.device import enable_gradient_checkpointing
 from tetrad.models.packed_convolutions import PackedConvolution, can_pack, list_packable, pack_convolutions
 
+needs_avx512 = pytest.mark.skipif(
+    "AVX512" not in torch.backends.cpu.get_cpu_capability(), reason="oneDNN computes in bfloat16 from AVX-512 on"
+)
+DTYPES = [torch.float32, pytest.param(torch.bfloat16, marks=needs_avx512)]
 needs_operators = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64") or not torch.backends.mkldnn.is_available(),
     reason="PyTorch has the operators for x86 only",
@@ -43,7 +47,7 @@ def test_frozen_convolutions_of_stride_1_are_packed() -> None:
 
 
 @needs_operators
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_they_can_be_packed(dtype: torch.dtype) -> None:
     assert can_pack(dtype)
 
@@ -57,7 +61,7 @@ def outputs(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @needs_operators
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_they_give_the_outputs_and_gradients_of_plain_ones_in_every_size(dtype: torch.dtype) -> None:
     """The weights are packed for the first size."""
     layer = convolution().to(dtype)

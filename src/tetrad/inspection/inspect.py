@@ -49,9 +49,12 @@ def _inspect_weights(path: Path) -> Inspection:
             " training diverged",
             len(tensor_survey.non_finite),
         )
-        if len(tensor_survey.shapes) == 1:
-            template = _("its only tensor contains NaN or Inf ({tensor}): the file is damaged or the training diverged")
-        problems.append(Message(template, total=len(tensor_survey.shapes), tensor=tensor_survey.non_finite[0]))
+        only = Message(
+            _("its only tensor contains NaN or Inf ({tensor}): the file is damaged or the training diverged"),
+            tensor=tensor_survey.non_finite[0],
+        )
+        several = Message(template, total=len(tensor_survey.shapes), tensor=tensor_survey.non_finite[0])
+        problems.append(only if len(tensor_survey.shapes) == 1 else several)
     if file_type == UNKNOWN and tensor_survey.shapes:
         names = ", ".join(list(tensor_survey.shapes)[:3])
         problems.append(Message(_("its type is unknown; its first tensors are {tensors}"), tensors=names))

@@ -96,9 +96,8 @@ def _describe_unusable_rows(rows: Sequence[Mapping[str, Any]], image_folder: Pat
             "{count} of its {total} rows have no file name or no caption and are skipped",
             number,
         )
-        if len(rows) == 1:
-            template = _("its only row has no file name or no caption and is skipped")
-        yield "E4153", Message(template, total=len(rows))
+        only = Message(_("its only row has no file name or no caption and is skipped"))
+        yield "E4153", only if len(rows) == 1 else Message(template, total=len(rows))
 
 
 def _parse_jsonl(content: str) -> tuple[list[Mapping[str, Any]], list[_Problem]]:
