@@ -25,9 +25,6 @@ def is_quantized(dtype: str) -> bool:
 
 
 def map_quantized_base(job: Job, name: str, dtype: str) -> None:
-    """Keep the U-Net's frozen weights in the 8 or 4 bits that are nearest to this dtype; trained ones cannot be."""
-    if job.settings["method.kind"] == "dreambooth":
-        job.leave(name, Message(TRAINED))
-    else:
-        kind, reason = _NEAREST[dtype]
-        job.map(name, {_SETTING: kind}, Message(reason))
+    """Keep the U-Net's weights, which are not trained, in the 8 or 4 bits that are nearest to this dtype."""
+    kind, reason = _NEAREST[dtype]
+    job.map(name, {_SETTING: kind}, Message(reason))

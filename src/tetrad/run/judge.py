@@ -44,10 +44,8 @@ class RunJudge:
         self.image_rows: list[CheckpointScores] = []
         self._condition: Condition = model.condition
         self._schedules: Sequence[Schedule] = ()
-        self._rates_until, self._rate_sum = (
-            plan.train.steps_before,
-            0.0,
-        )  # a step, and the sum of learning rates until it
+        self._added_until = plan.train.steps_before
+        self._learning_rate_sum = 0.0  # of the steps until then
         self._before: Mapping[str, Tensor] = {}
         self._has_failed = False
 
@@ -104,7 +102,7 @@ class RunJudge:
         if self.probe is not None:
             with self.guard_memory():
                 scores = self._measure() if known is None else known
-                row = CheckpointScores(step, file, scores=scores, learning_rate_sum=self._sum_learning_rates(step))
+                row = CheckpointScores(step, file, scores=scores, learning_rate_sum=self._add_learning_rates(step))
         if row is None:
             yield from self._explain_failure()
             return
@@ -197,14 +195,12 @@ class RunJudge:
         scores, _losses = self.probe.measure(self.model, self._condition, self._before)
         return {name: score for name, score in scores.items() if math.isfinite(score.value)}
 
-    def _sum_learning_rates(self, step: int) -> float:
-        """The learning rates of all trained parts and of all steps of the run until this one."""
-        if step < self._rates_until:
-            self._rates_until, self._rate_sum = self.plan.train.steps_before, 0.0
-        for each in range(self._rates_until + 1, step + 1):
-            self._rate_sum += sum(schedule(each) for schedule in self._schedules)
-        self._rates_until = step
-        return self._rate_sum
+    def _add_learning_rates(self, step: int) -> float:
+        """The learning rates of all trained parts, added up over the steps of the run until this one."""
+        for each in range(self._added_until + 1, step + 1):
+            self._learning_rate_sum += sum(schedule(each) for schedule in self._schedules)
+        self._added_until = step
+        return self._learning_rate_sum
 
     def _write(self, row: CheckpointScores) -> Iterator[Event]:
         yield from self.folder.append(SCORES_FILE, encode_row(row), self.disk)

@@ -1,4 +1,4 @@
-"""The most common letters of some languages, in texts as such and in captions: a text has many of them, nonsense few.
+"""The most common letters of each language, in texts and in captions: real text has many, wrongly decoded text few.
 
 A wrong encoding often gives letters that exist, such as 绊剧捞 for 고양이, but seldom common ones.
 """

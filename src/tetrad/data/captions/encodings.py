@@ -28,7 +28,7 @@ ENCODING_NAMES = {
 CUT_OFF = "cut off"  # instead of an encoding, for UTF-8 or UTF-16 that ends in the middle of a character
 _LEAST_LETTERS = 4  # that are not ASCII, of a text in UTF-8 and no other encoding
 _LEAST_PLAUSIBILITY = 0.5
-_FOLDER_BITS = 16.0  # by which a text is likelier to have the encoding of the other files of its folder
+_FOLDER_BITS = 16.0  # in favour of the encoding of the folder's other files
 _MAX_SAMPLE_BYTES = 20_000  # of text to guess an encoding from
 
 

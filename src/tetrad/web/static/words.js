@@ -75,7 +75,7 @@ function show(next) {
   const total = captions.rows.length;
   get("captioned").textContent = ngettext("{captioned} of {count} image", "{captioned} of {count} images", total, { captioned: count });
   get("undo").disabled = !captions.changes;
-  get("foot-text").textContent = ngettext("A caption for {captioned} of {count} image; without one an image is trained as “a photo of” the trigger word", "Captions for {captioned} of {count} images; without one an image is trained as “a photo of” the trigger word", total, { captioned: count });
+  get("foot-text").textContent = ngettext("{captioned} of {count} image has a caption; without one, an image is trained as “a photo of” the trigger word", "{captioned} of {count} images have a caption; without one, an image is trained as “a photo of” the trigger word", total, { captioned: count });
   showTags();
   showCoach();
   showFind();
