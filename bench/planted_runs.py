@@ -13,8 +13,9 @@ from tetrad.settings import Recipe
 from tetrad.settings.field import replace
 from tetrad.settings.judge import Judge
 from tetrad.settings.learning_rate import parse_learning_rate
+from tetrad.settings.schedulers import Scheduler
 
-SAVES = 8  # files of each run
+SAVES = 6  # files of each run
 Images = list[tuple[Image.Image, str]]  # each with its caption
 
 
@@ -29,6 +30,8 @@ class Planted:
     method: str
     steps: float = 1.0  # times the demo's
     rate: float = 1.0  # times the demo's
+    rates: str = ""  # the learning rates by step, instead of the demo's
+    scheduler: Scheduler = "cosine"  # the demo's
     change: Callable[[Images], Images] = lambda images: images
     expected: str = ""
     held_out: int = 1
@@ -41,11 +44,11 @@ class Planted:
         task = DEMO_TASKS[self.method]
         recipe = task.recipe(str(work))
         steps = max(SAVES, round(task.steps * self.steps))
-        rate = parse_learning_rate(str(task.learning_rate)).multiply(self.rate)
+        rate = parse_learning_rate(self.rates or str(task.learning_rate)).multiply(self.rate)
         return replace(
             recipe,
             data=replace(recipe.data, images=str(self.make_data(work / "data" / self.name))),
-            train=replace(recipe.train, steps=steps, learning_rate=rate, seed=seed),
+            train=replace(recipe.train, steps=steps, learning_rate=rate, scheduler=self.scheduler, seed=seed),
             save=replace(recipe.save, name=self.name, every=0 if stop == "auto" else -(-steps // SAVES)),
             judge=Judge(scores="on", held_out=self.held_out, stop=stop),  # type: ignore[arg-type]
         )
@@ -96,22 +99,25 @@ PLANTED = (
     Planted("lora-short", "lora", steps=0.2),
     Planted("lora-long", "lora", steps=4),
     Planted("lora-few-long", "lora", steps=4, change=take(5)),
-    Planted("lora-rate20", "lora", steps=0.3, rate=20),
+    Planted("lora-constant", "lora", steps=2, rate=3, scheduler="constant"),
+    Planted("lora-late", "lora", steps=2 / 3, rates="5e-4:72, 1e-2", scheduler="constant"),
     Planted("lora-rate20-long", "lora", steps=2, rate=20, change=take(5)),
     Planted("lora-nothing", "lora", steps=0.2, rate=1e-5, expected="changed nothing"),
     Planted("lora-captions", "lora", steps=2, change=shift_captions),
     Planted("lora-duplicates", "lora", steps=4, change=repeat_first),
     Planted("lora-no-word", "lora", change=remove_word),
-    Planted("lora-alike", "lora", steps=4, change=make_alike),
+    Planted("lora-alike", "lora", steps=2, change=make_alike),
     Planted("dreambooth", "dreambooth"),
-    Planted("dreambooth-long", "dreambooth", steps=4, change=take(5)),
-    Planted("dreambooth-rate20", "dreambooth", rate=20),
+    Planted("dreambooth-constant", "dreambooth", rate=5, scheduler="constant", change=take(5)),
+    Planted("dreambooth-late", "dreambooth", steps=2 / 3, rates="7e-5:72, 2e-3", scheduler="constant"),
     Planted("textual-inversion", "textual-inversion"),
     Planted("textual-inversion-rate20", "textual-inversion", rate=20),
     Planted("textual-inversion-long", "textual-inversion", steps=4, change=take(5)),
+    Planted("textual-inversion-late", "textual-inversion", steps=0.5, rates="0.1:90, 1", scheduler="constant"),
     Planted("hypernetwork", "hypernetwork"),
     Planted("hypernetwork-few", "hypernetwork", steps=2, change=take(5)),
-    Planted("hypernetwork-rate20", "hypernetwork", rate=20),
-    Planted("hypernetwork-captions", "hypernetwork", change=shift_captions),
+    Planted("hypernetwork-constant", "hypernetwork", rate=3, scheduler="constant"),
+    Planted("hypernetwork-late", "hypernetwork", steps=0.5, rates="2.5e-4:120, 5e-3", scheduler="constant"),
+    Planted("hypernetwork-captions", "hypernetwork", steps=0.5, change=shift_captions),
 )
-SHORT = ("lora-short", "lora-nothing", "lora-rate20")
+SHORT = ("lora-short", "lora-nothing", "lora-late")

@@ -77,7 +77,7 @@ def evaluate_run(planted: Planted, folder: Path, images: int) -> None:
     """Generate images with the base model and with each saved file of a run, unless that was done before."""
     rows = {row.file: row for row in read_scores(folder)[0] if not row.step or (folder / row.file).is_file()}
     for file in rows:
-        evaluate_file(planted, folder, rows[file], images if rows[file] is [*rows.values()][-1] else images // 3)
+        evaluate_file(planted, folder, rows[file], images if rows[file] is [*rows.values()][-1] else images // 4)
     while (best := find_best(read_truth(folder))).images < images:
         evaluate_file(planted, folder, rows[best.file], images)
 
