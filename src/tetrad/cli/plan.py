@@ -7,7 +7,7 @@ import typer
 
 from tetrad.cli.terminal import announce_loading, print_json, print_note, print_text, print_warning
 from tetrad.cli.train import TrainGroup, method_command
-from tetrad.cli.training_speed import format_duration
+from tetrad.cli.training_speed import format_clock
 from tetrad.given_paths import check_images_exist, check_model_exists, check_trained_file_exists
 from tetrad.locales import Message, _, ngettext, pad, translate, width_of
 from tetrad.methods import METHODS
@@ -115,8 +115,8 @@ def describe_time(planned: "PlannedRun", rehearsal: "Rehearsal | None") -> Messa
             if planned.plan.train.processes == 1
             else _("about {duration} in one process, estimated to about a third")
         )
-        return Message(template, duration=format_duration(planned.seconds))
-    duration = format_duration(rehearsal.estimate_seconds(planned))
+        return Message(template, duration=format_clock(planned.seconds))
+    duration = format_clock(rehearsal.estimate_seconds(planned))
     values = {"duration": duration, "step": f"{rehearsal.step_seconds:.3g}", "previews": planned.count_previews()}
     if not rehearsal.preview_seconds:
         return Message(_("about {duration}, {step} s for a step"), **values)
@@ -138,7 +138,7 @@ def describe_preparation(planned: "PlannedRun") -> dict[str, Message]:
         " several processes (tetrad encode)"
     )
     durations = {"decoding": needed.decoding_seconds, "encoding": needed.encoding_seconds, "duration": needed.seconds}
-    written = {name: format_duration(seconds) for name, seconds in durations.items()}
+    written = {name: format_clock(seconds) for name, seconds in durations.items()}
     memory = Message(_("{size} for the list of the images"), size=format_memory(needed.memory_bytes))
     return {_("preparation"): Message(template, **written), _("main memory"): memory}
 
@@ -162,7 +162,7 @@ def describe_files(record: dict[str, Any]) -> Message:
 def describe_rung(rung: dict[str, Any]) -> Message:
     template = _("with {settings}: {memory}, {duration}")
     settings = " ".join(f"--set {setting}" for setting in rung["settings"])
-    memory, duration = format_memory(rung["memory_bytes"]), format_duration(rung["seconds"])
+    memory, duration = format_memory(rung["memory_bytes"]), format_clock(rung["seconds"])
     return Message(template, settings=settings, memory=memory, duration=duration)
 
 

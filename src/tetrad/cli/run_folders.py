@@ -11,7 +11,7 @@ import typer
 from tetrad.cli.resume import RunsFolder
 from tetrad.cli.runs import AsJson
 from tetrad.cli.terminal import print_json, print_note, print_text
-from tetrad.cli.training_speed import format_duration
+from tetrad.cli.training_speed import format_clock
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
 from tetrad.run.control import Command, send_command
@@ -140,7 +140,7 @@ def send(run: str, out: Path, command: Command) -> None:
 
 def describe_in_a_row(status: RunStatus) -> list[str]:
     """Name, state, step, method, age and size, for the list."""
-    age = format_duration(max(0.0, time.time() - status.changed))
+    age = format_clock(max(0.0, time.time() - status.changed))
     step = f"{status.step}/{status.steps or '?'}"
     return [status.name, str(Message(STATES[status.state])), step, status.method, age, format_size(status.size)]
 

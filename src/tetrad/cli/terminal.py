@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tetrad.cli.next_steps import describe_next_steps
 from tetrad.cli.streams import drop_lost_streams
-from tetrad.cli.training_speed import TrainingSpeed, format_duration
+from tetrad.cli.training_speed import TrainingSpeed, format_clock
 from tetrad.event_file import ProgressRecord, record_note, record_result
 from tetrad.locales import Message, _, ngettext, presentable
 
@@ -142,7 +142,7 @@ def describe_end(finished: "Finished") -> Message:
         template = ngettext(
             "stopped after {count} step in {duration}", "stopped after {count} steps in {duration}", steps
         )
-    return Message(template, duration=format_duration(finished.seconds))
+    return Message(template, duration=format_clock(finished.seconds))
 
 
 def drop_saved_result(events: "Iterable[Event]") -> "Iterator[Event]":

@@ -37,11 +37,11 @@ class TrainingSpeed:
             speed_text = Message(_("{speed:.1f} steps/s"), speed=speed)
         else:
             speed_text = Message(_("{seconds:.1f} s/step"), seconds=1 / speed)
-        time_left = Message(_("{duration} left"), duration=format_duration((event.steps - event.step) / speed))
+        time_left = Message(_("{duration} left"), duration=format_clock((event.steps - event.step) / speed))
         return f"{loss}  {speed_text}  {time_left}"
 
 
-def format_duration(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """`0:07`, `1:02:03`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
