@@ -13,8 +13,8 @@ background, for prompts that were not trained on, and the share of images withou
 was asked for. The quality of a file is the first share less what the second has lost. A run is over-trained where the
 quality falls by 15 points from its best file to the last, it leaks where the second share has fallen by 30 points (from
 15 on, that counts as right too), it has changed nothing or is under-trained where the first has not risen by 15 points,
-and is good otherwise. Limits are set by the even seeds; the odd ones are reported. A quarter of the images is generated
-with every file, all of them with the best and the last one.
+and otherwise is good: "no fault found" by the verdict, which knows no images here. Limits are set by the even seeds; the
+odd ones are reported. A quarter of the images is generated with every file, all of them with the best and last ones.
 """
 
 import argparse
@@ -86,7 +86,7 @@ class Judged:
             return words | {"under-trained", "changed nothing", "collapsed"}
         if spoilt >= 2 * FALL:
             return words
-        return words | ({"good"} if self.last.right >= 0.5 else {"good", "under-trained"})
+        return words | {"good", "no fault"} | (set() if self.last.right >= 0.5 else {"under-trained"})
 
     def miss(self, file: str) -> int:
         """How many files lie between this one and the best; those within one standard error count as best too."""

@@ -66,15 +66,6 @@ def test_every_file_is_measured_and_nothing_else_changes(
     assert any(isinstance(each, Judged) for each in judged) and not any(isinstance(each, Judged) for each in plain)
 
 
-def test_scores_know_the_learning_rates_of_the_steps_before_them(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    events = run(place, tmp_path, monkeypatch, judge__scores="on", train__scheduler="linear")
-    rates = [sum(each.learning_rates.values()) for each in events if isinstance(each, Trained)]
-    sums = {row.step: row.learning_rate_sum for row in read_scores(events[-1].folder)[0]}
-    assert sums == {step: pytest.approx(sum(rates[:step])) for step in sums} and len(set(rates)) > 1
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_images_are_scored_at_previews_and_at_the_end_beside_the_base_model(
     method: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,8 +1,9 @@
 """Judge a run: how well each of its checkpoints has learned, which one to use, and what to change.
 
 `scores` are the figures of a checkpoint, and the file scores.jsonl of a run. `measure` makes those that need no images
-to be generated. `verdict` says in words what they mean, and `stopping` whether the run learns nothing more, with the
-limits that `thresholds` holds. `strength` proposes the strength to use a file at.
+to be generated. `progress` puts them in order and finds the checkpoint to use, `verdict` says in words what they mean,
+and `stopping` whether the run learns nothing more, with the limits that `thresholds` holds. `strength` proposes the
+strength to use a file at.
 
 `image_judge` generates images and scores them, beside those of `base_images`: `prompts` and `requests` say what is
 generated and how, `eyes` looks at it, and `image_scores`, `copying` and `obedience` make figures of what they see.

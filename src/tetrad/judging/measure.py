@@ -19,7 +19,7 @@ from tetrad.models.base import Model, autocast_to_model_dtype, get_model_device
 from tetrad.training.step import Condition, NoisyBatch, add_noise, denoising_loss
 
 BAND = (0.15, 0.45)  # quantiles of the noise schedule: there the loss of held-out images says most about likeness
-_DRIFT_TIMES = (0.3, 0.7)  # the same
+_DRIFT_TIMES = (0.7, 0.95)  # the same: where a caption decides what an image will show
 _GENERIC_CAPTIONS = (
     *("a house", "a dog", "a red apple", "a woman", "a car", "a tree", "a bird", "a blue cup"),
     *("a fish", "a boat", "a flower", "a man"),  # in place of those that contain the trigger word
@@ -99,7 +99,10 @@ class LossProbe:
 
 @dataclass(frozen=True)
 class DriftProbe:
-    """How much what the model predicts for captions without the trigger word has changed, mean ‖f - f₀‖² / ‖f₀‖²."""
+    """How much what the model predicts for captions without the trigger word has changed, mean ‖f - f₀‖² / ‖f₀‖².
+
+    The network sees noise alone (z = 0): in noisy training images, what it has learned about these would count too.
+    """
 
     noisy: Sequence[NoisyBatch]
     base: Sequence[Tensor]  # f₀, what the untouched base model predicts: of each pair, on the CPU
@@ -114,7 +117,7 @@ class DriftProbe:
         seed: int,
         samples_at_once: int,
     ) -> "DriftProbe":
-        """`count` pairs of a caption and a time, with noisy training images; the model is still untouched."""
+        """`count` pairs of a caption and a time, shaped like training images; the model is still untouched."""
         captions = [text for text in _GENERIC_CAPTIONS if not trigger_word or not contains_word(text, trigger_word)]
         texts = [captions[number // 2 % _CAPTION_COUNT] for number in range(count)]
         u = torch.tensor(_DRIFT_TIMES).repeat(-(-count // 2))[:count]
@@ -153,7 +156,7 @@ def _add_fixed_noise(
     purpose: str,
     captions: Sequence[str] | None = None,
 ) -> list[NoisyBatch]:
-    """The samples with noise at their quantiles u (n,), one batch for each shape; with other captions if given."""
+    """The samples with noise at their quantiles u (n,), one batch for each shape; with other captions, noise alone."""
     rng = generator(seed, 0, f"judge {purpose}")
     by_shape: dict[torch.Size, list[int]] = {}
     for number, sample in enumerate(samples):
@@ -162,7 +165,8 @@ def _add_fixed_noise(
     for numbers in by_shape.values():
         batch = make_fixed_batch([samples[number] for number in numbers])
         if captions is not None:
-            batch = replace(batch, captions=tuple(captions[number] for number in numbers))
+            latents, texts = torch.zeros_like(batch.latents), tuple(captions[number] for number in numbers)
+            batch = replace(batch, latents=latents, captions=texts)
         noisy.append(add_noise(model, _OBJECTIVE, batch, u[numbers], rng))
     return noisy
 

@@ -11,7 +11,6 @@ from tetrad.documents import open_regular, parse_json, writable
 from tetrad.locales import Message, _
 
 SCORES_FILE = "scores.jsonl"  # in the folder of a run
-_RATES = "learning_rate_sum"
 _MAX_FILE_BYTES = 10_000_000
 Better = Literal["lower", "higher"]
 
@@ -98,20 +97,16 @@ class CheckpointScores:
 
     `file` is the name of a file in the run's folder, or "" where no file holds these weights: before the first step,
     or at a step that was measured without being saved. The untouched base model has step 0, no file and strength 0.
-    `learning_rate_sum` adds up the learning rates of all steps until this one: how far the weights could move; None if
-    unknown.
     """
 
     step: int
     file: str = ""
     strength: float = 1.0
     scores: Mapping[str, Score] = field(default_factory=dict)
-    learning_rate_sum: float | None = None
 
     def as_record(self) -> dict[str, Any]:
         """Plain values, as they stand in the file."""
-        record = {"step": self.step, "file": self.file, "strength": self.strength, "scores": encode_scores(self.scores)}
-        return record if self.learning_rate_sum is None else record | {_RATES: self.learning_rate_sum}
+        return {"step": self.step, "file": self.file, "strength": self.strength, "scores": encode_scores(self.scores)}
 
     @classmethod
     def from_record(cls, record: Any) -> "CheckpointScores":
@@ -119,12 +114,10 @@ class CheckpointScores:
         scores = record.get("scores") if isinstance(record, dict) else None
         if not isinstance(scores, dict):
             raise ValueError
-        step, file, strength, rates = (record.get(name) for name in ("step", "file", "strength", _RATES))
+        step, file, strength = (record.get(name) for name in ("step", "file", "strength"))
         if not (type(step) is int and step >= 0 and isinstance(file, str) and _is_number(strength)):
             raise ValueError
-        if rates is not None and not _is_number(rates):
-            raise ValueError
-        return cls(step, file, float(strength), decode_scores(scores), rates)
+        return cls(step, file, float(strength), decode_scores(scores))
 
 
 def read_scores(folder: Path) -> tuple[list[CheckpointScores], list[Message]]:
@@ -168,9 +161,7 @@ def merge_rows(rows: Sequence[CheckpointScores]) -> list[CheckpointScores]:
     merged: dict[tuple[int, str, float], CheckpointScores] = {}
     for row in rows:
         key = (row.step, row.file, row.strength)
-        before = merged.get(key, row)
-        rates = before.learning_rate_sum if row.learning_rate_sum is None else row.learning_rate_sum
-        merged[key] = replace(row, scores={**before.scores, **row.scores}, learning_rate_sum=rates)
+        merged[key] = replace(row, scores={**merged.get(key, row).scores, **row.scores})
     return [merged[key] for key in sorted(merged, key=lambda key: (key[0], key[2], key[1]))]
 
 

@@ -13,6 +13,7 @@ class Threshold:
 
 
 _PROVISIONAL = "provisional: set before any measurement"
+_PLANTED = "bench.judging, runs of even seeds: "
 
 THRESHOLDS: Mapping[str, Threshold] = {
     # How many standard errors a change must have to count as one.
@@ -20,19 +21,17 @@ THRESHOLDS: Mapping[str, Threshold] = {
     # Relative change of the training loss, and drift, below which a run has changed nothing.
     "no change of loss": Threshold(0.005, _PROVISIONAL),
     "no drift": Threshold(1e-5, _PROVISIONAL),
-    # Share of the loss' fall that must be lost again from the best checkpoint to the last one: over-trained.
+    # The checkpoint to use has the lowest sum of the training loss' relative change and this part of the drift.
+    "weight of drift": Threshold(0.5, _PLANTED + "of 0.2, 0.3, 0.5, 0.7 and 1, the middle of those that agree most"),
+    # How much lower that sum was at an earlier checkpoint: over-trained.
+    "worse": Threshold(0.05, _PLANTED + "0.1 and more where images had got worse, and at most 0.01 where they had not"),
+    # Share of the fall of the held-out loss that is lost again: it may memorize its images.
     "rise": Threshold(0.15, _PROVISIONAL),
-    # The loss's fall per learning rate in the last part of the run, as a share of the whole run's: under-trained.
-    "still falling": Threshold(0.6, _PROVISIONAL),
     # Share of its whole fall by which a loss must fall within the last measurements, or it has stopped.
     "flat": Threshold(0.03, _PROVISIONAL),
     # Relative rise of the training loss: collapsed.
     "diverged": Threshold(0.05, _PROVISIONAL),
-    "drift": Threshold(
-        0.25,
-        "provisional: of two LoRA runs on the built-in model, one at the usual rate had at most 0.19 up to step 270,"
-        " one at 20 times that rate 0.28",
-    ),
+    "drift": Threshold(0.25, _PLANTED + "0.34 and more where a third of the images was spoilt, else up to 0.34"),
     "spread": Threshold(0.3, _PROVISIONAL),
     "copying": Threshold(0.3, "bench.eyes: 69 to 98 % of planted copies count as copies, and 0 of 48 right new images"),
     # Fall of obedience or sanity below the base model's: over-trained.

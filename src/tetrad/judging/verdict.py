@@ -5,13 +5,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tetrad.judging.scores import SCORES, CheckpointScores, Score
+from tetrad.judging.progress import Progress, arrange_rows
+from tetrad.judging.scores import SCORES, CheckpointScores
 from tetrad.judging.thresholds import THRESHOLDS
 from tetrad.locales import Message, _
 
-Word = Literal["under-trained", "good", "over-trained", "leaks", "copies", "collapsed", "changed nothing", "unknown"]
+Word = Literal[
+    "good", "no fault", "under-trained", "over-trained", "leaks", "copies", "collapsed", "changed nothing", "unknown"
+]
 VERDICTS: Mapping[Word, str] = {  # what each is called, for `Message`
     "good": _("good"),
+    "no fault": _("no fault found"),
     "under-trained": _("under-trained"),
     "over-trained": _("over-trained"),
     "leaks": _("leaks"),
@@ -21,8 +25,7 @@ VERDICTS: Mapping[Word, str] = {  # what each is called, for `Message`
     "unknown": _("unclear"),
 }
 
-_LATE = 0.75  # share of a run; the fall after it decides whether the loss is still falling
-_MIN_MEASUREMENTS = 3  # after the start, to tell whether a loss has stopped falling
+_MIN_MEASUREMENTS = 3  # after the start, to tell whether an earlier checkpoint was better
 
 
 @dataclass(frozen=True)
@@ -40,74 +43,15 @@ class Verdict:
         return Message(VERDICTS[self.word])
 
 
-@dataclass(frozen=True)
-class _Run:
-    """The rows at full strength, the first of them from before the first step, and the untouched base model's."""
-
-    start: CheckpointScores
-    rows: Sequence[CheckpointScores]  # without the start, by step
-    base: CheckpointScores | None
-
-    @property
-    def last(self) -> CheckpointScores:
-        return self.rows[-1]
-
-    def has(self, name: str) -> bool:
-        return name in self.last.scores
-
-    def compares(self, name: str) -> bool:
-        """Whether the last row and the start both have this score."""
-        return self.has(name) and name in self.start.scores
-
-    def change(self, name: str, row: CheckpointScores) -> Score:
-        """The change of a score since the start, relative to it, with its error."""
-        start, now = self.start.scores[name].value, row.scores[name]
-        scale = abs(start) or 1.0
-        return Score((now.value - start) / scale, (now.error or 0.0) / scale)
-
-    def list_progress(self, rows: Sequence[CheckpointScores]) -> list[float]:
-        """How far the run was at each row: by the learning rates of its steps if they are known, else by the steps."""
-        every = (self.start, *rows)
-        sums = [row.learning_rate_sum for row in every if row.learning_rate_sum is not None]
-        start, *now = sums if len(sums) == len(every) else [float(row.step) for row in every]
-        return [each - start for each in now]
-
-    def with_score(self, name: str) -> list[CheckpointScores]:
-        return [row for row in self.rows if name in row.scores]
-
-
 def judge_run(rows: Iterable[CheckpointScores]) -> Verdict:
     """The verdict on a run by its scores, whichever of them there are."""
-    run = _arrange(rows)
+    run = arrange_rows(rows)
     if run is None:
         return Verdict("unknown", None, (), unknown=(Message(_("no checkpoint of this run has scores")),))
     verdicts = (check(run) for check in _CHECKS)
     word, reason, change = next((found for found in verdicts if found), ("unknown", None, None))
     reasons = (reason,) if reason else ()
-    return Verdict(word, find_best(run.rows), reasons, change, tuple(_list_unknown(run, word)))
-
-
-def find_best(rows: Sequence[CheckpointScores]) -> CheckpointScores | None:
-    """The checkpoint to use: that of the lowest held-out loss, or else of the best likeness, or else the last one.
-
-    Only a row with a file can be used.
-    """
-    rows = [row for row in rows if row.file and row.strength == 1]
-    if with_loss := [row for row in rows if "held_out_loss" in row.scores]:
-        return min(with_loss, key=lambda row: row.scores["held_out_loss"].value)
-    if with_likeness := [row for row in rows if "likeness" in row.scores]:
-        return max(with_likeness, key=lambda row: row.scores["likeness"].value)
-    return rows[-1] if rows else None
-
-
-def _arrange(rows: Iterable[CheckpointScores]) -> _Run | None:
-    """The rows of a run in order; None where nothing after its start was measured."""
-    ordered = sorted(rows, key=lambda row: row.step)
-    full = [row for row in ordered if row.strength == 1]
-    base = next((row for row in ordered if row.strength == 0), None)
-    start = full[0] if full and not full[0].file else base
-    after = [row for row in full if row is not start]
-    return _Run(start or CheckpointScores(0, strength=0.0), after, base) if after else None
+    return Verdict(word, run.find_best(), reasons, change, tuple(_list_unknown(run, word)))
 
 
 _Finding = tuple[Word, Message | None, Message | None]  # the word, the figures behind it, and what to change
@@ -117,7 +61,7 @@ def _limit(name: str) -> float:
     return THRESHOLDS[name].value
 
 
-def _is_nothing(run: _Run) -> _Finding | None:
+def _is_nothing(run: Progress) -> _Finding | None:
     losses = [run.change(name, run.last) for name in ("training_loss", "held_out_loss") if run.compares(name)]
     drift = run.last.scores.get("drift")
     if not losses or any(abs(loss.value) >= _limit("no change of loss") for loss in losses):
@@ -129,7 +73,7 @@ def _is_nothing(run: _Run) -> _Finding | None:
     return "changed nothing", reason, Message(_("raise train.learning_rate, for example to three times"))
 
 
-def _is_collapsed(run: _Run) -> _Finding | None:
+def _is_collapsed(run: Progress) -> _Finding | None:
     change = Message(_("lower train.learning_rate, for example to a third"))
     for name in ("training_loss", "held_out_loss"):
         if run.compares(name):
@@ -147,7 +91,7 @@ def _is_collapsed(run: _Run) -> _Finding | None:
     return None
 
 
-def _copies(run: _Run) -> _Finding | None:
+def _copies(run: Progress) -> _Finding | None:
     copying = run.last.scores.get("copying")
     if not copying or copying.value < _limit("copying"):
         return None
@@ -155,7 +99,7 @@ def _copies(run: _Run) -> _Finding | None:
     return "copies", Message(template, share=copying.value), Message(_("lower train.steps, or add other images"))
 
 
-def _leaks(run: _Run) -> _Finding | None:
+def _leaks(run: Progress) -> _Finding | None:
     change = Message(_("add class images: data.class_images.count = 100"))
     kept = run.last.scores.get("kept")
     before = run.base.scores.get("kept") if run.base else None
@@ -171,21 +115,23 @@ def _leaks(run: _Run) -> _Finding | None:
     return None
 
 
-def _is_over_trained(run: _Run) -> _Finding | None:
-    rows = run.with_score("held_out_loss") if run.compares("held_out_loss") else []
-    if len(rows) < 2:
+def _is_over_trained(run: Progress) -> _Finding | None:
+    best = run.find_best()
+    if best is None or not (run.has_cost(best) and run.has_cost(run.last)):
         return None
-    best = min(rows, key=lambda row: row.scores["held_out_loss"].value)
-    lowest, last = run.change("held_out_loss", best), run.change("held_out_loss", rows[-1])
-    rise, error = last.value - lowest.value, math.hypot(last.error or 0.0, lowest.error or 0.0)
-    if rise <= max(_limit("errors") * error, -_limit("rise") * min(lowest.value, 0.0)):
+    if run.cost(run.last) - run.cost(best) <= _limit("worse"):
         return None
-    template = _("the held-out loss was lowest at step {best} ({lowest:+.1%}) and is {last:+.1%} at step {step}")
-    reason = Message(template, best=best.step, lowest=lowest.value, last=last.value, step=rows[-1].step)
+    template = _(
+        "step {best} was better than step {step}: since the start, the training loss had changed by {lowest:+.1%} (now"
+        " {last:+.1%}), and drift was {before:.0%} (now {now:.0%})"
+    )
+    losses = {"lowest": run.change("training_loss", best).value, "last": run.change("training_loss", run.last).value}
+    before, now = (row.scores["drift"].value if "drift" in row.scores else 0.0 for row in (best, run.last))
+    reason = Message(template, best=best.step, step=run.last.step, before=before, now=now, **losses)
     return "over-trained", reason, Message(_("train.steps = {steps}"), steps=best.step)
 
 
-def _ignores_prompts(run: _Run) -> _Finding | None:
+def _ignores_prompts(run: Progress) -> _Finding | None:
     """Images with the trigger word show what was trained, but no longer what else is asked for, as the base model's do.
 
     Images that show neither are of a training that has not learned.
@@ -208,67 +154,46 @@ def _ignores_prompts(run: _Run) -> _Finding | None:
     return None
 
 
-def _is_under_trained(run: _Run) -> _Finding | None:
-    name = "held_out_loss" if run.compares("held_out_loss") else "training_loss"
-    rows = run.with_score(name) if run.compares(name) else []
-    if not rows:
-        return None
-    last = run.change(name, rows[-1])
-    if last.value + _limit("errors") * (last.error or 0.0) > 0:
-        template = _("the {score} has not fallen: {change:+.1%} since the start, with a standard error of {error:.1%}")
-        reason = Message(template, score=_title(name), change=last.value, error=last.error or 0.0)
-        return "under-trained", reason, _train_longer(run)
-    progress = run.list_progress(rows)
-    earlier = [number for number, each in enumerate(progress) if each <= _LATE * progress[-1]]
-    if not earlier or not progress[-1]:
-        return None
-    before = rows[earlier[-1]]
-    share = (last.value - run.change(name, before).value) / last.value
-    rates = 1 - progress[earlier[-1]] / progress[-1]
-    if share <= _limit("still falling") * rates:
-        return None
-    template = _(
-        "the {score} is still falling: {change:+.1%} since the start, {share:.0%} of it after step {step}, where the"
-        " learning rates add up to {rates:.0%} of the whole run's"
-    )
-    values = {"change": last.value, "share": share, "step": before.step, "rates": rates}
-    return "under-trained", Message(template, score=_title(name), **values), _train_longer(run)
-
-
-def _train_longer(run: _Run) -> Message:
-    return Message(_("train.steps = {steps}"), steps=2 * run.last.step)
-
-
-def _is_good(run: _Run) -> _Finding | None:
-    if not run.compares("held_out_loss") or len(run.with_score("held_out_loss")) < _MIN_MEASUREMENTS:
-        return None
-    loss = run.change("held_out_loss", run.last)
-    template = _("the held-out loss has fallen by {change:.1%} since the start, and falls more slowly at the end")
-    return "good", Message(template, change=-loss.value), None
-
-
-def _is_unlike(run: _Run) -> _Finding | None:
-    """By images alone, where no loss was measured."""
+def _is_under_trained(run: Progress) -> _Finding | None:
     likeness = run.last.scores.get("likeness")
-    if likeness is None or run.compares("held_out_loss") or run.compares("training_loss"):
-        return None
-    values = {"likeness": likeness.value, "error": likeness.error or 0.0}
-    if likeness.value <= _limit("errors") * (likeness.error or 0.0):
+    if likeness and likeness.value <= _limit("errors") * (likeness.error or 0.0):
         template = _(
             "generated images are no nearer to the training images than the base model's: likeness {likeness:.0%}, with"
             " a standard error of {error:.0%}"
         )
         change = Message(_("train for more steps, or with a higher learning rate"))
-        return "under-trained", Message(template, **values), change
-    template = _(
-        "generated images are nearer to the training images than the base model's: likeness {likeness:.0%}, with a"
-        " standard error of {error:.0%}"
-    )
-    return "good", Message(template, **values), None
+        reason = Message(template, likeness=likeness.value, error=likeness.error or 0.0)
+        return "under-trained", reason, change
+    name = _name_loss(run)
+    loss = run.change(name, run.last) if name else None
+    if loss is None or loss.value + _limit("errors") * (loss.error or 0.0) <= 0:
+        return None
+    template = _("the {score} has not fallen: {change:+.1%} since the start, with a standard error of {error:.1%}")
+    reason = Message(template, score=_title(name), change=loss.value, error=loss.error or 0.0)
+    return "under-trained", reason, Message(_("train.steps = {steps}"), steps=2 * run.last.step)
+
+
+def _is_good(run: Progress) -> _Finding | None:
+    """Images show it; without images nothing can be said but that no fault was found."""
+    if likeness := run.last.scores.get("likeness"):
+        template = _(
+            "generated images are nearer to the training images than the base model's: likeness {likeness:.0%}, with a"
+            " standard error of {error:.0%}"
+        )
+        return "good", Message(template, likeness=likeness.value, error=likeness.error or 0.0), None
+    if name := _name_loss(run):
+        template = _("the {score} has fallen by {change:.1%} since the start, and no earlier file is clearly better")
+        return "no fault", Message(template, score=_title(name), change=-run.change(name, run.last).value), None
+    return None
+
+
+def _name_loss(run: Progress) -> str:
+    """The loss that says whether a run has learned; "" for none."""
+    return next((name for name in ("training_loss", "held_out_loss") if run.compares(name)), "")
 
 
 # The first that finds something decides.
-_CHECKS: Sequence[Callable[[_Run], _Finding | None]] = (
+_CHECKS: Sequence[Callable[[Progress], _Finding | None]] = (
     _is_nothing,
     _is_collapsed,
     _copies,
@@ -277,17 +202,36 @@ _CHECKS: Sequence[Callable[[_Run], _Finding | None]] = (
     _ignores_prompts,
     _is_under_trained,
     _is_good,
-    _is_unlike,
 )
 
 
-def _list_unknown(run: _Run, word: Word) -> Iterable[Message]:
-    if word != "over-trained" and not run.compares("held_out_loss"):
-        yield Message(_("whether it is over-trained: no image is held out (judge.held_out)"))
+def _list_unknown(run: Progress, word: Word) -> Iterable[Message]:
+    if not run.compares("held_out_loss"):
+        yield Message(_("whether it memorizes its images: no image is held out (judge.held_out)"))
+    elif rise := _find_rise(run):
+        best, lowest, last = rise
+        template = _(
+            "whether it only memorizes its images: the held-out loss was lowest at step {best} ({lowest:+.1%}) and is"
+            " {last:+.1%} now; look at images with other backgrounds and places"
+        )
+        yield Message(template, best=best, lowest=lowest, last=last)
     if len(run.rows) < _MIN_MEASUREMENTS:
-        yield Message(_("whether it is still learning: it was measured too seldom"))
-    if not run.has("copying") and not run.has("likeness"):
-        yield Message(_("whether it copies training images: no images were generated for it"))
+        yield Message(_("whether an earlier file would be better: it was measured too seldom"))
+    if not run.has("likeness") and word in ("no fault", "over-trained", "leaks"):
+        yield Message(_("whether images show what was trained: none were generated for it"))
+    if not run.has("copying"):
+        yield Message(_("whether it copies training images: no images were examined for it"))
+
+
+def _find_rise(run: Progress) -> tuple[int, float, float] | None:
+    """The step of the lowest held-out loss, its change since the start, and the change now, if it has risen since."""
+    rows = run.with_score("held_out_loss")
+    best = min(rows, key=lambda row: row.scores["held_out_loss"].value)
+    lowest, last = run.change("held_out_loss", best), run.change("held_out_loss", rows[-1])
+    rise, error = last.value - lowest.value, math.hypot(last.error or 0.0, lowest.error or 0.0)
+    if rise <= max(_limit("errors") * error, -_limit("rise") * min(lowest.value, 0.0)):
+        return None
+    return best.step, lowest.value, last.value
 
 
 def _title(name: str) -> Message:

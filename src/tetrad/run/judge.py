@@ -26,7 +26,6 @@ from tetrad.run.image_scoring import ImageScoring, UseResult
 from tetrad.run.plan import Plan
 from tetrad.run.time_budget import count_predictions
 from tetrad.run.watch import Stop
-from tetrad.training.lr_schedules import Schedule
 from tetrad.training.step import Condition
 
 _ROWS, _IMAGE_ROWS, _SECONDS = "judge.rows", "judge.image_rows", "judge.seconds"  # in the values of a resume point
@@ -43,9 +42,6 @@ class RunJudge:
         self.rows: list[CheckpointScores] = []
         self.image_rows: list[CheckpointScores] = []
         self._condition: Condition = model.condition
-        self._schedules: Sequence[Schedule] = ()
-        self._added_until = plan.train.steps_before
-        self._learning_rate_sum = 0.0  # of the steps until then
         self._before: Mapping[str, Tensor] = {}
         self._has_failed = False
 
@@ -72,14 +68,14 @@ class RunJudge:
                 )
         return judge
 
-    def start(self, condition: Condition, schedules: Sequence[Schedule]) -> None:
+    def start(self, condition: Condition) -> None:
         """Measure what the run starts from, which later measurements are compared with; also of a resumed run."""
-        self._condition, self._schedules = condition, schedules
+        self._condition = condition
         if self.probe is None:
             return
         with self.guard_memory():
             scores, self._before = self.probe.measure(self.model, condition)
-            self.rows = [CheckpointScores(self.plan.train.steps_before, scores=scores, learning_rate_sum=0.0)]
+            self.rows = [CheckpointScores(self.plan.train.steps_before, scores=scores)]
 
     def begin(self) -> Iterator[Event]:
         """Write down the scores from before the first step, unless a process that was killed has done it."""
@@ -102,7 +98,7 @@ class RunJudge:
         if self.probe is not None:
             with self.guard_memory():
                 scores = self._measure() if known is None else known
-                row = CheckpointScores(step, file, scores=scores, learning_rate_sum=self._add_learning_rates(step))
+                row = CheckpointScores(step, file, scores=scores)
         if row is None:
             yield from self._explain_failure()
             return
@@ -194,13 +190,6 @@ class RunJudge:
         assert self.probe is not None
         scores, _losses = self.probe.measure(self.model, self._condition, self._before)
         return {name: score for name, score in scores.items() if math.isfinite(score.value)}
-
-    def _add_learning_rates(self, step: int) -> float:
-        """The learning rates of all trained parts, added up over the steps of the run until this one."""
-        for each in range(self._added_until + 1, step + 1):
-            self._learning_rate_sum += sum(schedule(each) for schedule in self._schedules)
-        self._added_until = step
-        return self._learning_rate_sum
 
     def _write(self, row: CheckpointScores) -> Iterator[Event]:
         yield from self.folder.append(SCORES_FILE, encode_row(row), self.disk)

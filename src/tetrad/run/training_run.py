@@ -93,7 +93,7 @@ def attach(
         judge,
     )
     judge.prepare_images(adapter, photos, training.use_average, watch)
-    judge.start(updates.condition(), schedules)
+    judge.start(updates.condition())
     if point:
         training.restore(point)
     return training

@@ -14,11 +14,12 @@ from tetrad.images.tensors import to_tensor
 from tetrad.judging.base_images import BaseImages
 from tetrad.judging.eyes import Eye
 from tetrad.judging.image_judge import Counts, ImageJudge, ImageSet, choose_references
+from tetrad.judging.progress import find_best
 from tetrad.judging.prompts import make_prompts
 from tetrad.judging.runs.job import Candidate, Job, TrainedFile
 from tetrad.judging.scores import CheckpointScores, Score, append_scores, merge_rows, read_scores
 from tetrad.judging.strength import propose_strength
-from tetrad.judging.verdict import Verdict, find_best, judge_run
+from tetrad.judging.verdict import Verdict, judge_run
 from tetrad.locales import Message, _
 from tetrad.models.base import Model
 
@@ -169,7 +170,8 @@ def choose(job: Job, cells: Sequence[Cell]) -> tuple[Cell, Message]:
     rows = merge_rows([*_read_rows(job), *map(_as_row, cells)])
     names = {each.candidate.name for each in cells}
     highest = max(cell.strength for cell in cells)
-    best = find_best([replace(row, strength=1.0) for row in rows if row.file in names and row.strength == highest])
+    scored = [replace(row, strength=1.0) for row in rows if row.file in names and row.strength == highest]
+    best = find_best([*(row for row in rows if not row.file), *scored])
     assert best is not None, "every cell has a file"
     own = [cell for cell in cells if cell.candidate.name == best.file]
     proposal = propose_strength(map(_as_row, own), best.file)
