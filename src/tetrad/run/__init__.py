@@ -15,7 +15,7 @@ asked to. `dataset` loads and encodes the images, `encode_only` does nothing els
 for a plan, `image_notes` says what they are like, `caption_notes` warns about their captions, `class_images` generates
 the class images for prior preservation, `preflight` says what a person should know before the first step,
 `device_notes` where it computes, `effects` which settings have no effect, `timestep_image` shows the time steps that
-are drawn, and `previews` generates images during the run. `judge` measures checkpoints, as `resolve_judge` has planned
+are drawn, and `previews` generates images during the run. `minutes` says when something that is done every N minutes is due. `judge` measures checkpoints, as `resolve_judge` has planned
 it, and `image_scoring` generates images to score them by, within `time_budget`; `tensorboard` writes what the logs have
 got into TensorBoard's files. `step_files` are the files that a run saves before its end, and `checkpoints` lists all
 that it saved. `uploads` keeps the run in object storage. `disk` estimates the space that a run needs, `full_disk` waits
@@ -51,6 +51,7 @@ __all__, __getattr__ = export(
         ],
         "folder": ["file_name"],
         "heartbeat": ["Beat", "Heartbeat", "hold_lock", "lock_folder", "read_beat", "read_start_time"],
+        "minutes": ["count_timed"],
         "own_process": ["is_own_process_alive", "is_training", "start_own_process", "stop_own_process"],
         "plan": ["Plan"],
         "planned_run": ["FreshSources", "PlannedRun", "plan_run", "read_dataset"],
