@@ -1,4 +1,4 @@
-"""Previews and files every N minutes: when they are due in a run, also in a resumed one, and how many a plan expects."""
+"""Previews and files every N minutes: when they are due, also in a resumed run, and how many a plan expects."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +61,8 @@ def test_minutes_count_from_the_first_step_and_change_no_weight(clock: Clock, tm
     assert list_steps(timed) == ([0, 2, 4, 6, 7], [4, 7])
     plain = list(train(make_recipe(tmp_path / "plain", SETTINGS | {"sample.every": -1})))
     assert list_steps(plain) == ([], [7])
-    one, other = (read_weight_file(events[-1].path)[0] for events in (timed, plain) if isinstance(events[-1], Finished))
+    assert isinstance(timed[-1], Finished) and isinstance(plain[-1], Finished)
+    one, other = (read_weight_file(event.path).tensors for event in (timed[-1], plain[-1]))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
