@@ -1,7 +1,6 @@
 """`tetrad plan`: what a training would do and need, with and without steps of it."""
 
 import json
-import math
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,6 @@ def test_it_measures_steps_and_a_preview_and_leaves_nothing(folder: Path, capsys
 def test_previews_and_files_by_minutes_are_counted_with_the_time_of_a_step(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tetrad.cli.plan.print_note", lambda *_given: None)
     monkeypatch.setattr(rehearsal, "_measure", lambda events: rehearsal.Rehearsal(3.0, 1.0, 10**6))
     minutes = ("--set", "sample.every_minutes=0.5", "--set", "save.every_minutes=1")
     record = run_plan(capsys, *minutes)  # 40 steps of 3 s
@@ -86,10 +84,9 @@ def test_previews_and_files_by_minutes_are_counted_with_the_time_of_a_step(
     fewer = run_plan(capsys, *minutes[:2])
     assert record["disk_bytes"] - fewer["disk_bytes"] == pytest.approx(record["file_bytes"], rel=0.1)
     assert "previews 5 times" in print_plan(capsys, *minutes)
-    estimated = run_plan(capsys, "--estimate", *minutes[:2])
-    without = run_plan(capsys, "--estimate", "--set", "sample.every=-1")
-    count = math.ceil(without["seconds"] / 30) - 1
-    assert estimated["previews"] == 2 + count > 2
+    training = run_plan(capsys, "--estimate", "--set", "sample.every=-1")["seconds"]
+    often = f"sample.every_minutes={training / 60 / 4.5}"
+    assert run_plan(capsys, "--estimate", "--set", often)["previews"] == 2 + 4
 
 
 def test_it_stays_an_estimate_where_asked_and_where_class_images_are_missing(
