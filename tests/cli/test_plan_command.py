@@ -71,6 +71,24 @@ def test_it_measures_steps_and_a_preview_and_leaves_nothing(folder: Path, capsys
     assert [rung["settings"] for rung in record["to_save_memory"]][:2] == [[], ["train.gradient_checkpointing=true"]]
 
 
+def test_previews_and_files_by_minutes_are_counted_with_the_time_of_a_step(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "_measure", lambda events: rehearsal.Rehearsal(3.0, 1.0, 10**6))
+    minutes = ("--set", "sample.every_minutes=0.5", "--set", "save.every_minutes=1")
+    record = run_plan(capsys, *minutes)  # 40 steps of 3 s
+    assert (record["previews"], record["files"]) == (2 + 3, 1 + 1)
+    assert record["seconds"] == 40 * 3 + (2 + 3) * len(record["prompts"])
+    also = run_plan(capsys, *minutes, "--set", "save.every=11")  # at 11, 22 and 33, and never a minute after these
+    assert also["files"] == 1 + 3
+    fewer = run_plan(capsys, *minutes[:2])
+    assert record["disk_bytes"] - fewer["disk_bytes"] == pytest.approx(record["file_bytes"], rel=0.1)
+    assert "previews 5 times" in print_plan(capsys, *minutes)
+    training = run_plan(capsys, "--estimate", "--set", "sample.every=-1")["seconds"]
+    often = f"sample.every_minutes={training / 60 / 4.5}"
+    assert run_plan(capsys, "--estimate", "--set", often)["previews"] == 2 + 4
+
+
 def test_it_stays_an_estimate_where_asked_and_where_class_images_are_missing(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,14 @@ def test_a_schedule_of_torch_is_written_with_its_arguments(tmp_path: Path) -> No
     assert train.scheduler_min_ratio == pytest.approx(0.1)
 
 
+def test_intervals_in_minutes_are_named_because_sd_scripts_has_none(tmp_path: Path) -> None:
+    timed = ("every = 0", "every = 0\nevery_minutes = 10.0")
+    exported = export(tmp_path, "lora", timed, ("every_epochs = 2", "every_minutes = 30.0"))
+    undone = " ".join(map(str, exported.undone))
+    assert "sample.every_minutes" in undone and "save.every_minutes" in undone
+    assert "sample_every" not in exported.text and "save_every" not in exported.text
+
+
 def export(folder: Path, kind: str, *changes: tuple[str, str]) -> Any:
     text = PLAN.format(kind=kind)
     for old, new in changes:

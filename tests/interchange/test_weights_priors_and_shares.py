@@ -186,6 +186,45 @@ def test_images_of_onetrainer_at_several_resolutions_are_used_at_each(tmp_path: 
     assert (recipe.train.steps, recipe.save.every) == (12, 4)
 
 
+@pytest.mark.parametrize(
+    "number,unit,setting,value",
+    [
+        (30, "SECOND", "every_minutes", 0.5),
+        (10, "MINUTE", "every_minutes", 10.0),
+        (2, "HOUR", "every_minutes", 120.0),
+        (9999, "HOUR", "every_minutes", 100_000.0),
+        (0, "MINUTE", "every", 1),
+        (5, "ALWAYS", "every", 1),
+        (5, "STEP", "every", 5),
+        (5, "EPOCH", "every_epochs", 5),
+        (0, "STEP", "", None),
+        (0, "EPOCH", "", None),
+        (5, "NEVER", "", None),
+    ],
+)
+def test_intervals_of_onetrainer_keep_their_unit(
+    number: int, unit: str, setting: str, value: float | None, tmp_path: Path
+) -> None:
+    values = {"sample_after": number, "sample_after_unit": unit, "save_every": number, "save_every_unit": unit}
+    job = onetrainer(tmp_path, **values)
+    asked = {key for key in values if job.rows[key].outcome is Outcome.MAPPED}
+    recipe = make_recipe(job)
+    if setting:
+        assert asked == set(values)
+        assert getattr(recipe.sample, setting) == getattr(recipe.save, setting) == value
+    else:
+        assert asked == {"sample_after", "sample_after_unit"} and recipe.sample.every == -1
+        assert (recipe.save.every, recipe.save.every_epochs, recipe.save.every_minutes) == (0, 0, 0)
+
+
+def test_previews_of_onetrainer_come_every_ten_minutes_by_default(tmp_path: Path) -> None:
+    assert make_recipe(onetrainer(tmp_path, sample_after=3)).sample.every_minutes == 3
+    assert make_recipe(onetrainer(tmp_path, sample_after_unit="MINUTE")).sample.every_minutes == 10
+    backup = onetrainer(tmp_path, backup_after=5, backup_after_unit="MINUTE")
+    assert {backup.rows[key].outcome for key in ("backup_after", "backup_after_unit")} == {Outcome.EQUAL}
+    assert make_recipe(backup).save.every_minutes == 0
+
+
 def test_a_huber_error_of_onetrainer_keeps_its_delta(tmp_path: Path) -> None:
     loss = make_recipe(onetrainer(tmp_path, mse_strength=0.0, huber_strength=1.0)).loss
     assert (loss.type, loss.huber_c, loss.huber_schedule) == ("huber", 1.0, "constant")

@@ -229,6 +229,11 @@ PLAIN_TEXT = SCHEDULE | {"train__text_encoder_learning_rate": 0.01}
         ({"save__keep_last": 3, "save__every": 3}, UNET, ["save.keep_last"]),
         ({"save__keep_last": 2, "save__every": 3}, UNET, []),
         ({"save__keep_last": 1, "save__every_minutes": 5}, UNET, []),
+        ({"sample__every_minutes": 5}, UNET, []),
+        ({"sample__every_minutes": 5, "sample__every": 3}, UNET, ["sample.every_minutes"]),
+        ({"sample__every_minutes": 5, "sample__every": -1}, UNET, ["sample.every_minutes"]),
+        ({"sample__every_minutes": 5, "sample__every_epochs": 1}, UNET, ["sample.every_minutes"]),
+        ({"sample__every_minutes": 5, "sample__cfg_scale": 5.0}, UNET, []),
         ({"method__kind": "dreambooth", "method__steps_per_image": 5}, UNET, ["method.steps_per_image"]),
         ({"method__kind": "dreambooth", "method__steps_per_image": 5, "train__steps": 0}, UNET, []),
         (

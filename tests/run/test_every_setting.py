@@ -219,6 +219,7 @@ WIRES = [
     Wire("sample.negative_prompt", "blur", "previews", PREVIEWS),
     Wire("sample.every", 1, "previews", PREVIEWS),
     Wire("sample.every_epochs", 1, "previews", PREVIEWS | {"sample.every": 0}),
+    Wire("sample.every_minutes", 1e-6, "previews", PREVIEWS | {"sample.every": 0, "train.steps": 5}),
     Wire("sample.before_training", True, "previews", PREVIEWS),
     Wire("sample.seed", 5, "previews", PREVIEWS),
     Wire("sample.next_seeds", True, "previews", PREVIEWS | {"sample.prompts": ["a dog", "a dog"]}),

@@ -10,7 +10,7 @@ import pytest
 from tetrad.errors import TetradError
 from tetrad.generation.prompt_parser import parse_prompt
 from tetrad.run.folder import RunFolder
-from tetrad.run.previews import PreviewPrompts, Previews, default_prompts, describe_purpose
+from tetrad.run.previews import PreviewPrompts, Previews, default_prompts, describe_purpose, list_preview_steps
 from tetrad.settings import Sample
 
 THING = ("a zkr, on a white background", "a zkr, on a red background")
@@ -108,6 +108,25 @@ def test_previews_are_due_at_intervals_and_after_the_last_step(
     previews = Previews(plans.plan(recipe), THING, RunFolder(tmp_path, "zkr"))
     assert previews.wanted_before is at_start
     assert [step for step in range(1, 6) if previews.is_due(step, 5)] == due
+
+
+def test_previews_by_minutes_replace_those_by_steps_except_the_last(tmp_path: Path) -> None:
+    now = 0.0
+    plan = plans.plan(plans.recipe(train__steps=8, sample__every_minutes=1))
+    previews = Previews(plan, THING, RunFolder(tmp_path, "zkr"), clock=lambda: now)
+    due = []
+    for step in range(1, 9):
+        now += 31
+        if previews.is_due(step, 8):
+            due.append(step)
+            previews.timer.restart()
+    assert due == [2, 4, 6, 8] and previews.wanted_before and list_preview_steps(plan) == [0, 8]
+    assert (plan.sample.every, plan.sample.every_minutes) == (0, 1)
+
+
+@pytest.mark.parametrize("every", [{"sample__every": 2}, {"sample__every": -1}, {"sample__every_epochs": 1}])
+def test_steps_and_epochs_come_before_minutes(every: dict[str, int]) -> None:
+    assert plans.plan(plans.recipe(sample__every_minutes=1, **every)).sample.every_minutes == 0
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,10 @@ def test_previews_that_are_still_to_come_count_for_the_time_left(tmp_path: Path)
         add_event(path, **record, **{"time": moment})
     bring_to_life(path)
     assert view(path)["left"] == "5 min"  # 70 s of steps, and seven times 30 s of previews
+    plan = path / "plan.toml"
+    plan.write_text(plan.read_text().replace("every = 10", "every = 0\nevery_minutes = 0.5"))
+    shown = view(path)
+    assert shown["left"] == "3 min" and shown["next_preview"] is None  # three times 30 s of previews
 
 
 def test_after_the_last_step_it_is_said_what_is_still_done(tmp_path: Path) -> None:

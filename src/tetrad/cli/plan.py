@@ -57,7 +57,7 @@ def plan_recipe(recipe: Recipe, as_json: bool, estimate: bool = False) -> None:
 
 def as_record(planned: "PlannedRun", rehearsal: "Rehearsal | None") -> dict[str, Any]:
     """The plan as plain values; `measured` says whether time and memory come from steps of the training."""
-    values = planned.as_values()
+    values = planned.as_values(rehearsal.step_seconds if rehearsal else 0.0)
     if rehearsal:
         values |= {
             "seconds": rehearsal.estimate_seconds(planned),
@@ -117,13 +117,13 @@ def describe_time(planned: "PlannedRun", rehearsal: "Rehearsal | None") -> Messa
         )
         return Message(template, duration=format_clock(planned.seconds))
     duration = format_clock(rehearsal.estimate_seconds(planned))
-    values = {"duration": duration, "step": f"{rehearsal.step_seconds:.3g}", "previews": planned.count_previews()}
+    values = {"duration": duration, "step": f"{rehearsal.step_seconds:.3g}"}
     if not rehearsal.preview_seconds:
         return Message(_("about {duration}, {step} s for a step"), **values)
     template = ngettext(
         "about {duration}, {step} s for a step, with previews {count} time",
         "about {duration}, {step} s for a step, with previews {count} times",
-        planned.count_previews(),
+        planned.count_previews(rehearsal.step_seconds),
     )
     return Message(template, **values)
 

@@ -15,14 +15,15 @@ asked to. `dataset` loads and encodes the images, `encode_only` does nothing els
 for a plan, `image_notes` says what they are like, `caption_notes` warns about their captions, `class_images` generates
 the class images for prior preservation, `preflight` says what a person should know before the first step,
 `device_notes` where it computes, `effects` which settings have no effect, `timestep_image` shows the time steps that
-are drawn, and `previews` generates images during the run. `judge` measures checkpoints, as `resolve_judge` has planned
-it, and `image_scoring` generates images to score them by, within `time_budget`; `tensorboard` writes what the logs have
-got into TensorBoard's files. `step_files` are the files that a run saves before its end, and `checkpoints` lists all
-that it saved. `uploads` keeps the run in object storage. `disk` estimates the space that a run needs, `full_disk` waits
-where there is none, and `tidy` removes what killed runs left behind. `base_model` finds the model that a file was
-trained on, and `open_model` opens it as a run trains it. `processes` lets several processes share each update, and
-`own_process` starts and stops one that trains beside this one. `events` are what a run yields, `words` says in
-sentences what they mean, `folder` is where it writes, and `metadata` is what it stores in the trained file.
+are drawn, and `previews` generates images during the run. `minutes` says when something that is done every N minutes
+is due. `judge` measures checkpoints, as `resolve_judge` has planned it, and `image_scoring` generates images to score
+them by, within `time_budget`; `tensorboard` writes what the logs have got into TensorBoard's files. `step_files` are
+the files that a run saves before its end, and `checkpoints` lists all that it saved. `uploads` keeps the run in
+object storage. `disk` estimates the space that a run needs, `full_disk` waits where there is none, and `tidy` removes
+what killed runs left behind. `base_model` finds the model that a file was trained on, and `open_model` opens it as a
+run trains it. `processes` lets several processes share each update, and `own_process` starts and stops one that
+trains beside this one. `events` are what a run yields, `words` says in sentences what they mean, `folder` is where it
+writes, and `metadata` is what it stores in the trained file.
 """
 
 from tetrad.lazy import export
@@ -51,6 +52,7 @@ __all__, __getattr__ = export(
         ],
         "folder": ["file_name"],
         "heartbeat": ["Beat", "Heartbeat", "hold_lock", "lock_folder", "read_beat", "read_start_time"],
+        "minutes": ["count_timed"],
         "own_process": ["is_own_process_alive", "is_training", "start_own_process", "stop_own_process"],
         "plan": ["Plan"],
         "planned_run": ["FreshSources", "PlannedRun", "plan_run", "read_dataset"],

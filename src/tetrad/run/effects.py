@@ -59,7 +59,7 @@ def effect_notes(
         "fresh start": not plan.model.continue_from,
         "continues": bool(plan.model.continue_from),
         **_saving_facts(plan),
-        "makes previews": plan.sample.every > 0,
+        "makes previews": plan.sample.makes_previews,
         "is judged": plan.judge.is_enabled,
     }
     for message in without_effect(recipe, facts, replace(recipe, method=plan.method)):

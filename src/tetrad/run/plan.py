@@ -135,7 +135,8 @@ class SamplePlan:
     prompts: tuple[str, ...]
     overfit_prompts: tuple[str, ...]
     negative_prompt: str
-    every: int  # 0: no previews
+    every: int  # steps; 0: off
+    every_minutes: float  # 0: off
     before_training: bool
     steps: int
     cfg_scale: float
@@ -144,6 +145,10 @@ class SamplePlan:
     next_seeds: bool  # each prompt has the seed after that of the one before
     width: int  # 0: of the training
     height: int
+
+    @property
+    def makes_previews(self) -> bool:
+        return self.every > 0 or self.every_minutes > 0
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from tetrad.run.dataset_sample import Preparation, SampleFinder, prepare_sample
 from tetrad.run.device_notes import precision_notes
 from tetrad.run.disk import DiskNeed, estimate_need
 from tetrad.run.events import Note
+from tetrad.run.minutes import count_timed
 from tetrad.run.open_model import find_model_resolution
 from tetrad.run.plan import Plan
 from tetrad.run.precision import select_training_device
@@ -130,13 +131,27 @@ class PlannedRun:
         """The time of all steps and previews; encoding and saving come on top."""
         return self._estimate_seconds(self.plan.train.gradient_checkpointing)
 
-    def count_previews(self) -> int:
-        """How many times previews are made."""
-        return len(list_preview_steps(self.plan))
+    def count_previews(self, step_seconds: float = 0.0) -> int:
+        """How many times previews are made, about so many with sample.every_minutes.
 
-    def count_preview_images(self) -> int:
+        That depends on how long a step takes, which is estimated where it is not given.
+        """
+        return len(list_preview_steps(self.plan)) + self._count_timed_previews(step_seconds)
+
+    def count_preview_images(self, step_seconds: float = 0.0) -> int:
         sample = self.plan.sample
-        return self.count_previews() * (len(sample.prompts) + len(sample.overfit_prompts))
+        return self.count_previews(step_seconds) * (len(sample.prompts) + len(sample.overfit_prompts))
+
+    def _count_timed_previews(self, step_seconds: float) -> int:
+        train = self.plan.train
+        seconds = step_seconds or self._estimate_step_seconds(train.gradient_checkpointing)
+        return count_timed(self.plan.sample.every_minutes, (train.steps_before, train.steps), seconds)
+
+    def _count_timed_files(self, step_seconds: float) -> int:
+        save, train = self.plan.save, self.plan.train
+        seconds = step_seconds or self._estimate_step_seconds(train.gradient_checkpointing)
+        planned = (train.steps_before, *list_planned_steps(save, train), train.steps)
+        return count_timed(save.every_minutes, planned, seconds)
 
     def list_rungs(self) -> list[Rung]:
         """The ways to save memory, from none to all."""
@@ -156,11 +171,14 @@ class PlannedRun:
         return needed.total + copies.count_bytes(self.step, self.device.dtype) // parts
 
     def _estimate_seconds(self, gradient_checkpointing: bool) -> float:
+        return self._estimate_step_seconds(gradient_checkpointing) * self.new_steps + self._estimate_preview_seconds()
+
+    def _estimate_step_seconds(self, gradient_checkpointing: bool) -> float:
         passes = self.plan.train.samples_per_update / self.plan.train.samples_at_once
         seconds = estimate_step_seconds(self.step, self.speed, gradient_checkpointing)
         taught = self.plan.teacher_samples * self.plan.train.gradient_accumulation
         seconds *= 1 + _TEACHER_SHARE * taught / self.plan.train.samples_per_update
-        return seconds * passes * self.new_steps + self._estimate_preview_seconds()
+        return seconds * passes
 
     def _estimate_preview_seconds(self) -> float:
         sample = self.plan.sample
@@ -171,8 +189,8 @@ class PlannedRun:
         area = (sample.width or side) * (sample.height or side) / side**2
         return seconds * area * self.count_preview_images()
 
-    def as_values(self) -> dict[str, Any]:
-        """Everything as plain values; sentences are records that can be translated."""
+    def as_values(self, step_seconds: float = 0.0) -> dict[str, Any]:
+        """Everything as plain values; sentences are records that can be translated.  `step_seconds` may be measured."""
         train = self.plan.train
         return {
             "steps": self.new_steps,
@@ -188,24 +206,26 @@ class PlannedRun:
             "memory_bytes": self.memory_bytes,
             "free_memory_bytes": self.free_memory_bytes,
             "device": describe_device(self.device.device),
-            **self._describe_files(),
+            **self._describe_files(step_seconds),
             "plan": self.plan.as_values(),
             "notes": [{"code": note.code, **note.message.as_record()} for note in self.notes],
         }
 
-    def _describe_files(self) -> dict[str, Any]:
+    def _describe_files(self, step_seconds: float) -> dict[str, Any]:
         plan, need = self.plan, self.disk
+        timed = self._count_timed_files(step_seconds)
+        kept = 0 if plan.save.keep_last else timed * need.result
         out = expand_path(plan.save.out).absolute()
         existing = next(each for each in (out, *out.parents) if each.exists())
         suffix = library.formats_of(plan.method.artifact.type)[plan.save.format].suffix
         return {
             "folder": str(out / plan.save.name),
             "file": plan.save.name + suffix,
-            "files": len(list(list_planned_steps(plan.save, plan.train))) + 1,
+            "files": len(list(list_planned_steps(plan.save, plan.train))) + timed + 1,
             "file_bytes": need.result,
-            "previews": self.count_previews(),
+            "previews": self.count_previews(step_seconds),
             "prompts": [*plan.sample.prompts, *plan.sample.overfit_prompts],
-            "disk_bytes": need.folder + need.class_images + need.latents,
+            "disk_bytes": need.folder + kept + need.class_images + need.latents,
             "free_disk_bytes": shutil.disk_usage(existing).free,
         }
 

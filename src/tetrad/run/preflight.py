@@ -112,7 +112,7 @@ def memory_notes(plan: Plan, forecast: MemoryForecast | None, requested_checkpoi
 def judge_notes(plan: Plan, dataset: Dataset) -> Iterator[Note]:
     """How the run is judged, as far as that is not what a person expects."""
     yield from _held_out_notes(plan.judge, dataset)
-    if plan.judge.images == "previews" and not plan.sample.every:
+    if plan.judge.images == "previews" and not plan.sample.makes_previews:
         yield Note(Message(_("no previews are generated, so the run is scored by images only at its end")))
 
 

@@ -1,7 +1,8 @@
 """The previews of a run: the same prompts with the same seed each time, and one contact sheet of all of them."""
 
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +29,8 @@ from tetrad.run.dataset import Dataset
 from tetrad.run.events import Event, Note, Phase, Progress, Sampled
 from tetrad.run.folder import RunFolder
 from tetrad.run.full_disk import NO_WAITING, DiskGuard
-from tetrad.run.plan import Plan
+from tetrad.run.minutes import MinuteTimer
+from tetrad.run.plan import Plan, SamplePlan
 from tetrad.run.watch import Stop, StoppedWhileGenerating, never_stop, stop_between_steps
 from tetrad.settings import Sample
 
@@ -154,16 +156,16 @@ def describe_purpose(prompt: str, plan: Plan, captions: Sequence[str]) -> Messag
     return Message(_("one of your captions") if prompt in map(escape_brackets, captions) else _("somewhere new"))
 
 
-def is_due(step: int, last: int, every: int) -> bool:
-    """Whether previews are generated after a step, once in `every` steps; 0: never."""
-    return every > 0 and (step % every == 0 or step == last)
+def is_planned(step: int, last: int, sample: SamplePlan) -> bool:
+    """Whether previews are generated after a step however long the run takes."""
+    return sample.makes_previews and (step == last or (sample.every > 0 and step % sample.every == 0))
 
 
 def list_preview_steps(plan: Plan) -> list[int]:
-    """The steps of the run after which previews are generated."""
-    every, before, last = plan.sample.every, plan.train.steps_before, plan.train.steps
-    first = [before] if every and plan.sample.before_training else []
-    return [*first, *(step for step in range(before + 1, last + 1) if is_due(step, last, every))]
+    """The steps of the run after which previews are generated, without those of sample.every_minutes."""
+    sample, before, last = plan.sample, plan.train.steps_before, plan.train.steps
+    first = [before] if sample.makes_previews and sample.before_training else []
+    return [*first, *(step for step in range(before + 1, last + 1) if is_planned(step, last, sample))]
 
 
 class PreviewFiles:
@@ -199,28 +201,41 @@ class Previews:
         clip_skip: int = 0,
         stop: Stop = never_stop,
         disk: DiskGuard = NO_WAITING,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.stop, self.files = stop, PreviewFiles(folder, disk)
         self.sample, self.folder, self.name = plan.sample, folder, folder.name
         self.prompts = (*self.sample.prompts, *self.sample.overfit_prompts)
         self.labels = [describe_purpose(prompt, plan, captions) for prompt in self.prompts]
         self.clip_skip, self.first = clip_skip, plan.train.steps_before
+        self.timer = MinuteTimer(self.sample.every_minutes, clock)
         self.columns: dict[int, list[Image.Image]] = {}  # by the step after which they were generated
 
     @property
     def wanted_before(self) -> bool:
         """Whether previews are generated before the first step."""
-        return self.sample.every > 0 and self.sample.before_training
+        return self.sample.makes_previews and self.sample.before_training
 
     def is_due(self, step: int, last: int) -> bool:
-        """Whether previews are generated after a step; always after the last one.
+        """Whether previews are generated after a step; always after the last one."""
+        return self.timer.is_over() or self.is_planned(step, last)
+
+    def is_planned(self, step: int, last: int) -> bool:
+        """The same without those that are due because minutes have passed.
 
         A continued run may begin just before such a step; then its previews from before training show the same.
         """
         shows_the_same = self.wanted_before and 10 * (step - self.first) < self.sample.every
-        return is_due(step, last, self.sample.every) and (step == last or not shows_the_same)
+        return is_planned(step, last, self.sample) and (step == last or not shows_the_same)
 
     def generate(self, model: Model, step: int) -> Iterator[Event]:
+        """The previews after a step; then the minutes until the next ones begin, whatever has become of these."""
+        try:
+            yield from self._generate(model, step)
+        finally:
+            self.timer.restart()
+
+    def _generate(self, model: Model, step: int) -> Iterator[Event]:
         """Generate an image for each prompt, then the contact sheet with all steps until now.
 
         A preview that cannot be written is left out, with one warning (W4205); nothing more is generated once the run

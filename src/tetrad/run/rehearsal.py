@@ -33,7 +33,7 @@ class Rehearsal:
 
     def estimate_seconds(self, planned: PlannedRun) -> float:
         """The time of the whole run, with its previews and the class images that are missing."""
-        images = planned.count_preview_images() + planned.missing_class_images
+        images = planned.count_preview_images(self.step_seconds) + planned.missing_class_images
         return self.step_seconds * planned.new_steps + self.preview_seconds * images
 
 

@@ -197,11 +197,13 @@ def _resolve_sample(
     is_fast = resolution <= SMALL_RESOLUTION or facts.device.device.type != "cpu"
     quarter = -(-(train.steps - train.steps_before) // 4)
     by_epochs = max(1, round(sample.every_epochs * train.steps_per_epoch)) if sample.every_epochs else 0
+    by_minutes = 0.0 if sample.every or by_epochs else sample.every_minutes
     return SamplePlan(
         prompts=prompts.prompts,
         overfit_prompts=prompts.overfit_prompts,
         negative_prompt=sample.negative_prompt,
-        every=max(0, sample.every or by_epochs or (quarter if is_fast else 0)),
+        every=max(0, sample.every or by_epochs or (quarter if is_fast and not by_minutes else 0)),
+        every_minutes=by_minutes,
         before_training=sample.before_training,
         steps=sample.steps,
         cfg_scale=sample.cfg_scale,

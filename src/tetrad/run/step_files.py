@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tetrad.run.folder import RunFolder
+from tetrad.run.minutes import MinuteTimer
 from tetrad.run.plan import SavePlan, TrainPlan
 
 _ROUNDING = 1e-9  # of a number of epochs, so that three thirds are one
@@ -20,15 +21,12 @@ class StepFiles:
     def __init__(
         self, save: SavePlan, train: TrainPlan, folder: RunFolder, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.save, self.train, self.folder, self.clock = save, train, folder, clock
-        self.last_save = clock()
+        self.save, self.train, self.folder = save, train, folder
+        self.timer = MinuteTimer(save.every_minutes, clock)
 
     def is_due(self, step: int) -> bool:
         """Whether a file is saved after this step; never after the last one, whose file is the result."""
-        if step >= self.train.steps:
-            return False
-        is_late = 0 < self.save.every_minutes <= (self.clock() - self.last_save) / 60
-        return is_late or is_planned(step, self.save, self.train)
+        return step < self.train.steps and (self.timer.is_over() or is_planned(step, self.save, self.train))
 
     def is_missing(self, step: int) -> bool:
         """Whether this step has no file although save.every or save.every_epochs ask for one."""
@@ -37,7 +35,7 @@ class StepFiles:
 
     def note_saved(self, best: str = "") -> None:
         """A file was saved now: remove the oldest that are more than save.keep_last, but not the best one."""
-        self.last_save = self.clock()
+        self.timer.restart()
         if self.save.keep_last:
             for path in self.list_files()[: -self.save.keep_last]:
                 if path.name != best:

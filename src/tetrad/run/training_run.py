@@ -153,18 +153,21 @@ class TrainingRun:
             if self.previews.wanted_before:
                 yield from self.sample(self.first)
             return
-        if self.previews.is_due(self.first, self.last) and not self.folder.sheet_path(self.first).exists():
+        has_previews = self.previews.is_planned(self.first, self.last)
+        if has_previews and not self.folder.sheet_path(self.first).exists():
             yield from self.sample(self.first)
         if self.step_files.is_missing(self.first):
             yield from self.save_and_judge(self.first)
         elif self.judge.is_missing(self.first):
             yield from self.measure(self.first)
-        if self.previews.is_due(self.first, self.last) and self.first < self.last:
+        if has_previews and self.first < self.last:
             yield from self.judge.score_images(self.first, lambda: self.find_saved(self.first))
 
     def steps(self) -> Iterator[Sequence[Event]]:
         if self.judge.end is not None:
             return
+        for timer in (self.step_files.timer, self.previews.timer):
+            timer.restart()
         for each in self.judge.time_steps(self.updates.run_from(self.first, self.is_due)):
             yield [each] if isinstance(each, Note) else list(map(self.as_event, each))
             if self.judge.end is not None:

@@ -60,6 +60,17 @@ class Sample:
         ge=0,
         le=1_000_000,
     )
+    every_minutes: float = option(
+        0.0,
+        _("Minutes between previews, instead of steps or epochs; 0: off"),
+        group="previews",
+        needs=(
+            Needs("sample.every", (0,), because=_("sample.every is given")),
+            Needs("sample.every_epochs", (0,), because=_("sample.every_epochs is given")),
+        ),
+        ge=0,
+        le=100_000,
+    )
     before_training: bool = option(
         True,
         _("Generate previews before the first step as well"),

@@ -98,7 +98,7 @@ def _name(recipe: Recipe) -> Recipe:
     Without previews, unless they were asked for: they would take time, and the files are compared by other images.
     """
     name = f"{recipe.data.trigger_word}-{recipe.method.kind}"
-    every = recipe.sample.every or (0 if recipe.sample.every_epochs else -1)
+    every = recipe.sample.every or (0 if recipe.sample.every_epochs or recipe.sample.every_minutes else -1)
     return replace(recipe, save=replace(recipe.save, name=name), sample=replace(recipe.sample, every=every))
 
 

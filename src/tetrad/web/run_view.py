@@ -8,6 +8,7 @@ from tetrad.builtin import BUILTIN_NAME
 from tetrad.contest.figures import TITLES, format_duration
 from tetrad.locales import Message, _, ngettext, presentable, translate_record
 from tetrad.methods import METHODS
+from tetrad.run.minutes import count_timed
 from tetrad.run.status import RunStatus
 from tetrad.sizes import format_size
 from tetrad.web.device import memory_of_run
@@ -119,8 +120,10 @@ def seconds_left(run: Snapshot) -> float | None:
     pace, status = run.pace.seconds_per_step, run.status
     if not is_training(run) or not pace or status.step >= status.steps:
         return None
-    every = run.plan_value("sample.every", 0)
+    every, minutes = run.plan_value("sample.every", 0), run.plan_value("sample.every_minutes", 0.0)
     previews = status.steps // every - status.step // every if every > 0 else 0
+    if minutes > 0:
+        previews = count_timed(minutes, (status.step, status.steps), pace) + 1
     return (status.steps - status.step) * pace + previews * run.ending.preview_seconds
 
 
@@ -163,7 +166,7 @@ def describe_phases(run: Snapshot, state: str) -> list[dict[str, str]]:
 
 
 def next_preview(run: Snapshot) -> dict[str, Any] | None:
-    """The step after which the next previews come, and the time until then; None where none come."""
+    """The step after which the next previews come, and the time until then; None where none come, or by minutes."""
     every, status = run.plan_value("sample.every", 0), run.status
     if every <= 0 or status.step >= status.steps or state_of(run) == "finished":
         return None

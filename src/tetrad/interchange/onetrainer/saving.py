@@ -14,7 +14,8 @@ _STRENGTHS = {"mse_strength": 1.0, "mae_strength": 0.0, "huber_strength": 0.0, "
 _PSEUDO_HUBER = _(
     "sd-scripts' pseudo-Huber error is used, which is nearly twice OneTrainer's; with AdamW the factor hardly matters"
 )
-_PREVIEW_KEYS = ("sample_definition_file_name", "samples", "sample_after", "sample_after_unit", "sample_skip_first")
+_MINUTES = {"SECOND": 1 / 60, "MINUTE": 1.0, "HOUR": 60.0}
+_MOST_MINUTES = 100_000.0
 _SAMPLE_KEYS = {
     "negative_prompt": "negative_prompt",
     "width": "width",
@@ -114,42 +115,41 @@ def decide_saving(job: Job) -> None:
     if "output_model_format" in job.entries:
         is_folder = job.word("output_model_format") == "DIFFUSERS"
         job.map("output_model_format", {"save.format": "diffusers"}) if is_folder else job.equal("output_model_format")
-    unit, every = job.word("save_every_unit", "NEVER"), job.whole("save_every")
-    settings = {
-        "STEP": {"save.every": every},
-        "EPOCH": _every_epochs(job, "save", every),
-        "MINUTE": {"save.every_minutes": every},
-        "HOUR": {"save.every_minutes": 60 * every},
-    }.get(unit, {})
+    settings = _read_interval(job, "save", "save_every", "NEVER", 0)
     for name in ("save_every", "save_every_unit"):
         if name in job.entries:
-            job.map(name, settings) if settings and every else job.equal(name)
+            job.map(name, settings) if settings else job.equal(name)
     for name in ("save_skip_first", "save_filename_prefix"):
         if name in job.entries:
             reason = Message(_("files are named after the run and its step"))
             job.leave(name, reason) if job.get(name) else job.equal(name)
 
 
-def _every_epochs(job: Job, section: str, every: int) -> dict[str, Any]:
-    """An interval in epochs; in steps where an epoch here has each image at several resolutions."""
-    if job.resolutions > 1 and job.epoch_steps:
-        return {f"{section}.every": every * job.epoch_steps}
-    return {f"{section}.every_epochs": every}
+def _read_interval(job: Job, section: str, name: str, usual_unit: str, usual: int) -> dict[str, Any]:
+    """The setting of an interval in steps, epochs or time; none where it is never.
+
+    0 steps and 0 epochs are never, 0 minutes always.  TimedActionMixin.py, repeating_action_needed
+    """
+    unit, number = job.word(f"{name}_unit", usual_unit), job.number(name, usual) or 0.0
+    every = int(number)
+    if unit in _MINUTES and number > 0:
+        return {f"{section}.every_minutes": min(round(number * _MINUTES[unit], 4), _MOST_MINUTES)}
+    if unit in _MINUTES or unit == "ALWAYS":
+        return {f"{section}.every": 1}
+    if unit not in ("STEP", "EPOCH") or every <= 0:
+        return {}
+    if unit == "EPOCH" and not (job.resolutions > 1 and job.epoch_steps):
+        return {f"{section}.every_epochs": every}
+    # An epoch here has each image at all its resolutions, one of OneTrainer's at one of them.
+    return {f"{section}.every": every * job.epoch_steps if unit == "EPOCH" else every}
 
 
 def decide_previews(job: Job) -> None:
     """When previews are made, and their prompts."""
-    unit, every = job.word("sample_after_unit", "MINUTE"), job.whole("sample_after", 10)
-    epochs = _every_epochs(job, "sample", every)
-    settings: dict[str, Any] = {"NEVER": {"sample.every": -1}, "STEP": {"sample.every": every}, "EPOCH": epochs}.get(
-        unit, {}
-    )
+    settings = _read_interval(job, "sample", "sample_after", "MINUTE", 10) or {"sample.every": -1}
     for name in ("sample_after", "sample_after_unit"):
         if name in job.entries:
-            reason = Message(
-                _("intervals of previews are in steps or epochs, not in time; the run makes previews four times")
-            )
-            job.map(name, settings) if settings else job.leave(name, reason)
+            job.map(name, settings)
     if "sample_skip_first" in job.entries:
         job.map("sample_skip_first", {"sample.before_training": not job.whole("sample_skip_first")})
     samples: Any = job.get("samples")
