@@ -67,7 +67,8 @@ def _examine(dtype: str, content: bytes) -> tuple[bool, bool]:
         largest = int((np.frombuffer(content, unsigned) << 1).max())
         return largest < infinity << 1, largest == 0
     values = decode_values(dtype, content)
-    return bool(np.isfinite(values).all()), not values.any()
+    is_finite = bool(np.isfinite(values).all())
+    return is_finite, is_finite and not values.any()
 
 
 def count_elements(shape: _Shape) -> int:
