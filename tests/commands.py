@@ -10,9 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
+from tetrad.cli.program import COMMANDS
+
 CONTEXT = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
 CONTEXT.set_forkserver_preload(
-    ["tetrad.cli", "tetrad.generation.pipeline", "tetrad.models.networks", "tetrad.run.resume.resume"]
+    [
+        *(f"tetrad.cli.{place.module}" for place in COMMANDS.values()),
+        *("tetrad.generation.pipeline", "tetrad.models.networks", "tetrad.run.resume.resume"),
+    ]
 )
 _POLL_SECONDS = 0.02
 

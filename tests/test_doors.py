@@ -103,7 +103,7 @@ PROGRAMS = {
     # A module by a name in this program; by one that a person gives only for train.optimizer (training/optimizers.py).
     "import_module": {
         *("__init__.py", "lazy.py", "methods/base.py", "images/decoders.py", "doctor/software.py"),
-        *("training/optimizers.py", "models/quantized_layers.py"),
+        *("training/optimizers.py", "models/quantized_layers.py", "cli/program.py"),
     },
 }
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from tetrad.locales import Message, _
 
+INTERRUPTED_BUT_SAVED, INTERRUPTED = 75, 130  # exit codes of a command that was told to stop
+
 
 class TetradError(Exception):
     """Something that a person gave cannot be used.

@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 import pytest
-import typer.main
 
 from tetrad import __version__, cli, locales
 from tetrad.cli import click_strings
 from tetrad.cli.help import SECTIONS
+from tetrad.cli.program import COMMANDS
 
 
 class MarkedTranslations(gettext.NullTranslations):
@@ -86,7 +86,7 @@ def test_help_is_english_without_a_catalogue(
 
 def test_every_command_is_in_one_section_of_the_help() -> None:
     shown = [name for names in SECTIONS.values() for name in names]
-    assert sorted(shown) == sorted(typer.main.get_command(cli.app).commands)
+    assert sorted(shown) == sorted(COMMANDS)
 
 
 @pytest.mark.usefixtures("marked")

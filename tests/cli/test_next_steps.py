@@ -125,8 +125,9 @@ def test_paths_are_checked_before_torch_is_loaded(
     def fail() -> None:
         raise AssertionError("torch is loaded before the path is checked")
 
-    for module in (generate, grid, inspect, recommend, train, vae, vae_decoder):
+    for module in (generate, grid, recommend, train, vae, vae_decoder):
         monkeypatch.setattr(module, "announce_loading", fail)
+    monkeypatch.setattr(inspect, "announce_late_loading", fail)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["tetrad", *arguments.split()])
     with pytest.raises(SystemExit):

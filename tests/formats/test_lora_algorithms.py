@@ -11,7 +11,7 @@ from torch import Tensor
 from tetrad import library
 from tetrad.errors import TetradError
 from tetrad.inspection.inspect import inspect_path
-from tetrad.methods.lora.formats import detect_family
+from tetrad.methods.lora.detection import detect_family
 
 LAYER = "unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"  # 32 × 32
 

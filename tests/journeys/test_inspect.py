@@ -54,6 +54,15 @@ def test_help_is_quick_because_it_loads_no_torch() -> None:
     assert done.returncode == 0 and "--json" in done.stdout, done.stderr
 
 
+def test_a_lora_is_described_without_torch(model: Model, tmp_path: Path) -> None:
+    """It takes a fifth of the time. A fresh process shows what is imported, and prints what this one does."""
+    path = save_lora(model, tmp_path / "zkr", "kohya", ss_base_model_version="sd_v1")
+    program = "import sys; from tetrad.cli import main\ntry: main()\n"
+    program += "finally: assert not {'torch', 'diffusers', 'transformers', 'PIL'} & sys.modules.keys()"
+    done = subprocess.run([sys.executable, "-c", program, "inspect", path], capture_output=True, text=True)
+    assert done.returncode == 0 and "a LoRA" in done.stdout and "loading" not in done.stderr, done.stderr
+
+
 def save_lora(model: Model, path: Path, file_format: str, **metadata: str) -> Path:
     adapter = tiny.attach(Lora(rank=2, alpha=1.0), model, generator(0, 0, "method"), None)
     try:

@@ -28,7 +28,8 @@ def test_settings_need_no_torch_little_time_and_little_memory() -> None:
 
 
 def test_the_help_of_a_command_needs_no_torch() -> None:
-    code = "import sys; from tetrad.cli import app; app(['train', 'lora', '--help'], standalone_mode=False); "
+    code = "import sys; from tetrad.cli.program import build_program; "
+    code += "build_program()(['train', 'lora', '--help'], standalone_mode=False); "
     code += f"assert not set(sys.modules) & {set(HEAVY)!r}"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "--rank" in shown and "--epochs" in shown

@@ -122,11 +122,11 @@ def run_command(command: str) -> Recipe:
     """The recipe that a command makes, up to where it would be trained."""
     import typer.main
 
-    from tetrad import cli
     from tetrad.cli import train
+    from tetrad.cli.program import build_program
 
     made: list[Recipe] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "run_recipe", lambda recipe, as_json: made.append(recipe))
-        typer.main.get_command(cli.app)(shlex.split(command)[1:], prog_name="tetrad", standalone_mode=False)
+        typer.main.get_command(build_program())(shlex.split(command)[1:], prog_name="tetrad", standalone_mode=False)
     return made[0]

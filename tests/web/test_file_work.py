@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from test_library_page import XSS, list_by_name, write_lora, write_safetensors
 from web_jobs import is_over, serving, wait_until
 
-from tetrad import cli
 from tetrad.builtin import MODEL_PATH
+from tetrad.cli.program import build_program
 from tetrad.conversion.convert import _CONVERTERS
 from tetrad.errors import TetradError
 from tetrad.event_file import read_events
@@ -65,7 +65,7 @@ def list_arguments(task: str, **values: Any) -> list[str]:
 
 def parse(arguments: list[str]) -> dict[str, Any]:
     """The parameters as the command line takes them; it raises for what it does not know."""
-    command: Any = typer.main.get_command(cli.app)
+    command: Any = typer.main.get_command(build_program())
     while hasattr(command, "commands"):
         name, *arguments = arguments
         command = command.commands[name]

@@ -20,10 +20,13 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
+from tetrad.cli.program import COMMANDS
+
 STARTERS = ("tetrad.web.resident", "tetrad.web.jobs.supervisor")  # the modules that start children
 PRELOADED = (
     *("tetrad.web.planning_child", "tetrad.web.images_child", "tetrad.web.inspection_child", "tetrad.web.jobs.child"),
-    *("tetrad.web.drawing.worker", "tetrad.web.configuration_child", "tetrad.cli", "tetrad.run.resume.resume"),
+    *("tetrad.web.drawing.worker", "tetrad.web.configuration_child", "tetrad.run.resume.resume"),
+    *(f"tetrad.cli.{place.module}" for place in COMMANDS.values()),
     "tetrad.models.networks",
 )
 _LENGTH = 4  # bytes of a number

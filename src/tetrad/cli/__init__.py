@@ -4,69 +4,37 @@ Commands: `demo`, `train`, `vae_decoder` (`tetrad train vae-decoder`), `import_s
 `export_settings` (`tetrad export`), `resume`, `run_folders` (`tetrad runs`), `scan`, `captions`, `generate`, `grid`,
 `recommend` (and `tetrad probe`), `plan`, `inspect`, `verify`, `diff`, `install` (and `tetrad uninstall`), `vae`,
 `merge` (its commands: `merge_checkpoint`, `merge_embedding`, `merge_hypernetwork`, `merge_lora`), `convert`, `extract`,
-`resize`, `encode`, `doctor`, `judge`, `report`, `compare`, `sweep`, `track`, `web`. Shared: `options` has the options
-of several commands, `lora_options` the options and the report of those that make a LoRA, `flags` makes options from the
-settings, `recipe_command` finds the command that a recipe is for, `source` reads the configuration of `tetrad train
---from`, `runs` follows a training run, `terminal` prints its events, notes and warnings, `training_speed` its loss and
-speed, `pipeline_notes` those about generated images, `next_steps` says what to do with a trained file, `commands`
-formats commands to paste, `column_table` prints a table with a column for each method, `output` checks and chooses the
-path of an image, `weighted_files` parses files with a number, `downloads` shows what arrives from object storage,
-`streams` ends a command whose output cannot be written, `help` translates the help texts and groups the commands,
-`click_strings` has the words and errors of typer, `empty_values` refuses empty names of files. Torch is imported only
-inside the commands that need it.
+`resize`, `encode`, `doctor`, `judge`, `report`, `compare`, `sweep`, `track`, `web`. `program` knows the module of each
+command and imports only the one that is run. Shared: `options` has the options of several commands, `lora_options` the
+options and the report of those that make a LoRA, `flags` makes options from the settings, `recipe_command` finds the
+command that a recipe is for, `source` reads the configuration of `tetrad train --from`, `runs` follows a training run,
+`terminal` prints its events, notes and warnings, `training_speed` its loss and speed, `pipeline_notes` those about
+generated images, `next_steps` says what to do with a trained file, `commands` formats commands to paste, `column_table`
+prints a table with a column for each method, `output` checks and chooses the path of an image, `weighted_files` parses
+files with a number, `downloads` shows what arrives from object storage, `streams` ends a command whose output cannot be
+written, `help` translates the help texts and groups the commands, `click_strings` has the words and errors of typer,
+`empty_values` refuses empty names of files. Torch is imported only inside the commands that need it.
 """
 
 import io
 import os
 import signal
 import sys
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import typer
 import typer.main
 
-from tetrad.cli import (
-    captions,
-    compare,
-    convert,
-    demo,
-    diff,
-    doctor,
-    encode,
-    export_settings,
-    extract,
-    generate,
-    grid,
-    import_settings,
-    inspect,
-    install,
-    judge,
-    merge,
-    plan,
-    recommend,
-    report,
-    resize,
-    resume,
-    run_folders,
-    runs,
-    scan,
-    sweep,
-    track,
-    train,
-    vae,
-    verify,
-    web,
-)
 from tetrad.cli.click_strings import USAGE, explain_usage_error
 from tetrad.cli.downloads import DownloadDisplay
 from tetrad.cli.empty_values import refuse_empty_values
-from tetrad.cli.flags import with_folder_flags
-from tetrad.cli.help import MainGroup, print_version, translate_help
+from tetrad.cli.help import translate_help
+from tetrad.cli.program import build_program, choose_commands
 from tetrad.cli.streams import ends_where_output_is_lost
 from tetrad.cli.terminal import print_json
-from tetrad.errors import TetradError
+from tetrad.errors import INTERRUPTED, TetradError
 from tetrad.event_file import record_event
-from tetrad.locales import _, translate
+from tetrad.locales import translate
 from tetrad.paths import explain_system_error
 from tetrad.storage.progress import show_download
 
@@ -79,54 +47,6 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 # Threads that wait by spinning make small networks many times slower as soon as another program needs a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-app = typer.Typer(
-    cls=MainGroup,
-    help=_("Train Stable Diffusion on your images with LoRA, DreamBooth, hypernetworks or Textual Inversion."),
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("demo", help=demo.HELP)(demo.demo)
-app.add_typer(train.app, name="train")
-app.add_typer(plan.app, name="plan")
-app.add_typer(encode.app, name="encode")
-app.command("resume", help=resume.HELP)(resume.resume)
-app.command("import", help=import_settings.HELP)(import_settings.import_settings)
-app.command("export", help=export_settings.HELP)(export_settings.export_settings)
-app.add_typer(run_folders.app, name="runs")
-app.command("scan", help=scan.HELP)(scan.scan)
-app.add_typer(captions.app, name="captions")
-app.command("doctor", help=doctor.HELP)(doctor.doctor)
-app.command("judge", help=judge.HELP)(judge.judge)
-app.command("report", help=report.HELP)(report.report)
-app.command("sweep", help=sweep.HELP)(sweep.sweep)
-app.command("track", help=track.HELP)(track.track)
-app.command("compare", help=compare.HELP)(compare.compare)
-app.command("generate", help=generate.HELP)(with_folder_flags(generate.generate))
-app.command("recommend", help=recommend.RECOMMEND_HELP)(recommend.recommend)
-app.command("probe", help=recommend.PROBE_HELP)(recommend.probe)
-app.command("inspect", help=_("Show what a file is: type, family, rank, hashes, training."))(inspect.inspect)
-app.command("verify", help=verify.HELP)(verify.verify)
-app.command("diff", help=diff.HELP)(diff.diff)
-app.command("install", help=install.HELP)(install.install)
-app.command("uninstall", help=install.UNINSTALL_HELP)(install.uninstall)
-app.add_typer(vae.app, name="vae")
-app.add_typer(merge.app, name="merge")
-app.command("convert", help=convert.HELP)(convert.convert)
-app.add_typer(extract.app, name="extract")
-app.command("resize", help=resize.HELP)(resize.resize)
-app.command("grid", help=grid.HELP)(with_folder_flags(grid.grid))
-app.command("web", help=web.HELP)(web.web)
-
-
-@app.callback()
-def callback(
-    version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=print_version, help=_("Show the version and exit"))
-    ] = False,
-) -> None: ...
-
 
 @ends_where_output_is_lost
 def main() -> None:
@@ -134,7 +54,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a letter that the terminal does not have stops no command
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(build_program(choose_commands(sys.argv[1:])))
     translate_help(command)
     signal.signal(signal.SIGTERM, interrupt)
     show_download.set(DownloadDisplay())
@@ -154,7 +74,7 @@ def main() -> None:
             raise
         exit_with_error(refusal)
     except typer.Abort:
-        sys.exit(runs.INTERRUPTED)
+        sys.exit(INTERRUPTED)
 
 
 def interrupt(signal_number: int, frame: object) -> NoReturn:

@@ -7,15 +7,9 @@ from typing import Any
 
 import typer
 
-from tetrad.cli.recipe_command import VAE_DECODER
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
-from tetrad.methods import METHODS
-from tetrad.settings.other_names import find_meant_setting
-from tetrad.settings.recipe import Recipe
-from tetrad.settings.vae_decoder import DecoderRecipe
 
-TRAINING_COMMANDS: dict[str, type] = {**dict.fromkeys(METHODS, Recipe), VAE_DECODER: DecoderRecipe}
 USAGE = _("Usage: ")
 
 # typer's English → our template.  Placeholders and type names, [OPTIONS] and <int>, stay as they are.
@@ -75,9 +69,18 @@ def find_command_path(command: Any, arguments: Sequence[str]) -> str:
 def explain_training_error(error: typer.TyperException) -> Message | None:
     """The flag here, where a command that trains is given another trainer's option, or that of another method."""
     command, option = getattr(getattr(error, "ctx", None), "info_name", ""), getattr(error, "option_name", "")
-    if not option or command not in TRAINING_COMMANDS:
+    if not option:
         return None
-    meant = find_meant_setting(option, TRAINING_COMMANDS[command], command if command in METHODS else "")
+    from tetrad.cli.recipe_command import VAE_DECODER
+    from tetrad.methods import METHODS
+    from tetrad.settings.other_names import find_meant_setting
+    from tetrad.settings.recipe import Recipe
+    from tetrad.settings.vae_decoder import DecoderRecipe
+
+    recipes: dict[str, type] = {**dict.fromkeys(METHODS, Recipe), VAE_DECODER: DecoderRecipe}
+    if command not in recipes:
+        return None
+    meant = find_meant_setting(option, recipes[command], command if command in METHODS else "")
     if meant is None:
         return None
     if meant.methods and command not in meant.methods:

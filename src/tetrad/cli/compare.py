@@ -8,8 +8,9 @@ import typer
 
 from tetrad.cli import options, terminal
 from tetrad.cli.column_table import print_column_table
-from tetrad.cli.runs import INTERRUPTED_BUT_SAVED, StopRequest
+from tetrad.cli.runs import StopRequest
 from tetrad.contest import make_wish, name_figure
+from tetrad.errors import INTERRUPTED_BUT_SAVED
 from tetrad.given_paths import BUILTIN_MODEL, check_images_exist, check_model_exists, explain_builtin_model
 from tetrad.locales import Message, _
 from tetrad.methods import METHODS

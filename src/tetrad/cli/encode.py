@@ -4,9 +4,10 @@ import sys
 
 import typer
 
-from tetrad.cli.runs import INTERRUPTED, StopRequest
+from tetrad.cli.runs import StopRequest
 from tetrad.cli.terminal import announce_loading, print_note, show_events
 from tetrad.cli.train import TrainGroup, method_command
+from tetrad.errors import INTERRUPTED
 from tetrad.given_paths import check_images_exist, check_model_exists, check_trained_file_exists
 from tetrad.locales import _
 from tetrad.methods import METHODS

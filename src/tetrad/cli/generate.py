@@ -9,6 +9,7 @@ import typer
 
 from tetrad.builtin import BUILTIN_NAME
 from tetrad.cli import options
+from tetrad.cli.flags import with_folder_flags
 from tetrad.cli.output import choose_output_path, find_unused_path
 from tetrad.cli.pipeline_notes import (
     print_device,
@@ -32,6 +33,7 @@ NOT_REPRODUCIBLE = "W3201"
 HELP = _("Generate images from a prompt.")
 
 
+@with_folder_flags
 def generate(
     prompt: Annotated[
         str,

@@ -8,6 +8,7 @@ import typer
 
 from tetrad.builtin import BUILTIN_NAME
 from tetrad.cli import options
+from tetrad.cli.flags import with_folder_flags
 from tetrad.cli.generate import add_init_image
 from tetrad.cli.output import choose_output_path, find_unused_path
 from tetrad.cli.pipeline_notes import (
@@ -30,6 +31,7 @@ HELP = _("Generate a prompt with different settings (X/Y/Z plot).")
 MISSING_CHARACTERS = "W3204"
 
 
+@with_folder_flags
 def grid(
     prompt: Annotated[str, typer.Argument(help=_("Prompt, with the networks it uses"))],
     x: Annotated[

@@ -5,12 +5,13 @@ from typing import Annotated
 import typer
 
 from tetrad.builtin import BUILTIN_NAME, MODEL_CARD_PATH, list_known_words, resolve_model_path
-from tetrad.cli.terminal import announce_loading, print_json, print_note, print_text
+from tetrad.cli.terminal import announce_late_loading, print_json, print_note, print_text
 from tetrad.errors import TetradError
 from tetrad.given_paths import missing_file_error
 from tetrad.inspection import FileLabel, format_value
 from tetrad.locales import Message, _, in_english, pad, translate, wrap
 
+HELP = _("Show what a file is: type, family, rank, hashes, training.")
 WORDS_LINE_WIDTH = 98  # columns
 NO_BREAK_SPACE = "\u00a0"
 WORD_GROUPS = {
@@ -35,7 +36,7 @@ def inspect(
         return
     if not (path := resolve_model_path(name)).exists():
         raise missing_file_error(path)
-    announce_loading()
+    announce_late_loading()
     from tetrad.inspection.inspect import inspect_path
 
     inspection = inspect_path(name)

@@ -12,13 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from tetrad.cli import terminal
+from tetrad.errors import INTERRUPTED, INTERRUPTED_BUT_SAVED
 from tetrad.locales import _
 from tetrad.run.processes.world import read_world
 from tetrad.run.saving import is_saving
 from tetrad.settings.field import Setting
 from tetrad.settings.toml import assign, put, read_values
 
-INTERRUPTED_BUT_SAVED, INTERRUPTED = 75, 130
 _SECOND_SIGNAL_SECONDS = 2.0
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help=_("TOML file with any settings; flags override it"))]
 Assignments = Annotated[

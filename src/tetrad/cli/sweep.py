@@ -8,9 +8,9 @@ import typer
 
 from tetrad.cli.recipe_command import VAE_DECODER, check_is_recipe, find_command
 from tetrad.cli.run_folders import STATES, print_table
-from tetrad.cli.runs import INTERRUPTED_BUT_SAVED, AsJson, StopRequest
+from tetrad.cli.runs import AsJson, StopRequest
 from tetrad.cli.terminal import print_json, print_note, print_text
-from tetrad.errors import TetradError
+from tetrad.errors import INTERRUPTED_BUT_SAVED, TetradError
 from tetrad.judging.verdict import VERDICTS
 from tetrad.locales import Message, _, ngettext
 from tetrad.settings.toml import assign, read_values

@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
-from tetrad.cli.next_steps import describe_next_steps
 from tetrad.cli.streams import drop_lost_streams
 from tetrad.cli.training_speed import TrainingSpeed, format_clock
 from tetrad.event_file import ProgressRecord, record_note, record_result
@@ -57,6 +57,21 @@ def announce_loading() -> None:
     """Print on stderr that PyTorch is being loaded, which takes seconds; called after all that needs no torch."""
     if "torch" not in sys.modules:
         print(Message(_("loading PyTorch…")), file=sys.stderr, flush=True)
+
+
+def announce_late_loading() -> None:
+    """As `announce_loading`, for a command that may need no torch: it is said when torch is imported."""
+    if "torch" not in sys.modules:
+        sys.meta_path.insert(0, _LoadingNote())
+
+
+class _LoadingNote(MetaPathFinder):
+    """Is asked for every module before Python's own finders; it finds none, and says that PyTorch is being loaded."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "torch":
+            sys.meta_path.remove(self)
+            announce_loading()
 
 
 def print_warning(code: str, template: str | Message, **values: Any) -> None:
@@ -122,6 +137,8 @@ def show_events(events: "Iterable[Event]", as_json: bool, shows_next_steps: bool
     if finished and not as_json:
         print_note(describe_end(finished))
         print_text(finished.path)
+        from tetrad.cli.next_steps import describe_next_steps  # imports all settings
+
         for message in describe_next_steps(finished) if shows_next_steps else ():
             print_note(message)
     return finished

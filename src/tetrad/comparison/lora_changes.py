@@ -12,7 +12,7 @@ from tetrad.library.artifacts import formats_of
 from tetrad.locales import _
 from tetrad.methods.lora import lycoris
 from tetrad.methods.lora.combine import Tensors, changes_weight, depends_on_base
-from tetrad.methods.lora.formats import detect_family
+from tetrad.methods.lora.detection import detect_family
 from tetrad.methods.lora.layer import weight_of
 from tetrad.methods.lora.weights import group_by_layer, named_layers
 from tetrad.models.base import Model, get_model_device

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from tetrad.formats import a1111, diffusers, embedding_images, ldm, vae, weight_files
+from tetrad.formats import a1111, diffusers, ldm, vae, weight_files
 from tetrad.formats.deferred_tensors import defer_tensors
+from tetrad.formats.suffixes import is_image
 from tetrad.formats.tensor_streams import open_tensors
 from tetrad.library.checkpoints import find_network_files
 from tetrad.library.identification import artifact_type, identify
@@ -38,7 +39,7 @@ def open_named_tensors(path: Path) -> Iterator[NamedTensors]:
         if path.is_dir():
             yield _name_folder(path, stack)
             return
-        if embedding_images.is_image(path):
+        if is_image(path):
             yield _name_embedding(path)
             return
         file = stack.enter_context(open_tensors(path))

@@ -16,7 +16,8 @@ from tetrad.formats.deferred_tensors import compute_tensor, defer_tensors, list_
 from tetrad.formats.pickle_writer import write_pickle
 from tetrad.formats.tensor_streams import TensorLayout, open_tensors
 from tetrad.formats.tensor_writer import write_tensors
-from tetrad.library.checkpoints import find_network_files, read_configuration, require_finite
+from tetrad.library.checkpoints import find_network_files, require_finite
+from tetrad.library.configurations import read_configuration
 from tetrad.library.identification import identify
 from tetrad.library.outlines import OpenCheckpoint, build_outline, open_checkpoint, resolve_prediction
 from tetrad.locales import Message, _, ngettext

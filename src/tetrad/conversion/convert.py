@@ -11,7 +11,7 @@ from tetrad.conversion.job import EMA_CHOICES, Converter, Job, Options
 from tetrad.conversion.precision import check_precision
 from tetrad.errors import TetradError
 from tetrad.formats import diffusers
-from tetrad.formats.embedding_images import is_image
+from tetrad.formats.suffixes import is_image
 from tetrad.formats.tensor_streams import open_tensors
 from tetrad.formats.weight_files import get_stem
 from tetrad.given_paths import missing_file_error

@@ -16,7 +16,8 @@ Every format is a pure function from dict to dict; no model and no network acces
   which there is `direct_reading`; `tensor_writer` writes safetensors files and
   `pickle_writer` .ckpt files so. `deferred_tensors` are tensors of such files on which the other modules
   work without reading them.
-- `tensors` prepares tensors that were read, and those that are to be written.
+- `tensors` prepares tensors that were read, and those that are to be written; `stored_tensors` gives them as bytes,
+  without torch where that is possible.
 """
 
 from tetrad.lazy import export
@@ -35,7 +36,7 @@ __all__, __getattr__ = export(
             "stage_replacement",
         ],
         "ldm": ["SingleFileLayout"],
-        "suffixes": ["PICKLE_SUFFIXES", "WEIGHT_FILE_SUFFIXES"],
+        "suffixes": ["PICKLE_SUFFIXES", "WEIGHT_FILE_SUFFIXES", "is_image"],
         "survey": ["TensorSurvey", "count_elements"],
         "tensor_streams": ["TensorFile", "TensorLayout", "open_tensors"],
         "tensor_writer": ["STREAMS", "WORKERS", "Compute", "check_free_space", "write_tensors"],
@@ -51,7 +52,6 @@ __all__, __getattr__ = export(
             "get_stem",
         ],
         "deferred_tensors": ["compute_tensor", "defer_tensors", "list_sources"],
-        "embedding_images": ["is_image"],
         "pickle_writer": ["write_pickle"],
         "embedding_image_writer": ["write_embedding_image"],
     },

@@ -1,11 +1,11 @@
 """Embeddings in the formats of AUTOMATIC1111's web UI, kohya and diffusers; hypernetworks in the web UI's format."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from tetrad.documents import parse_json
 from tetrad.errors import TetradError
@@ -14,6 +14,9 @@ from tetrad.locales import _
 from tetrad.methods.hypernetwork.settings import TENSOR
 from tetrad.methods.textual_inversion.settings import KOHYA, WEB_UI
 from tetrad.weights import Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Metadata = Mapping[str, str]
 _DecodeResult = tuple[Weights, list[str]]  # the weights, and the keys of the file that match nothing

@@ -1,12 +1,16 @@
 """Embeddings inside a LoRA file, as OneTrainer and LyCORIS write and A1111 reads them: `bundle_emb.<word>.<tensor>`."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from tetrad.formats.weight_files import WeightFile
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PREFIX = "bundle_emb."
 _KEY = re.compile(r"bundle_emb\.([^.]+)\.(.+)")  # the word, the tensor's name in an embedding's own file

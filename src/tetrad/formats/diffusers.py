@@ -1,15 +1,18 @@
 """diffusers folders: one weight file per network, with a JSON configuration next to each."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from tetrad.weights import Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _Configuration = Mapping[str, Any]
 

@@ -18,7 +18,6 @@ from tetrad.formats import pickles
 from tetrad.images.diagnosis import BadImage
 from tetrad.images.load import open_image
 from tetrad.locales import Message, _
-from tetrad.methods.textual_inversion.settings import IMAGE_SUFFIXES
 
 TEXT_KEY = "sd-ti-embedding"  # the text chunk
 TENSOR_KEY = "TORCHTENSOR"
@@ -29,10 +28,6 @@ _MAX_NAME_LENGTH = 200
 _ZLIB_METHOD = 0x78
 # The linear congruential generator whose low bits mask the pixels.
 _LCG_FACTOR, _LCG_INCREMENT, _LCG_MODULUS = 1664525, 1013904223, 2**32
-
-
-def is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def read_embedding_image(path: Path) -> pickles.FlatContent:

@@ -1,13 +1,17 @@
 """The hashes by which other tools identify weight files."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from tetrad.documents import open_regular
 from tetrad.formats.weight_files import serialize_safetensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LEGACY_HASH_OFFSET = 0x100000  # first byte of the part of a file that the oldest hash is computed from
 

@@ -4,13 +4,16 @@ LyCORIS uses the same layer names for its LoCon, LoHa, LoKr and DoRA, with other
 trainer writes the same tensor names after the paths of a single file: `diffusion_model.<path>.lora_down.weight`.
 """
 
-from collections.abc import Collection, Mapping
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from tetrad.formats import file_hashes, ldm, weight_files
 from tetrad.weights import Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te", "text_encoder_2": "lora_te2"}
 COMFYUI_PREFIXES = {
@@ -48,6 +51,8 @@ def decode(
     Underscores hide where the dots of a path were, so names are looked up in a table made from the layers. A missing
     alpha means the rank, as in every other tool.
     """
+    import torch
+
     layers_by_name = {layer_name: layer for layer in layers for layer_name in list_layer_names(layer)}
     for canonical_path, ldm_path in ldm.map_unet_paths(layers).items():
         for prefix in (PREFIXES["unet"], OFT_PREFIX.removesuffix("_")):

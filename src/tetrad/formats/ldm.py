@@ -1,17 +1,20 @@
 """Stable Diffusion's single-file checkpoints: CompVis's names (LDM) for the U-Net, the text encoders and the VAE."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from tetrad.errors import TetradError
 from tetrad.formats import openclip
 from tetrad.formats.key_tables import invert_table, translate_names
 from tetrad.locales import _
 from tetrad.weights import Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _KeyTable = dict[str, str]  # the file's module path → the canonical one
 
@@ -84,6 +87,8 @@ def decode(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], layout: S
 
 def encode(weights: Weights, layout: SingleFileLayout = SD1) -> dict[str, Tensor]:
     """Canonical weights under a single file's names; the inverse of `decode`."""
+    import torch
+
     ldm_names = translate_names(weights.tensors, invert_table(build_table_for_weights(weights.tensors, layout)))
     assert len(ldm_names) == len(weights.tensors), "a canonical name has no LDM name"
     ldm_tensors = {
@@ -104,6 +109,8 @@ def locate_parts(names: Collection[str], layout: SingleFileLayout = SD1) -> dict
 
     Names of tensors that no network uses are left out.
     """
+    import torch
+
     canonical: dict[str, list[str]] = {}
     split_names = {
         normalized: list(split_tensor(normalized, torch.empty(3, 1, device="meta")))

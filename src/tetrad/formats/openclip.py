@@ -1,10 +1,14 @@
 """OpenCLIP's text encoder names, used in single files of Stable Diffusion 2 and XL: q, k and v in one tensor."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 _FUSED_QKV_KEY = re.compile(r"(.*\.attn\.)in_proj_(weight|bias)$")
 _QUERY_KEY = re.compile(r"(.*\.attn\.)q_proj\.(weight|bias)$")
@@ -49,6 +53,8 @@ def split_qkv(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def fuse_qkv(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `split_qkv`."""
+    import torch
+
     fused_tensors: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if match := _QUERY_KEY.match(name):

@@ -1,16 +1,18 @@
 """LoRA files of diffusers and PEFT: names like `unet.<path>.lora_A.weight`, and the older ones of diffusers."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from tetrad.documents import parse_json
 from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.weights import Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _TENSOR_SUFFIXES = {"down": "lora_A.weight", "up": "lora_B.weight"}
 _ATTENTION_LAYER = re.compile(r"(unet\..*\.)(to_q|to_k|to_v|to_out)(?:\.0)?")
@@ -71,6 +73,8 @@ def _name_tensor(layer: str, tensor_name: str) -> str:
 
 def fold_alpha(weights: Weights) -> Weights:
     """The same change with alpha = rank everywhere: B is multiplied by alpha / rank."""
+    import torch
+
     tensors = dict(weights.tensors)
     for name, alpha in weights.tensors.items():
         layer, _dot, tensor_name = name.rpartition(".")
@@ -88,6 +92,8 @@ def decode(
 
     Alphas come from the file's tensors, else from PEFT's configuration; else alpha is the rank.
     """
+    import torch
+
     layers_by_name = {layer_name: layer for layer in layers for layer_name in reversed(list_layer_names(layer))}
     lora_tensors: dict[str, Tensor] = {}
     unmatched_keys = []

@@ -21,7 +21,6 @@ from tetrad.locales import _
 PlainContent = Mapping[Any, Any]  # of numbers, strings, lists, tensors, and more such mappings
 FlatContent = tuple[dict[str, Tensor], dict[str, str]]  # tensors, and plain values as JSON, by dotted path
 KEPT_ENTRIES = ("tetrad.architecture",)  # texts beside the `state_dict` that are metadata, since nothing else says this
-STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # torch's container, and older pickles
 # Real files have a nesting of 4, some thousand values and names of 150 characters. A pickle of a few kilobytes can
 # unfold to billions of values, because it can refer to one list many times.
 MAX_DEPTH, _MAX_VALUES, _MAX_PATH_LENGTH = 6, 50_000, 500
@@ -198,19 +197,6 @@ def _explain_unreadable(path: Path, scan: pickle_scan.PickleScan, error: Excepti
             protocol=scan.protocol,
         )
     return TetradError("E5002", _("{path} is cut off or is not a model file; download or copy it again"), path=path)
-
-
-def wrong_extension_error(path: Path) -> TetradError:
-    """The error for a pickle that is called .safetensors."""
-    return TetradError(
-        "E5002",
-        _(
-            "{path} is a pickle (a .ckpt or .pt file) with the wrong extension; rename it to {name}, and Tetrad reads"
-            " it without running anything in it"
-        ),
-        path=path,
-        name=path.with_suffix(".ckpt").name,
-    )
 
 
 def flatten(content: PlainContent) -> Iterator[tuple[str, Tensor | str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from tetrad.documents import parse_json, writable
+from tetrad.errors import TetradError
 from tetrad.locales import Message, _
 
 MAX_HEADER_BYTES = 16_000_000  # real ones have up to some megabytes, with the tags of many images
@@ -24,10 +25,81 @@ _BITS = {
     **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
     **{"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4},
 }
+# torch's names of the types.
+DTYPE_NAMES = {
+    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "C64": "complex64", "BOOL": "bool"},
+    **{f"{sign}{bits}": f"{name}int{bits}" for sign, name in (("I", ""), ("U", "u")) for bits in (64, 32, 16, 8)},
+    **{"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu"},
+    **{"F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz"},
+}
+# torch's container, and older pickles.
+_PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_CUT_OFF = _("{path} is cut off: it should have {expected:,} bytes or more, but has {size:,}; download it again")
+_TOO_LONG = _("{path} is damaged: its header describes {expected:,} bytes, but it has {size:,}; download it again")
 _UNCOMPUTABLE = ("F4", "F6_E2M3", "F6_E3M2")
 
 
-def read_header(path: Path, length: int) -> dict[str, Any]:
+def check_file(path: Path, first_bytes: bytes) -> dict[str, Any]:
+    """The header of a file.  E5002 for a file that is cut off or has a broken header, before any tensor is read.
+
+    The header gives the position of every tensor, so the expected size is known.
+    """
+    file_size = path.stat().st_size
+    header_length = int.from_bytes(first_bytes[:8], "little")
+    if first_bytes.startswith(_PICKLE_STARTS) and not looks_like_safetensors(first_bytes):
+        raise _wrong_extension_error(path)
+    if not file_size:
+        raise TetradError("E5002", _("{path} is empty (0 bytes); download it again"), path=path)
+    if file_size < 8 or not looks_like_safetensors(first_bytes) or header_length > MAX_HEADER_BYTES:
+        raise TetradError(
+            "E5002",
+            _("{path} is not a safetensors file (it starts with {start}); give the file as it was downloaded"),
+            path=path,
+            start=ascii(first_bytes[:8])[1:],
+        )
+    if 8 + header_length > file_size:
+        raise TetradError("E5002", _CUT_OFF, path=path, size=file_size, expected=8 + header_length)
+    try:
+        header = _read_header(path, header_length)
+        expected_size = 8 + header_length + _check_header(header)
+    except ValueError as error:
+        raise TetradError(
+            "E5002",
+            _("{path} is damaged: its safetensors header is not valid ({error}); download it again"),
+            path=path,
+            error=error,
+        ) from error
+    if found := _find_uncomputable(header):
+        template = _(
+            "{path} has tensors of the type {type} ({name}), which cannot be computed with; get the file in float32,"
+            " float16, bfloat16 or float8"
+        )
+        raise TetradError("E5002", template, path=path, name=found[0], type=found[1])
+    if file_size != expected_size:
+        template = _CUT_OFF if file_size < expected_size else _TOO_LONG
+        raise TetradError("E5002", template, path=path, size=file_size, expected=expected_size)
+    return header
+
+
+def looks_like_safetensors(first_bytes: bytes) -> bool:
+    """Whether a file that begins with these bytes is one, whatever its suffix is."""
+    return len(first_bytes) > 9 and first_bytes[8:9] == b"{"
+
+
+def _wrong_extension_error(path: Path) -> TetradError:
+    """The error for a pickle that is called .safetensors."""
+    return TetradError(
+        "E5002",
+        _(
+            "{path} is a pickle (a .ckpt or .pt file) with the wrong extension; rename it to {name}, and Tetrad reads"
+            " it without running anything in it"
+        ),
+        path=path,
+        name=path.with_suffix(".ckpt").name,
+    )
+
+
+def _read_header(path: Path, length: int) -> dict[str, Any]:
     """The header of a file.  ValueError where it is not valid JSON or has a name twice."""
     with path.open("rb") as file:
         file.seek(8)
@@ -37,7 +109,7 @@ def read_header(path: Path, length: int) -> dict[str, Any]:
     return header
 
 
-def check_header(header: dict[str, Any]) -> int:
+def _check_header(header: dict[str, Any]) -> int:
     """The number of bytes that the tensors take.
 
     ValueError for anything that the format does not allow, and for names that are paths.
@@ -57,7 +129,7 @@ def check_header(header: dict[str, Any]) -> int:
     return end
 
 
-def find_uncomputable(header: dict[str, Any]) -> tuple[str, str] | None:
+def _find_uncomputable(header: dict[str, Any]) -> tuple[str, str] | None:
     """The name and the type of the first tensor that the format allows, but that cannot be computed with."""
     entries = ((name, entry["dtype"]) for name, entry in header.items() if name != "__metadata__")
     return next((each for each in entries if each[1] in _UNCOMPUTABLE), None)

@@ -4,11 +4,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from torch import Tensor
+import numpy as np
 
-from tetrad.formats.tensors import widen_float8
+from tetrad.formats.stored_tensors import StoredTensor, decode_values
 
 _Shape = tuple[int, ...]
+# The unsigned integer that has the size of a float, and the bits of infinity; larger ones are NaN.
+_INFINITIES = {
+    "float64": ("<u8", 0x7FF0_0000_0000_0000),
+    "float32": ("<u4", 0x7F80_0000),
+    "float16": ("<u2", 0x7C00),
+    "bfloat16": ("<u2", 0x7F80),
+}
 
 
 @dataclass
@@ -30,20 +37,38 @@ class TensorSurvey:
         return sum(count_elements(shape) for name, shape in self.shapes.items() if name.startswith(prefix))
 
 
-def survey_tensors(tensors: Iterable[tuple[str, Tensor]]) -> TensorSurvey:
+def survey_tensors(tensors: Iterable[tuple[str, StoredTensor]]) -> TensorSurvey:
     """The survey of tensors that are given one at a time."""
     tensor_survey = TensorSurvey()
     for name, tensor in tensors:
-        tensor_survey.shapes[name] = tuple(tensor.shape)
-        tensor_survey.dtype_counts[str(tensor.dtype).removeprefix("torch.")] += 1
-        if tensor.numel() and tensor.is_floating_point():
-            if not widen_float8(tensor).isfinite().all():
+        tensor_survey.shapes[name] = tensor.shape
+        tensor_survey.dtype_counts[tensor.dtype] += 1
+        count = count_elements(tensor.shape)
+        is_scalar = count == 1 and not tensor.is_complex
+        content = tensor.read() if count and (tensor.is_float or is_scalar) else b""
+        if content and tensor.is_float:
+            is_finite, is_zero = _examine(tensor.dtype, content)
+            if not is_finite:
                 tensor_survey.non_finite.append(name)
-            elif not tensor.any():
+            elif is_zero:
                 tensor_survey.all_zero.add(name)
-        if tensor.numel() == 1 and not tensor.is_complex():
-            tensor_survey.scalars[name] = float(tensor)
+        if is_scalar:
+            tensor_survey.scalars[name] = float(decode_values(tensor.dtype, content)[0])
     return tensor_survey
+
+
+def _examine(dtype: str, content: bytes) -> tuple[bool, bool]:
+    """Whether all values of a tensor of floats are finite, and whether all are zero.
+
+    Without its sign, the bits of a float are a number that grows with it; that is ten times as fast as its value.
+    """
+    if dtype in _INFINITIES:
+        unsigned, infinity = _INFINITIES[dtype]
+        largest = int((np.frombuffer(content, unsigned) << 1).max())
+        return largest < infinity << 1, largest == 0
+    values = decode_values(dtype, content)
+    is_finite = bool(np.isfinite(values).all())
+    return is_finite, is_finite and not values.any()
 
 
 def count_elements(shape: _Shape) -> int:

@@ -13,15 +13,11 @@ import torch
 from torch import Tensor
 
 from tetrad.errors import TetradError
-from tetrad.formats import direct_reading, pickles, weight_files
+from tetrad.formats import direct_reading, pickles, safetensors_header, weight_files
 from tetrad.locales import _
 
-DTYPES = {
-    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
-    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool},
-    **{"U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8, "C64": torch.complex64},
-    **{"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "F8_E8M0": torch.float8_e8m0fnu},
-    **{"F8_E4M3FNUZ": torch.float8_e4m3fnuz, "F8_E5M2FNUZ": torch.float8_e5m2fnuz},
+DTYPES: dict[str, torch.dtype] = {
+    name: getattr(torch, torch_name) for name, torch_name in safetensors_header.DTYPE_NAMES.items()
 }
 
 
@@ -86,7 +82,7 @@ def open_tensors(path: Path, is_read_once: bool = False) -> Iterator[TensorFile]
     first_bytes = weight_files.read_first_bytes(path)
     if not weight_files.is_pickle(path, first_bytes):
         data_start = 8 + int.from_bytes(first_bytes[:8], "little")
-        header = weight_files.check_safetensors(path, first_bytes)
+        header = safetensors_header.check_file(path, first_bytes)
         metadata = header.pop("__metadata__", {})
         places = {name: _find_place(path, name, entry, data_start) for name, entry in header.items()}
     elif content := pickles.read_pickle_layout(path):

@@ -1,9 +1,12 @@
 """Tensors between files and the program: what can be computed with, and what can be written."""
 
-from collections.abc import Mapping
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def widen_float8(tensor: Tensor) -> Tensor:
@@ -11,6 +14,8 @@ def widen_float8(tensor: Tensor) -> Tensor:
     is_float8 = tensor.is_floating_point() and tensor.itemsize == 1
     if not is_float8:
         return tensor
+    import torch
+
     return tensor.to(torch.float32 if tensor.dtype == torch.float8_e8m0fnu else torch.float16)
 
 
@@ -31,4 +36,6 @@ def unshare_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def as_bytes(tensor: Tensor) -> Tensor:
     """A tensor's bytes (n,) as they stand in a file; a view where it is contiguous."""
+    import torch
+
     return tensor.contiguous().flatten().view(torch.uint8)

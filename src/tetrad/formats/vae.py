@@ -1,14 +1,18 @@
 """VAE files with any prefix, LDM's or diffusers' names, attention as matrices or as 1×1 convolutions."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from tetrad.formats import diffusers, ldm
 from tetrad.formats.key_tables import invert_table, translate_names
 from tetrad.weights import Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The prefix of a VAE's names in a checkpoint, in a pipeline saved as one flat file, and in a VAE file.
 PREFIXES = (f"{ldm.VAE_PREFIX}.", "vae.", "")

@@ -1,27 +1,33 @@
-"""Opens and writes whole weight files: safetensors, safe pickles, diffusers folders."""
+"""Opens and writes whole weight files: safetensors, safe pickles, diffusers folders.
+
+Torch is imported only where tensors are read or written.
+"""
+
+from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save, save_file
-from torch import Tensor
 
 from tetrad.documents import open_regular, parse_json, read_text_file
 from tetrad.errors import TetradError
-from tetrad.formats import diffusers, embedding_images, peft, pickles, safetensors_header
+from tetrad.formats import diffusers, peft, safetensors_header
 from tetrad.formats.atomic_write import convert_write_errors, make_temporary_folder, stage_replacement, write_atomically
-from tetrad.formats.suffixes import PICKLE_SUFFIXES
+from tetrad.formats.suffixes import PICKLE_SUFFIXES, is_image
 from tetrad.formats.tensors import unshare_tensors, widen_float8
 from tetrad.given_paths import missing_file_error
 from tetrad.locales import _
 
-_CUT_OFF = _("{path} is cut off: it should have {expected:,} bytes or more, but has {size:,}; download it again")
-_TOO_LONG = _("{path} is damaged: its header describes {expected:,} bytes, but it has {size:,}; download it again")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tetrad.formats import pickles
+
 _WEB_PAGE = _("{path} is a web page, not a model; download the file itself")
 _LFS_POINTER = _("{path} is a Git LFS pointer, not a model; run `git lfs pull` in the repository it comes from")
 _GGUF = _("{path} is a GGUF file, whose quantized weights are not read; get the model as .safetensors")
@@ -53,10 +59,10 @@ def read_weight_file(
     E5010 if it is a pickle that asks for more than tensors, E5106 if it is an image without an embedding.
     """
     first_bytes = read_first_bytes(path)
-    if read_whole := _get_reader(path, first_bytes):
+    if read_whole := get_reader(path, first_bytes):
         tensors, metadata = read_whole(path)
     else:
-        with _open_safetensors(path, first_bytes) as file:
+        with open_safetensors(path, first_bytes, "pt") as file:
             metadata = _read_adapter_configuration(path) | dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys() if is_wanted(name)}
     if not keep_float8:
@@ -77,29 +83,22 @@ def _read_adapter_configuration(path: Path) -> dict[str, str]:
 
 def get_stem(path: Path) -> str:
     """A file's name without its suffix; for an embedding in an image, its trigger word."""
-    return embedding_images.read_word(path) if embedding_images.is_image(path) else path.stem
+    if not is_image(path):
+        return path.stem
+    from tetrad.formats.embedding_images import read_word
 
-
-def iterate_tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a weight file; those of a safetensors file are read one at a time, to save memory.
-
-    Raises what `read_weight_file` raises.
-    """
-    first_bytes = read_first_bytes(path)
-    if read_whole := _get_reader(path, first_bytes):
-        yield from read_whole(path)[0].items()
-        return
-    with _open_safetensors(path, first_bytes) as file:
-        for name in file.keys():
-            yield name, file.get_tensor(name)
+    return read_word(path)
 
 
 @contextmanager
-def _open_safetensors(path: Path, first_bytes: bytes) -> Iterator[Any]:
-    """A safetensors file that was checked and is open.  E5001 if it cannot be read, E5002 if it is damaged."""
+def open_safetensors(path: Path, first_bytes: bytes, framework: str = "numpy") -> Iterator[Any]:
+    """A safetensors file that was checked and is open.  E5001 if it cannot be read, E5002 if it is damaged.
+
+    Only the framework "pt", in which tensors are read, needs torch.
+    """
     try:
-        check_safetensors(path, first_bytes)
-        with safe_open(str(path), framework="pt") as file:
+        safetensors_header.check_file(path, first_bytes)
+        with safe_open(str(path), framework=framework) as file:
             yield file
     except SafetensorError as error:
         template = _("{path} is damaged ({error}); download or copy it again")
@@ -111,7 +110,7 @@ def _open_safetensors(path: Path, first_bytes: bytes) -> Iterator[Any]:
 def read_safetensors_metadata(path: Path) -> dict[str, str]:
     """A safetensors file's metadata, without its tensors; empty if the file cannot be read."""
     try:
-        with _open_safetensors(path, read_first_bytes(path)) as file:
+        with open_safetensors(path, read_first_bytes(path)) as file:
             return dict(file.metadata() or {})
     except (TetradError, OSError):
         return {}
@@ -119,15 +118,15 @@ def read_safetensors_metadata(path: Path) -> dict[str, str]:
 
 def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a weight file.  For one that is not safetensors it raises what `read_weight_file` raises."""
-    may_be_safetensors = path.suffix.lower() not in PICKLE_SUFFIXES and not embedding_images.is_image(path)
-    read_whole = None if may_be_safetensors else _get_reader(path, read_first_bytes(path))
+    may_be_safetensors = path.suffix.lower() not in PICKLE_SUFFIXES and not is_image(path)
+    read_whole = None if may_be_safetensors else get_reader(path, read_first_bytes(path))
     return read_whole(path)[1] if read_whole else read_safetensors_metadata(path)
 
 
 def read_tensor_names(path: Path) -> list[str]:
     """The tensor names of a safetensors file, without reading tensors; empty if the file cannot be read."""
     try:
-        with _open_safetensors(path, read_first_bytes(path)) as file:
+        with open_safetensors(path, read_first_bytes(path)) as file:
             return list(file.keys())
     except (TetradError, OSError):
         return []
@@ -136,7 +135,7 @@ def read_tensor_names(path: Path) -> list[str]:
 def read_tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes in a safetensors file by name, without reading tensors; empty if the file cannot be read."""
     try:
-        with _open_safetensors(path, read_first_bytes(path)) as file:
+        with open_safetensors(path, read_first_bytes(path)) as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     except (TetradError, OSError):
         return {}
@@ -181,66 +180,27 @@ def unreadable_error(path: Path, error: OSError | ValueError) -> TetradError:
     return TetradError("E5001", template, path=path, reason=getattr(error, "strerror", None) or error)
 
 
-def _get_reader(path: Path, first_bytes: bytes) -> Callable[[Path], pickles.FlatContent] | None:
+def get_reader(path: Path, first_bytes: bytes) -> Callable[[Path], pickles.FlatContent] | None:
     """The function that reads a file that is not safetensors; None for a safetensors file."""
-    if embedding_images.is_image(path):
-        return embedding_images.read_embedding_image
-    return pickles.read_pickle if is_pickle(path, first_bytes) else None
+    if is_image(path):
+        from tetrad.formats.embedding_images import read_embedding_image
+
+        return read_embedding_image
+    if is_pickle(path, first_bytes):
+        from tetrad.formats.pickles import read_pickle
+
+        return read_pickle
+    return None
 
 
 def is_pickle(path: Path, first_bytes: bytes) -> bool:
     """Whether a file must be read as a pickle; a safetensors file may have a pickle's suffix."""
-    return path.suffix.lower() in PICKLE_SUFFIXES and not _looks_like_safetensors(first_bytes)
+    return path.suffix.lower() in PICKLE_SUFFIXES and not safetensors_header.looks_like_safetensors(first_bytes)
 
 
-def _looks_like_safetensors(first_bytes: bytes) -> bool:
-    return len(first_bytes) > 9 and first_bytes[8:9] == b"{"
-
-
-def check_safetensors(path: Path, first_bytes: bytes) -> dict[str, Any]:
-    """The header.  E5002 for a file that is cut off or has a broken header, before any tensor is read.
-
-    The header gives the position of every tensor, so the expected size is known.
-    """
-    file_size = path.stat().st_size
-    header_length = int.from_bytes(first_bytes[:8], "little")
-    if first_bytes.startswith(pickles.STARTS) and not _looks_like_safetensors(first_bytes):
-        raise pickles.wrong_extension_error(path)
-    if not file_size:
-        raise TetradError("E5002", _("{path} is empty (0 bytes); download it again"), path=path)
-    if file_size < 8 or not _looks_like_safetensors(first_bytes) or header_length > safetensors_header.MAX_HEADER_BYTES:
-        raise TetradError(
-            "E5002",
-            _("{path} is not a safetensors file (it starts with {start}); give the file as it was downloaded"),
-            path=path,
-            start=ascii(first_bytes[:8])[1:],
-        )
-    if 8 + header_length > file_size:
-        raise TetradError("E5002", _CUT_OFF, path=path, size=file_size, expected=8 + header_length)
-    try:
-        header = safetensors_header.read_header(path, header_length)
-        expected_size = 8 + header_length + safetensors_header.check_header(header)
-    except ValueError as error:
-        raise TetradError(
-            "E5002",
-            _("{path} is damaged: its safetensors header is not valid ({error}); download it again"),
-            path=path,
-            error=error,
-        ) from error
-    if found := safetensors_header.find_uncomputable(header):
-        template = _(
-            "{path} has tensors of the type {type} ({name}), which cannot be computed with; get the file in float32,"
-            " float16, bfloat16 or float8"
-        )
-        raise TetradError("E5002", template, path=path, name=found[0], type=found[1])
-    if file_size != expected_size:
-        template = _CUT_OFF if file_size < expected_size else _TOO_LONG
-        raise TetradError("E5002", template, path=path, size=file_size, expected=expected_size)
-    return header
-
-
-_WriteNetwork = Callable[[Path, Mapping[str, Tensor], Mapping[str, str]], None]
-FileContent = WeightFile | pickles.PlainContent | diffusers.Folder  # for a safetensors file, a pickle, a folder
+_WriteNetwork: TypeAlias = "Callable[[Path, Mapping[str, Tensor], Mapping[str, str]], None]"
+# For a safetensors file, a pickle, a folder.
+FileContent: TypeAlias = "WeightFile | pickles.PlainContent | diffusers.Folder"
 
 
 def write_file(path: Path, content: FileContent) -> None:
@@ -250,11 +210,15 @@ def write_file(path: Path, content: FileContent) -> None:
     elif isinstance(content, diffusers.Folder):
         write_folder(path, content)
     else:
-        write_atomically(path, pickles.serialize_pickle(content))
+        from tetrad.formats.pickles import serialize_pickle
+
+        write_atomically(path, serialize_pickle(content))
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file, completely or not at all.  E4202 if it cannot be written."""
+    from safetensors.torch import save_file
+
     with convert_write_errors(path), stage_replacement(path) as temporary_path:
         save_file(unshare_tensors(tensors), str(temporary_path), dict(metadata))
 
@@ -286,5 +250,7 @@ def write_folder(path: Path, folder: diffusers.Folder, write: _WriteNetwork | No
 
 def serialize_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """The bytes of a safetensors file; tensors that share memory are written separately."""
+    from safetensors.torch import save
+
     content: bytes = save(unshare_tensors(tensors), dict(metadata))
     return content

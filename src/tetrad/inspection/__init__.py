@@ -1,6 +1,7 @@
 """Say what any file or folder is without loading it into a model, for `tetrad inspect` and `tetrad scan`.
 
-`inspect` handles weight files and images and finds what a path is; `folders` handles folders of runs and of diffusers;
+`inspect` handles weight files and finds what a path is; `images` handles images, and `folders` folders of runs and of
+diffusers;
 `dataset` is the doctor for folders of training images;
 `html_page` is the frame of reports as HTML;
 `by_file_type` collects what is special to a type of weight file; `result` is what all of them return, and `text`

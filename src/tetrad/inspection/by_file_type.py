@@ -1,4 +1,7 @@
-"""Facts and problems that are special to a type of weight file."""
+"""Facts and problems that are special to a type of weight file.
+
+What needs torch is imported only where such a file needs it.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,14 +11,11 @@ from tetrad.documents import parse_json
 from tetrad.formats import vae, weight_files
 from tetrad.formats.survey import TensorSurvey
 from tetrad.inspection.result import Facts, Metadata
-from tetrad.library.artifacts import artifact_types, method_of
-from tetrad.library.checkpoints import read_configuration
+from tetrad.library.configurations import read_configuration
 from tetrad.library.hashes import compute_hash_after_header
-from tetrad.library.vae.describe import VaeDescription, describe_vae_file, hash_weights
-from tetrad.library.vae.latents import parse_latent_file
-from tetrad.library.vae.read import read_vae
+from tetrad.library.identification import artifact_types, method_of
 from tetrad.locales import Message, _
-from tetrad.methods.base import behavior_of
+from tetrad.methods.base import description_of
 
 FactsAndProblems = tuple[Facts, list[Message]]
 
@@ -65,12 +65,15 @@ def _inspect_trained_file(
     file_type: str, path: Path, tensor_survey: TensorSurvey, metadata: Metadata
 ) -> FactsAndProblems:
     """What the file's method says about it, and what its metadata says about its training."""
-    facts, problems = behavior_of(method_of(file_type)).describe_file(
+    facts, problems = description_of(method_of(file_type)).describe_file(
         path, tensor_survey, {**metadata, **read_configuration(path)}, compute_hash_after_header(path)
     )
     if facts.get("VAE") == Message(_("inside")):
         vae_keys = vae.find_vae_keys(tensor_survey.shapes)[0]
         if not any(key.file_key in tensor_survey.non_finite for key in vae_keys):
+            from tetrad.library.vae.describe import hash_weights
+            from tetrad.library.vae.read import read_vae
+
             facts["VAE"] = Message(_("inside, weights hash {hash}"), hash=hash_weights(read_vae(path)))
     training_facts = _read_training_facts(metadata)
     return {**facts, **{name: value for name, value in training_facts.items() if name not in facts}}, problems
@@ -80,12 +83,16 @@ def _inspect_vae(path: Path, tensor_survey: TensorSurvey, metadata: Metadata) ->
     """A VAE file.  Raises what `read_vae` raises; NaN and Inf are reported for files of every type elsewhere."""
     if tensor_survey.non_finite:
         return {_("family"): Message(_("unknown"))}, []
+    from tetrad.library.vae.describe import VaeDescription, describe_vae_file
+
     description = describe_vae_file(VaeDescription(), path)
     return {_("family"): description.facts["family"]}, description.warnings
 
 
 def _inspect_latents(path: Path, tensor_survey: TensorSurvey, metadata: Metadata) -> FactsAndProblems:
     """A latent file: the family and the VAE it is for, and the size of its image."""
+    from tetrad.library.vae.latents import parse_latent_file
+
     latent_file = parse_latent_file(weight_files.read_weight_file(path))
     if latent_file is None or latent_file.mean.ndim != 3:
         return {}, [Message(_("its latents are not those of one image"))]

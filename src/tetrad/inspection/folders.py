@@ -7,7 +7,7 @@ from typing import Any
 
 from tetrad.documents import parse_json, parse_toml, read_text_file
 from tetrad.errors import TetradError
-from tetrad.formats import diffusers, survey, weight_files
+from tetrad.formats import diffusers, stored_tensors, survey, weight_files
 from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.inspection.result import Facts, Inspection
 from tetrad.library.checkpoints import find_network_files
@@ -121,7 +121,7 @@ def _inspect_diffusers_folder(path: Path) -> Inspection:
     for part in diffusers.FILE_STEMS:
         network_paths = find_network_files(path / part, part) if (path / part).is_dir() else []
         for file in network_paths:
-            tensor_survey = survey.survey_tensors(weight_files.iterate_tensors(file))
+            tensor_survey = survey.survey_tensors(stored_tensors.iterate_tensors(file))
             dtype_counts += tensor_survey.dtype_counts
             total_bytes += file.stat().st_size
             facts[part] = facts.get(part, 0) + tensor_survey.parameter_count

@@ -1,18 +1,18 @@
-"""Find what a file or folder is, as far as that is possible without using it."""
+"""Find what a file or folder is, as far as that is possible without using it.
+
+What needs torch or Pillow is imported only for folders, for images and for pickles.
+"""
 
 from dataclasses import replace
 from pathlib import Path
 
 from tetrad.builtin import resolve_model_path
-from tetrad.data.discover.image_files import IMAGE_SUFFIXES
 from tetrad.errors import TetradError
-from tetrad.formats import embedding_images, file_hashes, survey, weight_files
+from tetrad.formats import file_hashes, stored_tensors, survey, weight_files
+from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.formats.survey import TensorSurvey
-from tetrad.images import BadImage, open_image, png
-from tetrad.images.infotext import parse_infotext
 from tetrad.inspection.by_file_type import INSPECTORS
-from tetrad.inspection.folders import inspect_folder
-from tetrad.inspection.result import Facts, FileLabel, Inspection, Metadata
+from tetrad.inspection.result import Facts, Inspection, Metadata
 from tetrad.library.hashes import compute_hash_after_header, get_file_hash
 from tetrad.library.identification import UNKNOWN, artifact_type, identify, title_of
 from tetrad.locales import Message, _, ngettext
@@ -25,17 +25,20 @@ def inspect_path(name: str) -> Inspection:
     """
     path = resolve_model_path(name)
     if path.is_dir():
+        from tetrad.inspection.folders import inspect_folder
+
         return inspect_folder(path)
-    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-        if embedding_images.is_image(path) and embedding_images.has_embedding(path):
-            return _inspect_embedding_image(path)
-        return _inspect_image(path)
+    if path.suffix.lower() not in WEIGHT_FILE_SUFFIXES:
+        from tetrad.inspection import images
+
+        if images.is_image_file(path):
+            return _inspect_embedding_image(path) if images.has_embedding(path) else images.inspect_image(path)
     return _inspect_weights(path)
 
 
 def _inspect_weights(path: Path) -> Inspection:
     """A weight file of any type."""
-    tensor_survey = survey.survey_tensors(weight_files.iterate_tensors(path))
+    tensor_survey = survey.survey_tensors(stored_tensors.iterate_tensors(path))
     metadata = weight_files.read_metadata(path)
     detected_type = _detect_file_type(tensor_survey, metadata)
     file_type = artifact_type(detected_type)
@@ -104,30 +107,12 @@ def _compute_hashes(path: Path) -> Facts:
 
 def _inspect_embedding_image(path: Path) -> Inspection:
     """An embedding inside an image; what is wrong with it is a problem of the image."""
+    from tetrad.inspection.images import inspect_image
+
     try:
         inspection = _inspect_weights(path)
     except TetradError as error:
-        inspection = _inspect_image(path)
+        inspection = inspect_image(path)
         inspection.trouble.append(error.sentence)
         return inspection
     return replace(inspection, what=Message(_("a Textual Inversion embedding inside an image")))
-
-
-def _inspect_image(path: Path) -> Inspection:
-    """An image and the parameters stored in it.  E41… where it cannot be read."""
-    try:
-        with open_image(path) as image:
-            facts: Facts = {_("size"): f"{image.width} x {image.height}", _("format"): image.format}
-    except BadImage as error:
-        raise png.unreadable_image_error(path, error) from error
-    facts[_("bytes")] = path.stat().st_size
-    try:
-        parameters = parse_infotext(png.read_infotext(path))
-    except TetradError as error:
-        if error.code != "E3205":
-            raise
-        return Inspection(str(path), "image", Message(_("an image without generation parameters")), facts)
-    facts |= {_("prompt"): parameters.prompt, _("negative prompt"): parameters.negative_prompt}
-    title = Message(_("an image with generation parameters"))
-    labels: Facts = {FileLabel(key): value for key, value in parameters.parameters.items() if key not in facts}
-    return Inspection(str(path), "image", title, {**facts, **labels})

@@ -7,8 +7,8 @@ from typing import Any
 
 from tetrad.builtin import resolve_model_path
 from tetrad.errors import TetradError
-from tetrad.formats import embedding_images
 from tetrad.formats.atomic_write import remove_all
+from tetrad.formats.suffixes import is_image
 from tetrad.installation.copies import Copy
 from tetrad.installation.names import check_name
 from tetrad.installation.receipts import add_receipts, hash_file
@@ -135,7 +135,7 @@ def _find_preview(source: Path) -> Path | None:
     names = [f"{source.stem}{middle}{suffix}" for middle in (".preview", "") for suffix in _PREVIEW_SUFFIXES]
     beside = (source.with_name(name) for name in names)
     found = next((path for path in beside if path.is_file() and path != source), None)
-    if found or embedding_images.is_image(source):
+    if found or is_image(source):
         return found or source
     previews = (source.parent / "samples").glob("*-00.png")  # of the first prompt, which has the trigger word
     return max(previews, key=lambda path: path.name, default=None)

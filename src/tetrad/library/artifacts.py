@@ -8,12 +8,10 @@ from tetrad.formats import bundles, peft, weight_files
 from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.formats.weight_files import WeightFile
 from tetrad.library.checkpoints import check_finite, find_not_finite, read_diffusers_folder
-from tetrad.library.identification import artifact_type, identify, title_of
+from tetrad.library.identification import artifact_type, artifact_types, identify, method_of, title_of
 from tetrad.locales import Message, _, ngettext
-from tetrad.methods import METHODS
 from tetrad.methods.base import Adapter, FileFormat, Metadata, Strength, behavior_of
 from tetrad.methods.dreambooth.formats import check_family
-from tetrad.methods.settings import MethodSettings
 from tetrad.models.base import Model
 from tetrad.weights import Weights
 
@@ -91,16 +89,6 @@ def _wrong_type_error(path: Path, found: str, expected: str) -> TetradError:
     types = ", ".join(str(title_of(each)) for each in artifact_types())
     template = _("{path} is {found}; give a trained file ({types})")
     return TetradError("E5101", template, path=path, found=title_of(found), types=types)
-
-
-def artifact_types() -> list[str]:
-    """Every type of weights that a method writes."""
-    return list(dict.fromkeys(method.artifact.type for method in METHODS.values()))
-
-
-def method_of(file_type: str) -> type[MethodSettings]:
-    """The method that writes and reads a type of weights."""
-    return next(method for method in METHODS.values() if method.artifact.type == file_type)
 
 
 def formats_of(file_type: str) -> Mapping[str, FileFormat]:

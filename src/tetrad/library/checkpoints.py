@@ -1,6 +1,5 @@
 """Load whole models from a single file, a diffusers folder or "builtin"."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,22 +8,20 @@ import torch
 from torch import Tensor
 
 from tetrad.builtin import BUILTIN_NAME, resolve_model_path
-from tetrad.documents import read_text_file
 from tetrad.errors import TetradError, naming_file
 from tetrad.formats import diffusers, file_hashes, ldm, weight_files
 from tetrad.formats.tensor_streams import TensorLayout
 from tetrad.given_paths import check_model_exists
+from tetrad.library.configurations import read_configuration
 from tetrad.library.hashes import get_file_hash
 from tetrad.library.identification import PARTS, identify, title_of
 from tetrad.library.vae.load import get_norm_groups, make_reloader
 from tetrad.locales import _
 from tetrad.models.base import Model, freeze
 from tetrad.models.families import FAMILIES
-from tetrad.models.prediction import CONFIG_NAME_KEY, CONFIG_PREDICTION_KEY, check_prediction_name
+from tetrad.models.prediction import check_prediction_name
 from tetrad.weights import Weights
 
-_CONFIGURATION_SUFFIXES = (".yaml", ".yml")
-_PARAMETERIZATION = re.compile(r"""^[ \t]*['"]?parameterization['"]?[ \t]*:[ \t]*['"]?([\w-]{1,20})""", re.MULTILINE)
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -103,27 +100,6 @@ def _read_checkpoint_file(path: Path) -> tuple[str, Weights]:
             weights = ldm.decode(file.tensors, file.metadata, FAMILIES[file_type].single_file)
         return file_type, replace(weights, metadata={**weights.metadata, **read_configuration(path)})
     raise unsupported_file_error(path, file_type)
-
-
-def read_configuration(path: Path) -> dict[str, str]:
-    """What the configuration beside a checkpoint, A1111's `<stem>.yaml`, says about its prediction; as metadata.
-
-    Only that line is read, so that no YAML has to be parsed. A file that cannot be read says nothing.
-    """
-    for config_path in list_configurations(path):
-        try:
-            found = _PARAMETERIZATION.search(read_text_file(config_path))
-        except (OSError, ValueError):
-            continue
-        if found:
-            return {CONFIG_PREDICTION_KEY: found[1].lower(), CONFIG_NAME_KEY: config_path.name}
-    return {}
-
-
-def list_configurations(path: Path) -> list[Path]:
-    """The configurations beside a checkpoint."""
-    paths = (path.with_suffix(suffix) for suffix in _CONFIGURATION_SUFFIXES)
-    return [config_path for config_path in paths if config_path.is_file()]
 
 
 def unsupported_file_error(path: Path, file_type: str) -> TetradError:

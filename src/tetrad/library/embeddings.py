@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tetrad.errors import TetradError
 from tetrad.formats import bundles, embedding_images, weight_files
+from tetrad.formats.suffixes import is_image
 from tetrad.library.folders import ModelFolders, list_files
 from tetrad.library.identification import UNKNOWN
 from tetrad.library.search import read_file_type, require_single_file
@@ -63,7 +64,7 @@ def _find_named_files(text: str, folders: ModelFolders) -> dict[str, list[Path]]
     """The files in the folders for embeddings whose names occur in a cleaned text, by name in lower case."""
     paths_by_name: dict[str, list[Path]] = {}
     for path in list_files("embedding", folders, include_empty=True):
-        if embedding_images.is_image(path) and not embedding_images.has_embedding(path):
+        if is_image(path) and not embedding_images.has_embedding(path):
             continue
         word = weight_files.get_stem(path)
         if contains_word(word, text):
@@ -80,7 +81,7 @@ def list_bundled_words(path: Path) -> list[str]:
 
 def _select_embeddings(paths: Sequence[Path]) -> list[Path]:
     """Those of the files that are embeddings; images only if no file of weights is one."""
-    images = [path for path in paths if embedding_images.is_image(path)]
+    images = [path for path in paths if is_image(path)]
     files = [path for path in paths if path not in images]
     return _keep_embeddings(files) or _keep_embeddings(images)
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from tetrad.locales import Message, _
 from tetrad.methods import METHODS
+from tetrad.methods.settings import MethodSettings
 from tetrad.models.families import FAMILIES, family_of
 
 # Files that are neither trained by a method nor a whole checkpoint of a supported family: a title, and the prefixes of
@@ -57,3 +58,13 @@ def title_of(file_type: str) -> Message:
 def artifact_type(file_type: str) -> str:
     """The type of weights in such a file: "checkpoint" for every family."""
     return "checkpoint" if file_type in FAMILIES else file_type
+
+
+def artifact_types() -> list[str]:
+    """Every type of weights that a method writes."""
+    return list(dict.fromkeys(method.artifact.type for method in METHODS.values()))
+
+
+def method_of(file_type: str) -> type[MethodSettings]:
+    """The method that writes and reads a type of weights."""
+    return next(method for method in METHODS.values() if method.artifact.type == file_type)

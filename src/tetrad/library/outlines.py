@@ -15,11 +15,11 @@ from tetrad.formats.deferred_tensors import compute_tensor, defer_tensors, list_
 from tetrad.formats.tensor_streams import open_tensors
 from tetrad.library.checkpoints import (
     load_model,
-    read_configuration,
     read_diffusers_folder,
     require_floats,
     unsupported_file_error,
 )
+from tetrad.library.configurations import read_configuration
 from tetrad.library.identification import identify
 from tetrad.models.base import Model
 from tetrad.models.families import FAMILIES

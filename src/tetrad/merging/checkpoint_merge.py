@@ -8,7 +8,7 @@ from pathlib import Path
 from tetrad.errors import TetradError
 from tetrad.formats.atomic_write import write_atomically
 from tetrad.formats.tensor_writer import check_free_space
-from tetrad.library.checkpoints import list_configurations
+from tetrad.library.configurations import list_configurations
 from tetrad.library.vae.bake import check_output_path
 from tetrad.locales import Message, _
 from tetrad.merging.choices import METHODS, CheckpointMerge, MergeMethod

@@ -24,9 +24,10 @@ from tetrad.merging.ranks import RankChoice, count_average_rank, fit_into
 from tetrad.methods.lora.combine import CombinedLayer
 from tetrad.methods.lora.settings import MAX_RANK
 from tetrad.methods.lora.svd import factorize
-from tetrad.models.base import LayerPatterns, Model
+from tetrad.models.base import Model
 from tetrad.models.device import dtype_of
 from tetrad.models.families import FAMILIES
+from tetrad.models.layer_patterns import LayerPatterns
 from tetrad.paths import expand_path
 
 DEFAULT_RANK = 32

@@ -19,7 +19,7 @@ from tetrad.library.outlines import open_checkpoint
 from tetrad.library.search import find_file
 from tetrad.locales import Message, _
 from tetrad.methods.lora.combine import Tensors, Weighted
-from tetrad.methods.lora.formats import detect_family
+from tetrad.methods.lora.detection import detect_family
 from tetrad.methods.lora.weights import get_matching_layer, group_by_layer, named_layers
 from tetrad.models.base import Model
 from tetrad.models.families import FAMILIES

@@ -12,7 +12,8 @@ from tetrad.formats.tensor_streams import TensorFile, TensorLayout, open_tensors
 from tetrad.formats.tensor_writer import check_free_space
 from tetrad.formats.tensors import widen_float8
 from tetrad.formats.weight_files import read_safetensors_metadata
-from tetrad.library.checkpoints import list_configurations, require_finite
+from tetrad.library.checkpoints import require_finite
+from tetrad.library.configurations import list_configurations
 from tetrad.locales import Message, _, ngettext
 from tetrad.merging.checkpoint_merge import MergedCheckpoint, check_out, copy_configurations
 from tetrad.merging.history import GetHash, Progress, keep_metadata, write_with_history

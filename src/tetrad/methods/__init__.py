@@ -1,9 +1,11 @@
 """The training methods: Textual Inversion, hypernetwork, LoRA and DreamBooth.
 
 - `textual_inversion`, `hypernetwork`, `lora`, `dreambooth`: a folder for each method. Its module `settings` has the
-  settings and needs no torch; its module `adapter` does the work on a model.
+  settings and needs no torch; its module `adapter` does the work on a model,
+  and its module `inspect` describes its files.
 - `settings`: the protocol of a method's settings.
-- `base`: the protocol of a method's `adapter` module, and `Patches`, by which adapters change a model and undo it.
+- `base`: the protocols of a method's `adapter` and `inspect` modules, and `Patches`, by which adapters change a model
+  and undo it.
 - `artifact`: what is known of the files that a method writes.
 - `advice`: what a method is good for.
 - `people`: whether a word or a caption is about a person.
@@ -31,12 +33,13 @@ _NAMES, __getattr__ = export(
             "ParamGroup",
             "Strength",
             "behavior_of",
+            "description_of",
             "parameters_of",
             "ForwardChange",
             "Patches",
         ],
         "hypernetwork.settings": ["TENSOR", "NetworkShape", "COMFYUI_ACTIVATIONS"],
-        "lora.formats": ["detect_family"],
+        "lora.detection": ["detect_family"],
         "lora.settings": ["MAX_RANK"],
         "people": ["are_of_person", "is_person"],
         "textual_inversion.embedding": ["check_family"],

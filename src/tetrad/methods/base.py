@@ -1,21 +1,26 @@
 """The interface of a method to the rest of the program: it attaches something trainable to a frozen model."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from torch import Generator, nn
-
-from tetrad.formats.survey import TensorSurvey
-from tetrad.formats.weight_files import FileContent, WeightFile
 from tetrad.locales import Message
 from tetrad.methods.settings import MethodSettings
-from tetrad.models.base import Model
 from tetrad.weights import Weights
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+    from tetrad.formats.survey import TensorSurvey
+    from tetrad.formats.weight_files import FileContent, WeightFile
+    from tetrad.models.base import Model
 
 Metadata = Mapping[str, str]
 Strength = float | Mapping[str, float]  # one for all parts, or one for each part
@@ -104,22 +109,34 @@ class _Behavior(Protocol):
         """Raise an error for settings that do not fit this model, before anything slow starts."""
         ...
 
+    def full_precision_parts(self, settings: Any, model: Model) -> tuple[str, ...]:
+        """The parts whose own weights are trained, so they must stay in float32."""
+        ...
+
+
+class _Description(Protocol):
+    """What a method says about a file without torch, where that is possible: the function of its module `inspect`."""
+
     def describe_file(
         self, path: Path, survey: TensorSurvey, metadata: Metadata, content_hash: str
     ) -> FactsAndProblems:
         """Facts and problems of a file that need no model, for `tetrad inspect`."""
         ...
 
-    def full_precision_parts(self, settings: Any, model: Model) -> tuple[str, ...]:
-        """The parts whose own weights are trained, so they must stay in float32."""
-        ...
-
 
 def behavior_of(method: MethodSettings | type[MethodSettings]) -> _Behavior:
     """The method's module `adapter`, in the folder of its `settings`; a method in one file is its own."""
+    return cast(_Behavior, _import_beside_settings(method, "adapter"))
+
+
+def description_of(method: type[MethodSettings]) -> _Description:
+    """The method's module `inspect`, in the folder of its `settings`; a method in one file is its own."""
+    return cast(_Description, _import_beside_settings(method, "inspect"))
+
+
+def _import_beside_settings(method: MethodSettings | type[MethodSettings], name: str) -> ModuleType:
     module = (method if isinstance(method, type) else type(method)).__module__
-    adapter_module = module.removesuffix("settings") + "adapter" if module.endswith(".settings") else module
-    return cast(_Behavior, import_module(adapter_module))
+    return import_module(module.removesuffix("settings") + name if module.endswith(".settings") else module)
 
 
 def parameters_of(adapter: Adapter) -> list[nn.Parameter]:

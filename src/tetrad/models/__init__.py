@@ -1,8 +1,10 @@
 """The model families: how each is built from weights, encodes prompts and predicts.
 
-A new family is one file and one line in FAMILIES, which is in `families`.
+A new family is one file and one line in FAMILIES, which is in `families`. `families` and what it imports need no torch
+before a model is built, so that what a file is can be said without it.
 
-- `base` is the protocol that every family implements, with the conditioning and layer patterns it uses.
+- `base` is the protocol that every family implements, with the conditioning it uses; `layer_patterns` say which layers
+  methods train.
 - `sd` is Stable Diffusion 1 and 2, `sdxl` is Stable Diffusion XL.
 - `tokenizer` cleans and tokenizes prompts, with the vocabulary file in `clip_vocab`; `clip` encodes the tokens.
 - `vae` encodes images and decodes latents; `vae_slicing` does it strip by strip, in less memory. `latent_space` detects
@@ -29,18 +31,16 @@ __all__, __getattr__ = export(
             "denoiser_of",
             "freeze",
             "get_model_device",
-            "LayerPatterns",
             "Model",
             "move_networks",
             "without_autocast",
         ],
+        "layer_patterns": ["LayerPatterns"],
         "network_blocks": ["count_largest_block", "list_network_blocks"],
         "block_names": ["BASE", "IN", "LAST", "MID", "OUT", "list_blocks", "name_blocks"],
         "copying": ["copy_model"],
         "clip": [
             "CHUNK_LENGTH",
-            "END_TOKEN_ID",
-            "START_TOKEN_ID",
             "PromptSpan",
             "Text",
             "TextEncoder",
@@ -71,6 +71,7 @@ __all__, __getattr__ = export(
         "families": ["FAMILIES", "family_of"],
         "checks": ["PURPOSES"],
         "quantized_layers": ["BITS", "import_bitsandbytes", "list_quantizable", "quantize_layers"],
+        "text_encoder_spec": ["END_TOKEN_ID", "START_TOKEN_ID"],
         "tokenizer": ["CONTEXT_LENGTH", "clean_text", "encode_token_ids", "load_tokenizer"],
         "vae": ["Reload", "Vae", "render_raw_latents"],
     },

@@ -1,7 +1,6 @@
 """The protocol that every model family implements, and what is the same for all of them."""
 
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -12,27 +11,13 @@ from torch import Tensor, nn
 from tetrad.diffusion.noise import Noise
 from tetrad.formats.ldm import SingleFileLayout
 from tetrad.models.clip import Text, TextEncoder, TextEncoding
+from tetrad.models.layer_patterns import LayerPatterns
 from tetrad.models.tokenizer import CONTEXT_LENGTH
 from tetrad.models.vae import Vae
 from tetrad.weights import Weights
 
 if TYPE_CHECKING:
     from tetrad.models.prediction import PredictionInfo
-
-
-@dataclass(frozen=True)
-class LayerPatterns:
-    """The layers of a family's networks that methods train, by canonical path, and the blocks they belong to.
-
-    Layers are matched by path and not by class name: libraries rename classes, and a LoRA would silently lose layers.
-    """
-
-    attention: re.Pattern[str]  # linear layers and 1×1 convolutions of the denoiser's transformer blocks
-    convolutions: re.Pattern[str]  # of the denoiser
-    text: re.Pattern[str]  # linear layers of the text encoders
-    keys_and_values: re.Pattern[str]  # the denoiser's to_k and to_v layers; the first group is "k" or "v"
-    text_keys: re.Pattern[str]  # the to_k layers of cross-attention
-    blocks: Callable[[str], list[str]]  # a layer's blocks, the smallest first: down_1_0, down_1, down, unet
 
 
 @dataclass(frozen=True)

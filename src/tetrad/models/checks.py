@@ -1,13 +1,17 @@
 """What is checked and read before a checkpoint's networks are built: metadata and channels."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tetrad.documents import parse_json
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
-from tetrad.models import infer_config
+
+if TYPE_CHECKING:
+    from tetrad.models import infer_config
 
 
 def read_architecture(metadata: Mapping[str, str], name: str) -> dict[str, Any]:

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from tetrad.errors import TetradError
 from tetrad.locales import _
+from tetrad.models.text_encoder_spec import END_TOKEN_ID, START_TOKEN_ID
 from tetrad.models.tokenizer import CONTEXT_LENGTH, clean_text, encode_token_ids
 
 if TYPE_CHECKING:
     from tetrad.models.networks import CLIPTextModel, CLIPTextModelWithProjection
 
 CHUNK_LENGTH = 75  # CONTEXT_LENGTH without start and end token; the same in every family, so it is not a setting
-START_TOKEN_ID, END_TOKEN_ID, COMMA_TOKEN_ID = 49406, 49407, 267
+COMMA_TOKEN_ID = 267
 COMMA_BACKTRACK = 20  # a full chunk is split after a comma among its last 20 tokens, as in A1111
 
 _WeightedToken = tuple[int, float]  # id, weight

@@ -1,10 +1,15 @@
 """The model families, and which of them a file is of."""
 
-from collections.abc import Iterable
+from __future__ import annotations
 
-from tetrad.models.base import Model
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from tetrad.models.sd import StableDiffusion1, StableDiffusion2
 from tetrad.models.sdxl import StableDiffusionXL
+
+if TYPE_CHECKING:
+    from tetrad.models.base import Model
 
 # If the files of a family also contain tensor names of another, it comes after that one.
 FAMILIES: dict[str, type[Model]] = {

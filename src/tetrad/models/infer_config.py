@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
-from tetrad.models.clip import END_TOKEN_ID, START_TOKEN_ID
+from tetrad.models.text_encoder_spec import END_TOKEN_ID, START_TOKEN_ID
 from tetrad.models.tokenizer import CONTEXT_LENGTH
 
 if TYPE_CHECKING:

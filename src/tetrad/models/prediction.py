@@ -1,16 +1,19 @@
 """Detects whether a checkpoint's U-Net predicts ε or v."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from tetrad.diffusion.noise import Prediction
-from tetrad.diffusion.randomness import generator
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _
-from tetrad.models.base import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tetrad.diffusion.noise import Prediction
+    from tetrad.models.base import Model
 
 PREDICTION_NAMES: dict[str, Prediction] = {
     "epsilon": "epsilon",
@@ -97,15 +100,19 @@ def doubt_wish(wish: PredictionInfo, measured: PredictionInfo, model_name: str) 
     return replace(wish, doubt=doubt)
 
 
-@torch.no_grad()
 def measure_prediction(model: Model) -> PredictionInfo:
     """The prediction, measured by the network's output for pure noise at the last time step.
 
     There z_t = 0.07 z + 0.998 ε, so ε is almost z_t, while v = 0.07 ε - 0.998 z is almost uncorrelated with it.
     """
+    import torch
+
+    from tetrad.diffusion.randomness import generator
+
     z_t = torch.randn(1, model.latent_channels, 32, 32, generator=generator(0, 0, "prediction"))
     t = torch.tensor([int(model.noise.last_time)])
-    output: Tensor = model.predict(z_t, t, model.condition([""]))
+    with torch.no_grad():
+        output: Tensor = model.predict(z_t, t, model.condition([""]))
     correlation = float((output * z_t).mean() / z_t.square().mean())
     template = _("measured: for pure noise its output has a correlation of {correlation:.2f} with that noise")
     return PredictionInfo("epsilon" if correlation > 0.5 else "v", Message(template, correlation=correlation))

@@ -1,27 +1,31 @@
 """Stable Diffusion 1 and 2, and the class they share with XL: a U-Net, CLIP text encoders, four latent channels."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import torch
-from torch import Tensor, nn
-
-from tetrad.diffusion.noise import DDPM, Noise, Prediction, rescale_zero_terminal_snr, scaled_linear
 from tetrad.errors import TetradError
 from tetrad.formats import ldm
 from tetrad.formats.ldm import SingleFileLayout
 from tetrad.locales import Message, _
-from tetrad.models import infer_config
-from tetrad.models.base import Conditioning, LayerPatterns, encode_texts
 from tetrad.models.checks import check_channels, read_architecture, read_resolution
-from tetrad.models.clip import Text, TextEncoder, TextEncoding
+from tetrad.models.layer_patterns import LayerPatterns
 from tetrad.models.prediction import PredictionInfo, detect_prediction, doubt_wish, measure_prediction
 from tetrad.models.text_encoder_spec import TextEncoderSpec
-from tetrad.models.vae import Vae
 from tetrad.weights import Weights
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from tetrad.diffusion.noise import Noise, Prediction
+    from tetrad.models import infer_config
+    from tetrad.models.base import Conditioning
+    from tetrad.models.clip import Text, TextEncoder
 
 _BLOCK_PATH = re.compile(r"unet\.(down|up)_blocks\.(\d+)\.(?:(?:resnets|attentions)\.(\d+)\.)?")
 
@@ -79,7 +83,7 @@ class StableDiffusion:
     default_config: ClassVar[dict[str, Any]] = {"unet.norm_num_groups": 32, "vae.norm_num_groups": 32}
     released_unet: ClassVar[dict[str, Any]] = {}  # arguments of the released models' UNet2DConditionModel
     zeros_for_empty_prompt: ClassVar[bool] = False
-    dtype: torch.dtype = torch.float32
+    dtype: torch.dtype
 
     def __init__(
         self,
@@ -89,7 +93,14 @@ class StableDiffusion:
         resolution: int,
         extra_config: Mapping[str, Any],
     ):
+        import torch
+
+        from tetrad.diffusion.noise import DDPM, rescale_zero_terminal_snr, scaled_linear
+        from tetrad.models.clip import TextEncoding
+        from tetrad.models.vae import Vae
+
         self.name = name
+        self.dtype = torch.float32
         self.prediction_info = prediction_info
         self.extra_config = extra_config
         self.unet = networks["unet"]
@@ -124,6 +135,8 @@ class StableDiffusion:
         `prediction` and `vae` replace the checkpoint's own. Raises E5009 if tensors are missing or left over, E5008 for
         an inpainting model, E5013 for an unknown prediction.
         """
+        from tetrad.models import infer_config
+
         extra_config = cls.default_config | read_architecture(weights.metadata, name)
         tensors = {part: weights.part(part) for part in ("unet", *(spec.name for spec in cls.text_encoder_specs))}
         for part, part_tensors in tensors.items():
@@ -160,6 +173,8 @@ class StableDiffusion:
     @classmethod
     def build_released(cls) -> Self:
         """The family's released model without weights, on the meta device: its layers and their shapes."""
+        import torch
+
         from tetrad.models.networks import UNet2DConditionModel
 
         with torch.device("meta"):
@@ -173,6 +188,9 @@ class StableDiffusion:
         cls, tensors: Mapping[str, infer_config.Tensors], extra_config: infer_config.ExtraConfig
     ) -> dict[str, nn.Module]:
         """Networks with the tensors' shapes, on the meta device."""
+        import torch
+
+        from tetrad.models import infer_config
         from tetrad.models.networks import AutoencoderKL, UNet2DConditionModel
 
         networks: dict[str, nn.Module] = {}
@@ -207,6 +225,8 @@ class StableDiffusion:
         return {"unet": self.unet} | {encoder.name: encoder.network for encoder in self.text_encoders}
 
     def condition(self, texts: Sequence[Text], micro_conditioning: Tensor | None = None) -> Conditioning:
+        from tetrad.models.base import encode_texts
+
         return encode_texts(self.text_encoders, texts, self.text_encoding, micro_conditioning)
 
     def predict(self, z_t: Tensor, t: Tensor, c: Conditioning) -> Tensor:

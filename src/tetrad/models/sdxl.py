@@ -1,14 +1,17 @@
 """Stable Diffusion XL: two text encoders, a pooled text embedding, and micro-conditioning on image size and crop."""
 
-from typing import Any, ClassVar
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tetrad.formats.ldm import SingleFileLayout
-from tetrad.models.base import Conditioning
 from tetrad.models.sd import ReleasedVariant, StableDiffusion
 from tetrad.models.text_encoder_spec import TextEncoderSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tetrad.models.base import Conditioning
 
 
 class StableDiffusionXL(StableDiffusion):
@@ -66,6 +69,8 @@ class StableDiffusionXL(StableDiffusion):
 
     def make_uncropped_conditioning(self, z_t: Tensor) -> Tensor:
         """Micro-conditioning (B, 6) for uncropped images of the latents' own size."""
+        import torch
+
         height, width = (side * self.vae.downsampling_factor for side in z_t.shape[-2:])
         micro_conditioning = torch.tensor([height, width, 0, 0, height, width], device=z_t.device, dtype=torch.float32)
         return micro_conditioning.expand(len(z_t), 6)

@@ -1,16 +1,17 @@
 """What a family says of its text encoders, and how their networks are built from it."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from tetrad.models.clip import END_TOKEN_ID, TextEncoder
-from tetrad.models.tokenizer import CONTEXT_LENGTH
-
 if TYPE_CHECKING:
+    from torch import nn
+
+    from tetrad.models.clip import TextEncoder
     from tetrad.models.networks import CLIPTextConfig
+
+START_TOKEN_ID, END_TOKEN_ID = 49406, 49407
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,12 @@ class TextEncoderSpec:
         sizes["num_hidden_layers"] = layers
         return self.build_network(CLIPTextConfig(**sizes, hidden_act=self.activation))
 
-    def build_network(self, configuration: "CLIPTextConfig") -> nn.Module:
+    def build_network(self, configuration: CLIPTextConfig) -> nn.Module:
         """CLIP's text encoder of this configuration, on torch's current default device."""
+        import torch
+
         from tetrad.models.networks import CLIPTextModel, CLIPTextModelWithProjection
+        from tetrad.models.tokenizer import CONTEXT_LENGTH
 
         network: nn.Module = (CLIPTextModelWithProjection if self.has_projection else CLIPTextModel)(configuration)
         text_model: Any = getattr(network, "text_model", network)
@@ -46,6 +50,8 @@ class TextEncoderSpec:
         return network
 
     def build_text_encoder(self, network: Any) -> TextEncoder:
+        from tetrad.models.clip import TextEncoder
+
         return TextEncoder(
             self.name,
             network,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from tetrad import library
 from tetrad.errors import TetradError
-from tetrad.formats import diffusers, embedding_images, weight_files
+from tetrad.formats import diffusers, weight_files
 from tetrad.formats.atomic_write import make_temporary_folder, remove_left_behind, stage_replacement
-from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
+from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES, is_image
 from tetrad.locales import Message, _
 from tetrad.methods.artifact import Artifact
 from tetrad.paths import expand_path
@@ -91,7 +91,7 @@ def name_of(path: str) -> str:
     """The name of a trained file or diffusers folder, without its extension and without the step it was saved at."""
     file = expand_path(path)
     has_suffix = file.suffix.lower() in WEIGHT_FILE_SUFFIXES
-    return _STEP_SUFFIX.sub("", file.stem if has_suffix or embedding_images.is_image(file) else file.name)
+    return _STEP_SUFFIX.sub("", file.stem if has_suffix or is_image(file) else file.name)
 
 
 def check_replaceable(path: str, artifact: Artifact, file_format: str) -> None:

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from tetrad.formats import embedding_images, pickle_scan, pickles, suffixes, weight_files
+from tetrad.formats import pickle_scan, pickles, suffixes, weight_files
+from tetrad.formats.suffixes import is_image
 from tetrad.locales import Message, _
 from tetrad.methods.textual_inversion.settings import IMAGE_SUFFIXES
 
@@ -39,7 +40,7 @@ def explain_unopened(reader: str, path: Path, file_type: str) -> Message | None:
     """Why a program does not open a file of this type; None where it opens it."""
     suffix = path.suffix.lower()
     listed = _LISTED_SUFFIXES.get(reader, {}).get(file_type)
-    if embedding_images.is_image(path) and reader != "A1111":
+    if is_image(path) and reader != "A1111":
         return Message(_("it reads no embedding in an image"))
     if listed and suffix not in listed:
         template = _("it lists only {suffixes} files of this type, not {suffix}")

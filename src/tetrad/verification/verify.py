@@ -8,7 +8,8 @@ from tetrad.builtin import resolve_model_path
 from tetrad.comparison import LoraFile, list_released_models, read_lora
 from tetrad.comparison.diff import diff
 from tetrad.errors import TetradError
-from tetrad.formats import a1111, embedding_images, weight_files
+from tetrad.formats import a1111, weight_files
+from tetrad.formats.suffixes import is_image
 from tetrad.formats.tensor_streams import open_tensors
 from tetrad.inspection import Inspection, describe_byte_count, inspect_path
 from tetrad.library.checkpoints import load_model
@@ -74,7 +75,7 @@ def _check_content(inspection: Inspection) -> Iterator[Finding]:
 
 def _describe_safety(path: Path) -> Message:
     """Why nothing in a file that was read can run."""
-    if embedding_images.is_image(path):
+    if is_image(path):
         return Message(_("the embedding in the image is JSON"))
     if path.is_file() and weight_files.is_pickle(path, weight_files.read_first_bytes(path)):
         return Message(_("a pickle that asks for tensors only"))
@@ -137,7 +138,7 @@ def _describe_misfits(lora: LoraFile) -> Message:
 
 def _verify_embedding(verification: Verification, path: Path, base: str) -> None:
     file, model = weight_files.read_weight_file(path), _load_base(base)
-    is_dict = embedding_images.is_image(path) or weight_files.is_pickle(path, weight_files.read_first_bytes(path))
+    is_dict = is_image(path) or weight_files.is_pickle(path, weight_files.read_first_bytes(path))
     verification.verdicts += judge_embedding(file, len(file.tensors) + (len(file.metadata) if is_dict else 0))
     if verification.inspection.trouble:
         if not has_several(file):

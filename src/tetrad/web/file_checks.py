@@ -13,7 +13,8 @@ from typing import Any
 from tetrad.builtin import resolve_model_path
 from tetrad.comparison import BlockDifference, describe_rest, describe_sameness
 from tetrad.comparison.diff import diff
-from tetrad.formats import embedding_images, ldm
+from tetrad.formats import ldm
+from tetrad.formats.suffixes import is_image
 from tetrad.formats.tensor_streams import TensorLayout, open_tensors
 from tetrad.library.checkpoints import DTYPES
 from tetrad.library.identification import artifact_type, identify
@@ -93,7 +94,7 @@ def describe_outline(path: Path) -> dict[str, Any]:
     if path.is_dir():
         size = sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
         return {**about, "type": "checkpoint", "bytes": size}
-    if embedding_images.is_image(path):
+    if is_image(path):
         return {**about, "type": "embedding", "bytes": path.stat().st_size}
     with open_tensors(path) as file:
         layouts = {name: layout for name, layout in file.items() if layout.dtype.is_floating_point}

@@ -14,15 +14,15 @@ from typing import Any
 from tetrad import library
 from tetrad.documents import parse_json, read_text_file
 from tetrad.errors import TetradError
-from tetrad.formats import embedding_images, weight_files
+from tetrad.formats import stored_tensors, weight_files
 from tetrad.formats.atomic_write import replace_file
-from tetrad.formats.suffixes import PICKLE_SUFFIXES, WEIGHT_FILE_SUFFIXES
+from tetrad.formats.suffixes import PICKLE_SUFFIXES, WEIGHT_FILE_SUFFIXES, is_image
 from tetrad.inspection import inspect_path
 from tetrad.library.folders import list_files, walk_visible_files
 from tetrad.library.identification import UNKNOWN, identify
 from tetrad.library.vae.bake import detect_folder_family
 from tetrad.locales import Message, _, message_from_record
-from tetrad.methods.lora.formats import detect_family
+from tetrad.methods.lora.detection import detect_family
 from tetrad.models.families import FAMILIES
 from tetrad.web.places import count_files
 from tetrad.web.resident_child import Answers, Request
@@ -185,7 +185,7 @@ def _read_file(path: Path, size: int) -> Known:
         if size == 0:
             problem = Message(_("it is empty; a download may have broken off"))
             return Known(problem=problem.as_record())
-        names = [] if embedding_images.is_image(path) else weight_files.read_tensor_names(path)
+        names = [] if is_image(path) else weight_files.read_tensor_names(path)
         if size <= _SMALL_BYTES or (not names and size <= _MAX_PICKLE_BYTES):
             return _inspect_whole(path)
         if not names:
@@ -233,13 +233,13 @@ def _check_large(path: Path) -> Known:
     """A large file without a readable header: a pickle, which is what its folder is for, or a damaged file."""
     if path.suffix.lower() in PICKLE_SUFFIXES:
         return Known(problem=None)
-    next(iter(weight_files.iterate_tensors(path)), None)  # raises what is wrong with it
+    next(iter(stored_tensors.iterate_tensors(path)), None)  # raises what is wrong with it
     return Known()
 
 
 def _find_preview(path: Path, stem: str, neighbours: dict[Path, set[str]]) -> str:
     """The image that web UIs show for a file; "" for none."""
-    if embedding_images.is_image(path):
+    if is_image(path):
         return str(path)
     folder = path.parent
     if folder not in neighbours:

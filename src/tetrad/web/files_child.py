@@ -11,6 +11,7 @@ from tetrad import library
 from tetrad.builtin import BUILTIN_NAME
 from tetrad.errors import TetradError
 from tetrad.formats import embedding_images, weight_files
+from tetrad.formats.suffixes import is_image
 from tetrad.generation import prompt_networks
 from tetrad.generation.pipeline import resolve_lora_names
 from tetrad.generation.prompt_parser import strip_comments
@@ -108,7 +109,7 @@ def _is_of_type(path: Path, file_type: str, folders: library.ModelFolders) -> bo
     """Whether a file is of this type; folders of runs have files of all types."""
     if path.is_dir():
         return True
-    if embedding_images.is_image(path):
+    if is_image(path):
         return embedding_images.has_embedding(path)
     state = path.stat()
     found = _find_type(path, state.st_mtime_ns, state.st_size)

@@ -12,8 +12,9 @@ from tetrad.errors import TetradError
 from tetrad.formats import weight_files
 from tetrad.judging.eyes.eye import Eye, measure_distances, resize_to_square
 from tetrad.locales import Message, _
-from tetrad.models.clip import CHUNK_LENGTH, END_TOKEN_ID, START_TOKEN_ID
+from tetrad.models.clip import CHUNK_LENGTH
 from tetrad.models.infer_config import load_state_dict
+from tetrad.models.text_encoder_spec import END_TOKEN_ID, START_TOKEN_ID
 from tetrad.models.tokenizer import CONTEXT_LENGTH, encode_token_ids
 
 _BATCH_SIZE = 8

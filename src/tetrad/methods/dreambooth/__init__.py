@@ -1,7 +1,7 @@
 """DreamBooth: training the weights of the model itself.
 
-`settings` has its settings, `adapter` trains the model's own tensors or loads a checkpoint's into it, and `formats`
-reads, writes and describes checkpoints.
+`settings` has its settings, `adapter` trains the model's own tensors or loads a checkpoint's into it, `formats`
+reads and writes checkpoints, and `inspect` describes them.
 """
 
 from tetrad.lazy import export

@@ -12,12 +12,12 @@ from torch import Generator, Tensor, nn
 from tetrad.errors import TetradError
 from tetrad.locales import Message, _, ngettext
 from tetrad.methods.base import ParamGroup, parameters_of
-from tetrad.methods.dreambooth.formats import FORMATS, describe_file
+from tetrad.methods.dreambooth.formats import FORMATS
 from tetrad.methods.dreambooth.settings import DreamBooth
 from tetrad.models.base import Model
 from tetrad.weights import Weights
 
-__all__ = ["FORMATS", "attach", "check_settings", "describe_file", "full_precision_parts", "load", "resume_from"]
+__all__ = ["FORMATS", "attach", "check_settings", "full_precision_parts", "load", "resume_from"]
 
 
 def attach(settings: DreamBooth, model: Model, rng: Generator, start: Weights | None = None) -> "_DreamBoothAdapter":

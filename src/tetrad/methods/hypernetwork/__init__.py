@@ -1,8 +1,8 @@
 """Hypernetwork: small residual networks before the key and value layers of attention, as in A1111.
 
 `settings` has its settings and the shape of the networks, `network` the networks themselves, `adapter` attaches them
-to a model, `weights` builds them from a file's weights, `linear` multiplies out those without activations, and
-`formats` reads, writes and describes A1111's .pt files.
+to a model, `weights` builds them from a file's weights, `linear` multiplies out those without activations,
+`formats` reads and writes A1111's .pt files, and `inspect` describes them.
 """
 
 from tetrad.lazy import export

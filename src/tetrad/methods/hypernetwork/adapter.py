@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.methods.base import ParamGroup, Patches
-from tetrad.methods.hypernetwork.formats import FORMATS, describe_file
+from tetrad.methods.hypernetwork.formats import FORMATS
 from tetrad.methods.hypernetwork.network import INITIALIZATIONS, HypernetworkModule
 from tetrad.methods.hypernetwork.settings import Hypernetwork, NetworkShape, as_text
 from tetrad.methods.hypernetwork.weights import attention_layers, build_networks, read_widths
@@ -19,7 +19,7 @@ from tetrad.models.base import Model, get_model_device
 from tetrad.settings.field import replace
 from tetrad.weights import Weights
 
-__all__ = ["FORMATS", "attach", "check_settings", "describe_file", "full_precision_parts", "load", "resume_from"]
+__all__ = ["FORMATS", "attach", "check_settings", "full_precision_parts", "load", "resume_from"]
 
 
 def attach(

@@ -10,7 +10,8 @@
 - `weights`: the tensors of a LoRA layer by layer, and the branches built from them.
 - `continuing`: the settings of a run that continues from a file.
 - `lycoris`: the changes of LoHa, LoKr and others; `oft`: that of OFT; `recompute`: applies them without keeping them.
-- `formats`: reads and writes kohya's, diffusers' and LyCORIS' files; `inspect` describes them.
+- `formats`: reads and writes kohya's, diffusers' and LyCORIS' files; `inspect` describes them, and `detection` finds
+  out their family and algorithm.
 - `svd`: the best low-rank approximation of a change. `bake` turns a DoRA into a plain LoRA by it, which every program
   reads; `combine` adds several LoRAs up.
 """
@@ -20,7 +21,7 @@ from tetrad.lazy import export
 __all__, __getattr__ = export(
     __name__,
     {
-        "formats": ["detect_family"],
+        "detection": ["detect_family"],
         "settings": ["Lora", "MAX_RANK"],
         "combine": [
             "CombinedLayer",

@@ -15,7 +15,6 @@ from tetrad.methods.lora import blocks, lycoris
 from tetrad.methods.lora.continuing import resume_from
 from tetrad.methods.lora.creation import Branch, create_branch
 from tetrad.methods.lora.formats import FORMATS
-from tetrad.methods.lora.inspect import describe_file
 from tetrad.methods.lora.layer import NO_DROPOUT, LoraDropout
 from tetrad.methods.lora.settings import Lora
 from tetrad.methods.lora.weights import (
@@ -30,7 +29,7 @@ from tetrad.models.base import Model
 from tetrad.models.block_names import list_blocks
 from tetrad.weights import Weights
 
-__all__ = ["FORMATS", "attach", "check_settings", "describe_file", "full_precision_parts", "load", "resume_from"]
+__all__ = ["FORMATS", "attach", "check_settings", "full_precision_parts", "load", "resume_from"]
 
 
 def attach(settings: Lora, model: Model, rng: Generator, start: Weights | None = None) -> "LoraAdapter":

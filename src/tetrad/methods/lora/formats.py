@@ -4,8 +4,7 @@ The first two store a DoRA as a plain LoRA, so that a file has one meaning in ev
 diffusers' stores every network so.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -16,19 +15,11 @@ from tetrad.formats.weight_files import WeightFile
 from tetrad.locales import Message, _
 from tetrad.methods.base import Decoded, FileFormat, Metadata
 from tetrad.methods.lora.bake import bake_all, bake_dora
+from tetrad.methods.lora.detection import detect_family, find_unsupported_algorithm
 from tetrad.methods.lora.lycoris import is_norm
 from tetrad.methods.lora.weights import named_layers
 from tetrad.models.base import Model
-from tetrad.models.families import FAMILIES
 from tetrad.weights import Weights
-
-_SECOND_TEXT_ENCODER = ("lora_te2_", "text_encoder_2.", *kohya.COMFYUI_PREFIXES["text_encoder_2"])
-# How the tensors of other algorithms end.
-_UNSUPPORTED = {".a1.weight": "GLoRA", ".b1.weight": "GLoRA", ".on_input": "(IA)³"}
-_TEXT_KEYS = re.compile(
-    r"attn2[._](to_k|processor\.to_k_lora)[._](lora_down|lora_A|lora\.down|lora_linear_layer\.down|down)\b.*weight$"
-    r"|attn2[._]to_k\.(hada_w1_b|diff)$"
-)
 
 
 def _encode_kohya(weights: Weights, model: Model, metadata: Metadata) -> WeightFile:
@@ -76,13 +67,6 @@ def _check_algorithm(file: WeightFile) -> None:
             )
 
 
-def find_unsupported_algorithm(key: str, dimensions: int) -> str:
-    """The algorithm whose tensor this is, by its name and number of dimensions; "" where Tetrad reads such tensors."""
-    if key.endswith(".oft_blocks") and dimensions == 4:
-        return "BOFT"
-    return next((name for end, name in _UNSUPPORTED.items() if key.endswith(end)), "")
-
-
 def _rename_norm_changes(tensors: Mapping[str, Tensor], layers: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """ComfyUI calls the change of a norm `diff`, as that of every other layer; LyCORIS, and so Tetrad, `w_norm`."""
     renamed = {}
@@ -106,33 +90,6 @@ def _decode_peft(file: WeightFile, model: Model) -> Decoded:
 def _prepare_peft(weights: Weights, model: Model) -> tuple[Weights, Message | None]:
     baked, loss = bake_all(weights, model)
     return peft.fold_alpha(baked), loss
-
-
-def detect_family(metadata: Metadata, shapes: Mapping[str, Sequence[int]]) -> str | None:
-    """The title of the family that a LoRA is for: from its metadata, its text encoders or its text width."""
-    families = FAMILIES.values()
-    if named := _family_of_metadata(metadata):
-        return named
-    if any(name.startswith(_SECOND_TEXT_ENCODER) for name in shapes):
-        return next(family.family_title for family in families if len(family.single_file.text_encoders) > 1)
-    widths = (shape[1] for name, shape in shapes.items() if _TEXT_KEYS.search(name) and len(shape) > 1)
-    return _family_of_text_width(next(widths, 0))
-
-
-def _family_of_metadata(metadata: Metadata) -> str | None:
-    """The title of the family that kohya's metadata or the model spec name."""
-    is_v2 = metadata.get("ss_v2") == "True"
-    names = (
-        metadata.get("ss_base_model_version", "sd_v2" if is_v2 else ""),
-        metadata.get("modelspec.architecture", ""),
-    )
-    families = (each for name in names for each in FAMILIES.values() if name.startswith(each.metadata_names))
-    return next((family.family_title for family in families), None)
-
-
-def _family_of_text_width(width: int) -> str | None:
-    """The title of the family whose cross-attention has this text width."""
-    return next((family.family_title for family in FAMILIES.values() if family.text_width == width), None)
 
 
 FORMATS = {

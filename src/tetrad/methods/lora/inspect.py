@@ -11,7 +11,7 @@ from tetrad.formats import bundles, kohya, peft
 from tetrad.formats.survey import TensorSurvey, count_elements
 from tetrad.locales import Message, _, ngettext
 from tetrad.methods.base import FactsAndProblems, Metadata
-from tetrad.methods.lora.formats import detect_family, find_unsupported_algorithm
+from tetrad.methods.lora.detection import detect_family, find_unsupported_algorithm
 
 TENSOR_SUFFIXES = sorted({*kohya.TENSOR_SUFFIXES.values(), *peft.TENSOR_NAMES_BY_SUFFIX}, key=len, reverse=True)
 _DOWN_KEY = re.compile(r"(down|lora_A|_A\.default|hada_w1_b|lokr_w[12]_b)(\.default)?(\.weight)?$")

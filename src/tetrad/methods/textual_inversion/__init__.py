@@ -1,7 +1,7 @@
 """Textual Inversion: training the embedding vectors of a new trigger word.
 
 `settings` has its settings, `adapter` adds the vectors to the text encoders, `embedding` computes initial vectors and
-checks the family of an embedding, and `formats` reads, writes and describes embedding files.
+checks the family of an embedding, `formats` reads and writes embedding files, and `inspect` describes them.
 """
 
 from tetrad.lazy import export

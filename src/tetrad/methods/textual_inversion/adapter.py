@@ -11,7 +11,7 @@ from tetrad.errors import TetradError
 from tetrad.locales import _
 from tetrad.methods.base import ParamGroup, Patches
 from tetrad.methods.textual_inversion.embedding import check_family, embed_text, spread_vectors
-from tetrad.methods.textual_inversion.formats import FORMATS, describe_file
+from tetrad.methods.textual_inversion.formats import FORMATS
 from tetrad.methods.textual_inversion.settings import VECTORS_BY_IMAGE_COUNT, TextualInversion
 from tetrad.methods.trigger_word import check_trigger_word
 from tetrad.models.base import Model
@@ -19,7 +19,7 @@ from tetrad.models.clip import TextEncoder
 from tetrad.settings.toml import replace_in
 from tetrad.weights import Weights
 
-__all__ = ["FORMATS", "attach", "check_settings", "describe_file", "full_precision_parts", "load", "resume_from"]
+__all__ = ["FORMATS", "attach", "check_settings", "full_precision_parts", "load", "resume_from"]
 
 
 def attach(
