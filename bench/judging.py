@@ -13,8 +13,8 @@ background, for prompts that were not trained on, and the share of images withou
 was asked for. The quality of a file is the first share less what the second has lost. A run is over-trained where the
 quality falls by 15 points from its best file to the last, it leaks where the second share has fallen by 30 points (from
 15 on, that counts as right too), it has changed nothing or is under-trained where the first has not risen by 15 points,
-and otherwise is good: "no fault found" by the verdict, which knows no images here. Limits are set by the even seeds; the
-odd ones are reported. A quarter of the images is generated with every file, all of them with the best and last ones.
+and otherwise is good: "no fault found" by the verdict, which knows no images here. Limits are set by the even seeds,
+the odd ones are reported. A quarter of the images is generated with every file, all of them with the best and the last.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The commands, and in which module each is: only the module of the command that is run is imported."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Annotated
@@ -13,11 +13,11 @@ from tetrad.locales import _
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a command is, and its help; a group is the variable `app` and has its own help."""
+    """Where a command and its help text are; a group of commands is the variable `app`, and has its own help."""
 
     module: str
     variable: str
-    help: str = "HELP"
+    help_variable: str = "HELP"
 
 
 COMMANDS = {
@@ -73,8 +73,12 @@ def build_program(names: Iterable[str] = COMMANDS) -> typer.Typer:
         if isinstance(command, typer.Typer):
             program.add_typer(command, name=name)
         else:
-            program.command(name, help=getattr(module, place.help))(command)
+            _add_command(program, name, command, getattr(module, place.help_variable))
     return program
+
+
+def _add_command(program: typer.Typer, name: str, command: Callable[..., None], help: str) -> None:
+    program.command(name, help=help)(command)
 
 
 def choose_commands(arguments: Sequence[str]) -> Iterable[str]:
