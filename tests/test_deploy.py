@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from tetrad.cli import app
+from tetrad.cli.program import build_program
 from tetrad.documents import parse_yaml
 from tetrad.settings.toml import read_values
 
@@ -27,7 +27,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_a_template_uses_commands_and_options_that_exist(words: list[str]) -> None:
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(build_program())
     names = [word for word in words if not word.startswith("-")]
     command = command.commands[names[0]]  # type: ignore[attr-defined]
     if names[0] == "train":
