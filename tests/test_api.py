@@ -67,7 +67,7 @@ def test_invalid_settings_are_refused_before_the_model_is_loaded(
 
 
 def test_importing_tetrad_imports_no_torch() -> None:
-    code = "import sys, tetrad; from tetrad.cli import program; program.build_program(); assert 'torch' not in sys.modules"
+    code = "import sys; from tetrad.cli import program; program.build_program(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     merges = {"merge_checkpoints", "merge_loras", "merge_loras_into", "merge_embeddings", "merge_hypernetworks"}
     files = {"extract_lora", "resize_lora", "convert", "verify", "diff", "install", "uninstall"}
