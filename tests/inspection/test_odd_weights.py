@@ -31,6 +31,20 @@ def test_odd_numbers_end_no_inspection(case: str, tmp_path: Path) -> None:
     assert not ("alpha" in case and "complex" not in case) or "NaN or Inf" in str(inspection.trouble[0])
 
 
+def test_one_nan_is_listed_for_all_alphas_that_are_nan(tmp_path: Path) -> None:
+    alphas = {f"{LAYER}.alpha": torch.tensor(float("nan")), f"{LAYER[:-1]}k.alpha": torch.tensor(float("nan"))}
+    second = {name.replace("to_q", "to_k"): tensor.clone() for name, tensor in LORA.items()}
+    save_file(LORA | second | alphas, tmp_path / "a.safetensors")
+    assert str(inspect_path(str(tmp_path / "a.safetensors")).facts["alpha"]) == "nan"
+
+
+def test_a_copy_without_a_suffix_has_the_same_hashes(tmp_path: Path) -> None:
+    save_file(LORA, tmp_path / "a.safetensors")
+    (tmp_path / "a").write_bytes((tmp_path / "a.safetensors").read_bytes())
+    facts = [inspect_path(str(tmp_path / name)).facts for name in ("a.safetensors", "a")]
+    assert facts[0]["AutoV3"] == facts[1]["AutoV3"]
+
+
 def test_the_only_tensor_of_a_file_is_said_in_the_singular(tmp_path: Path) -> None:
     save_file({"a": torch.tensor([float("nan")])}, tmp_path / "a.safetensors")
     troubles = map(str, inspect_path(str(tmp_path / "a.safetensors")).trouble)

@@ -193,6 +193,7 @@ def test_images_of_onetrainer_at_several_resolutions_are_used_at_each(tmp_path: 
         (10, "MINUTE", "every_minutes", 10.0),
         (2, "HOUR", "every_minutes", 120.0),
         (9999, "HOUR", "every_minutes", 100_000.0),
+        (0.001, "SECOND", "every_minutes", 0.0001),  # not 0, which is never
         (0, "MINUTE", "every", 1),
         (5, "ALWAYS", "every", 1),
         (5, "STEP", "every", 5),
@@ -203,7 +204,7 @@ def test_images_of_onetrainer_at_several_resolutions_are_used_at_each(tmp_path: 
     ],
 )
 def test_intervals_of_onetrainer_keep_their_unit(
-    number: int, unit: str, setting: str, value: float | None, tmp_path: Path
+    number: float, unit: str, setting: str, value: float | None, tmp_path: Path
 ) -> None:
     values = {"sample_after": number, "sample_after_unit": unit, "save_every": number, "save_every_unit": unit}
     job = onetrainer(tmp_path, **values)
@@ -215,6 +216,11 @@ def test_intervals_of_onetrainer_keep_their_unit(
     else:
         assert asked == {"sample_after", "sample_after_unit"} and recipe.sample.every == -1
         assert (recipe.save.every, recipe.save.every_epochs, recipe.save.every_minutes) == (0, 0, 0)
+
+
+def test_a_unit_that_onetrainer_does_not_have_is_an_error(tmp_path: Path) -> None:
+    job = onetrainer(tmp_path, save_every=3, save_every_unit="DAY")
+    assert any("save_every_unit is 'DAY'" in str(error) and "MINUTE" in str(error) for error in job.errors)
 
 
 def test_previews_of_onetrainer_come_every_ten_minutes_by_default(tmp_path: Path) -> None:

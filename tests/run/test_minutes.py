@@ -97,7 +97,15 @@ def test_a_timer_of_no_minutes_is_never_over(clock: Clock) -> None:
 
 @pytest.mark.parametrize(
     "minutes,planned,expected",
-    [(0, (0, 100), 0), (1, (0, 60), 0), (1, (0, 61), 1), (1, (0, 180), 2), (1, (0, 90, 180), 2), (0.5, (30, 120), 2)],
+    [
+        (0, (0, 100), 0),
+        (1, (0, 60), 0),
+        (1, (0, 61), 1),
+        (1, (0, 180), 2),
+        (1, (0, 90, 180), 2),
+        (0.5, (30, 120), 2),
+        (0.001, (0, 10), 9),
+    ],
 )
 def test_a_plan_expects_what_fits_between_its_steps(minutes: float, planned: tuple[int, ...], expected: int) -> None:
     assert count_timed(minutes, planned, step_seconds=1) == expected

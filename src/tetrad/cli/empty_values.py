@@ -21,6 +21,7 @@ _NAMED_FILES = frozenset(
         "model",
         "models",
         "models_dir",
+        "name",
         "run",
         "save_out",
         "source",

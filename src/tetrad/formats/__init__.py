@@ -36,6 +36,7 @@ __all__, __getattr__ = export(
             "stage_replacement",
         ],
         "ldm": ["SingleFileLayout"],
+        "safetensors_header": ["looks_like_safetensors"],
         "suffixes": ["PICKLE_SUFFIXES", "WEIGHT_FILE_SUFFIXES", "is_image"],
         "survey": ["TensorSurvey", "count_elements"],
         "tensor_streams": ["TensorFile", "TensorLayout", "open_tensors"],

@@ -9,6 +9,7 @@ from pathlib import Path
 from tetrad.builtin import resolve_model_path
 from tetrad.errors import TetradError
 from tetrad.formats import file_hashes, stored_tensors, survey, weight_files
+from tetrad.formats.safetensors_header import looks_like_safetensors
 from tetrad.formats.suffixes import WEIGHT_FILE_SUFFIXES
 from tetrad.formats.survey import TensorSurvey
 from tetrad.inspection.by_file_type import INSPECTORS
@@ -100,7 +101,7 @@ def _compute_hashes(path: Path) -> Facts:
     if path.stat().st_size > file_hashes.LEGACY_HASH_OFFSET:
         facts["AutoV1"] = file_hashes.compute_file_legacy_hash(path)
     facts["AutoV2"] = sha256[:10]
-    if path.suffix.lower() == ".safetensors":
+    if looks_like_safetensors(weight_files.read_first_bytes(path)):
         facts["AutoV3"] = compute_hash_after_header(path)[:12]
     return facts
 

@@ -33,13 +33,14 @@ class Progress:
         return Score((now.value - start) / scale, (now.error or 0.0) / scale)
 
     def find_best(self) -> CheckpointScores | None:
-        """The checkpoint to use: of the lowest cost, or else of the best likeness, or else the last one.
+        """The checkpoint to use: the last one, or that of the lowest cost where this is clearly better.
 
-        Only a row with a file can be used.
+        Without losses it is that of the best likeness. Only a row with a file can be used.
         """
         rows = [row for row in self.rows if row.file]
-        if costs := [(self.cost(row), row.step, row) for row in rows if self.has_cost(row)]:
-            return min(costs, key=lambda found: found[:2])[2]
+        if with_cost := [row for row in rows if self.has_cost(row)]:
+            best, last = min(with_cost, key=self.cost), with_cost[-1]
+            return best if self.cost(last) - self.cost(best) > THRESHOLDS["worse"].value else last
         if with_likeness := [row for row in rows if "likeness" in row.scores]:
             return max(with_likeness, key=lambda row: row.scores["likeness"].value)
         return rows[-1] if rows else None

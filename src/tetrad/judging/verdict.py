@@ -117,9 +117,7 @@ def _leaks(run: Progress) -> _Finding | None:
 
 def _is_over_trained(run: Progress) -> _Finding | None:
     best = run.find_best()
-    if best is None or not (run.has_cost(best) and run.has_cost(run.last)):
-        return None
-    if run.cost(run.last) - run.cost(best) <= _limit("worse"):
+    if best is None or best.step >= run.last.step or not (run.has_cost(best) and run.has_cost(run.last)):
         return None
     template = _(
         "step {best} was better than step {step}: since the start, the training loss had changed by {lowest:+.1%} (now"

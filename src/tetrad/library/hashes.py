@@ -9,6 +9,7 @@ from tetrad.cache_location import get_cache_folder
 from tetrad.errors import TetradError
 from tetrad.formats import file_hashes, weight_files
 from tetrad.formats.atomic_write import write_atomically
+from tetrad.formats.safetensors_header import looks_like_safetensors
 
 HASH_CACHE_MIN_BYTES = 64 * 2**20  # hashes of files from this size on are cached on disk
 
@@ -76,6 +77,8 @@ def list_file_hashes(path: Path) -> set[str]:
 
 def compute_hash_after_header(path: Path) -> str:
     with path.open("rb") as file:
-        if path.suffix.lower() == ".safetensors":
-            file.seek(8 + int.from_bytes(file.read(8), "little"))
+        if looks_like_safetensors(first_bytes := file.read(10)):
+            file.seek(8 + int.from_bytes(first_bytes[:8], "little"))
+        else:
+            file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()

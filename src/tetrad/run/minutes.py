@@ -29,4 +29,4 @@ def count_timed(minutes: float, planned: Iterable[int], step_seconds: float) -> 
     if not minutes:
         return 0
     gaps = (second - first for first, second in pairwise(planned))
-    return sum(max(0, math.ceil(gap * step_seconds / 60 / minutes) - 1) for gap in gaps)
+    return sum(max(0, min(gap, math.ceil(gap * step_seconds / 60 / minutes)) - 1) for gap in gaps)

@@ -15,7 +15,7 @@ _PSEUDO_HUBER = _(
     "sd-scripts' pseudo-Huber error is used, which is nearly twice OneTrainer's; with AdamW the factor hardly matters"
 )
 _MINUTES = {"SECOND": 1 / 60, "MINUTE": 1.0, "HOUR": 60.0}
-_MOST_MINUTES = 100_000.0
+_FEWEST_MINUTES, _MOST_MINUTES = 0.0001, 100_000.0
 _SAMPLE_KEYS = {
     "negative_prompt": "negative_prompt",
     "width": "width",
@@ -133,9 +133,12 @@ def _read_interval(job: Job, section: str, name: str, usual_unit: str, usual: in
     unit, number = job.word(f"{name}_unit", usual_unit), job.number(name, usual) or 0.0
     every = int(number)
     if unit in _MINUTES and number > 0:
-        return {f"{section}.every_minutes": min(round(number * _MINUTES[unit], 4), _MOST_MINUTES)}
+        minutes = min(max(_FEWEST_MINUTES, round(number * _MINUTES[unit], 4)), _MOST_MINUTES)
+        return {f"{section}.every_minutes": minutes}
     if unit in _MINUTES or unit == "ALWAYS":
         return {f"{section}.every": 1}
+    if unit not in ("NEVER", "STEP", "EPOCH"):
+        job.fail(f"{name}_unit", Message(_("NEVER, STEP, EPOCH, SECOND, MINUTE, HOUR or ALWAYS")))
     if unit not in ("STEP", "EPOCH") or every <= 0:
         return {}
     if unit == "EPOCH" and not (job.resolutions > 1 and job.epoch_steps):

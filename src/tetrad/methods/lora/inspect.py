@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +113,14 @@ def _survey_lora(tensor_survey: TensorSurvey) -> _LoraSurvey:
         if _DOWN_KEY.search(name) and len(shape) > 1:
             (conv_ranks if count_elements(shape[2:]) > 1 else ranks)[shape[0]] += 1
     suffixes = {ending for each in modules.values() for ending in each}
+    alphas = (value for name, value in tensor_survey.scalars.items() if name.endswith("alpha"))
     return _LoraSurvey(
         _detect_file_format(modules),
         _find_unsupported_algorithms(tensor_survey) or _detect_algorithm(suffixes, bool(conv_ranks)),
         Counter(next(part for part, pattern in PARTS if pattern.search(module)) for module in modules),
         ranks,
         conv_ranks,
-        Counter(value for name, value in tensor_survey.scalars.items() if name.endswith("alpha")),
+        Counter(nan if isnan(value) else value for value in alphas),  # every NaN would be a key of its own
         unknown_keys,
         sum(bool(_UP_KEY.search(name)) for name in tensor_survey.all_zero),
     )
