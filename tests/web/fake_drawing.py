@@ -33,9 +33,10 @@ class FakeDrawing:
                 self.cancelled += 1
                 raise
         if self.does == "fail":
-            raise TetradError(
-                "E5101", _("there is no {type} called {name}, and there is no {type} at all in {folders}")
+            template = _(
+                "there is no {type} called {name}, and there is no {type} at all in {folders}; {flag} names another folder"
             )
+            raise TetradError("E5101", template)
         if self.does == "give way":
             template = _("the run {run} trains on this device, so no images are generated until it has ended")
             yield {"event": "gave_way", **Message(template, run="zkr").as_record()}

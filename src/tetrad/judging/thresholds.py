@@ -21,17 +21,22 @@ THRESHOLDS: Mapping[str, Threshold] = {
     # Relative change of the training loss, and drift, below which a run has changed nothing.
     "no change of loss": Threshold(0.005, _PROVISIONAL),
     "no drift": Threshold(1e-5, _PROVISIONAL),
-    # The checkpoint to use has the lowest sum of the training loss' relative change and this part of the drift.
-    "weight of drift": Threshold(0.5, _PLANTED + "of 0.2, 0.3, 0.5, 0.7 and 1, the middle of those that agree most"),
-    # How much lower that sum was at an earlier checkpoint: over-trained.
-    "worse": Threshold(0.05, _PLANTED + "0.1 and more where images had got worse, and at most 0.01 where they had not"),
+    # What is compared is the relative change of the training loss, plus this part of the drift.
+    "weight of drift": Threshold(0.5, _PLANTED + "the files it chose agreed about as well with any from 0.2 to 0.7"),
+    # How much lower that sum must be at an earlier checkpoint, to use that one: over-trained.
+    "worse": Threshold(
+        0.05, _PLANTED + "0.11 and more in four of six runs that got worse, 0.01 and less in 13 of 15 others"
+    ),
     # Share of the fall of the held-out loss that is lost again: it may memorize its images.
     "rise": Threshold(0.15, _PROVISIONAL),
     # Share of its whole fall by which a loss must fall within the last measurements, or it has stopped.
     "flat": Threshold(0.03, _PROVISIONAL),
     # Relative rise of the training loss: collapsed.
     "diverged": Threshold(0.05, _PROVISIONAL),
-    "drift": Threshold(0.25, _PLANTED + "0.34 and more where a third of the images was spoilt, else up to 0.34"),
+    "drift": Threshold(
+        0.25,
+        _PLANTED + "0.24 and more in eight runs that spoilt three in ten images, up to 0.18 in others but three",
+    ),
     "spread": Threshold(0.3, _PROVISIONAL),
     "copying": Threshold(0.3, "bench.eyes: 69 to 98 % of planted copies count as copies, and 0 of 48 right new images"),
     # Fall of obedience or sanity below the base model's: over-trained.

@@ -49,8 +49,10 @@ def _not_found_error(file_type: str, name: str, folders: ModelFolders, paths: It
     searched_folders = ", ".join(str(folder) for folder in folders[file_type] if folder.is_dir())
     stems = sorted({get_stem(path) for path in paths if _may_have_file_type(path, file_type)})
     if not stems:
-        template = _("there is no {type} called {name}, and there is no {type} at all in {folders}")
-        return TetradError(code, template, type=noun, name=name, folders=searched_folders)
+        template = _(
+            "there is no {type} called {name}, and there is no {type} at all in {folders}; {flag} names another folder"
+        )
+        return TetradError(code, template, type=noun, name=name, folders=searched_folders, flag=spec.flag)
     nearest = ", ".join(difflib.get_close_matches(name, stems, n=3, cutoff=0.3) or stems[:3])
     template = _("there is no {type} called {name} in {folders}; the nearest are {nearest}")
     return TetradError(code, template, type=noun, name=name, folders=searched_folders, nearest=nearest)
