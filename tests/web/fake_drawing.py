@@ -34,7 +34,8 @@ class FakeDrawing:
                 raise
         if self.does == "fail":
             template = _(
-                "there is no {type} called {name}, and there is no {type} at all in {folders}; {flag} names another folder"
+                "there is no {type} called {name}, and there is no {type} at all in {folders}; {flag} names another"
+                " folder"
             )
             raise TetradError("E5101", template)
         if self.does == "give way":
