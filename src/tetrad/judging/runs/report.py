@@ -85,7 +85,7 @@ def _verdict(rows: Sequence[CheckpointScores]) -> str:
         command = Message(_("The run has no scores. Make them with: {command}"), command="tetrad judge RUN")
         return f'<section class="card">{heading}<p class="quiet">{escape_text(command)}</p></section>'
     verdict = judge_run(rows)
-    tone = {"good": "", "unknown": "none"}.get(verdict.word, "doubt")
+    tone = {"good": "", "no fault": "none", "unknown": "none"}.get(verdict.word, "doubt")
     lines: list[Message] = [*verdict.reasons]
     if verdict.change:
         lines.append(Message(_("change: {setting}"), setting=verdict.change))
