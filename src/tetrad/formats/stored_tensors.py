@@ -48,12 +48,12 @@ def iterate_tensors(path: Path) -> Iterator[tuple[str, StoredTensor]]:
         for name in checked.keys():
             start, stop = header[name]["data_offsets"]
 
-            def read(start: int = data_start + start, count: int = stop - start) -> bytes:
+            def read_values(start: int = data_start + start, count: int = stop - start) -> bytes:
                 file.seek(start)
                 return file.read(count)
 
             dtype = safetensors_header.DTYPE_NAMES[header[name]["dtype"]]
-            yield name, StoredTensor(dtype, tuple(header[name]["shape"]), read)
+            yield name, StoredTensor(dtype, tuple(header[name]["shape"]), read_values)
 
 
 def _store(tensor: Tensor) -> StoredTensor:

@@ -19,7 +19,7 @@ from tetrad.models.base import Model, autocast_to_model_dtype, get_model_device
 from tetrad.training.step import Condition, NoisyBatch, add_noise, denoising_loss
 
 BAND = (0.15, 0.45)  # quantiles of the noise schedule: there the loss of held-out images says most about likeness
-_DRIFT_TIMES = (0.7, 0.95)  # the same: where a caption decides what an image will show
+_DRIFT_TIMES = (0.7, 0.95)  # quantiles too: at much noise, a caption decides what an image will show
 _GENERIC_CAPTIONS = (
     *("a house", "a dog", "a red apple", "a woman", "a car", "a tree", "a bird", "a blue cup"),
     *("a fish", "a boat", "a flower", "a man"),  # in place of those that contain the trigger word
